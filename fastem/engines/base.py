@@ -1,0 +1,82 @@
+"""What an E-step engine is: settings that plan, and a plan that is run many times."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.expectations import Statistics
+from fastem.parameters import Array, Parameters, Shape
+
+
+class ClassSortedRows(NamedTuple):
+    """Labelled rows, sorted by class once so that every E-step finds them so.
+
+    Attributes
+    ----------
+    inputs : array (n_samples, n_inputs)
+        C-ordered; the last column is ones in a network with intercepts.
+    weights : array (n_samples,)
+    class_starts : array (n_classes + 1,)
+        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    order : array (n_samples,)
+        Where each row stood before: ``inputs = X[order]``.
+    """
+
+    inputs: Array
+    weights: Array
+    class_starts: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+
+def add_ones(X: Array, fit_intercept: bool) -> Array:
+    """Return X as float64 in C order, with a column of ones where there are intercepts."""
+    X = np.asarray(X, dtype=np.float64)
+    if fit_intercept:
+        X = np.hstack([X, np.ones((X.shape[0], 1))])
+    return np.ascontiguousarray(X)
+
+
+def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSortedRows:
+    """Sort rows by class index.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features)
+    y : array of int (n_samples,)
+        Class indices ``0, ..., n_classes - 1``.
+    weights : array (n_samples,)
+    shape : Shape
+
+    Returns
+    -------
+    rows : ClassSortedRows
+    """
+    order = np.argsort(y, kind="stable")
+    starts = np.searchsorted(y[order], np.arange(shape.n_classes + 1))
+    inputs = add_ones(np.asarray(X)[order], shape.fit_intercept)
+    return ClassSortedRows(inputs, np.ascontiguousarray(weights[order]), starts, order)
+
+
+class Plan(Protocol):
+    """An E-step prepared for given rows: memory allocated, pieces cut."""
+
+    def expect(self, parameters: Parameters) -> Statistics:
+        """Run the E-step under the given parameters."""
+
+
+class Engine(Protocol):
+    """An algorithm for the E-step, with its settings."""
+
+    name: str
+
+    def bytes_needed(self, shape: Shape, n_samples: int) -> int:
+        """Return the peak memory of a plan, in bytes."""
+
+    def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> Plan:
+        """Prepare E-steps on the given rows."""
+
+    def log_evidence(
+        self, inputs: Array, parameters: Parameters, shape: Shape, n_threads: int
+    ) -> Array:
+        """Return ``log p(y = k | x)`` (n_samples, n_classes), in nats."""

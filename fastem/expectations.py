@@ -1,0 +1,59 @@
+"""What an E-step returns: to the public, and to the M-steps."""
+
+from typing import NamedTuple
+
+from fastem.parameters import Array
+
+
+class Expectations(NamedTuple):
+    """Result of an E-step on labelled rows.
+
+    Attributes
+    ----------
+    log_likelihood : array (n_samples,), nats
+        Marginal ``log p(y_i | x_i)`` of each row, not weighted.
+    hidden_posterior : array (n_samples, n_hidden), probability
+        ``P(Z_h = 1 | x_i, y_i)`` of the units of the first hidden layer.
+    coef_gradients : list of arrays shaped like ``coefs``
+        Gradient of the weighted total log-likelihood, in nats per unit of weight.
+    intercept_gradients : list of arrays shaped like ``intercepts``
+    effective_sample_size : array (n_samples,) or None
+        None for exact engines.
+    """
+
+    log_likelihood: Array
+    hidden_posterior: Array
+    coef_gradients: list[Array]
+    intercept_gradients: list[Array]
+    effective_sample_size: Array | None = None
+
+
+class Statistics(NamedTuple):
+    """Result of an E-step on class-sorted rows, as the M-steps take it.
+
+    Arrays belong to the plan that made them, and the next E-step of that plan overwrites
+    them.
+
+    Attributes
+    ----------
+    log_likelihood : array (n_samples,), nats
+        Marginal, not weighted.
+    hidden_probability, hidden_posterior : array (n_hidden, n_samples), probability
+        P(Z=1|x) and P(Z=1|x,y).
+    counts : array (n_classes, n_high, n_low), summed weight
+        Expected weight of every class in every configuration.
+    output_table : array (n_classes, n_high, n_low), probability
+        P(y|z), as it was in this E-step.
+    hidden_gradient : array (n_inputs, n_hidden)
+        Gradient of the weighted log-likelihood with respect to the hidden weights.
+    output_gradient : array (n_hidden + 1, n_classes)
+        The same for the output weights; the last row is for the intercepts.
+    """
+
+    log_likelihood: Array
+    hidden_probability: Array
+    hidden_posterior: Array
+    counts: Array
+    output_table: Array
+    hidden_gradient: Array
+    output_gradient: Array

@@ -1,0 +1,1 @@
+"""Numba kernels: pure functions of arrays, and the only place that imports numba."""

@@ -1,0 +1,69 @@
+"""Compile policy: how every kernel of the package is compiled and cached.
+
+Kernels are compiled on first call, run without the global interpreter lock, and are
+kept on disk between processes. The disk cache must never be the reason for a failure,
+so a folder that cannot be written or a damaged file falls back to compiling in memory,
+and the cache key covers the source of *all* kernels: a kernel inlines its helpers, and
+Numba by itself notices a change in the kernel's own file only.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache
+
+# Reassociation and contraction let the compiler vectorise sums. "nnan" and "ninf" are
+# left out on purpose: they delete the checks on which the log-space kernels rely.
+_FASTMATH = {"contract", "reassoc", "arcp", "nsz", "afn"}
+
+
+def _source_stamp() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_STAMP = _source_stamp()
+
+
+class _ForgivingCache(FunctionCache):
+    """A disk cache whose faults cost a compilation, never an exception."""
+
+    def _index_key(self, sig, codegen):
+        return (*super()._index_key(sig, codegen), _STAMP)
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, KeyError):
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except (OSError, EOFError, pickle.PickleError, ValueError, TypeError, KeyError):
+            return
+
+
+def _compile(function: Callable, fastmath: set[str]) -> Any:
+    dispatcher = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    try:
+        dispatcher._cache = _ForgivingCache(function)
+    except (RuntimeError, OSError):  # no folder can be written: compile in every process
+        pass
+    return dispatcher
+
+
+def jit(function: Callable) -> Any:
+    """Compile a kernel: cached on disk, GIL released, sums free to be reordered."""
+    return _compile(function, _FASTMATH)
+
+
+def jit_strict(function: Callable) -> Any:
+    """Compile a helper whose rounding must happen in the order that is written."""
+    return _compile(function, {"contract"})

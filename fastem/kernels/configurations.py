@@ -1,0 +1,240 @@
+"""Tables over bit-encoded hidden configurations.
+
+A configuration of m hidden units is the integer ``s`` whose bit h is the state of unit
+h. Tables over all ``2**m`` configurations are stored as matrices ``(n_high, n_low)``:
+the low bits run along a row, so that flattening a table gives back the order of s.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.special import exp_clipped
+
+# Below this share of the largest class, exp(high) * exp(low) may have lost small
+# classes to underflow; 1e-308 / 1e-60 keeps every stored probability right to 1e-248.
+_SMALLEST_NORMALISER = 1e-60
+
+
+@jit
+def fill_prior(on, off, first, n_bits, out):
+    """Fill ``out[s, i]`` with the prior of the states s of a group of units, by doubling.
+
+    Parameters
+    ----------
+    on, off : array (n_hidden, n_rows), probability
+        P(Z = 1 | x) and P(Z = 0 | x).
+    first, n_bits : int
+        The group is units ``first, ..., first + n_bits - 1``.
+    out : array (2**n_bits, n_rows), probability
+        Overwritten. Costs ``2**(n_bits + 1)`` multiplications a row.
+    """
+    n_rows = out.shape[1]
+    out[0, :] = 1.0
+    size = 1
+    for b in range(n_bits):
+        p_on = on[first + b]
+        p_off = off[first + b]
+        for s in range(size):
+            lower = out[s]
+            upper = out[s + size]
+            for i in range(n_rows):
+                upper[i] = lower[i] * p_on[i]
+                lower[i] = lower[i] * p_off[i]
+        size *= 2
+
+
+@jit
+def fold(table, first, n_bits, out):
+    """Add up, for every unit of a group, the entries of ``table`` in which it is on.
+
+    Parameters
+    ----------
+    table : array (2**n_bits, n_rows)
+        Destroyed: the upper half is added onto the lower half, bit by bit.
+    first, n_bits : int
+        The group is units ``first, ..., first + n_bits - 1``.
+    out : array (n_hidden, n_rows)
+        Rows of the group are overwritten. Costs ``2**(n_bits + 1)`` additions a row.
+    """
+    n_rows = table.shape[1]
+    size = 1 << n_bits
+    for b in range(n_bits - 1, -1, -1):
+        size //= 2
+        total = out[first + b]
+        total[:] = 0.0
+        for s in range(size):
+            lower = table[s]
+            upper = table[s + size]
+            for i in range(n_rows):
+                total[i] += upper[i]
+                lower[i] += upper[i]
+
+
+@jit
+def subset_sums(values, first, n_bits, start):
+    """Return ``start + sum of values[first + b] over the bits b of s`` for every s."""
+    out = np.empty(1 << n_bits)
+    out[0] = start
+    size = 1
+    for b in range(n_bits):
+        for s in range(size):
+            out[s + size] = out[s] + values[first + b]
+        size *= 2
+    return out
+
+
+@jit
+def half_logits(coefs, intercepts, n_low_bits):
+    """Split the logits of all configurations into a high and a low part.
+
+    Parameters
+    ----------
+    coefs : array (n_hidden, n_classes), log-odds
+    intercepts : array (n_classes,), log-odds
+    n_low_bits : int
+
+    Returns
+    -------
+    high : array (n_classes, n_high), log-odds, intercepts included
+    low : array (n_classes, n_low), log-odds
+        The logit of class k in configuration ``(hi, lo)`` is ``high[k, hi] + low[k, lo]``.
+    """
+    n_hidden, n_classes = coefs.shape
+    n_high_bits = n_hidden - n_low_bits
+    high = np.empty((n_classes, 1 << n_high_bits))
+    low = np.empty((n_classes, 1 << n_low_bits))
+    for k in range(n_classes):
+        high[k] = subset_sums(coefs[:, k], n_low_bits, n_high_bits, intercepts[k])
+        low[k] = subset_sums(coefs[:, k], 0, n_low_bits, 0.0)
+    return high, low
+
+
+@jit
+def scaled_exponentials(logits):
+    """Return ``exp(logits[k, s] - max over k)`` and that maximum, for every s."""
+    n_classes, size = logits.shape
+    out = np.empty((n_classes, size))
+    largest = np.empty(size)
+    for s in range(size):
+        largest[s] = logits[0, s]
+        for k in range(1, n_classes):
+            largest[s] = max(largest[s], logits[k, s])
+    for k in range(n_classes):
+        for s in range(size):
+            out[k, s] = exp_clipped(logits[k, s] - largest[s])
+    return out, largest
+
+
+@jit
+def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
+    """Fill rows ``start:stop`` of the softmax table of every class.
+
+    Parameters
+    ----------
+    high, low : arrays (n_classes, n_high), (n_classes, n_low), log-odds
+        From `half_logits`.
+    exp_high, exp_low : arrays of the same shapes
+        From `scaled_exponentials`.
+    start, stop : int
+        Range of high parts.
+    out : array (n_classes, n_high, n_low), probability
+        ``out[k, hi, lo] = P(Y = k | z)``. Overwritten between start and stop.
+
+    Notes
+    -----
+    ``exp(high + low) = exp(high) exp(low)`` leaves one division and g products for each
+    entry of the table; only where high and low disagree about the best class by more than
+    138 nats are exponentials needed.
+    """
+    n_classes, n_low = low.shape
+    total = np.empty(n_low)
+    for hi in range(start, stop):
+        total[:] = 0.0
+        for k in range(n_classes):
+            factor = exp_high[k, hi]
+            exp_low_k = exp_low[k]
+            row = out[k, hi]
+            for lo in range(n_low):
+                row[lo] = factor * exp_low_k[lo]
+                total[lo] += row[lo]
+        smallest = total[0]
+        for lo in range(n_low):
+            smallest = min(smallest, total[lo])
+            total[lo] = 1.0 / total[lo]
+        for k in range(n_classes):
+            row = out[k, hi]
+            for lo in range(n_low):
+                row[lo] *= total[lo]
+        if smallest < _SMALLEST_NORMALISER:
+            for lo in range(n_low):
+                # the reciprocal was taken in place above
+                if not total[lo] <= 1.0 / _SMALLEST_NORMALISER:
+                    _fill_softmax(high, low, hi, lo, out)
+
+
+@jit
+def _fill_softmax(high, low, hi, lo, out):
+    log_total = log_normaliser(high, low, hi, lo)
+    for k in range(high.shape[0]):
+        out[k, hi, lo] = math.exp(high[k, hi] + low[k, lo] - log_total)
+
+
+@jit
+def log_normaliser(high, low, hi, lo):
+    """Return ``log sum_k exp(high[k, hi] + low[k, lo])``, in nats."""
+    largest = high[0, hi] + low[0, lo]
+    for k in range(1, high.shape[0]):
+        largest = max(largest, high[k, hi] + low[k, lo])
+    total = 0.0
+    for k in range(high.shape[0]):
+        total += math.exp(high[k, hi] + low[k, lo] - largest)
+    return largest + math.log(total)
+
+
+@jit
+def fill_log_output_table(high, low, k, out):
+    """Fill ``out[hi, lo]`` with ``log P(Y = k | z)`` (nats) for one class k."""
+    n_high, n_low = out.shape
+    for hi in range(n_high):
+        for lo in range(n_low):
+            out[hi, lo] = high[k, hi] + low[k, lo] - log_normaliser(high, low, hi, lo)
+
+
+@jit
+def unit_sums(high_sums, low_sums):
+    """Return, for every unit, the sum of a table's entries in which the unit is on.
+
+    Parameters
+    ----------
+    high_sums : array (n_classes, n_high)
+        Sums of the table over low parts.
+    low_sums : array (n_classes, n_low)
+        Sums of the table over high parts.
+
+    Returns
+    -------
+    sums : array (n_hidden + 1, n_classes)
+        The last row is the sum over all configurations.
+    """
+    n_classes, n_low = low_sums.shape
+    n_high = high_sums.shape[1]
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    n_hidden = n_low_bits
+    while (1 << (n_hidden - n_low_bits)) < n_high:
+        n_hidden += 1
+    sums = np.zeros((n_hidden + 1, n_classes))
+    for k in range(n_classes):
+        for lo in range(n_low):
+            sums[n_hidden, k] += low_sums[k, lo]
+            for b in range(n_low_bits):
+                if (lo >> b) & 1:
+                    sums[b, k] += low_sums[k, lo]
+        for hi in range(n_high):
+            for b in range(n_hidden - n_low_bits):
+                if (hi >> b) & 1:
+                    sums[n_low_bits + b, k] += high_sums[k, hi]
+    return sums

@@ -1,0 +1,394 @@
+"""The exact E-step: a sum over all hidden configurations of every row, as three products.
+
+Rows come sorted by class, so that a range of rows shares one table ``T`` over the
+configurations. With ``A`` and ``B`` the priors of the high and of the low half of the
+units (``Notes`` of `add_rows`), the likelihood, the hidden posterior and the expected
+counts of configurations are matrix products, ``6 n 2**m`` flops in all, and everything
+else costs ``O(n 2**(m / 2))``.
+
+Inside a tile of rows the row index runs fastest: doubling, folding and scaling are then
+plain vector operations, whatever the number of units.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.configurations import fill_prior, fold, subset_sums
+from fastem.kernels.special import exp_clipped, log_sigmoid
+
+# A row below this likelihood is left to the log-space kernels. Every factor is at most 1
+# and right to 1e-248 absolute (the output table; the priors to 1e-307), so what underflow
+# takes from a sum of 2**m terms is nothing beside 1e-200 for any m that fits in memory.
+SMALLEST_LIKELIHOOD = 1e-200
+
+# Log-odds are cut here in log space, where sums of them over units must stay finite.
+_LARGEST_LOG_ODDS = 1e300
+
+
+@jit
+def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
+    """Return how many float64 `add_rows` and `fill_evidence` need for scratch."""
+    n_low = 1 << n_low_bits
+    n_high = 1 << (n_hidden - n_low_bits)
+    per_row = 2 * (n_high + n_low) + 4 * n_hidden + 3
+    return tile * per_row + n_high * n_low + n_inputs * n_hidden
+
+
+@jit
+def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
+    """Fill P(Z=1|x) and P(Z=0|x), each from its own sigmoid: 1 - u would lose digits."""
+    if coefs_T.size > 0 and X.shape[1] > 0:
+        np.dot(coefs_T, X[start:stop].T, on)
+    else:
+        on[:] = 0.0
+    n_hidden, n_rows = on.shape
+    for h in range(n_hidden):
+        on_h = on[h]
+        off_h = off[h]
+        for i in range(n_rows):
+            a = on_h[i]
+            e = exp_clipped(-abs(a))
+            larger = 1.0 / (1.0 + e)
+            smaller = e * larger
+            on_h[i] = larger if a >= 0.0 else smaller
+            off_h[i] = smaller if a >= 0.0 else larger
+
+
+@jit
+def _multiply_and_sum(factor, product, total):
+    """Multiply ``product`` by ``factor`` in place; fill ``total`` with its column sums."""
+    n_rows = total.size
+    total[:] = 0.0
+    for s in range(product.shape[0]):
+        f = factor[s]
+        p = product[s]
+        for i in range(n_rows):
+            p[i] *= f[i]
+            total[i] += p[i]
+
+
+@jit
+def add_rows(
+    X, weights, coefs_T, table, start, stop, tile, workspace,
+    log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
+):  # fmt: skip
+    """Run the E-step of the rows ``start:stop``, all of one class, against a table.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_inputs)
+        Inputs, a column of ones among them where there are intercepts.
+    weights : array (n_samples,)
+    coefs_T : array (n_hidden, n_inputs), log-odds per unit of input
+    table : array (n_high, n_low), probability
+        ``P(y | z)`` for the class of these rows.
+    start, stop, tile : int
+        Rows, and how many of them to handle at once.
+    workspace : array (workspace_size(...),)
+        Scratch.
+    log_likelihood : array (n_samples,), nats
+        Overwritten in the range. ``-inf`` marks a row that must be redone in log space.
+    hidden_probability, hidden_posterior : array (n_hidden, n_samples), probability
+        P(Z=1|x) and P(Z=1|x,y). Overwritten in the range.
+    counts : array (n_high, n_low)
+        Overwritten with ``sum_i weights_i prior_i(s) / p(y_i|x_i)``; times the table, the
+        expected number of rows in each configuration.
+    gradient : array (n_inputs, n_hidden)
+        Overwritten with ``X' (weights (posterior - probability))``.
+
+    Returns
+    -------
+    n_redo : int
+        How many rows are marked.
+
+    Notes
+    -----
+    For ``A (n_high, rows)`` and ``B (n_low, rows)``: ``M = T'A``, likelihood = column sums
+    of ``M * B``, low posterior = fold of it; ``N = T B``, high posterior = fold of
+    ``A * N``; ``counts += (A w / likelihood) B'``.
+    """
+    n_high, n_low = table.shape
+    n_hidden, n_inputs = coefs_T.shape
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    n_high_bits = n_hidden - n_low_bits
+    n_redo = 0
+    first = True
+    counts[:] = 0.0
+    gradient[:] = 0.0
+    for begin in range(start, stop, tile):
+        end = min(begin + tile, stop)
+        n = end - begin
+        rest = workspace
+        A, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
+        N, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
+        B, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
+        M, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
+        on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
+        off, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
+        post, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
+        likelihood, rest = rest[:n], rest[n:]
+        scale, rest = rest[:n], rest[n:]
+        more_counts, rest = rest[: n_high * n_low].reshape(n_high, n_low), rest[n_high * n_low :]
+        more_gradient = rest[: n_inputs * n_hidden].reshape(n_inputs, n_hidden)
+
+        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        fill_prior(on, off, n_low_bits, n_high_bits, A)
+        fill_prior(on, off, 0, n_low_bits, B)
+
+        np.dot(table.T, A, M)
+        _multiply_and_sum(B, M, likelihood)
+        fold(M, 0, n_low_bits, post)
+        np.dot(table, B, N)
+        _multiply_and_sum(A, N, scale)  # the same sums again: scale is overwritten below
+        fold(N, n_low_bits, n_high_bits, post)
+
+        w = weights[begin:end]
+        for i in range(n):
+            if likelihood[i] >= SMALLEST_LIKELIHOOD:
+                log_likelihood[begin + i] = math.log(likelihood[i])
+                likelihood[i] = 1.0 / likelihood[i]
+                scale[i] = w[i] * likelihood[i]
+            else:
+                log_likelihood[begin + i] = -math.inf
+                likelihood[i] = 0.0
+                scale[i] = 0.0
+                n_redo += 1
+        for h in range(n_hidden):
+            on_h = on[h]
+            post_h = post[h]
+            u = hidden_probability[h, begin:end]
+            q = hidden_posterior[h, begin:end]
+            for i in range(n):
+                u[i] = on_h[i]
+                q[i] = min(post_h[i] * likelihood[i], 1.0)
+                post_h[i] = w[i] * (q[i] - on_h[i]) if likelihood[i] > 0.0 else 0.0
+        for s in range(n_high):
+            a = A[s]
+            for i in range(n):
+                a[i] *= scale[i]
+        if first:
+            np.dot(A, B.T, counts)
+            np.dot(X[begin:end].T, post.T, gradient)
+            first = False
+        else:
+            np.dot(A, B.T, more_counts)
+            counts += more_counts
+            np.dot(X[begin:end].T, post.T, more_gradient)
+            gradient += more_gradient
+    return n_redo
+
+
+@jit
+def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
+    """Turn the chunks' sums into expected counts of configurations, class by class.
+
+    Parameters
+    ----------
+    chunk_counts : array (n_chunks, n_high, n_low)
+        From `add_rows`, chunks sorted by class.
+    chunk_starts : array (n_classes + 1,)
+        Chunks ``chunk_starts[k]:chunk_starts[k + 1]`` belong to class k.
+    table : array (n_classes, n_high, n_low), probability
+    start, stop : int
+        Range of high parts.
+    counts : array (n_classes, n_high, n_low), summed weight
+        Overwritten between start and stop; chunks are added in their order.
+    """
+    n_classes, _, n_low = table.shape
+    for hi in range(start, stop):
+        for k in range(n_classes):
+            row = counts[k, hi]
+            row[:] = 0.0
+            for chunk in range(chunk_starts[k], chunk_starts[k + 1]):
+                part = chunk_counts[chunk, hi]
+                for lo in range(n_low):
+                    row[lo] += part[lo]
+            probability = table[k, hi]
+            for lo in range(n_low):
+                row[lo] *= probability[lo]
+
+
+@jit
+def fill_output_residuals(counts, table, start, stop, high_sums, low_sums):
+    """Sum the residuals ``R_k(s) - R_.(s) o_k(s)`` over the low and over the high parts.
+
+    Parameters
+    ----------
+    counts, table : arrays (n_classes, n_high, n_low)
+    start, stop : int
+        Range of high parts.
+    high_sums : array (n_classes, n_high)
+        Overwritten between start and stop with the sums over low parts.
+    low_sums : array (n_classes, n_low)
+        Overwritten with the sums over ``start:stop``.
+    """
+    n_classes, _, n_low = table.shape
+    total = np.empty(n_low)
+    low_sums[:] = 0.0
+    for hi in range(start, stop):
+        total[:] = 0.0
+        for k in range(n_classes):
+            row = counts[k, hi]
+            for lo in range(n_low):
+                total[lo] += row[lo]
+        for k in range(n_classes):
+            row = counts[k, hi]
+            probability = table[k, hi]
+            sums = low_sums[k]
+            high_sum = 0.0
+            for lo in range(n_low):
+                residual = row[lo] - total[lo] * probability[lo]
+                sums[lo] += residual
+                high_sum += residual
+            high_sums[k, hi] = high_sum
+
+
+@jit
+def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence):
+    """Fill ``log p(y = k | x)`` of the rows ``start:stop`` for every class k.
+
+    Parameters
+    ----------
+    X, coefs_T, start, stop, tile, workspace
+        As for `add_rows`.
+    table : array (n_classes, n_high, n_low), probability
+    log_evidence : array (n_samples, n_classes), nats
+        Overwritten in the range; ``-inf`` marks what must be redone in log space.
+
+    Returns
+    -------
+    n_redo : int
+    """
+    n_classes, n_high, n_low = table.shape
+    n_hidden = coefs_T.shape[0]
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    n_redo = 0
+    for begin in range(start, stop, tile):
+        end = min(begin + tile, stop)
+        n = end - begin
+        rest = workspace
+        A, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
+        B, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
+        M, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
+        on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
+        off, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
+        likelihood = rest[:n]
+        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        fill_prior(on, off, n_low_bits, n_hidden - n_low_bits, A)
+        fill_prior(on, off, 0, n_low_bits, B)
+        for k in range(n_classes):
+            np.dot(table[k].T, A, M)
+            _multiply_and_sum(B, M, likelihood)
+            for i in range(n):
+                if likelihood[i] >= SMALLEST_LIKELIHOOD:
+                    log_evidence[begin + i, k] = math.log(likelihood[i])
+                else:
+                    log_evidence[begin + i, k] = -math.inf
+                    n_redo += 1
+    return n_redo
+
+
+@jit
+def log_priors(x, coefs_T, n_low_bits):
+    """Return the log prior (nats) of every high and every low part for one row.
+
+    Returns
+    -------
+    high : array (n_high,)
+    low : array (n_low,)
+        Both NaN where a log-odds is not a number.
+    """
+    n_hidden = coefs_T.shape[0]
+    log_on = np.empty(n_hidden)
+    log_off = np.empty(n_hidden)
+    for h in range(n_hidden):
+        a = 0.0
+        for j in range(x.size):
+            a += coefs_T[h, j] * x[j]
+        if a > _LARGEST_LOG_ODDS:
+            a = _LARGEST_LOG_ODDS
+        elif a < -_LARGEST_LOG_ODDS:
+            a = -_LARGEST_LOG_ODDS
+        log_on[h] = log_sigmoid(a)
+        log_off[h] = log_sigmoid(-a)
+    return (
+        _log_prior(log_on, log_off, n_low_bits, n_hidden - n_low_bits),
+        _log_prior(log_on, log_off, 0, n_low_bits),
+    )
+
+
+@jit
+def _log_prior(log_on, log_off, first, n_bits):
+    out = np.empty(1 << n_bits)
+    out[0] = 0.0
+    size = 1
+    for b in range(n_bits):
+        for s in range(size):
+            out[s + size] = out[s] + log_on[first + b]
+            out[s] += log_off[first + b]
+        size *= 2
+    return out
+
+
+@jit
+def log_evidence_of_row(high, low, log_table, posterior):
+    """Sum one row over all configurations in log space.
+
+    Parameters
+    ----------
+    high, low : arrays (n_high,), (n_low,), nats
+        From `log_priors`.
+    log_table : array (n_high, n_low), nats
+        ``log P(y | z)``.
+    posterior : array (n_hidden,), probability
+        Overwritten with P(Z=1|x,y).
+
+    Returns
+    -------
+    log_evidence : float
+        ``log p(y | x)``; NaN when a log-odds is not a number.
+    """
+    n_high, n_low = log_table.shape
+    largest = -math.inf
+    for hi in range(n_high):
+        row = log_table[hi]
+        for lo in range(n_low):
+            largest = max(largest, high[hi] + low[lo] + row[lo])
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    posterior[:] = 0.0
+    total = 0.0
+    for hi in range(n_high):
+        row = log_table[hi]
+        for lo in range(n_low):
+            distance = high[hi] + low[lo] + row[lo] - largest
+            if distance > -745.0:
+                p = math.exp(distance)
+                total += p
+                s = (hi << n_low_bits) + lo
+                for h in range(posterior.size):
+                    if (s >> h) & 1:
+                        posterior[h] += p
+    for h in range(posterior.size):
+        posterior[h] = min(posterior[h] / total, 1.0)
+    return largest + math.log(total)
+
+
+@jit
+def add_counts_of_row(high, low, log_table, log_evidence, weight, counts):
+    """Add ``weight`` times the posterior of every configuration of one row to ``counts``."""
+    n_high, n_low = log_table.shape
+    for hi in range(n_high):
+        row = log_table[hi]
+        out = counts[hi]
+        for lo in range(n_low):
+            distance = high[hi] + low[lo] + row[lo] - log_evidence
+            if distance > -745.0:
+                out[lo] += weight * math.exp(distance)

@@ -1,0 +1,144 @@
+"""M-step of the output layer: multinomial regression on all hidden configurations.
+
+The rows of this regression are the ``2**m`` configurations, its counts the expected
+weights ``R_k(s)``. Because the design is a full table of bits, moments cost a few
+additions an entry.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.configurations import log_normaliser
+from fastem.kernels.special import log_positive
+
+_SMALLEST_NORMALISER = 1e-60
+
+
+@jit
+def sum_log_normaliser(high, low, exp_high, exp_low, largest, totals, start, stop):
+    """Return ``sum_s N(s) log sum_k exp(logit_k(s))`` over the high parts ``start:stop``.
+
+    Parameters
+    ----------
+    high, low : arrays (n_classes, n_high), (n_classes, n_low), log-odds
+    exp_high, exp_low : arrays of the same shapes
+        Exponentials, scaled by their largest over classes.
+    largest : tuple of arrays (n_high,), (n_low,), log-odds
+        Those largest logits.
+    totals : array (n_high, n_low)
+        Counts N(s) of all classes together.
+    start, stop : int
+    """
+    n_classes, n_low = low.shape
+    largest_high, largest_low = largest
+    normaliser = np.empty(n_low)
+    result = 0.0
+    for hi in range(start, stop):
+        normaliser[:] = 0.0
+        for k in range(n_classes):
+            factor = exp_high[k, hi]
+            row = exp_low[k]
+            for lo in range(n_low):
+                normaliser[lo] += factor * row[lo]
+        weight = totals[hi]
+        smallest = math.inf
+        for lo in range(n_low):
+            smallest = min(smallest, normaliser[lo])
+        if smallest >= _SMALLEST_NORMALISER:
+            for lo in range(n_low):
+                log_total = log_positive(normaliser[lo]) + largest_low[lo] + largest_high[hi]
+                result += weight[lo] * log_total
+        else:
+            for lo in range(n_low):
+                result += weight[lo] * log_normaliser(high, low, hi, lo)
+    return result
+
+
+@jit
+def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit_sums):
+    """Sum ``D(s) = N(s) o_j(s) o_k(s)`` over the configurations of ``start:stop``.
+
+    Parameters
+    ----------
+    table : array (n_classes, n_high, n_low), probability
+    totals : array (n_high, n_low)
+    j, k : int
+        A pair of classes.
+    start, stop : int
+        Range of high parts.
+    high_sums : array (n_high,)
+        Overwritten between start and stop with sums over low parts.
+    low_sums : array (n_low,)
+        Overwritten with sums over ``start:stop``.
+    bit_sums : array (n_high_bits, n_low)
+        Overwritten with sums over those of ``start:stop`` in which the high bit is set.
+    """
+    n_low = totals.shape[1]
+    row = np.empty(n_low)
+    low_sums[:] = 0.0
+    bit_sums[:] = 0.0
+    for hi in range(start, stop):
+        o_j = table[j, hi]
+        o_k = table[k, hi]
+        weight = totals[hi]
+        total = 0.0
+        for lo in range(n_low):
+            row[lo] = weight[lo] * (o_j[lo] * o_k[lo])
+            low_sums[lo] += row[lo]
+            total += row[lo]
+        high_sums[hi] = total
+        for b in range(bit_sums.shape[0]):
+            if (hi >> b) & 1:
+                out = bit_sums[b]
+                for lo in range(n_low):
+                    out[lo] += row[lo]
+
+
+@jit
+def gram_of_bits(high_sums, low_sums, bit_sums):
+    """Return ``sum_s D(s) z z'`` with z the bits of s and a last entry 1.
+
+    Parameters
+    ----------
+    high_sums, low_sums, bit_sums : arrays (n_high,), (n_low,), (n_high_bits, n_low)
+        From `fill_pair_moments`, summed over all configurations.
+
+    Returns
+    -------
+    gram : array (n_hidden + 1, n_hidden + 1)
+    """
+    n_high_bits, n_low = bit_sums.shape
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    n_hidden = n_low_bits + n_high_bits
+    gram = np.zeros((n_hidden + 1, n_hidden + 1))
+    _add_bit_pairs(low_sums, 0, gram)
+    _add_bit_pairs(high_sums, n_low_bits, gram)
+    for lo in range(n_low):
+        gram[n_hidden, n_hidden] += low_sums[lo]
+        for b in range(n_low_bits):
+            if (lo >> b) & 1:
+                for h in range(n_high_bits):
+                    gram[n_low_bits + h, b] += bit_sums[h, lo]
+    for h in range(n_hidden):
+        gram[n_hidden, h] = gram[h, h]
+        for l in range(h):
+            gram[l, h] = gram[h, l]
+        gram[h, n_hidden] = gram[n_hidden, h]
+    return gram
+
+
+@jit
+def _add_bit_pairs(sums, first, gram):
+    n_bits = 0
+    while (1 << n_bits) < sums.size:
+        n_bits += 1
+    for s in range(sums.size):
+        for b in range(n_bits):
+            if (s >> b) & 1:
+                for a in range(b + 1):
+                    if (s >> a) & 1:
+                        gram[first + b, first + a] += sums[s]
