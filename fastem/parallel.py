@@ -19,6 +19,10 @@ import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to
 from threadpoolctl import ThreadpoolController
 
 
+# Waking threads takes 20 to 90 microseconds, so less than this is done by the caller alone.
+_SERIAL_SECONDS = 5e-4
+
+
 class _State:
     """What has to be made anew in a forked child."""
 
@@ -74,6 +78,11 @@ def effective_n_jobs(n_jobs: int | None) -> int:
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
     n_jobs = int(n_jobs)
     return n_jobs if n_jobs > 0 else max(cores + 1 + n_jobs, 1)
+
+
+def threads_worth(seconds: float, n_threads: int) -> int:
+    """Return ``n_threads``, or 1 where so little work is not worth waking them for."""
+    return n_threads if seconds > _SERIAL_SECONDS else 1
 
 
 @contextmanager

@@ -9,15 +9,14 @@ from fastem.engines.base import ClassSortedRows
 from fastem.expectations import Statistics
 from fastem.kernels import configurations, enumeration
 from fastem.memory import available_bytes, format_bytes
-from fastem.parallel import run, single_threaded_blas
+from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
 
 _TILE = 256  # rows a kernel handles at once: four half tables of m = 16 fit a 2 MiB cache
 _MAX_CHUNKS = 32
 _MAX_CHUNK_BYTES = 2**28
 _MAX_SLICES = 16
-# Work below half a millisecond is not worth waking threads for.
-_SERIAL_SECONDS = 5e-4
+# Rough costs, to tell what is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_TABLE_ENTRY = 5e-10
 
@@ -80,8 +79,7 @@ class _OutputTable:
         self._slices = _slices(shape.n_hidden)
         n_low = 2**self._n_low_bits
         self.values = np.empty((shape.n_classes, 2**shape.n_hidden // n_low, n_low))
-        serial = self.values.size * _SECONDS_PER_TABLE_ENTRY < _SERIAL_SECONDS
-        self.n_threads = 1 if serial else n_threads
+        self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
 
     def fill(self, parameters: Parameters) -> None:
         high, low = configurations.half_logits(
@@ -115,7 +113,7 @@ class EnumerationPlan:
         self._grid = grid = _grid(rows.class_starts, n_hidden)
         self._table = _OutputTable(shape, n_threads)
         flops = n_samples * (6 * 2.0**n_hidden + 200 * n_hidden)
-        self._n_threads = n_threads if flops * _SECONDS_PER_FLOP > _SERIAL_SECONDS else 1
+        self._n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
         n_workers = min(self._n_threads, max(len(grid.classes), 1))
         tile = max((b - a for a, b in zip(grid.row_starts, grid.row_stops, strict=True)), default=1)
         self._tile = min(tile, _TILE)
@@ -320,8 +318,7 @@ class Enumeration:
         coefs_T = np.ascontiguousarray(parameters.hidden.T)
         pieces = [(a, min(a + _TILE, len(inputs))) for a in range(0, len(inputs), _TILE)]
         flops = len(inputs) * shape.n_classes * 2 * 2.0**shape.n_hidden
-        if flops * _SECONDS_PER_FLOP < _SERIAL_SECONDS:
-            n_threads = 1
+        n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
         size = enumeration.workspace_size(inputs.shape[1], shape.n_hidden, n_low_bits, _TILE)
         workspaces = np.empty((min(n_threads, len(pieces)), size))
         n_redo = np.zeros(len(pieces), dtype=np.int64)

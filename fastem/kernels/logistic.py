@@ -23,7 +23,8 @@ def fill_hessian(X, weights, probability, tile, workspace, hessian):
         Overwritten. Costs ``2 n p**2`` flops.
     """
     n_samples, n_inputs = X.shape
-    more = workspace[tile * n_inputs :].reshape(n_inputs, n_inputs)
+    start = tile * n_inputs
+    more = workspace[start : start + n_inputs**2].reshape(n_inputs, n_inputs)
     hessian[:] = 0.0
     for begin in range(0, n_samples, tile):
         n = min(tile, n_samples - begin)

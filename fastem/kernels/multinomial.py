@@ -17,7 +17,9 @@ _SMALLEST_NORMALISER = 1e-60
 
 
 @jit
-def sum_log_normaliser(high, low, exp_high, exp_low, largest, totals, start, stop):
+def sum_log_normaliser(
+    high, low, exp_high, exp_low, largest_high, largest_low, totals, start, stop
+):  # fmt: skip
     """Return ``sum_s N(s) log sum_k exp(logit_k(s))`` over the high parts ``start:stop``.
 
     Parameters
@@ -25,14 +27,13 @@ def sum_log_normaliser(high, low, exp_high, exp_low, largest, totals, start, sto
     high, low : arrays (n_classes, n_high), (n_classes, n_low), log-odds
     exp_high, exp_low : arrays of the same shapes
         Exponentials, scaled by their largest over classes.
-    largest : tuple of arrays (n_high,), (n_low,), log-odds
+    largest_high, largest_low : arrays (n_high,), (n_low,), log-odds
         Those largest logits.
     totals : array (n_high, n_low)
         Counts N(s) of all classes together.
     start, stop : int
     """
     n_classes, n_low = low.shape
-    largest_high, largest_low = largest
     normaliser = np.empty(n_low)
     result = 0.0
     for hi in range(start, stop):
@@ -86,6 +87,26 @@ def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit
         total = 0.0
         for lo in range(n_low):
             row[lo] = weight[lo] * (o_j[lo] * o_k[lo])
+            low_sums[lo] += row[lo]
+            total += row[lo]
+        high_sums[hi] = total
+        for b in range(bit_sums.shape[0]):
+            if (hi >> b) & 1:
+                out = bit_sums[b]
+                for lo in range(n_low):
+                    out[lo] += row[lo]
+
+
+@jit
+def fill_moments(totals, high_sums, low_sums, bit_sums):
+    """Sum a table as `fill_pair_moments` does, the table itself in the place of D(s)."""
+    n_high, n_low = totals.shape
+    low_sums[:] = 0.0
+    bit_sums[:] = 0.0
+    for hi in range(n_high):
+        row = totals[hi]
+        total = 0.0
+        for lo in range(n_low):
             low_sums[lo] += row[lo]
             total += row[lo]
         high_sums[hi] = total

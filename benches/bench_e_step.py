@@ -1,0 +1,75 @@
+"""Exact E-steps with gradients, as a fit runs them: planned once, run many times.
+
+``ns_per_configuration`` is the time per row and hidden configuration; where it stays the
+same, time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is
+the rate of the three products of the E-step, ``6 n 2**m`` flops, over the rate of a plain
+product with the same threads, measured right before and right after.
+"""
+
+import pytest
+
+from fastem.engines.enumeration import Enumeration
+from fastem.parallel import effective_n_jobs
+
+from measure import dgemm_rate
+from problems import e_step_problem
+
+ALL_THREADS = effective_n_jobs(None)
+
+_seconds_by_hidden = {}
+
+
+def _smoke(first, *others, name):
+    """Ids for sizes, of which the first is the one of the smoke run."""
+    sizes = [pytest.param(first, id=f"{name}={first}-smoke")]
+    return sizes + [pytest.param(size, id=f"{name}={size}") for size in others]
+
+
+def _run(benchmark, n_samples, n_hidden, n_classes, n_threads):
+    problem = e_step_problem(n_samples, n_hidden, n_classes)
+    plan = Enumeration().plan(problem.rows, problem.shape, n_threads)
+    rate = dgemm_rate(n_threads)
+    for _ in range(2):  # compile, and touch every page
+        plan.expect(problem.parameters)
+    benchmark(plan.expect, problem.parameters)
+    rate = max(rate, dgemm_rate(n_threads))
+    seconds = benchmark.stats["min"]
+    n_terms = n_samples * 2**n_hidden
+    return {
+        "n": n_samples,
+        "m": n_hidden,
+        "g": n_classes,
+        "threads": n_threads,
+        "ns_per_configuration": seconds * 1e9 / n_terms,
+        "share_of_dgemm": 6 * n_terms / seconds / rate,
+        "dgemm_gflops": rate / 1e9,
+    }
+
+
+@pytest.mark.benchmark(group="e_step: hidden units")
+@pytest.mark.parametrize("n_hidden", _smoke(4, 6, 8, 10, *range(12, 21), name="m"))
+def bench_hidden_units(benchmark, record, n_hidden):
+    figures = _run(benchmark, 10_000, n_hidden, 3, ALL_THREADS)
+    seconds = _seconds_by_hidden[n_hidden] = benchmark.stats["min"]
+    if n_hidden - 1 in _seconds_by_hidden:
+        figures["times_one_unit_less"] = seconds / _seconds_by_hidden[n_hidden - 1]
+    record(**figures)
+
+
+@pytest.mark.benchmark(group="e_step: samples")
+@pytest.mark.parametrize("n_samples", _smoke(1_000, 3_000, 10_000, 30_000, 100_000, name="n"))
+def bench_samples(benchmark, record, n_samples):
+    record(**_run(benchmark, n_samples, 12, 3, ALL_THREADS))
+
+
+@pytest.mark.benchmark(group="e_step: classes")
+@pytest.mark.parametrize("n_classes", _smoke(2, 3, 5, 10, name="g"))
+def bench_classes(benchmark, record, n_classes):
+    record(**_run(benchmark, 10_000, 12, n_classes, ALL_THREADS))
+
+
+@pytest.mark.benchmark(group="e_step: threads")
+@pytest.mark.parametrize("n_threads", [1, ALL_THREADS], ids=["threads=1", "threads=all"])
+@pytest.mark.parametrize("n_hidden", _smoke(10, 14, 16, name="m"))
+def bench_threads(benchmark, record, n_hidden, n_threads):
+    record(**_run(benchmark, 10_000, n_hidden, 3, n_threads))

@@ -1,0 +1,113 @@
+"""Acceleration of EM: quasi-Newton steps that fall back on the EM step.
+
+EM converges linearly, at a rate that is the fraction of missing information, and with
+hidden units that fraction is near one. Its first steps are as good as any; later the
+gradient that the E-step gives for free (Fisher's identity) tells the curvature of the
+objective from secants, and steps along it are longer.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastem.em import Iterate, Model, PlainStep
+from fastem.kernels import quasi_newton
+from fastem.parameters import Array
+
+_MEMORY = 20
+_PLAIN_STEPS = 10
+_MAX_TRIALS = 6
+_SUFFICIENT = 1e-4  # share of the promised gain that a step must reach (Armijo)
+
+
+class DifferentiableModel(Model, Protocol):
+    """A model that also gives the gradient of its objective."""
+
+    def gradient(self, theta: Array, statistics: Any) -> Array:
+        """Return the gradient of the objective at theta, nats per unit of parameter."""
+
+
+class QuasiNewtonStep:
+    """Plain EM steps first, then quasi-Newton steps; the EM step whenever those fail.
+
+    A quasi-Newton step is taken only if the objective rises by a share of what its slope
+    promises. After a few trials the plain EM step, which cannot lower the objective, is
+    taken instead and the secants are forgotten. An accelerated iteration costs one E-step
+    when its first trial holds, as it mostly does.
+
+    References
+    ----------
+    Lange (1995), A quasi-Newton acceleration of the EM algorithm, Statistica Sinica 5.
+    Jamshidian and Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton
+    methods, JRSS B 59.
+    """
+
+    def __init__(self) -> None:
+        self._plain = PlainStep()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all secants and begin with plain EM steps."""
+        self._n_plain_left = _PLAIN_STEPS
+        self._pairs: tuple[Array, Array] | None = None
+        self._first = 0
+        self._n_pairs = 0
+        self._last: tuple[Array, Array] | None = None
+
+    def advance(self, model: DifferentiableModel, iterate: Iterate) -> Iterate:
+        """Return the next iterate: accelerated where that holds, else of plain EM."""
+        gradient = model.gradient(iterate.theta, iterate.statistics)
+        self._learn(iterate.theta, gradient)
+        if self._n_plain_left > 0:
+            self._n_plain_left -= 1
+            self._n_pairs = 0  # of the EM steps only the last is kept, for the scale
+            return self._plain.advance(model, iterate)
+        candidate = self._try_along(self._direction(gradient), model, iterate, gradient)
+        if candidate is not None:
+            return candidate
+        self._n_pairs = 0
+        # the trials have overwritten the expectations: take them again
+        return self._plain.advance(model, Iterate(iterate.theta, *model.expect(iterate.theta)))
+
+    def _learn(self, theta: Array, gradient: Array) -> None:
+        """Keep the secant from the last iterate to this one if it is curved downwards."""
+        if self._pairs is None:
+            self._pairs = np.empty((_MEMORY, theta.size)), np.empty((_MEMORY, theta.size))
+        if self._last is not None:
+            step, fall = theta - self._last[0], self._last[1] - gradient
+            if step @ fall > 1e-10 * np.sqrt((step @ step) * (fall @ fall)):
+                if self._n_pairs == _MEMORY:
+                    self._first = (self._first + 1) % _MEMORY
+                    self._n_pairs -= 1
+                slot = (self._first + self._n_pairs) % _MEMORY
+                self._pairs[0][slot], self._pairs[1][slot] = step, fall
+                self._n_pairs += 1
+        self._last = theta, gradient
+
+    def _direction(self, gradient: Array) -> Array:
+        if self._n_pairs > 0:
+            direction = quasi_newton.direction(gradient, *self._pairs, self._first, self._n_pairs)
+            if direction @ gradient > 0.0:
+                return direction
+            self._n_pairs = 0
+        return gradient / max(np.abs(gradient).sum(), 1.0)
+
+    def _try_along(
+        self, direction: Array, model: DifferentiableModel, iterate: Iterate, gradient: Array
+    ) -> Iterate | None:
+        slope = direction @ gradient
+        length = 1.0
+        for _ in range(_MAX_TRIALS):
+            theta = iterate.theta + length * direction
+            try:
+                candidate = Iterate(theta, *model.expect(theta))
+            except FloatingPointError:  # overflow: as far from a gain as can be
+                length *= 0.1
+                continue
+            gain = candidate.objective - iterate.objective
+            if gain >= _SUFFICIENT * length * slope:
+                return candidate
+            # the top of the parabola through both values and the slope, within reason
+            top = 0.5 * slope * length**2 / (slope * length - gain)
+            length = min(max(top, 0.1 * length), 0.5 * length) if top > 0.0 else 0.1 * length
+        return None

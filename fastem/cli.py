@@ -1,0 +1,404 @@
+"""The command line: ``python -m fastem``, and its verbs."""
+
+import argparse
+import csv
+import io
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+# Everything heavy is imported where it is used, so that --help and errors come at once.
+if TYPE_CHECKING:
+    from fastem.comparison import Fit, Settings
+    from fastem.tables import Table
+
+_BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
+_MOST_CLASSES_IN_COLUMNS = 10
+_DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments, by default those of the process. Without a verb they are those of
+        ``compare iris``.
+
+    Returns
+    -------
+    status : int
+        0, or 2 for input that cannot be used (told in one line on stderr), 130 for Ctrl-C,
+        141 where the reader of stdout went away.
+
+    Raises
+    ------
+    SystemExit
+        With status 0, after ``--help`` and ``--version``.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        argv = ["compare", "iris", *argv]
+    try:
+        arguments = _parser().parse_args(argv)
+        with _warnings_in_one_line():
+            status = arguments.run(arguments)
+            sys.stdout.flush()
+            return status
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return _BROKEN_PIPE
+    except (ValueError, OSError, ImportError, MemoryError, ArithmeticError) as error:
+        _tell(f"error: {_describe(error)}")
+        if isinstance(error, OSError):
+            _silence_stdout()
+        return _BAD_INPUT
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that leaves it to `main` to tell errors, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fastem",
+        description="Exact EM for neural networks with binary stochastic hidden units.",
+        epilog="Without a verb: compare iris.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastem {_version()}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add in (_add_compare, _add_fit, _add_predict):
+        add(verbs)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fastem")
+    except metadata.PackageNotFoundError:
+        return "(not installed, version unknown)"
+
+
+def _add_compare(verbs: Any) -> None:
+    text = "compare EM with scikit-learn's backpropagation on held-out rows"
+    parser = verbs.add_parser("compare", help=text, description=text)
+    _add_data(parser, target=True)
+    _add_settings(parser)
+    text = "share of the rows kept for testing (default: %(default)s)"
+    parser.add_argument("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    _add_json(parser)
+    parser.set_defaults(run=_run_compare)
+
+
+def _add_fit(verbs: Any) -> None:
+    text = "fit a network by EM on all rows and save it"
+    parser = verbs.add_parser("fit", help=text, description=text)
+    _add_data(parser, target=True)
+    parser.add_argument("--model", required=True, metavar="FILE", help="where to save the model")
+    _add_settings(parser)
+    _add_json(parser)
+    parser.set_defaults(run=_run_fit)
+
+
+def _add_predict(verbs: Any) -> None:
+    text = "write predicted labels and class probabilities as CSV"
+    parser = verbs.add_parser("predict", help=text, description=text)
+    parser.add_argument("model", metavar="FILE", help="a model saved by fit")
+    _add_data(parser, target=False)
+    parser.add_argument("--output", metavar="CSV", help="file to write (default: stdout)")
+    _add_json(parser)
+    parser.set_defaults(run=_run_predict)
+
+
+def _add_data(parser: argparse.ArgumentParser, *, target: bool) -> None:
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    if target:
+        text = "label column of a CSV file (default: label); not needed for built-in data"
+        parser.add_argument("--target", metavar="COLUMN", help=text)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--hidden", type=_positive, metavar="M", help="hidden units (default: those of EM)")
+    add("--max-iter", type=_positive, metavar="N", help="(default: each method's own)")
+    add("--alpha", type=_penalty, metavar="A", help="L2 penalty (default: each method's own)")
+    add("--seed", type=_seed, default=0, help="of split and starts (default: %(default)s)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the same content as JSON")
+
+
+def _positive(text: str) -> int:
+    return _number(text, int, lambda value: value > 0, "a positive whole number")
+
+
+def _seed(text: str) -> int:
+    what = "a whole number from 0 to 4294967295"
+    return _number(text, int, lambda value: 0 <= value < 2**32, what)
+
+
+def _penalty(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a finite number >= 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+def _number(text: str, kind: type, accept: Callable[[Any], bool], what: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accept(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    from fastem.comparison import backpropagation, compare, exact_em
+
+    table, settings = _read_table(arguments), _settings(arguments)
+    methods = [exact_em(settings), backpropagation(settings)]
+    comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
+    _print(comparison.to_dict(), _comparison_text, arguments.json)
+    return 0
+
+
+def _run_fit(arguments: argparse.Namespace) -> int:
+    from fastem.comparison import exact_em, fit_method
+    from fastem.tables import with_names
+
+    _check_writable(arguments.model)  # asked before the work, not after it
+    table = _read_table(arguments)
+    X = with_names(table.X, table.feature_names)
+    fit = fit_method(exact_em(_settings(arguments)), X, table.y)
+    fit.estimator.save(arguments.model)
+    if fit.interrupted:
+        _tell(f"interrupted: the best iterate so far is in {arguments.model}")
+        return _INTERRUPTED
+    _print(_fit_content(arguments.model, table, fit, X), _fit_text, arguments.json)
+    return 0
+
+
+def _run_predict(arguments: argparse.Namespace) -> int:
+    from fastem.comparison import by_class
+    from fastem.estimators.em_classifier import FastEMClassifier
+    from fastem.tables import read_features, with_names
+
+    if arguments.output is not None:
+        _check_writable(arguments.output)
+    model = FastEMClassifier.load(arguments.model)
+    names = getattr(model, "feature_names_in_", None)
+    X = read_features(arguments.data, names, model.n_features_in_)
+    X = X if names is None else with_names(X, names)
+    classes, labels = model.classes_.tolist(), model.predict(X).tolist()
+    rows = [by_class(classes, row) for row in model.predict_proba(X).tolist()]
+    content = {
+        "model": arguments.model,
+        "data": arguments.data,
+        "predictions": [
+            {"predicted": label, "probabilities": row}
+            for label, row in zip(labels, rows, strict=True)
+        ],
+    }
+    if arguments.output is not None:
+        text = _predictions_csv(content)
+        Path(arguments.output).write_text(text, encoding="utf-8", newline="")
+        content = {**content, "predictions": len(labels), "output": arguments.output}
+    _print(content, _predict_text, arguments.json)
+    return 0
+
+
+def _read_table(arguments: argparse.Namespace) -> "Table":
+    from fastem.tables import read_table
+
+    table = read_table(arguments.data, arguments.target)
+    if table.target is None and arguments.target is not None:
+        _tell(f"note: {table.name} has its labels built in, --target is not used")
+    return table
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    from fastem.comparison import Settings
+
+    return Settings(arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed)
+
+
+def _check_writable(path: str) -> None:
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"cannot write {path}: it is a directory")
+    if not target.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no directory {target.parent}")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise ValueError(f"cannot write {path}: no permission")
+
+
+def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any]:
+    from fastem.comparison import mean_log_loss
+
+    return {
+        "data": table.describe(),
+        "compile_seconds": fit.compile_seconds,
+        "n_hidden": int(fit.estimator.coefs_[0].shape[1]),
+        "n_iter": fit.n_iter,
+        "converged": fit.converged,
+        "seconds": fit.seconds,
+        "train_log_loss": mean_log_loss(fit.estimator, X, table.y),
+        "train_accuracy": float(fit.estimator.score(X, table.y)),
+        "model": path,
+    }
+
+
+def _comparison_text(content: dict[str, Any]) -> str:
+    data, methods = content["data"], content["methods"]
+    header = "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
+    rows = [
+        (
+            row["method"],
+            str(row["n_hidden"]),
+            f"{row['n_iter']}{'' if row['converged'] else '*'}",
+            f"{row['seconds']:.4f}",
+            f"{row['train_log_loss']:.4f}",
+            f"{row['test_log_loss']:.4f}",
+            f"{row['test_accuracy']:.4f}",
+        )
+        for row in methods
+    ]
+    early = "" if all(row["converged"] for row in methods) else "; * stopped before convergence"
+    parts = f"{data['train']} rows to train on, {data['test']} to test on"
+    return "\n".join(
+        [
+            _data_line(data),
+            f"split    {parts}, stratified, seed {data['seed']}",
+            _compile_line(content),
+            "",
+            _aligned([header, *rows]),
+            f"loss: mean log-loss in nats{early}",
+            "",
+            f"{len(content['predictions'])} test rows, and what {methods[0]['method']} predicts",
+            _predictions_table(data["classes"], content["predictions"]),
+        ]
+    )
+
+
+def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
+    few = len(classes) <= _MOST_CLASSES_IN_COLUMNS
+    rows = [["label", "predicted", *([f"P({k})" for k in classes] if few else ["most probable"])]]
+    for row in predictions:
+        by_class = row["probabilities"]
+        if few:
+            cells = [f"{p:.4f}" for p in by_class.values()]
+        else:
+            best = sorted(by_class, key=by_class.get, reverse=True)[:3]
+            cells = [", ".join(f"{k} {by_class[k]:.4f}" for k in best)]
+        rows.append([str(row["label"]), str(row["predicted"]), *cells])
+    return _aligned(rows)
+
+
+def _fit_text(content: dict[str, Any]) -> str:
+    end = "converged" if content["converged"] else "stopped before convergence"
+    return "\n".join(
+        [
+            _data_line(content["data"]),
+            _compile_line(content),
+            f"fit      {content['n_hidden']} hidden units, {content['n_iter']} iterations, {end}, "
+            f"{content['seconds']:.4f} s",
+            f"train    log-loss {content['train_log_loss']:.4f} nats, "
+            f"accuracy {content['train_accuracy']:.4f}",
+            f"model    {content['model']}",
+        ]
+    )
+
+
+def _predict_text(content: dict[str, Any]) -> str:
+    if "output" in content:
+        return f"{content['predictions']} predictions written to {content['output']}"
+    return _predictions_csv(content).removesuffix("\n")
+
+
+def _predictions_csv(content: dict[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    predictions = content["predictions"]
+    writer.writerow(["predicted", *(f"probability_{k}" for k in predictions[0]["probabilities"])])
+    writer.writerows([row["predicted"], *row["probabilities"].values()] for row in predictions)
+    return text.getvalue()
+
+
+def _data_line(data: dict[str, Any]) -> str:
+    classes = data["classes"]
+    listed = ", ".join(map(str, classes[:_MOST_CLASSES_IN_COLUMNS]))
+    dots = ", ..." if len(classes) > _MOST_CLASSES_IN_COLUMNS else ""
+    sizes = f"{data['rows']} rows, {data['features']} features, {len(classes)} classes"
+    return f"data     {data['name']}: {sizes} ({listed}{dots})"
+
+
+def _compile_line(content: dict[str, Any]) -> str:
+    seconds = content["compile_seconds"]
+    return f"compile  {seconds:.2f} s to compile and warm up, not part of the seconds below"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def _print(
+    content: dict[str, Any], as_text: Callable[[dict[str, Any]], str], as_json: bool
+) -> None:
+    if as_json:
+        print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(as_text(content))
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
+                _tell(f"warning: {message}")
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory. {error}".strip()
+    return " ".join(str(error).split())
+
+
+def _tell(message: str) -> None:
+    print(f"fastem: {message}", file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes stdout once more on exit, and would complain a second time.
+    with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,213 @@
+"""Checks of what a user passes to an estimator: name, value and remedy in every message."""
+
+import numbers
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem.m_step import M_STEPS
+from fastem.monitor import Monitor
+from fastem.parameters import Array, Parameters, Shape
+
+_CHOICES = {
+    "m_step": tuple(M_STEPS),
+    "solver": ("em", "lbfgs"),
+    "prediction": ("marginal", "plugin"),
+}
+# Squares of features, summed over rows, must stay finite.
+_LARGEST_RAW_FEATURE = 1e140
+_LARGEST_WEIGHT = 1e100
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
+
+
+def check_hyperparameters(estimator: Any) -> int:
+    """Check the constructor's parameters; return the number of hidden units.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    for name, choices in _CHOICES.items():
+        value = getattr(estimator, name)
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+    for name in ("accelerate", "fit_intercept", "standardize", "warm_start"):
+        value = getattr(estimator, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+    for name, lowest, included in (
+        ("alpha", 0.0, True), ("tol", 0.0, True), ("learning_rate_init", 0.0, False),
+    ):  # fmt: skip
+        value = getattr(estimator, name)
+        inside = _is_number(value, numbers.Real) and np.isfinite(value)
+        if not inside or value < lowest or (value == lowest and not included):
+            sign = ">=" if included else ">"
+            raise ValueError(f"{name} must be a finite number {sign} {lowest:g}, got {value!r}.")
+    for name, lowest in (("max_iter", 1), ("n_init", 1), ("verbose", 0)):
+        value = getattr(estimator, name)
+        if isinstance(value, (bool, np.bool_)) and name == "verbose":
+            continue
+        if not _is_number(value, numbers.Integral) or value < lowest:
+            raise ValueError(f"{name} must be an integer >= {lowest}, got {value!r}.")
+    return _check_hidden_layer_sizes(estimator.hidden_layer_sizes)
+
+
+def _check_hidden_layer_sizes(sizes: Any) -> int:
+    layers = [sizes] if _is_number(sizes, numbers.Integral) else sizes
+    try:
+        layers = list(layers)
+    except TypeError:
+        layers = None
+    if layers is None or not all(_is_number(m, numbers.Integral) for m in layers):
+        raise ValueError(f"hidden_layer_sizes must be a tuple of one integer, got {sizes!r}.")
+    if len(layers) != 1:
+        raise ValueError(
+            f"hidden_layer_sizes must name one hidden layer, got {len(layers)} in {sizes!r}. "
+            "Use a tuple of one integer such as (10,)."
+        )
+    if layers[0] < 1:
+        raise ValueError(f"hidden_layer_sizes must be positive, got {sizes!r}.")
+    return int(layers[0])
+
+
+def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -> None:
+    """Check that some weight is on two classes at least.
+
+    Raises
+    ------
+    ValueError
+        If all weights are zero, one is too large, or there is one class only.
+    """
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row; give some row a weight.")
+    if weights.max() > _LARGEST_WEIGHT:
+        raise ValueError(f"sample_weight must not exceed {_LARGEST_WEIGHT:g}; rescale it.")
+    present = np.unique(labels[weights > 0.0])
+    if len(present) < 2:
+        raise ValueError(
+            f"y has only one class, {classes[present[0]]!r} (in rows of positive weight); "
+            "a classifier needs samples of at least two classes."
+        )
+
+
+def check_scale(X: Array) -> None:
+    """Check that unscaled features are not so large that their squares overflow.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
+    largest = np.abs(X).max()
+    if largest > _LARGEST_RAW_FEATURE:
+        raise ValueError(
+            f"X has values up to {largest:.3g}, too large to fit as they are; "
+            "use standardize=True."
+        )
+
+
+def check_start(
+    coefs: list[ArrayLike] | None, intercepts: list[ArrayLike] | None, shape: Shape
+) -> tuple[list[Array] | None, list[Array] | None]:
+    """Check `coefs_init` and `intercepts_init`; return them as float arrays.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong or a value is not finite.
+    """
+    wanted = {
+        "coefs_init": [(shape.n_features, shape.n_hidden), (shape.n_hidden, shape.n_classes)],
+        "intercepts_init": [(shape.n_hidden,), (shape.n_classes,)],
+    }
+    checked: list[list[Array] | None] = []
+    for (name, shapes), given in zip(wanted.items(), (coefs, intercepts), strict=True):
+        if given is None:
+            checked.append(None)
+            continue
+        if len(given) != 2:
+            raise ValueError(f"{name} must be a list of two arrays, got {len(given)}.")
+        arrays = [np.array(values, dtype=np.float64) for values in given]
+        for i, (array, size) in enumerate(zip(arrays, shapes, strict=True)):
+            if array.shape != size:
+                raise ValueError(f"{name}[{i}] must have shape {size}, got {array.shape}.")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name}[{i}] contains NaN or infinity.")
+        checked.append(arrays)
+    if checked[1] is not None and not shape.fit_intercept and any(b.any() for b in checked[1]):
+        raise ValueError("intercepts_init must be zeros or None when fit_intercept=False.")
+    return checked[0], checked[1]
+
+
+def check_continuation(estimator: Any, classes: np.ndarray, n_hidden: int) -> None:
+    """Check that a warm start meets the network that was fitted.
+
+    Raises
+    ------
+    ValueError
+        If classes or the number of hidden units have changed.
+    """
+    if not np.array_equal(classes, estimator.classes_):
+        raise ValueError(
+            f"warm_start=True needs the classes of the earlier fit, "
+            f"{estimator.classes_.tolist()}, got {classes.tolist()}; use warm_start=False."
+        )
+    if n_hidden != len(estimator.intercepts_[0]):
+        raise ValueError(
+            f"warm_start=True needs the {len(estimator.intercepts_[0])} hidden units of the "
+            f"earlier fit, got hidden_layer_sizes={estimator.hidden_layer_sizes!r}; "
+            "use warm_start=False."
+        )
+
+
+def check_finite(parameters: Parameters) -> None:
+    """Check that weights in the features' units can be represented.
+
+    Raises
+    ------
+    ValueError
+        If a weight overflowed.
+    """
+    if not all(np.isfinite(values).all() for values in parameters):
+        raise ValueError("A weight overflows in the units of X; rescale the features of X.")
+
+
+def warn_about(monitor: Monitor, max_iter: int) -> None:
+    """Warn of a fit that did not end in convergence, with advice.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the fit was interrupted or did not converge.
+    RuntimeWarning
+        If the objective fell, which no step may cause.
+    """
+    if monitor.fell:
+        warnings.warn(
+            f"The penalised log-likelihood fell in iteration {monitor.n_iter + 1}, which is a "
+            "fault in fastem and not convergence; the parameters before the fall are kept. "
+            "Please report it.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    elif monitor.interrupted:
+        warnings.warn(
+            f"The fit was interrupted after {monitor.n_iter} iterations; the best parameters "
+            "so far are in place.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif not monitor.converged:
+        warnings.warn(
+            f"The fit did not converge in {max_iter} iterations. Increase max_iter or tol, or "
+            "increase alpha, which makes the optimum better determined.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,259 @@
+"""What a fitted network can tell: probabilities, posteriors, likelihoods, samples."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, log_softmax
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+import fastem
+from fastem.engines.base import add_ones
+from fastem.engines.evaluate import e_step
+from fastem.parallel import effective_n_jobs
+from fastem.parameters import Array, Shape
+
+
+class NetworkInference:
+    """Methods of a fitted network with stochastic hidden units.
+
+    Uses ``coefs_, intercepts_, classes_, e_step_`` and the parameters ``fit_intercept``,
+    ``prediction`` and ``n_jobs`` of the class that it is mixed into.
+    """
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Predict labels: the most probable class of every row.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        labels : array (n_samples,)
+        """
+        log_probability = self.predict_log_proba(X)
+        return self.classes_[np.argmax(log_probability, axis=1)]
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Predict P(y = k | x) of every class.
+
+        Exact, ``sum_z P(z|x) P(y|z)``, with ``prediction="marginal"``; the softmax of the
+        mean hidden activation with ``prediction="plugin"``.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        probability : array (n_samples, n_classes)
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Predict log P(y = k | x), finite however small the probability.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        log_probability : array (n_samples, n_classes), nats
+        """
+        X = self._check_X(X)
+        if self.prediction == "plugin":
+            logits = self._hidden_probability(X) @ self.coefs_[1] + self.intercepts_[1]
+            return log_softmax(logits, axis=1)
+        log_evidence = self._log_evidence(X)
+        # probabilities sum to one up to rounding; take the rounding out
+        return log_softmax(log_evidence, axis=1)
+
+    def transform(self, X: ArrayLike) -> Array:
+        """Return P(Z_h = 1 | x), the prior probability of every hidden unit.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        probability : array (n_samples, n_hidden)
+        """
+        return self._hidden_probability(self._check_X(X))
+
+    def posterior(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Return P(Z_h = 1 | x, y), the posterior probability of every hidden unit.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels among `classes_`.
+
+        Returns
+        -------
+        probability : array (n_samples, n_hidden)
+
+        Raises
+        ------
+        ValueError
+            If y holds a label that was not seen in `fit`.
+        """
+        X = self._check_X(X)
+        labels = self._class_indices(y, len(X))
+        expectations = e_step(
+            X, labels, self.coefs_, self.intercepts_, method=self.e_step_, n_jobs=self.n_jobs
+        )
+        return expectations.hidden_posterior
+
+    def log_likelihood(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels among `classes_`.
+        sample_weight : array-like (n_samples,), optional
+
+        Returns
+        -------
+        log_likelihood : float, nats
+            Not penalised.
+
+        Raises
+        ------
+        ValueError
+            If y holds a label that was not seen in `fit`.
+        """
+        X = self._check_X(X)
+        labels = self._class_indices(y, len(X))
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        own = self._log_evidence(X)[np.arange(len(X)), labels]
+        return float(np.sum(weights * own))
+
+    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`.
+
+        Returns
+        -------
+        aic : float, nats
+        """
+        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
+
+    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`; n is the summed weight.
+
+        Returns
+        -------
+        bic : float, nats
+        """
+        n = len(X) if sample_weight is None else np.sum(sample_weight)
+        log_likelihood = self.log_likelihood(X, y, sample_weight)
+        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
+
+    def sample(
+        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[NDArray, Array]:
+        """Draw hidden states and labels for given rows.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        y : array (n_samples,)
+            Labels drawn from P(y | z).
+        z : array (n_samples, n_hidden)
+            Hidden states, 0.0 or 1.0, drawn from P(z | x).
+        """
+        X = self._check_X(X)
+        random_state = check_random_state(random_state)
+        on = self._hidden_probability(X)
+        z = (random_state.uniform(size=on.shape) < on).astype(np.float64)
+        log_probability = log_softmax(z @ self.coefs_[1] + self.intercepts_[1], axis=1)
+        # adding Gumbel noise makes the largest a draw
+        noise = random_state.gumbel(size=log_probability.shape)
+        return self.classes_[np.argmax(log_probability + noise, axis=1)], z
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.intercepts_[0])
+
+    def _check_X(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, order="C", reset=False)
+
+    def _shape(self) -> Shape:
+        n_features, n_hidden = self.coefs_[0].shape
+        return Shape(n_features, n_hidden, len(self.classes_), fit_intercept=True)
+
+    def _log_evidence(self, X: Array) -> Array:
+        shape = self._shape()
+        parameters = shape.from_lists(self.coefs_, self.intercepts_)
+        n_threads = effective_n_jobs(self.n_jobs)
+        return self.e_step_.log_evidence(add_ones(X, True), parameters, shape, n_threads)
+
+    def _hidden_probability(self, X: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_odds = X @ self.coefs_[0] + self.intercepts_[0]
+        if np.isnan(log_odds).any():
+            raise FloatingPointError(
+                "The log-odds of a hidden unit are not a number: X times weights overflow. "
+                "Rescale the features."
+            )
+        return expit(log_odds)
+
+    def _class_indices(self, y: ArrayLike, n_samples: int) -> NDArray[np.int64]:
+        labels = np.asarray(y)
+        if labels.shape != (n_samples,):
+            raise ValueError(f"y has shape {labels.shape}, and ({n_samples},) is needed.")
+        known = np.isin(labels, self.classes_)
+        if not known.all():
+            unknown = np.unique(labels[~known])
+            raise ValueError(
+                f"y holds labels that were not seen in fit: {unknown.tolist()}. "
+                f"The classes are {self.classes_.tolist()}."
+            )
+        return np.searchsorted(self.classes_, labels)
+
+    def _n_free_parameters(self) -> int:
+        """Count parameters; one class of the softmax is redundant."""
+        check_is_fitted(self)
+        n_features, n_hidden = self.coefs_[0].shape
+        ones = int(bool(self.fit_intercept))
+        return (n_features + ones) * n_hidden + (n_hidden + ones) * (len(self.classes_) - 1)
+
+    def __getstate__(self) -> dict:
+        return {**super().__getstate__(), "_fastem_version": fastem.__version__}
+
+    def __setstate__(self, state: dict) -> None:
+        version = state.pop("_fastem_version", None)
+        if version != fastem.__version__:
+            warnings.warn(
+                f"{type(self).__name__} was pickled by fastem {version} and is opened by "
+                f"{fastem.__version__}; results may differ. Models from save() do not depend "
+                "on the version.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)

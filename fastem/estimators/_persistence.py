@@ -1,0 +1,183 @@
+"""Models on disk: one .npz of plain arrays and one JSON string, never pickled code."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastem
+from fastem.engines.auto import ENGINES
+
+_FORMAT = "fastem-model"
+_FORMAT_VERSION = 1
+
+
+def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write a model file; an existing file is replaced only by a complete one.
+
+    Parameters
+    ----------
+    path : path-like
+        Taken as it is, whatever its suffix.
+    header : dict
+        JSON values.
+    arrays : dict of arrays
+        Numbers or fixed-width strings.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **header}
+    text = np.array(json.dumps(header))
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, allow_pickle=False, header=text, **arrays)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a model file; no code in it is ever run.
+
+    Returns
+    -------
+    header : dict
+    arrays : dict of arrays
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, is not a model of this package, or is of a newer format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if not hasattr(content, "files") or "header" not in content.files:
+                raise ValueError("there is no header in it")
+            header = json.loads(str(content["header"]))
+            arrays = {name: content[name] for name in content.files if name != "header"}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{str(path)!r} is damaged or not a fastem model: {error}.") from error
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise ValueError(f"{str(path)!r} is not a fastem model.")
+    if header.get("format_version") != _FORMAT_VERSION:
+        raise ValueError(
+            f"{str(path)!r} has model format {header.get('format_version')}, and this version "
+            f"of fastem reads format {_FORMAT_VERSION}. Update fastem to open it."
+        )
+    return header, arrays
+
+
+def save(model: Any, path: str | os.PathLike) -> None:
+    """Write a fitted FastEMClassifier.
+
+    Raises
+    ------
+    ValueError
+        If the labels are neither numbers nor strings.
+    """
+    arrays = {"classes": _plain_labels(model.classes_), "loss_curve": np.array(model.loss_curve_)}
+    for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
+    if hasattr(model, "feature_names_in_"):
+        arrays["feature_names"] = model.feature_names_in_.astype(str)
+    header = {
+        "class": type(model).__name__,
+        "fastem_version": fastem.__version__,
+        "parameters": {name: _to_json(v) for name, v in model.get_params(deep=False).items()},
+        "engine": _to_json(model.e_step_),
+        "n_iter": model.n_iter_,
+        "converged": bool(model.converged_),
+        "object_labels": model.classes_.dtype.kind == "O",
+    }
+    write_model(path, header, arrays)
+
+
+def _plain_labels(classes: np.ndarray) -> np.ndarray:
+    if classes.dtype.kind in "biufU":
+        return classes
+    if all(isinstance(label, str) for label in classes):
+        return classes.astype(str)
+    raise ValueError(
+        f"Labels of dtype {classes.dtype} cannot be saved; use integers or strings as labels."
+    )
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple(ENGINES.values())):
+        return {"engine": value.name, "settings": dataclasses.asdict(value)}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, np.random.RandomState):
+        return None  # a generator's position is of no use to a fitted model
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("engine") in ENGINES:
+        return ENGINES[value["engine"]](**value["settings"])
+    return value
+
+
+def load(kind: type, path: str | os.PathLike) -> Any:
+    """Read a model that `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or holds another kind of model.
+    """
+    header, arrays = read_model(path)
+    if header.get("class") != kind.__name__:
+        raise ValueError(f"{str(path)!r} holds a {header.get('class')}, not a {kind.__name__}.")
+    try:
+        return _restore(kind, header, arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{str(path)!r} is damaged: {error!r}.") from error
+
+
+def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
+    parameters = {name: _from_json(value) for name, value in header["parameters"].items()}
+    if isinstance(parameters["hidden_layer_sizes"], list):
+        parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
+    model = kind(**parameters)
+    model.coefs_ = [arrays["coef_0"], arrays["coef_1"]]
+    model.intercepts_ = [arrays["intercept_0"], arrays["intercept_1"]]
+    classes = arrays["classes"]
+    model.classes_ = classes.astype(object) if header["object_labels"] else classes
+    (n_features, n_hidden), n_classes = model.coefs_[0].shape, len(classes)
+    shapes = [values.shape for values in (model.coefs_[1], *model.intercepts_)]
+    if shapes != [(n_hidden, n_classes), (n_hidden,), (n_classes,)]:
+        raise ValueError(f"shapes {shapes} do not fit together")
+    if "feature_names" in arrays:
+        model.feature_names_in_ = arrays["feature_names"].astype(object)
+    model.n_features_in_ = n_features
+    model.n_layers_ = 3
+    model.loss_curve_ = arrays["loss_curve"].tolist()
+    model.loss_ = model.loss_curve_[-1]
+    model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
+    model.e_step_ = _from_json(header["engine"])
+    return model

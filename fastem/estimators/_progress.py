@@ -1,0 +1,100 @@
+"""What a fit says while it runs: printed lines, and scikit-learn's callbacks."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in for scikit-learn's mixin of the same name."""
+
+    def with_callbacks(method: Callable) -> Callable:
+        """Return the method itself: there are no callbacks to tear down."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
+
+
+class Progress:
+    """Reports a fit to the terminal and to callbacks: one task per start and iteration.
+
+    Parameters
+    ----------
+    estimator : estimator
+    n_starts : int
+    X, y, sample_weight
+        What ``fit`` was given, for the callbacks.
+    total_weight : float
+        Turns objectives into losses per unit weight.
+    """
+
+    def __init__(
+        self, estimator: Any, n_starts: int, X: Any, y: Any, sample_weight: Any, total_weight: float
+    ) -> None:
+        self._estimator = estimator
+        self._n_starts = n_starts
+        self._total_weight = total_weight
+        self._verbose = estimator.verbose
+        self._began = time.perf_counter()
+        self._start = 0
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._root = self._task = None
+        if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
+            self._root = estimator._init_callback_context(max_subtasks=n_starts)
+            self._root.call_on_fit_task_begin(**self._arguments)
+
+    def begin_start(self) -> None:
+        """Announce another starting point."""
+        self._start += 1
+        if self._root is not None:
+            self._task = self._root.subcontext(
+                task_name=f"start {self._start}", max_subtasks=self._estimator.max_iter
+            )
+            self._task.call_on_fit_task_begin(**self._arguments)
+
+    def iterate(self, n_iter: int, objective: float, fitted: Callable[[], dict]) -> bool:
+        """Report an iteration; return whether a callback asks to stop.
+
+        Parameters
+        ----------
+        n_iter : int
+        objective : float, nats
+        fitted : callable
+            Returns the fitted attributes as if the fit had ended here.
+        """
+        if self._verbose:
+            self._print(n_iter, objective)
+        if self._task is None:
+            return False
+        task = self._task.subcontext(task_name=f"iteration {n_iter}")
+        task.call_on_fit_task_begin(**self._arguments)
+        return task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
+
+    def _print(self, n_iter: int, objective: float) -> None:
+        start = f"start {self._start}/{self._n_starts}, " if self._n_starts > 1 else ""
+        seconds = time.perf_counter() - self._began
+        loss = -objective / self._total_weight
+        line = f"[fastem] {start}iteration {n_iter}, loss {loss:.8f} nats, {seconds:.2f} s"
+        if self._verbose > 1:
+            print(line)
+        else:
+            sys.stdout.write(f"\r{line}")
+            sys.stdout.flush()
+
+    def end_start(self, fitted: Callable[[], dict]) -> None:
+        """Announce the end of a start."""
+        if self._verbose == 1:
+            print()
+        if self._task is not None:
+            self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
+
+    def end(self, fitted: Callable[[], dict]) -> None:
+        """Announce the end of the fit."""
+        if self._root is not None:
+            self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)

@@ -1,0 +1,196 @@
+"""The course of a fit: starts, ascents, and the best of them."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from fastem.acceleration import QuasiNewtonStep
+from fastem.em import PlainStep, Stepper, run_em
+from fastem.engines.base import Engine, sort_by_class
+from fastem.estimators import _checks
+from fastem.estimators._progress import Progress
+from fastem.estimators._scaling import Scaling
+from fastem.initialization import draw_start
+from fastem.lbfgs import run_lbfgs
+from fastem.monitor import Monitor
+from fastem.network import Network
+from fastem.parallel import effective_n_jobs, single_threaded_blas
+from fastem.parameters import Array, Parameters, Shape
+
+
+class Ascent(NamedTuple):
+    """An ascent that has ended, and what it takes to go on with it.
+
+    Attributes
+    ----------
+    theta : array (n_parameters,)
+        Parameters on standardised features.
+    monitor : Monitor
+    stepper : Stepper
+    scaling : Scaling
+    """
+
+    theta: Array
+    monitor: Monitor
+    stepper: Stepper
+    scaling: Scaling
+
+
+class Training:
+    """A call of ``fit`` on checked data.
+
+    Parameters
+    ----------
+    estimator : FastEMClassifier
+        Its parameters are read and it is not changed.
+    shape : Shape
+    engine : Engine
+    X : array (n_samples, n_features)
+    labels : array of int (n_samples,)
+        Class indices.
+    weights : array (n_samples,)
+        Rows of weight zero are left out.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        shape: Shape,
+        engine: Engine,
+        X: Array,
+        labels: np.ndarray,
+        weights: Array,
+    ) -> None:
+        self._estimator = estimator
+        self._shape = shape
+        kept = weights > 0.0
+        X, labels, weights = X[kept], labels[kept], weights[kept]
+        if estimator.standardize:
+            self._scaling = Scaling.of(X, weights, centred=shape.fit_intercept)
+        else:
+            _checks.check_scale(X)
+            self._scaling = Scaling.identity(X.shape[1])
+        self._class_weights = np.bincount(labels, weights, minlength=shape.n_classes)
+        self._network = Network(
+            sort_by_class(self._scaling.apply(X), labels, weights, shape),
+            shape,
+            engine,
+            estimator.m_step,
+            alpha=float(estimator.alpha),
+            learning_rate=float(estimator.learning_rate_init),
+            n_threads=effective_n_jobs(estimator.n_jobs),
+        )
+
+    @property
+    def total_weight(self) -> float:
+        """Summed weight of all rows."""
+        return float(self._class_weights.sum())
+
+    def continue_from(
+        self, parameters: Parameters, last: Ascent | None, progress: Progress
+    ) -> Ascent:
+        """Go on from earlier parameters, and from the ascent that led to them if known."""
+        theta = self._shape.pack(self._scaling.unfold(parameters))
+        stepper, monitor = self._new_stepper(), self._new_monitor()
+        if last is not None and type(last.stepper) is type(stepper):
+            led_here = last.scaling.fold(self._shape.unpack(last.theta))
+            if all(map(np.array_equal, led_here, parameters)):
+                stepper, monitor.history = last.stepper, list(last.monitor.history)
+                if all(map(np.array_equal, last.scaling, self._scaling)):
+                    theta = last.theta  # exact, where folding and unfolding would round
+        with single_threaded_blas():
+            return self._ascend(theta, monitor, stepper, progress)
+
+    def best_of_starts(self, progress: Progress) -> Ascent:
+        """Climb from every start; return the ascent that ended highest.
+
+        Raises
+        ------
+        FloatingPointError
+            If no start has a finite objective.
+        """
+        estimator = self._estimator
+        random_state = check_random_state(estimator.random_state)
+        best, failure = None, None
+        for start in range(estimator.n_init):
+            theta = self._start(random_state)
+            try:
+                with single_threaded_blas():
+                    ascent = self._ascend(
+                        theta, self._new_monitor(), self._new_stepper(), progress
+                    )
+            except FloatingPointError as error:
+                failure = error
+                warnings.warn(
+                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
+                continue
+            if best is None or ascent.monitor.history[-1] > best.monitor.history[-1]:
+                best = ascent
+            if ascent.monitor.interrupted:
+                # what was interrupted may still be the best; the user is told either way
+                best.monitor.interrupted = True
+                break
+        if best is None:
+            raise FloatingPointError(f"No start led to a finite objective: {failure}")
+        return best
+
+    def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
+        """Return the fitted attributes that parameters and their history stand for."""
+        parameters = self._scaling.fold(self._shape.unpack(theta))
+        coefs, intercepts = self._shape.to_lists(parameters)
+        losses = [-objective / self.total_weight for objective in monitor.history]
+        return {
+            "coefs_": coefs,
+            "intercepts_": intercepts,
+            "n_iter_": monitor.n_iter,
+            "converged_": monitor.converged,
+            "loss_": losses[-1],
+            "loss_curve_": losses,
+        }
+
+    def _new_monitor(self) -> Monitor:
+        return Monitor(float(self._estimator.tol))
+
+    def _new_stepper(self) -> Stepper:
+        accelerated = self._estimator.accelerate and self._estimator.m_step != "gradient"
+        return QuasiNewtonStep() if accelerated else PlainStep()
+
+    def _start(self, random_state: np.random.RandomState) -> Array:
+        """Return starting values on standardised features; draw what is not given."""
+        estimator, shape = self._estimator, self._shape
+        coefs, intercepts = _checks.check_start(
+            estimator.coefs_init, estimator.intercepts_init, shape
+        )
+        drawn = draw_start(shape, self._class_weights, random_state)
+        if coefs is None and intercepts is None:
+            return shape.pack(drawn)
+        drawn_coefs, drawn_intercepts = shape.to_lists(self._scaling.fold(drawn))
+        given = shape.from_lists(
+            drawn_coefs if coefs is None else coefs,
+            drawn_intercepts if intercepts is None else intercepts,
+        )
+        return shape.pack(self._scaling.unfold(given))
+
+    def _ascend(
+        self, theta: Array, monitor: Monitor, stepper: Stepper, progress: Progress
+    ) -> Ascent:
+        def report(n_iter: int, objective: float, theta: Array) -> bool:
+            return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
+
+        monitor.report = report
+        progress.begin_start()
+        max_iter = self._estimator.max_iter
+        if self._estimator.solver == "lbfgs":
+            theta = run_lbfgs(self._network, theta, monitor, max_iter)
+        else:
+            theta = run_em(self._network, theta, monitor, max_iter, stepper)
+        monitor.report = None
+        progress.end_start(lambda: self.attributes(theta, monitor))
+        _checks.check_finite(self._scaling.fold(self._shape.unpack(theta)))
+        return Ascent(theta, monitor, stepper, self._scaling)

@@ -1,0 +1,257 @@
+"""FastEMClassifier: the network with stochastic hidden units, trained by exact EM."""
+
+import os
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastem.engines.auto import resolve_engine
+from fastem.engines.base import Engine
+from fastem.estimators import _checks, _persistence
+from fastem.estimators._inference import NetworkInference
+from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
+from fastem.estimators._training import Training
+from fastem.parameters import Shape
+
+
+class FastEMClassifier(
+    NetworkInference,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    """Neural network with stochastic binary hidden units, trained by exact EM.
+
+    ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: hidden units are Bernoulli with logistic
+    probabilities, classes are softmax given their states. `fit` maximises the exact
+    marginal likelihood, less ``alpha / 2`` times the squared weights.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of one int, or int, default=(10,)
+        Number m of hidden units. Cost and memory grow as ``2**m``.
+    e_step : {"auto", "enumeration"} or engine instance, default="auto"
+        Algorithm of the E-step; "auto" takes the cheapest exact one.
+    m_step : {"newton", "bound", "gradient"}, default="newton"
+        Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
+        of rate `learning_rate_init`. None of them lowers the objective.
+    solver : {"em", "lbfgs"}, default="em"
+        EM, or direct ascent of the marginal likelihood with the same exact gradient.
+    accelerate : bool, default=True
+        Quasi-Newton acceleration of EM, which falls back on EM steps. Gradient M-steps are
+        never accelerated.
+    alpha : float, default=0.15
+        Penalty: multiplies half the squared norm of the weights (intercepts are free) on
+        standardised features, against the summed log-likelihood.
+    fit_intercept : bool, default=True
+        Whether hidden units and classes have intercepts.
+    standardize : bool, default=True
+        Centre and scale the features inside; `coefs_` are in the units of X all the same.
+    prediction : {"marginal", "plugin"}, default="marginal"
+        Exact predictive probability, or softmax of the mean hidden activation.
+    learning_rate_init : float, default=0.005
+        Rate of the gradient M-step on the summed log-likelihood.
+    max_iter : int, default=500
+        Most iterations of a call of `fit`, from each start.
+    tol : float, default=1e-7
+        A fit has converged when an iteration gains less than this share of the objective.
+    n_init : int, default=1
+        Random starts; the best is kept.
+    coefs_init, intercepts_init : list of two arrays, optional
+        Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
+    warm_start : bool, default=False
+        Go on from the last fit. ``max_iter=1`` t times equals ``max_iter=t`` once
+        (``solver="em"``).
+    n_jobs : int, optional
+        Threads; None for all cores. Results do not depend on it, to the bit.
+    random_state : int, RandomState or None, default=None
+        Draws the starting values.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress line, 2 prints a line per iteration.
+
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+    coefs_ : list of arrays (n_features, n_hidden), (n_hidden, n_classes)
+        Log-odds per unit of the feature, and per unit being on.
+    intercepts_ : list of arrays (n_hidden,), (n_classes,)
+    n_iter_ : int
+        Iterations of the start that was kept.
+    converged_ : bool
+    loss_ : float, nats
+        Penalised negative log-likelihood per unit weight.
+    loss_curve_ : list of float, nats
+        The same at every iterate, the starting point included.
+    e_step_ : engine
+        The engine that was used.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        When X has string column names.
+    n_layers_ : int
+        Input, hidden and output layers: 3.
+
+    References
+    ----------
+    Ng and McLachlan (2004), Using the EM algorithm to train neural networks, IEEE
+    Transactions on Neural Networks 15(3).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastem import FastEMClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = FastEMClassifier(random_state=0).fit(X, y)
+    >>> round(model.score(X, y), 2)
+    0.98
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        *,
+        e_step: str | Engine = "auto",
+        m_step: str = "newton",
+        solver: str = "em",
+        accelerate: bool = True,
+        alpha: float = 0.15,
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        prediction: str = "marginal",
+        learning_rate_init: float = 0.005,
+        max_iter: int = 500,
+        tol: float = 1e-7,
+        n_init: int = 1,
+        coefs_init: list[ArrayLike] | None = None,
+        intercepts_init: list[ArrayLike] | None = None,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.e_step = e_step
+        self.m_step = m_step
+        self.solver = solver
+        self.accelerate = accelerate
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.prediction = prediction
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_init = n_init
+        self.coefs_init = coefs_init
+        self.intercepts_init = intercepts_init
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "FastEMClassifier":
+        """Fit the network by maximum penalised marginal likelihood.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels: strings or integers, two classes or more.
+        sample_weight : array-like (n_samples,), optional
+            Not negative. A weight is worth as many repetitions of the row.
+
+        Returns
+        -------
+        self : FastEMClassifier
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or a weight is out of range, there is only one class, or
+            the problem does not fit into memory.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best start did not converge, or the fit was interrupted by Ctrl-C; the
+            best parameters so far are in place then.
+        """
+        n_hidden = _checks.check_hyperparameters(self)
+        engine = resolve_engine(self.e_step)
+        given = X, y, sample_weight
+        continued = self.warm_start and hasattr(self, "coefs_")
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not continued)
+        check_classification_targets(y)
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        classes, labels = np.unique(y, return_inverse=True)
+        _checks.check_weights_and_classes(weights, labels, classes)
+        if continued:
+            _checks.check_continuation(self, classes, n_hidden)
+        shape = Shape(X.shape[1], n_hidden, len(classes), bool(self.fit_intercept))
+        training = Training(self, shape, engine, X, labels, weights)
+        n_starts = 1 if continued else self.n_init
+        progress = Progress(self, n_starts, *given, training.total_weight)
+        self.classes_, self.e_step_, self.n_layers_ = classes, engine, 3
+        if continued:
+            parameters = shape.from_lists(self.coefs_, self.intercepts_)
+            ascent = training.continue_from(parameters, getattr(self, "_ascent", None), progress)
+        else:
+            ascent = training.best_of_starts(progress)
+        vars(self).update(training.attributes(ascent.theta, ascent.monitor))
+        if self.warm_start:
+            self._ascent = ascent
+        progress.end(lambda: {})
+        _checks.warn_about(ascent.monitor, self.max_iter)
+        return self
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model to a file of plain arrays, whatever its suffix.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        ValueError
+            If the labels are neither numbers nor strings.
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        _persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "FastEMClassifier":
+        """Read a model that `save` wrote. No code from the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        model : FastEMClassifier
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated or is not a model of this class.
+        """
+        return _persistence.load(cls, path)

@@ -1,0 +1,67 @@
+"""Direct ascent of the marginal likelihood with SciPy's L-BFGS."""
+
+import numpy as np
+from scipy.optimize import minimize
+
+from fastem.acceleration import DifferentiableModel
+from fastem.monitor import Monitor
+from fastem.parameters import Array
+
+_MEMORY = 10
+_MAX_TRIALS = 20
+
+
+class _Done(Exception):
+    """Raised out of SciPy's loop when the monitor says stop."""
+
+
+def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_iter: int) -> Array:
+    """Climb the objective with the exact gradient that an E-step gives.
+
+    Parameters
+    ----------
+    model : DifferentiableModel
+    theta : array (n_parameters,)
+        Starting values.
+    monitor : Monitor
+    max_iter : int
+
+    Returns
+    -------
+    theta : array (n_parameters,)
+        The best iterate; on ``KeyboardInterrupt`` too.
+    """
+    best = theta
+    objective, _ = model.expect(theta)
+    monitor.start(objective)
+
+    def loss(candidate: Array) -> tuple[float, Array]:
+        try:
+            value, statistics = model.expect(candidate)
+        except FloatingPointError:
+            return np.inf, np.zeros_like(candidate)
+        return -value, -model.gradient(candidate, statistics)
+
+    def record(intermediate_result) -> None:
+        nonlocal best
+        stop = monitor.update(-intermediate_result.fun, intermediate_result.x)
+        if not monitor.fell:
+            best = intermediate_result.x.copy()
+        if stop:
+            raise _Done
+
+    options = {
+        "maxiter": max_iter, "maxfun": max_iter * _MAX_TRIALS, "maxcor": _MEMORY,
+        "ftol": 0.0, "gtol": 0.0, "maxls": _MAX_TRIALS,
+    }  # fmt: skip
+    try:
+        result = minimize(
+            loss, theta, method="L-BFGS-B", jac=True, callback=record, options=options
+        )
+        # stopped with iterations to spare: no longer step gains anything
+        monitor.converged = monitor.n_iter < max_iter and result.nit < max_iter
+    except _Done:
+        pass
+    except KeyboardInterrupt:
+        monitor.interrupted = True
+    return best

@@ -1,0 +1,57 @@
+"""Bound M-step: the maximum of a quadratic below Q whose curvature does not change."""
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from fastem.expectations import Statistics
+from fastem.kernels import multinomial
+from fastem.m_step.base import RIDGE, MStep
+from fastem.parameters import Array
+
+
+class Bound(MStep):
+    """Steps under a fixed bound on the curvature: monotone without any search.
+
+    The hidden units share ``X' diag(w) X / 4``, factorised once per fit. The output layer
+    takes ``(I - 11'/g) / 2`` times the second moments of the bits under the counts; along
+    ``11'`` only the penalty is curved, and the step is exact.
+
+    References
+    ----------
+    Boehning and Lindsay (1988), Monotonicity of quadratic-approximation algorithms.
+    Boehning (1992), Multinomial logistic regression algorithm.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        rows = self.hidden.rows
+        curvature = (rows.inputs * rows.weights[:, None]).T @ rows.inputs / 4.0
+        self._factor = _regular_factor(curvature, self.hidden.penalty)
+
+    def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
+        return hidden + cho_solve(self._factor, self.hidden.gradient(hidden, statistics))
+
+    def _output(self, joined: Array, statistics: Statistics) -> Array:
+        penalty = self.output.penalty
+        gradient = self.output.gradient(joined, statistics)
+        factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
+        common = gradient.mean(axis=1, keepdims=True)
+        step = cho_solve(factor, gradient - common)
+        penalised = penalty > 0.0
+        step[penalised] += common[penalised] / penalty[penalised, None]
+        return joined + step
+
+    def _second_moments(self, statistics: Statistics) -> Array:
+        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""
+        totals = statistics.counts.sum(axis=0)
+        n_high, n_low = totals.shape
+        high_sums, low_sums = np.empty(n_high), np.empty(n_low)
+        bit_sums = np.empty((n_high.bit_length() - 1, n_low))
+        multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
+        n_rows = self.output.n_rows
+        return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_rows, :n_rows]
+
+
+def _regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
+    ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny
+    return cho_factor(curvature + np.diag(penalty + ridge))

@@ -1,0 +1,98 @@
+"""Newton M-step: one damped step on each of the regressions into which Q splits."""
+
+import numpy as np
+
+from fastem.expectations import Statistics
+from fastem.kernels import logistic, multinomial
+from fastem.m_step.base import RIDGE, MStep
+from fastem.parallel import run, threads_worth
+from fastem.parameters import Array
+
+
+class Newton(MStep):
+    """One Newton step per hidden unit and one for the output layer, each damped.
+
+    Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units, about
+    ``g**2 2**m (2 + m / 4)`` for that of the output layer, whose moments are sums over
+    bits, and a solution of ``(m + 1) g`` equations.
+    """
+
+    def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
+        part = self.hidden
+        hessians = self._hidden_hessians(statistics)
+        gradient = part.gradient(hidden, statistics)
+        step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T
+        return part.damped(hidden, step, statistics)
+
+    def _hidden_hessians(self, statistics: Statistics) -> Array:
+        rows, shape, tile = self.hidden.rows, self.hidden.shape, self.hidden.tile
+        n_inputs = shape.n_inputs
+        hessians = np.empty((shape.n_hidden, n_inputs, n_inputs))
+        seconds = 1e-10 * len(rows.weights) * shape.n_hidden * n_inputs**2
+        n_threads = min(threads_worth(seconds, self.n_threads), shape.n_hidden)
+        workspaces = np.empty((n_threads, tile * n_inputs + n_inputs**2))
+
+        def fill_unit(unit: int, worker: int) -> None:
+            logistic.fill_hessian(
+                rows.inputs,
+                rows.weights,
+                statistics.hidden_probability[unit],
+                tile,
+                workspaces[worker],
+                hessians[unit],
+            )
+
+        run(fill_unit, shape.n_hidden, n_threads)
+        diagonal = np.arange(n_inputs)
+        curvature = hessians[:, diagonal, diagonal]
+        ridge = RIDGE * curvature.mean(axis=1, keepdims=True) + np.finfo(float).tiny
+        hessians[:, diagonal, diagonal] = curvature + self.hidden.penalty + ridge
+        return hessians
+
+    def _output(self, joined: Array, statistics: Statistics) -> Array:
+        gradient = self.output.gradient(joined, statistics)
+        step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
+        return self.output.damped(joined, step.reshape(joined.shape), statistics)
+
+    def _output_hessian(self, statistics: Statistics) -> Array:
+        """Return the negative Hessian, made regular.
+
+        Adding the same number to one row of weights of every class changes nothing but the
+        penalty; where there is no penalty, that direction is given the mean curvature. The
+        gradient has no part along it.
+        """
+        table, n_rows = statistics.output_table, self.output.n_rows
+        n_classes = len(table)
+        pairs = [(j, k) for j in range(n_classes) for k in range(j)]
+        grams = self._pair_grams(statistics, pairs)[:, :n_rows, :n_rows]
+        hessian = np.zeros((n_rows, n_classes, n_rows, n_classes))
+        for (j, k), gram in zip(pairs, grams, strict=True):
+            hessian[:, j, :, k] = hessian[:, k, :, j] = -gram
+            hessian[:, j, :, j] += gram
+            hessian[:, k, :, k] += gram
+        flat = hessian.reshape(n_rows * n_classes, n_rows * n_classes)
+        mean = flat.trace() / len(flat) + np.finfo(float).tiny
+        flat[np.diag_indices(len(flat))] += np.repeat(self.output.penalty, n_classes) + RIDGE * mean
+        for row in np.flatnonzero(self.output.penalty == 0.0):
+            hessian[row, :, row, :] += mean / n_classes
+        return flat
+
+    def _pair_grams(self, statistics: Statistics, pairs: list[tuple[int, int]]) -> Array:
+        """Return ``sum_s N(s) o_j(s) o_k(s) z z'`` for every pair of classes."""
+        table = statistics.output_table
+        totals = statistics.counts.sum(axis=0)
+        n_high, n_low = totals.shape
+        n_rows = self.output.shape.n_hidden + 1
+        grams = np.empty((len(pairs), n_rows, n_rows))
+
+        def fill_pair(piece: int, worker: int) -> None:
+            high_sums, low_sums = np.empty(n_high), np.empty(n_low)
+            bit_sums = np.empty((n_high.bit_length() - 1, n_low))
+            multinomial.fill_pair_moments(
+                table, totals, *pairs[piece], 0, n_high, high_sums, low_sums, bit_sums
+            )
+            grams[piece] = multinomial.gram_of_bits(high_sums, low_sums, bit_sums)
+
+        seconds = 1e-9 * len(pairs) * totals.size
+        run(fill_pair, len(pairs), threads_worth(seconds, self.n_threads))
+        return grams

@@ -1,0 +1,87 @@
+"""The record of a fit: objective by iteration, convergence, and the alarm for a fall."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastem.parameters import Array
+
+Report = Callable[[int, float, Array], bool | None]
+
+# A fall below this share of the objective is rounding; above it, a fault in the code.
+_ROUNDING = 1e-9
+
+
+class Monitor:
+    """Record of an ascent.
+
+    Parameters
+    ----------
+    tol : float
+        The ascent has converged when an iteration gains less than ``tol`` times the size
+        of the objective.
+    report : callable or None
+        Called as ``report(n_iter, objective, theta)`` after every iteration; a true answer
+        stops the ascent.
+
+    Attributes
+    ----------
+    history : list of float, nats
+        Objective of every iterate, the starting point included.
+    converged : bool
+    interrupted : bool
+        The ascent was stopped from outside: by Ctrl-C, or by ``report``.
+    fell : bool
+        The objective fell by more than rounding. Never convergence: a fault.
+    """
+
+    def __init__(self, tol: float, report: Report | None = None) -> None:
+        self.tol = tol
+        self.report = report
+        self.history: list[float] = []
+        self.converged = False
+        self.fell = False
+        self.interrupted = False
+
+    @property
+    def n_iter(self) -> int:
+        """Iterations done."""
+        return max(len(self.history) - 1, 0)
+
+    def start(self, objective: float) -> bool:
+        """Record the starting point, or continue the ascent that ended in this objective.
+
+        Returns
+        -------
+        continues : bool
+            The last objective on record is this one, to the bit; else the record is new.
+
+        Raises
+        ------
+        FloatingPointError
+            If the objective is not finite.
+        """
+        if not np.isfinite(objective):
+            raise FloatingPointError(f"The objective at the starting values is {objective}.")
+        continues = bool(self.history) and self.history[-1] == objective
+        if not continues:
+            self.history = [objective]
+        self.converged = self.interrupted = self.fell = False
+        return continues
+
+    def update(self, objective: float, theta: Array) -> bool:
+        """Record an iterate; return whether the ascent should stop.
+
+        An iterate that is not finite, or lower than the last by more than rounding, is not
+        recorded: it raises the alarm `fell`, and the last iterate stands.
+        """
+        last = self.history[-1]
+        size = max(abs(last), abs(objective))
+        if not objective >= last - _ROUNDING * size:
+            self.fell = True
+            return True
+        self.history.append(objective)
+        self.converged = objective - last <= self.tol * size
+        if self.report is not None and self.report(self.n_iter, objective, theta):
+            self.interrupted = not self.converged
+        return self.converged or self.interrupted

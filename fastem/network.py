@@ -1,0 +1,62 @@
+"""The network with stochastic hidden units, as a model that the EM loop can climb."""
+
+import numpy as np
+
+from fastem.engines.base import ClassSortedRows, Engine
+from fastem.expectations import Statistics
+from fastem.m_step import M_STEPS
+from fastem.parameters import Array, Parameters, Shape
+
+
+class Network:
+    """Penalised marginal likelihood of given rows, over flat parameter vectors.
+
+    Parameters
+    ----------
+    rows : ClassSortedRows
+    shape : Shape
+    engine : Engine
+        Algorithm of the E-step.
+    m_step : {"newton", "bound", "gradient"}
+    alpha : float
+        Penalty: ``alpha / 2`` times the squared norm of all weights but intercepts.
+    learning_rate : float
+        Of the gradient M-step.
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        rows: ClassSortedRows,
+        shape: Shape,
+        engine: Engine,
+        m_step: str,
+        *,
+        alpha: float,
+        learning_rate: float,
+        n_threads: int,
+    ) -> None:
+        self.shape = shape
+        self._weights = rows.weights
+        self._penalty = alpha * shape.penalty_weights()
+        self._plan = engine.plan(rows, shape, n_threads)
+        self._m_step = M_STEPS[m_step](rows, shape, alpha, n_threads, learning_rate)
+
+    def expect(self, theta: Array) -> tuple[float, Statistics]:
+        """Run the E-step; return the penalised log-likelihood (nats) and its statistics."""
+        statistics = self._plan.expect(self.shape.unpack(theta))
+        total = np.sum(self._weights * statistics.log_likelihood)
+        return float(total - 0.5 * np.sum(self._penalty * theta * theta)), statistics
+
+    def maximize(self, theta: Array, statistics: Statistics) -> Array:
+        """Run the M-step; return the new parameters."""
+        return self.shape.pack(self._m_step(self.shape.unpack(theta), statistics))
+
+    def gradient(self, theta: Array, statistics: Statistics) -> Array:
+        """Return the gradient of the penalised log-likelihood, by Fisher's identity."""
+        gradient = Parameters(
+            statistics.hidden_gradient,
+            statistics.output_gradient[:-1],
+            statistics.output_gradient[-1],
+        )
+        return self.shape.pack(gradient) - self._penalty * theta

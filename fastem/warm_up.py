@@ -1,0 +1,36 @@
+"""Compile everything at a moment of the user's choice."""
+
+import numpy as np
+
+from fastem.acceleration import QuasiNewtonStep
+from fastem.em import run_em
+from fastem.engines.base import sort_by_class
+from fastem.engines.enumeration import Enumeration
+from fastem.initialization import draw_start
+from fastem.m_step import M_STEPS
+from fastem.monitor import Monitor
+from fastem.network import Network
+from fastem.parameters import Shape
+
+
+def warmup() -> None:
+    """Compile the kernels, or load them from the disk cache.
+
+    Worth calling before a timing, and before forking: a child that is forked while another
+    thread compiles waits for ever on the compiler's lock.
+    """
+    shape = Shape(n_features=1, n_hidden=2, n_classes=2)
+    X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)
+    rows = sort_by_class(X, y, weights, shape)
+    engine = Enumeration()
+    start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
+    for m_step in M_STEPS:
+        network = Network(
+            rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1
+        )
+        # more iterations than the acceleration begins with: its kernel is compiled too
+        run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
+    engine.log_evidence(rows.inputs, start, shape, 1)
+    # weights that drive every row into log space
+    certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
+    engine.plan(rows, shape, 1).expect(certain)
