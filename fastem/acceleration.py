@@ -15,7 +15,7 @@ from fastem.kernels import quasi_newton
 from fastem.parameters import Array
 
 _MEMORY = 20
-_PLAIN_STEPS = 10
+_PLAIN_STEPS = 7
 _MAX_TRIALS = 6
 _SUFFICIENT = 1e-4  # share of the promised gain that a step must reach (Armijo)
 

@@ -9,13 +9,20 @@ import numpy as np
 from fastem.parameters import Array, Parameters, Shape
 
 
+# Deviations of the hidden log-odds and of the output weights. Units that begin decided and
+# with a say in the outcome end in better optima than ones that begin undecided (measured
+# on iris, wine, breast cancer and digits by benches/choose_defaults.py).
+_LOG_ODDS_DEVIATION = 2.0
+_OUTPUT_DEVIATION = 4.0
+
+
 def draw_start(
     shape: Shape, class_weights: Array, random_state: np.random.RandomState
 ) -> Parameters:
     """Draw starting values for standardised features.
 
-    Hidden log-odds have variance 1 and output weights have variance 1 around zero mean
-    over classes; the output intercepts give the classes their frequencies when every
+    Hidden log-odds have deviation 2 over rows, output weights have deviation 4 and mean
+    zero over classes; the output intercepts give the classes their frequencies when every
     hidden unit is half on.
 
     Parameters
@@ -29,12 +36,12 @@ def draw_start(
     -------
     parameters : Parameters
     """
-    spread = 1.0 / np.sqrt(shape.n_features)
+    spread = _LOG_ODDS_DEVIATION / np.sqrt(shape.n_features)
     hidden = np.zeros((shape.n_inputs, shape.n_hidden))
     hidden[: shape.n_features] = spread * random_state.standard_normal(
         (shape.n_features, shape.n_hidden)
     )
-    output = random_state.standard_normal((shape.n_hidden, shape.n_classes))
+    output = _OUTPUT_DEVIATION * random_state.standard_normal((shape.n_hidden, shape.n_classes))
     output -= output.mean(axis=1, keepdims=True)
     intercepts = np.zeros(shape.n_classes)
     if shape.fit_intercept:

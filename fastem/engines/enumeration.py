@@ -16,6 +16,7 @@ _TILE = 256  # rows a kernel handles at once: four half tables of m = 16 fit a 2
 _MAX_CHUNKS = 32
 _MAX_CHUNK_BYTES = 2**28
 _MAX_SLICES = 16
+_SLICE_ENTRIES = 2**14
 # Rough costs, to tell what is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_TABLE_ENTRY = 5e-10
@@ -67,7 +68,7 @@ def _grid(class_starts: np.ndarray, n_hidden: int) -> Grid:
 
 def _slices(n_hidden: int) -> list[tuple[int, int]]:
     n_high = 2 ** (n_hidden - _n_low_bits(n_hidden))
-    step = max(1, n_high // _MAX_SLICES)
+    step = -(-n_high // min(_MAX_SLICES, max(1, 2**n_hidden // _SLICE_ENTRIES)))
     return [(start, start + step) for start in range(0, n_high, step)]
 
 

@@ -63,7 +63,7 @@ class FastEMClassifier(
         Rate of the gradient M-step on the summed log-likelihood.
     max_iter : int, default=500
         Most iterations of a call of `fit`, from each start.
-    tol : float, default=1e-7
+    tol : float, default=1e-6
         A fit has converged when an iteration gains less than this share of the objective.
     n_init : int, default=1
         Random starts; the best is kept.
@@ -129,7 +129,7 @@ class FastEMClassifier(
         prediction: str = "marginal",
         learning_rate_init: float = 0.005,
         max_iter: int = 500,
-        tol: float = 1e-7,
+        tol: float = 1e-6,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,

@@ -17,6 +17,8 @@ from fastem.parameters import Array, Parameters, Shape
 TILE = 256
 RIDGE = 1e-10  # of the mean curvature: keeps singular systems solvable, changes no digit
 _ROWS_PER_PIECE = 2048
+_MAX_SLICES = 16
+_SLICE_ENTRIES = 2**14
 _MAX_HALVINGS = 40
 _ROUNDING = 1e-12
 
@@ -120,7 +122,7 @@ class OutputRegression:
         high, low = configurations.half_logits(*self.split(joined), n_low.bit_length() - 1)
         exp_high, largest_high = configurations.scaled_exponentials(high)
         exp_low, largest_low = configurations.scaled_exponentials(low)
-        step = max(1, n_high // 16)
+        step = -(-n_high // min(_MAX_SLICES, max(1, totals.size // _SLICE_ENTRIES)))
         parts = np.zeros(n_high // step)
 
         def add_slice(piece: int, worker: int) -> None:
