@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 from fastem.monitor import Monitor
 from fastem.parameters import Array
 
+_MAX_HALVINGS = 60
+
 
 class Model(Protocol):
     """A latent-variable model whose parameters are one flat vector."""
@@ -44,6 +46,30 @@ class PlainStep:
 
     def restart(self) -> None:
         """Forget nothing: plain EM has no memory."""
+
+
+class DampedStep:
+    """An EM step that is halved until the objective does not fall.
+
+    For M-steps that go uphill on Q by a length of their own choice.
+    """
+
+    def advance(self, model: Model, iterate: Iterate) -> Iterate:
+        """Return the next iterate; the same one if no length of step holds."""
+        step = model.maximize(iterate.theta, iterate.statistics) - iterate.theta
+        for _ in range(_MAX_HALVINGS):
+            theta = iterate.theta + step
+            try:
+                candidate = Iterate(theta, *model.expect(theta))
+            except FloatingPointError:  # the step overflows
+                candidate = None
+            if candidate is not None and candidate.objective >= iterate.objective:
+                return candidate
+            step = 0.5 * step
+        return Iterate(iterate.theta, *model.expect(iterate.theta))
+
+    def restart(self) -> None:
+        """Forget nothing: every step begins at full length."""
 
 
 def run_em(

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.acceleration import QuasiNewtonStep
-from fastem.em import PlainStep, Stepper, run_em
+from fastem.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.engines.base import Engine, sort_by_class
 from fastem.estimators import _checks
 from fastem.estimators._progress import Progress
@@ -158,8 +158,9 @@ class Training:
         return Monitor(float(self._estimator.tol))
 
     def _new_stepper(self) -> Stepper:
-        accelerated = self._estimator.accelerate and self._estimator.m_step != "gradient"
-        return QuasiNewtonStep() if accelerated else PlainStep()
+        if self._estimator.m_step == "gradient":
+            return DampedStep()
+        return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
 
     def _start(self, random_state: np.random.RandomState) -> Array:
         """Return starting values on standardised features; draw what is not given."""

@@ -23,6 +23,11 @@ _MAX_HALVINGS = 40
 _ROUNDING = 1e-12
 
 
+def _floor_of(objective: Array | float) -> Array | float:
+    """Return what a new objective may not fall below: the old one, less its rounding."""
+    return objective - _ROUNDING * np.abs(objective)
+
+
 class HiddenRegressions:
     """The hidden units' part of Q, unit by unit."""
 
@@ -67,8 +72,7 @@ class HiddenRegressions:
 
     def damped(self, hidden: Array, step: Array, statistics: Statistics) -> Array:
         """Return ``hidden + step``, each unit's step halved until its part of Q holds."""
-        old = self.objective(hidden, statistics)
-        floor = old - _ROUNDING * np.abs(old)
+        floor = _floor_of(self.objective(hidden, statistics))
         scale = np.ones(self.shape.n_hidden)
         for _ in range(_MAX_HALVINGS):
             new = hidden + scale * step
@@ -135,13 +139,16 @@ class OutputRegression:
         penalty = 0.5 * (self.penalty[:, None] * joined**2).sum()
         return float((joined * moments).sum() - parts.sum() - penalty)
 
+    def _moments_and_totals(self, statistics: Statistics) -> tuple[Array, Array]:
+        """Return what `objective` needs of the counts."""
+        counts = statistics.counts
+        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
+        return moments[: self.n_rows], counts.sum(axis=0)
+
     def damped(self, joined: Array, step: Array, statistics: Statistics) -> Array:
         """Return ``joined + step``, the step halved until this part of Q holds."""
-        counts = statistics.counts
-        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))[: self.n_rows]
-        totals = counts.sum(axis=0)
-        old = self.objective(joined, moments, totals)
-        floor = old - _ROUNDING * abs(old)
+        moments, totals = self._moments_and_totals(statistics)
+        floor = _floor_of(self.objective(joined, moments, totals))
         for halvings in range(_MAX_HALVINGS):
             new = joined + 0.5**halvings * step
             if self.objective(new, moments, totals) >= floor:
@@ -150,7 +157,7 @@ class OutputRegression:
 
 
 class MStep(ABC):
-    """An M-step for given rows: new parameters under which Q is no lower.
+    """An M-step for given rows: parameters and statistics in, parameters out.
 
     Parameters
     ----------
@@ -176,16 +183,6 @@ class MStep(ABC):
         self.hidden = HiddenRegressions(rows, shape, alpha, n_threads)
         self.output = OutputRegression(shape, alpha, n_threads)
 
+    @abstractmethod
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        joined = self.output.join(parameters)
-        hidden = self._hidden(parameters.hidden, statistics)
-        return Parameters(hidden, *self.output.split(self._output(joined, statistics)))
-
-    @abstractmethod
-    def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
-        """Return the hidden weights after the step."""
-
-    @abstractmethod
-    def _output(self, joined: Array, statistics: Statistics) -> Array:
-        """Return the output weights and intercepts after the step."""

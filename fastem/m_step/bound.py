@@ -6,7 +6,7 @@ from scipy.linalg import cho_factor, cho_solve
 from fastem.expectations import Statistics
 from fastem.kernels import multinomial
 from fastem.m_step.base import RIDGE, MStep
-from fastem.parameters import Array
+from fastem.parameters import Array, Parameters
 
 
 class Bound(MStep):
@@ -27,6 +27,12 @@ class Bound(MStep):
         rows = self.hidden.rows
         curvature = (rows.inputs * rows.weights[:, None]).T @ rows.inputs / 4.0
         self._factor = _regular_factor(curvature, self.hidden.penalty)
+
+    def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
+        """Return the parameters after the step."""
+        hidden = self._hidden(parameters.hidden, statistics)
+        joined = self._output(self.output.join(parameters), statistics)
+        return Parameters(hidden, *self.output.split(joined))
 
     def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
         return hidden + cho_solve(self._factor, self.hidden.gradient(hidden, statistics))

@@ -6,7 +6,7 @@ from fastem.expectations import Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.m_step.base import RIDGE, MStep
 from fastem.parallel import run, threads_worth
-from fastem.parameters import Array
+from fastem.parameters import Array, Parameters
 
 
 class Newton(MStep):
@@ -16,6 +16,12 @@ class Newton(MStep):
     ``g**2 2**m (2 + m / 4)`` for that of the output layer, whose moments are sums over
     bits, and a solution of ``(m + 1) g`` equations.
     """
+
+    def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
+        """Return the parameters after the step."""
+        hidden = self._hidden(parameters.hidden, statistics)
+        joined = self._output(self.output.join(parameters), statistics)
+        return Parameters(hidden, *self.output.split(joined))
 
     def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
         part = self.hidden
