@@ -7,7 +7,7 @@ import numpy as np
 
 from fastem.engines.base import ClassSortedRows
 from fastem.expectations import Statistics
-from fastem.kernels import configurations, enumeration
+from fastem.kernels import configurations, enumeration, log_space
 from fastem.memory import available_bytes, format_bytes
 from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
@@ -19,6 +19,8 @@ _MAX_SLICES = 16
 _SLICE_ENTRIES = 2**14
 # Rough costs, to tell what is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
+_SECONDS_PER_UNIT = 9e-9
+_SECONDS_PER_LOG_TERM = 3e-9
 _SECONDS_PER_TABLE_ENTRY = 5e-10
 
 
@@ -113,8 +115,8 @@ class EnumerationPlan:
         self._shape = shape
         self._grid = grid = _grid(rows.class_starts, n_hidden)
         self._table = _OutputTable(shape, n_threads)
-        flops = n_samples * (6 * 2.0**n_hidden + 200 * n_hidden)
-        self._n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
+        seconds = n_samples * (6 * 2.0**n_hidden * _SECONDS_PER_FLOP + n_hidden * _SECONDS_PER_UNIT)
+        self._n_threads = threads_worth(seconds, n_threads)
         n_workers = min(self._n_threads, max(len(grid.classes), 1))
         tile = max((b - a for a, b in zip(grid.row_starts, grid.row_stops, strict=True)), default=1)
         self._tile = min(tile, _TILE)
@@ -195,28 +197,33 @@ class EnumerationPlan:
         run(fill_slice, len(self._grid.slices), self._table.n_threads)
 
     def _redo_in_log_space(self, coefs_T: Array) -> Array:
-        """Redo the marked rows; return what they add to the hidden gradient."""
-        rows = self._rows
+        """Redo the marked rows, a class at a time; return their share of the gradient."""
+        rows, n_classes = self._rows, self._shape.n_classes
         marked = np.flatnonzero(np.isneginf(self._log_likelihood))
-        classes = np.searchsorted(rows.class_starts, marked, side="right") - 1
-        gradient = np.zeros((rows.inputs.shape[1], self._shape.n_hidden))
-        n_low_bits = _n_low_bits(self._shape.n_hidden)
-        posterior = np.empty(self._shape.n_hidden)
-        for k in np.unique(classes):
-            log_table = self._table.log_of_class(int(k))
-            for i in marked[classes == k]:
-                high, low = enumeration.log_priors(rows.inputs[i], coefs_T, n_low_bits)
-                log_evidence = enumeration.log_evidence_of_row(high, low, log_table, posterior)
-                _check_evidence(log_evidence)
-                self._log_likelihood[i] = log_evidence
-                self._hidden_posterior[:, i] = posterior
-                weight = rows.weights[i]
-                enumeration.add_counts_of_row(
-                    high, low, log_table, log_evidence, weight, self._counts[k]
+        cuts = np.searchsorted(marked, rows.class_starts)
+        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.n_hidden))
+        finite = np.ones(n_classes, dtype=bool)
+
+        def redo_class(k: int, worker: int) -> None:
+            if cuts[k] < cuts[k + 1]:
+                finite[k] = log_space.redo_rows(
+                    rows.inputs,
+                    rows.weights,
+                    coefs_T,
+                    self._table.log_of_class(k),
+                    marked[cuts[k] : cuts[k + 1]],
+                    self._log_likelihood,
+                    self._hidden_probability,
+                    self._hidden_posterior,
+                    self._counts[k],
+                    gradients[k],
                 )
-                residual = weight * (posterior - self._hidden_probability[:, i])
-                gradient += np.outer(rows.inputs[i], residual)
-        return gradient
+
+        seconds = len(marked) * self._counts[0].size * _SECONDS_PER_LOG_TERM
+        # each class at work holds a table of its own
+        run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), 2))
+        _check_finite(finite)
+        return gradients.sum(axis=0)
 
     def _output_gradient(self) -> Array:
         def sum_slice(piece: int, worker: int) -> None:
@@ -232,8 +239,8 @@ class EnumerationPlan:
         return configurations.unit_sums(self._high_sums, self._low_sums.sum(axis=0))
 
 
-def _check_evidence(log_evidence: float) -> None:
-    if not np.isfinite(log_evidence):
+def _check_finite(finite: np.ndarray) -> None:
+    if not finite.all():
         raise FloatingPointError(
             "The log-odds of a hidden unit are not a number: inputs times weights overflow. "
             "Rescale the features (standardize=True) or use smaller weights."
@@ -333,12 +340,10 @@ class Enumeration:
             table.fill(parameters)
             run(fill_piece, len(pieces), n_threads)
         if n_redo.any():
-            posterior = np.empty(shape.n_hidden)
             for k in range(shape.n_classes):
                 marked = np.flatnonzero(np.isneginf(out[:, k]))
-                log_table = table.log_of_class(k) if len(marked) else None
-                for i in marked:
-                    high, low = enumeration.log_priors(inputs[i], coefs_T, n_low_bits)
-                    out[i, k] = enumeration.log_evidence_of_row(high, low, log_table, posterior)
-                    _check_evidence(out[i, k])
+                if len(marked) > 0:
+                    log_table = table.log_of_class(k)
+                    finite = log_space.redo_evidence(inputs, coefs_T, log_table, marked, out[:, k])
+                    _check_finite(np.array(finite))
         return out

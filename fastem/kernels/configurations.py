@@ -73,6 +73,46 @@ def fold(table, first, n_bits, out):
 
 
 @jit
+def fold_product(factor, table, first, n_bits, out):
+    """Multiply ``table`` by ``factor`` and `fold` it; return the row of total sums.
+
+    Parameters
+    ----------
+    factor, table : arrays (2**n_bits, n_rows)
+        ``table`` is destroyed.
+    first, n_bits, out
+        As for `fold`.
+
+    Returns
+    -------
+    total : array (n_rows,)
+        Sums of ``factor * table`` over all states: what is left when every bit is folded.
+        A view into ``table``.
+    """
+    n_rows = table.shape[1]
+    half = (1 << n_bits) // 2
+    if n_bits == 0:
+        f = factor[0]
+        t = table[0]
+        for i in range(n_rows):
+            t[i] *= f[i]
+        return t
+    top = out[first + n_bits - 1]
+    top[:] = 0.0
+    for s in range(half):
+        f_lower = factor[s]
+        f_upper = factor[s + half]
+        lower = table[s]
+        upper = table[s + half]
+        for i in range(n_rows):
+            u = upper[i] * f_upper[i]
+            top[i] += u
+            lower[i] = lower[i] * f_lower[i] + u
+    fold(table[:half], first, n_bits - 1, out)
+    return table[0]
+
+
+@jit
 def subset_sums(values, first, n_bits, start):
     """Return ``start + sum of values[first + b] over the bits b of s`` for every s."""
     out = np.empty(1 << n_bits)

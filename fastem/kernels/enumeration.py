@@ -15,16 +15,13 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.configurations import fill_prior, fold, subset_sums
-from fastem.kernels.special import exp_clipped, log_sigmoid
+from fastem.kernels.configurations import fill_prior, fold_product
+from fastem.kernels.special import exp_clipped
 
 # A row below this likelihood is left to the log-space kernels. Every factor is at most 1
 # and right to 1e-248 absolute (the output table; the priors to 1e-307), so what underflow
 # takes from a sum of 2**m terms is nothing beside 1e-200 for any m that fits in memory.
 SMALLEST_LIKELIHOOD = 1e-200
-
-# Log-odds are cut here in log space, where sums of them over units must stay finite.
-_LARGEST_LOG_ODDS = 1e300
 
 
 @jit
@@ -32,7 +29,7 @@ def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
     """Return how many float64 `add_rows` and `fill_evidence` need for scratch."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
-    per_row = 2 * (n_high + n_low) + 4 * n_hidden + 3
+    per_row = 2 * (n_high + n_low) + 3 * n_hidden
     return tile * per_row + n_high * n_low + n_inputs * n_hidden
 
 
@@ -57,16 +54,19 @@ def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
 
 
 @jit
-def _multiply_and_sum(factor, product, total):
-    """Multiply ``product`` by ``factor`` in place; fill ``total`` with its column sums."""
-    n_rows = total.size
-    total[:] = 0.0
-    for s in range(product.shape[0]):
+def _sum_of_products(factor, table):
+    """Return the column sums of ``factor * table``, gathered in the first row of table."""
+    total = table[0]
+    for s in range(table.shape[0]):
         f = factor[s]
-        p = product[s]
-        for i in range(n_rows):
-            p[i] *= f[i]
-            total[i] += p[i]
+        t = table[s]
+        if s == 0:
+            for i in range(total.size):
+                total[i] *= f[i]
+        else:
+            for i in range(total.size):
+                total[i] += f[i] * t[i]
+    return total
 
 
 @jit
@@ -130,8 +130,6 @@ def add_rows(
         on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
         off, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
         post, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        likelihood, rest = rest[:n], rest[n:]
-        scale, rest = rest[:n], rest[n:]
         more_counts, rest = rest[: n_high * n_low].reshape(n_high, n_low), rest[n_high * n_low :]
         more_gradient = rest[: n_inputs * n_hidden].reshape(n_inputs, n_hidden)
 
@@ -140,11 +138,9 @@ def add_rows(
         fill_prior(on, off, 0, n_low_bits, B)
 
         np.dot(table.T, A, M)
-        _multiply_and_sum(B, M, likelihood)
-        fold(M, 0, n_low_bits, post)
+        likelihood = fold_product(B, M, 0, n_low_bits, post)
         np.dot(table, B, N)
-        _multiply_and_sum(A, N, scale)  # the same sums again: scale is overwritten below
-        fold(N, n_low_bits, n_high_bits, post)
+        scale = fold_product(A, N, n_low_bits, n_high_bits, post)  # overwritten below
 
         w = weights[begin:end]
         for i in range(n):
@@ -277,14 +273,13 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
         B, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
         M, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
         on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        off, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        likelihood = rest[:n]
+        off = rest[: n_hidden * n].reshape(n_hidden, n)
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on, off, n_low_bits, n_hidden - n_low_bits, A)
         fill_prior(on, off, 0, n_low_bits, B)
         for k in range(n_classes):
             np.dot(table[k].T, A, M)
-            _multiply_and_sum(B, M, likelihood)
+            likelihood = _sum_of_products(B, M)
             for i in range(n):
                 if likelihood[i] >= SMALLEST_LIKELIHOOD:
                     log_evidence[begin + i, k] = math.log(likelihood[i])
@@ -292,103 +287,3 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
                     log_evidence[begin + i, k] = -math.inf
                     n_redo += 1
     return n_redo
-
-
-@jit
-def log_priors(x, coefs_T, n_low_bits):
-    """Return the log prior (nats) of every high and every low part for one row.
-
-    Returns
-    -------
-    high : array (n_high,)
-    low : array (n_low,)
-        Both NaN where a log-odds is not a number.
-    """
-    n_hidden = coefs_T.shape[0]
-    log_on = np.empty(n_hidden)
-    log_off = np.empty(n_hidden)
-    for h in range(n_hidden):
-        a = 0.0
-        for j in range(x.size):
-            a += coefs_T[h, j] * x[j]
-        if a > _LARGEST_LOG_ODDS:
-            a = _LARGEST_LOG_ODDS
-        elif a < -_LARGEST_LOG_ODDS:
-            a = -_LARGEST_LOG_ODDS
-        log_on[h] = log_sigmoid(a)
-        log_off[h] = log_sigmoid(-a)
-    return (
-        _log_prior(log_on, log_off, n_low_bits, n_hidden - n_low_bits),
-        _log_prior(log_on, log_off, 0, n_low_bits),
-    )
-
-
-@jit
-def _log_prior(log_on, log_off, first, n_bits):
-    out = np.empty(1 << n_bits)
-    out[0] = 0.0
-    size = 1
-    for b in range(n_bits):
-        for s in range(size):
-            out[s + size] = out[s] + log_on[first + b]
-            out[s] += log_off[first + b]
-        size *= 2
-    return out
-
-
-@jit
-def log_evidence_of_row(high, low, log_table, posterior):
-    """Sum one row over all configurations in log space.
-
-    Parameters
-    ----------
-    high, low : arrays (n_high,), (n_low,), nats
-        From `log_priors`.
-    log_table : array (n_high, n_low), nats
-        ``log P(y | z)``.
-    posterior : array (n_hidden,), probability
-        Overwritten with P(Z=1|x,y).
-
-    Returns
-    -------
-    log_evidence : float
-        ``log p(y | x)``; NaN when a log-odds is not a number.
-    """
-    n_high, n_low = log_table.shape
-    largest = -math.inf
-    for hi in range(n_high):
-        row = log_table[hi]
-        for lo in range(n_low):
-            largest = max(largest, high[hi] + low[lo] + row[lo])
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
-    posterior[:] = 0.0
-    total = 0.0
-    for hi in range(n_high):
-        row = log_table[hi]
-        for lo in range(n_low):
-            distance = high[hi] + low[lo] + row[lo] - largest
-            if distance > -745.0:
-                p = math.exp(distance)
-                total += p
-                s = (hi << n_low_bits) + lo
-                for h in range(posterior.size):
-                    if (s >> h) & 1:
-                        posterior[h] += p
-    for h in range(posterior.size):
-        posterior[h] = min(posterior[h] / total, 1.0)
-    return largest + math.log(total)
-
-
-@jit
-def add_counts_of_row(high, low, log_table, log_evidence, weight, counts):
-    """Add ``weight`` times the posterior of every configuration of one row to ``counts``."""
-    n_high, n_low = log_table.shape
-    for hi in range(n_high):
-        row = log_table[hi]
-        out = counts[hi]
-        for lo in range(n_low):
-            distance = high[hi] + low[lo] + row[lo] - log_evidence
-            if distance > -745.0:
-                out[lo] += weight * math.exp(distance)

@@ -1,0 +1,172 @@
+"""The exact E-step of single rows in log space, for what the products cannot represent.
+
+Rows come here when their likelihood is so small that sums of plain probabilities could
+have lost digits: log-odds in the hundreds, a confidently wrong prediction.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.special import exp_clipped, log_sigmoid
+
+# Log-odds are cut here, so that sums of them over units stay finite.
+_LARGEST_LOG_ODDS = 1e300
+# What is further below the largest term, in nats, is nothing beside it in float64.
+_NEGLIGIBLE = -745.0
+
+
+@jit
+def redo_rows(
+    X, weights, coefs_T, log_table, marked,
+    log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
+):  # fmt: skip
+    """Redo the E-step of marked rows of one class.
+
+    Parameters
+    ----------
+    X, weights, coefs_T
+        As for `fastem.kernels.enumeration.add_rows`.
+    log_table : array (n_high, n_low), nats
+        ``log P(y | z)`` for the class of these rows.
+    marked : array of int (n_marked,)
+        Rows to redo.
+    log_likelihood : array (n_samples,), nats
+    hidden_probability, hidden_posterior : arrays (n_hidden, n_samples), probability
+        Probabilities are read; likelihood and posterior are overwritten in marked rows.
+    counts : array (n_high, n_low), summed weight
+        Modified in place: the rows' expected counts are added.
+    gradient : array (n_inputs, n_hidden)
+        Modified in place: ``X' (weights (posterior - probability))`` is added.
+
+    Returns
+    -------
+    finite : bool
+        False when a log-odds is not a number.
+    """
+    n_hidden, n_inputs = coefs_T.shape
+    posterior = np.empty(n_hidden)
+    for i in marked:
+        high, low = _log_priors(X[i], coefs_T, log_table.shape)
+        log_evidence = _sum_configurations(high, low, log_table, posterior)
+        if not math.isfinite(log_evidence):
+            return False
+        log_likelihood[i] = log_evidence
+        _add_counts(high, low, log_table, log_evidence, weights[i], counts)
+        for h in range(n_hidden):
+            hidden_posterior[h, i] = posterior[h]
+            delta = weights[i] * (posterior[h] - hidden_probability[h, i])
+            for j in range(n_inputs):
+                gradient[j, h] += X[i, j] * delta
+    return True
+
+
+@jit
+def redo_evidence(X, coefs_T, log_table, marked, log_evidence):
+    """Fill ``log p(y = k | x)`` (nats) of marked rows for the class of ``log_table``.
+
+    Returns
+    -------
+    finite : bool
+        False when a log-odds is not a number.
+    """
+    posterior = np.empty(coefs_T.shape[0])
+    for i in marked:
+        high, low = _log_priors(X[i], coefs_T, log_table.shape)
+        log_evidence[i] = _sum_configurations(high, low, log_table, posterior)
+        if not math.isfinite(log_evidence[i]):
+            return False
+    return True
+
+
+@jit
+def _log_priors(x, coefs_T, shape):
+    """Return the log prior (nats) of every high and every low part for one row."""
+    n_hidden = coefs_T.shape[0]
+    log_on = np.empty(n_hidden)
+    log_off = np.empty(n_hidden)
+    for h in range(n_hidden):
+        a = 0.0
+        for j in range(x.size):
+            a += coefs_T[h, j] * x[j]
+        if a > _LARGEST_LOG_ODDS:
+            a = _LARGEST_LOG_ODDS
+        elif a < -_LARGEST_LOG_ODDS:
+            a = -_LARGEST_LOG_ODDS
+        log_on[h] = log_sigmoid(a)
+        log_off[h] = log_sigmoid(-a)
+    n_low_bits = 0
+    while (1 << n_low_bits) < shape[1]:
+        n_low_bits += 1
+    return (
+        _log_prior(log_on[n_low_bits:], log_off[n_low_bits:]),
+        _log_prior(log_on[:n_low_bits], log_off[:n_low_bits]),
+    )
+
+
+@jit
+def _log_prior(log_on, log_off):
+    out = np.empty(1 << log_on.size)
+    out[0] = 0.0
+    size = 1
+    for b in range(log_on.size):
+        for s in range(size):
+            out[s + size] = out[s] + log_on[b]
+            out[s] += log_off[b]
+        size *= 2
+    return out
+
+
+@jit
+def _sum_configurations(high, low, log_table, posterior):
+    """Return log p(y|x) in nats, and overwrite ``posterior`` with P(Z=1|x,y)."""
+    n_high, n_low = log_table.shape
+    largest = -math.inf
+    for hi in range(n_high):
+        row = log_table[hi]
+        for lo in range(n_low):
+            largest = max(largest, high[hi] + low[lo] + row[lo])
+    if not math.isfinite(largest):
+        return math.nan
+    n_low_bits = 0
+    while (1 << n_low_bits) < n_low:
+        n_low_bits += 1
+    largest_low = low.max()
+    low_sums = np.zeros(n_low)
+    posterior[:] = 0.0
+    total = 0.0
+    for hi in range(n_high):
+        if high[hi] + largest_low - largest < _NEGLIGIBLE:
+            continue
+        row = log_table[hi]
+        high_sum = 0.0
+        for lo in range(n_low):
+            p = exp_clipped(high[hi] + low[lo] + row[lo] - largest)
+            low_sums[lo] += p
+            high_sum += p
+        total += high_sum
+        for h in range(n_low_bits, posterior.size):
+            if (hi >> (h - n_low_bits)) & 1:
+                posterior[h] += high_sum
+    for lo in range(n_low):
+        for h in range(n_low_bits):
+            if (lo >> h) & 1:
+                posterior[h] += low_sums[lo]
+    for h in range(posterior.size):
+        posterior[h] = min(posterior[h] / total, 1.0)
+    return largest + math.log(total)
+
+
+@jit
+def _add_counts(high, low, log_table, log_evidence, weight, counts):
+    """Add ``weight`` times the posterior of every configuration."""
+    n_high, n_low = log_table.shape
+    largest_low = low.max()
+    for hi in range(n_high):
+        if high[hi] + largest_low - log_evidence < _NEGLIGIBLE:
+            continue
+        row = log_table[hi]
+        out = counts[hi]
+        for lo in range(n_low):
+            out[lo] += weight * exp_clipped(high[hi] + low[lo] + row[lo] - log_evidence)
