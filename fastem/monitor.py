@@ -77,7 +77,7 @@ class Monitor:
         """
         last = self.history[-1]
         size = max(abs(last), abs(objective))
-        if not objective >= last - _ROUNDING * size:
+        if not np.isfinite(objective) or objective < last - _ROUNDING * size:
             self.fell = True
             return True
         self.history.append(objective)

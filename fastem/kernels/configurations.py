@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.special import exp_clipped
+from fastem.kernels.special import add_in_order, exp_clipped
 
 # Below this share of the largest class, exp(high) * exp(low) may have lost small
 # classes to underflow; 1e-308 / 1e-60 keeps every stored probability right to 1e-248.
@@ -218,18 +218,18 @@ def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
 def _fill_softmax(high, low, hi, lo, out):
     log_total = log_normaliser(high, low, hi, lo)
     for k in range(high.shape[0]):
-        out[k, hi, lo] = math.exp(high[k, hi] + low[k, lo] - log_total)
+        out[k, hi, lo] = math.exp(add_in_order(high[k, hi], low[k, lo]) - log_total)
 
 
 @jit
 def log_normaliser(high, low, hi, lo):
     """Return ``log sum_k exp(high[k, hi] + low[k, lo])``, in nats."""
-    largest = high[0, hi] + low[0, lo]
-    for k in range(1, high.shape[0]):
-        largest = max(largest, high[k, hi] + low[k, lo])
+    largest = -math.inf
+    for k in range(high.shape[0]):
+        largest = max(largest, add_in_order(high[k, hi], low[k, lo]))
     total = 0.0
     for k in range(high.shape[0]):
-        total += math.exp(high[k, hi] + low[k, lo] - largest)
+        total += math.exp(add_in_order(high[k, hi], low[k, lo]) - largest)
     return largest + math.log(total)
 
 
@@ -239,7 +239,8 @@ def fill_log_output_table(high, low, k, out):
     n_high, n_low = out.shape
     for hi in range(n_high):
         for lo in range(n_low):
-            out[hi, lo] = high[k, hi] + low[k, lo] - log_normaliser(high, low, hi, lo)
+            logit = add_in_order(high[k, hi], low[k, lo])
+            out[hi, lo] = logit - log_normaliser(high, low, hi, lo)
 
 
 @jit

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.special import exp_clipped, log_sigmoid
+from fastem.kernels.special import add_in_order, exp_clipped, log_sigmoid
 
 # Log-odds are cut here, so that sums of them over units stay finite.
 _LARGEST_LOG_ODDS = 1e300
@@ -119,6 +119,12 @@ def _log_prior(log_on, log_off):
 
 
 @jit
+def _log_joint(high, low, log_probability):
+    """Return log P(z|x) P(y|z), rounded the same wherever it is asked for."""
+    return add_in_order(add_in_order(high, low), log_probability)
+
+
+@jit
 def _sum_configurations(high, low, log_table, posterior):
     """Return log p(y|x) in nats, and overwrite ``posterior`` with P(Z=1|x,y)."""
     n_high, n_low = log_table.shape
@@ -126,7 +132,7 @@ def _sum_configurations(high, low, log_table, posterior):
     for hi in range(n_high):
         row = log_table[hi]
         for lo in range(n_low):
-            largest = max(largest, high[hi] + low[lo] + row[lo])
+            largest = max(largest, _log_joint(high[hi], low[lo], row[lo]))
     if not math.isfinite(largest):
         return math.nan
     n_low_bits = 0
@@ -142,7 +148,7 @@ def _sum_configurations(high, low, log_table, posterior):
         row = log_table[hi]
         high_sum = 0.0
         for lo in range(n_low):
-            p = exp_clipped(high[hi] + low[lo] + row[lo] - largest)
+            p = exp_clipped(_log_joint(high[hi], low[lo], row[lo]) - largest)
             low_sums[lo] += p
             high_sum += p
         total += high_sum
@@ -169,4 +175,5 @@ def _add_counts(high, low, log_table, log_evidence, weight, counts):
         row = log_table[hi]
         out = counts[hi]
         for lo in range(n_low):
-            out[lo] += weight * exp_clipped(high[hi] + low[lo] + row[lo] - log_evidence)
+            log_joint = _log_joint(high[hi], low[lo], row[lo])
+            out[lo] += weight * exp_clipped(log_joint - log_evidence)

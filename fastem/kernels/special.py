@@ -59,6 +59,16 @@ def exp_clipped(x):
 
 
 @jit_strict
+def add_in_order(a, b):
+    """Return ``a + b``, rounded at once.
+
+    Log-space sums subtract the largest of several such sums. Reordered into
+    ``(a - largest) + b`` the largest itself would no longer give exactly zero.
+    """
+    return a + b
+
+
+@jit_strict
 def log_sigmoid(a):
     """Return ``log(1 / (1 + exp(-a)))`` without overflow or cancellation."""
     if a >= 0.0:
