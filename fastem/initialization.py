@@ -8,7 +8,6 @@ import numpy as np
 
 from fastem.parameters import Array, Parameters, Shape
 
-
 # Deviations of the hidden log-odds and of the output weights. Units that begin decided and
 # with a say in the outcome end in better optima than ones that begin undecided (measured
 # on iris, wine, breast cancer and digits by benches/choose_defaults.py).

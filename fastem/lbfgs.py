@@ -11,10 +11,6 @@ _MEMORY = 10
 _MAX_TRIALS = 20
 
 
-class _Done(Exception):
-    """Raised out of SciPy's loop when the monitor says stop."""
-
-
 def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_iter: int) -> Array:
     """Climb the objective with the exact gradient that an E-step gives.
 
@@ -31,7 +27,7 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
     theta : array (n_parameters,)
         The best iterate; on ``KeyboardInterrupt`` too.
     """
-    best = theta
+    best, stopped = theta, False
     objective, _ = model.expect(theta)
     monitor.start(objective)
 
@@ -43,12 +39,12 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         return -value, -model.gradient(candidate, statistics)
 
     def record(intermediate_result) -> None:
-        nonlocal best
-        stop = monitor.update(-intermediate_result.fun, intermediate_result.x)
+        nonlocal best, stopped
+        stopped = monitor.update(-intermediate_result.fun, intermediate_result.x)
         if not monitor.fell:
             best = intermediate_result.x.copy()
-        if stop:
-            raise _Done
+        if stopped:
+            raise StopIteration
 
     options = {
         "maxiter": max_iter, "maxfun": max_iter * _MAX_TRIALS, "maxcor": _MEMORY,
@@ -58,10 +54,9 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         result = minimize(
             loss, theta, method="L-BFGS-B", jac=True, callback=record, options=options
         )
-        # stopped with iterations to spare: no longer step gains anything
-        monitor.converged = monitor.n_iter < max_iter and result.nit < max_iter
-    except _Done:
-        pass
+        if not stopped:
+            # with iterations to spare: no step along the gradient gains anything any more
+            monitor.converged = result.nit < max_iter
     except KeyboardInterrupt:
         monitor.interrupted = True
     return best

@@ -18,7 +18,6 @@ import joblib
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 from threadpoolctl import ThreadpoolController
 
-
 # Waking threads takes 20 to 90 microseconds, so less than this is done by the caller alone.
 _SERIAL_SECONDS = 5e-4
 

@@ -93,7 +93,7 @@ class Shape(NamedTuple):
 
     def from_lists(self, coefs: list[Array], intercepts: list[Array]) -> Parameters:
         """Return the parameters given as ``coefs_`` and ``intercepts_``."""
-        hidden = np.asarray(coefs[0], dtype=np.float64)
+        hidden = np.array(coefs[0], dtype=np.float64, order="C")
         if self.fit_intercept:
             hidden = np.vstack([hidden, np.asarray(intercepts[0], dtype=np.float64)[None]])
         return Parameters(

@@ -25,9 +25,7 @@ def warmup() -> None:
     engine = Enumeration()
     start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
     for m_step in M_STEPS:
-        network = Network(
-            rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1
-        )
+        network = Network(rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1)
         # more iterations than the acceleration begins with: its kernel is compiled too
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
     engine.log_evidence(rows.inputs, start, shape, 1)

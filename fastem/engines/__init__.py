@@ -1,0 +1,1 @@
+"""E-step engines: from rows and parameters to expectations."""

@@ -70,7 +70,7 @@ class Engine(Protocol):
 
     name: str
 
-    def bytes_needed(self, shape: Shape, n_samples: int) -> int:
+    def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan, in bytes."""
 
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> Plan:

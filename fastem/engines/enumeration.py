@@ -25,8 +25,9 @@ _SECONDS_PER_TABLE_ENTRY = 5e-10
 
 
 class Grid(NamedTuple):
-    """How the work is cut: by the size of the data alone, so that results do not depend
-    on the number of threads.
+    """How the work is cut: by the size of the data alone.
+
+    So results do not depend on the number of threads.
 
     Attributes
     ----------
@@ -120,9 +121,7 @@ class EnumerationPlan:
         n_workers = min(self._n_threads, max(len(grid.classes), 1))
         tile = max((b - a for a, b in zip(grid.row_starts, grid.row_stops, strict=True)), default=1)
         self._tile = min(tile, _TILE)
-        size = enumeration.workspace_size(
-            n_inputs, n_hidden, _n_low_bits(n_hidden), self._tile
-        )
+        size = enumeration.workspace_size(n_inputs, n_hidden, _n_low_bits(n_hidden), self._tile)
         self._workspaces = np.empty((n_workers, size))
         table_shape = self._table.values.shape
         self._chunk_counts = np.empty((len(grid.classes), *table_shape[1:]))
@@ -263,16 +262,17 @@ class Enumeration:
 
     name: ClassVar[str] = "enumeration"
 
-    def bytes_needed(self, shape: Shape, n_samples: int) -> int:
+    def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
         n_hidden = shape.n_hidden
         table = 8 * 2**n_hidden
-        if n_hidden > 60:  # the grid would be cut into nothing: the tables alone tell
-            return (2 * shape.n_classes + 1) * table
-        n_chunks = shape.n_classes + n_samples // _rows_per_chunk(n_samples, n_hidden)
         half = 8 * 2 ** (n_hidden - _n_low_bits(n_hidden))
+        n_chunks = shape.n_classes + n_samples // _rows_per_chunk(n_samples, n_hidden)
+        n_workers = min(n_threads, n_chunks)
         rows = 8 * n_samples * (2 * n_hidden + 1)
-        return (2 * shape.n_classes + n_chunks + 1) * table + 4 * _TILE * half + rows
+        return (
+            (2 * shape.n_classes + n_chunks) * table + n_workers * (table + 4 * _TILE * half) + rows
+        )
 
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> EnumerationPlan:
         """Prepare exact E-steps on the given rows.
@@ -282,11 +282,11 @@ class Enumeration:
         ValueError
             If the tables exceed the memory that this machine has, before allocating any.
         """
-        self._check_memory(shape, len(rows.weights))
+        self._check_memory(shape, len(rows.weights), n_threads)
         return EnumerationPlan(rows, shape, n_threads)
 
-    def _check_memory(self, shape: Shape, n_samples: int) -> None:
-        needed = self.bytes_needed(shape, n_samples)
+    def _check_memory(self, shape: Shape, n_samples: int, n_threads: int) -> None:
+        needed = self.bytes_needed(shape, n_samples, n_threads)
         available = available_bytes()
         if available is not None and needed > available:
             raise ValueError(
@@ -319,7 +319,7 @@ class Enumeration:
         FloatingPointError
             If inputs times weights overflow.
         """
-        self._check_memory(shape, len(inputs))
+        self._check_memory(shape, len(inputs), n_threads)
         n_low_bits = _n_low_bits(shape.n_hidden)
         table = _OutputTable(shape, n_threads)
         out = np.empty((len(inputs), shape.n_classes))

@@ -108,8 +108,7 @@ def check_scale(X: Array) -> None:
     largest = np.abs(X).max()
     if largest > _LARGEST_RAW_FEATURE:
         raise ValueError(
-            f"X has values up to {largest:.3g}, too large to fit as they are; "
-            "use standardize=True."
+            f"X has values up to {largest:.3g}, too large to fit as they are; use standardize=True."
         )
 
 

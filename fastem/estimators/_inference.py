@@ -133,9 +133,7 @@ class NetworkInference:
         """
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         own = self._log_evidence(X)[np.arange(len(X)), labels]
         return float(np.sum(weights * own))
 

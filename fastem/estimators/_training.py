@@ -119,9 +119,7 @@ class Training:
             theta = self._start(random_state)
             try:
                 with single_threaded_blas():
-                    ascent = self._ascend(
-                        theta, self._new_monitor(), self._new_stepper(), progress
-                    )
+                    ascent = self._ascend(theta, self._new_monitor(), self._new_stepper(), progress)
             except FloatingPointError as error:
                 failure = error
                 warnings.warn(

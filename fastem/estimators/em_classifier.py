@@ -194,9 +194,7 @@ class FastEMClassifier(
         continued = self.warm_start and hasattr(self, "coefs_")
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not continued)
         check_classification_targets(y)
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         classes, labels = np.unique(y, return_inverse=True)
         _checks.check_weights_and_classes(weights, labels, classes)
         if continued:

@@ -10,6 +10,7 @@ Numba by itself notices a change in the kernel's own file only.
 import hashlib
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,9 @@ class _ForgivingCache(FunctionCache):
 
 def _compile(function: Callable, fastmath: set[str]) -> Any:
     dispatcher = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
-    try:
+    # where no folder can be written, every process compiles for itself
+    with suppress(RuntimeError, OSError):
         dispatcher._cache = _ForgivingCache(function)
-    except (RuntimeError, OSError):  # no folder can be written: compile in every process
-        pass
     return dispatcher
 
 

@@ -146,8 +146,8 @@ def gram_of_bits(high_sums, low_sums, bit_sums):
                     gram[n_low_bits + h, b] += bit_sums[h, lo]
     for h in range(n_hidden):
         gram[n_hidden, h] = gram[h, h]
-        for l in range(h):
-            gram[l, h] = gram[h, l]
+        for lower in range(h):
+            gram[lower, h] = gram[h, lower]
         gram[h, n_hidden] = gram[n_hidden, h]
     return gram
 
