@@ -10,9 +10,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastem import __version__
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
@@ -79,18 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Exact EM for neural networks with binary stochastic hidden units.",
         epilog="Without a verb: compare iris.",
     )
-    parser.add_argument("--version", action="version", version=f"fastem {_version()}")
+    parser.add_argument("--version", action="version", version=f"fastem {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for add in (_add_compare, _add_fit, _add_predict):
         add(verbs)
     return parser
-
-
-def _version() -> str:
-    try:
-        return metadata.version("fastem")
-    except metadata.PackageNotFoundError:
-        return "(not installed, version unknown)"
 
 
 def _add_compare(verbs: Any) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from fastem.parameters import Array
 from fastem.tables import Table
 
-_REHEARSAL_ITERATIONS = 5  # enough to reach the acceleration, too
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
 
@@ -47,7 +46,7 @@ class Method(NamedTuple):
     n_hidden : int
     estimator : classifier, not fitted
     rehearsal : classifier, not fitted
-        The same, limited to a few iterations: its fit compiles what the other will use.
+        The same, limited to one iteration.
     """
 
     name: str
@@ -163,7 +162,7 @@ def exact_em(settings: Settings) -> Method:
         given = {"max_iter": max_iter, "alpha": settings.alpha}
         return FastEMClassifier((n_hidden,), random_state=settings.seed, **_not_none(given))
 
-    return Method("EM", n_hidden, build(settings.max_iter), build(_rehearsal_limit(settings)))
+    return Method("EM", n_hidden, build(settings.max_iter), build(max_iter=1))
 
 
 def backpropagation(settings: Settings) -> Method:
@@ -179,8 +178,7 @@ def backpropagation(settings: Settings) -> Method:
         network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
         return make_pipeline(StandardScaler(), network)
 
-    estimator, rehearsal = build(settings.max_iter), build(_rehearsal_limit(settings))
-    return Method("backpropagation", n_hidden, estimator, rehearsal)
+    return Method("backpropagation", n_hidden, build(settings.max_iter), build(max_iter=1))
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
@@ -304,15 +302,21 @@ def _split(table: Table, test_size: float, seed: int) -> list[Any]:
 
 
 def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Fit and predict on a few rows of each class, so that everything is compiled."""
+    """Have everything compiled and loaded that a fit needs.
+
+    A tiny fit comes first: settings that the method refuses are refused before the wait.
+    """
+    import fastem
+
     rows = np.sort(
         np.concatenate([np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)])
     )
     few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     with _noting_interrupt() as interrupts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # so few rows and iterations prove nothing
+        warnings.simplefilter("ignore")  # one iteration proves nothing
         method.rehearsal.fit(few, y[rows])
         method.rehearsal.predict_proba(few)
+        fastem.warmup()
     if interrupts:
         raise KeyboardInterrupt
 
@@ -349,10 +353,6 @@ def _n_hidden(settings: Settings) -> int:
     if settings.n_hidden is not None:
         return settings.n_hidden
     return int(np.ravel(FastEMClassifier().hidden_layer_sizes)[0])
-
-
-def _rehearsal_limit(settings: Settings) -> int:
-    return min(settings.max_iter or _REHEARSAL_ITERATIONS, _REHEARSAL_ITERATIONS)
 
 
 def _not_none(parameters: dict[str, Any]) -> dict[str, Any]:

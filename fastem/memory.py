@@ -42,10 +42,10 @@ def available_bytes() -> int | None:
 
 
 def format_bytes(n_bytes: int) -> str:
-    """Return a size for people: ``1.5 GiB``."""
+    """Return a size for people: ``1.5 GiB (1610612736 bytes)``."""
     size = float(n_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if size < 1024 or unit == "PiB":
-            return f"{n_bytes} bytes" if unit == "bytes" else f"{size:.4g} {unit}"
+            return f"{n_bytes} bytes" if unit == "bytes" else f"{size:.4g} {unit} ({n_bytes} bytes)"
         size /= 1024
     raise AssertionError("unreachable")

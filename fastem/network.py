@@ -37,9 +37,9 @@ class Network:
         n_threads: int,
     ) -> None:
         self.shape = shape
+        self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
         self._weights = rows.weights
         self._penalty = alpha * shape.penalty_weights()
-        self._plan = engine.plan(rows, shape, n_threads)
         self._m_step = M_STEPS[m_step](rows, shape, alpha, n_threads, learning_rate)
 
     def expect(self, theta: Array) -> tuple[float, Statistics]:

@@ -1,5 +1,6 @@
 """The enumeration engine: exact sums over all ``2**m`` hidden configurations."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,6 +18,7 @@ _MAX_CHUNKS = 32
 _MAX_CHUNK_BYTES = 2**28
 _MAX_SLICES = 16
 _SLICE_ENTRIES = 2**14
+_MOST_UNITS = 60
 # Rough costs, to tell what is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_UNIT = 9e-9
@@ -286,13 +288,16 @@ class Enumeration:
         return EnumerationPlan(rows, shape, n_threads)
 
     def _check_memory(self, shape: Shape, n_samples: int, n_threads: int) -> None:
-        needed = self.bytes_needed(shape, n_samples, n_threads)
         available = available_bytes()
+        if shape.n_hidden > _MOST_UNITS:  # beyond any machine, and too long a number to print
+            needed, text = math.inf, f"more than 2**{shape.n_hidden} bytes"
+        else:
+            needed = self.bytes_needed(shape, n_samples, n_threads)
+            text = format_bytes(needed)
         if available is not None and needed > available:
             raise ValueError(
-                f"hidden_layer_sizes=({shape.n_hidden},) needs {format_bytes(needed)} "
-                f"({needed} bytes) for exact enumeration of 2**{shape.n_hidden} hidden "
-                f"configurations, and {format_bytes(available)} ({available} bytes) are "
+                f"hidden_layer_sizes=({shape.n_hidden},) needs {text} for exact enumeration of "
+                f"2**{shape.n_hidden} hidden configurations, and {format_bytes(available)} are "
                 "available. Use fewer hidden units: each one less halves the need."
             )
 

@@ -109,7 +109,7 @@ class Training:
 
         Raises
         ------
-        FloatingPointError
+        ValueError
             If no start has a finite objective.
         """
         estimator = self._estimator
@@ -135,7 +135,10 @@ class Training:
                 best.monitor.interrupted = True
                 break
         if best is None:
-            raise FloatingPointError(f"No start led to a finite objective: {failure}")
+            raise ValueError(
+                f"No start led to a finite objective: {failure} Use smaller coefs_init, a "
+                "smaller alpha, or standardize=True."
+            )
         return best
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:

@@ -19,7 +19,7 @@ RIDGE = 1e-10  # of the mean curvature: keeps singular systems solvable, changes
 _ROWS_PER_PIECE = 2048
 _MAX_SLICES = 16
 _SLICE_ENTRIES = 2**14
-_MAX_HALVINGS = 40
+_MAX_HALVINGS = 10
 _ROUNDING = 1e-12
 
 
@@ -70,17 +70,26 @@ class HiddenRegressions:
         penalty = 0.5 * (self.penalty[:, None] * hidden**2).sum(axis=0)
         return parts.sum(axis=0) - penalty
 
-    def damped(self, hidden: Array, step: Array, statistics: Statistics) -> Array:
-        """Return ``hidden + step``, each unit's step halved until its part of Q holds."""
+    def damped(self, hidden: Array, step: Array, statistics: Statistics) -> tuple[Array, Array]:
+        """Return ``hidden + step``, each unit's step halved until its part of Q holds.
+
+        Returns
+        -------
+        hidden : array (n_inputs, n_hidden)
+        failed : array of bool (n_hidden,)
+            Units for which no length of step held; they have not moved.
+        """
         floor = _floor_of(self.objective(hidden, statistics))
         scale = np.ones(self.shape.n_hidden)
         for _ in range(_MAX_HALVINGS):
-            new = hidden + scale * step
-            falls = ~(self.objective(new, statistics) >= floor)
+            # a step may overflow: what it leads to is not finite, and it is halved
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = hidden + scale * step
+                falls = ~(self.objective(new, statistics) >= floor)
             if not falls.any():
-                return new
+                return new, falls
             scale[falls] *= 0.5
-        return np.where(falls, hidden, new)
+        return np.where(falls, hidden, new), falls
 
 
 class OutputRegression:
@@ -145,15 +154,18 @@ class OutputRegression:
         moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
         return moments[: self.n_rows], counts.sum(axis=0)
 
-    def damped(self, joined: Array, step: Array, statistics: Statistics) -> Array:
-        """Return ``joined + step``, the step halved until this part of Q holds."""
+    def damped(self, joined: Array, step: Array, statistics: Statistics) -> Array | None:
+        """Return ``joined + step``, the step halved until this part of Q holds, or None."""
         moments, totals = self._moments_and_totals(statistics)
         floor = _floor_of(self.objective(joined, moments, totals))
         for halvings in range(_MAX_HALVINGS):
-            new = joined + 0.5**halvings * step
-            if self.objective(new, moments, totals) >= floor:
+            # a step may overflow: what it leads to is not finite, and it is halved
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = joined + 0.5**halvings * step
+                holds = self.objective(new, moments, totals) >= floor
+            if holds:
                 return new
-        return joined
+        return None
 
 
 class MStep(ABC):

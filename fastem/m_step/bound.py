@@ -30,21 +30,23 @@ class Bound(MStep):
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        hidden = self._hidden(parameters.hidden, statistics)
-        joined = self._output(self.output.join(parameters), statistics)
+        hidden = self.step_hidden(parameters.hidden, statistics)
+        joined = self.step_output(self.output.join(parameters), statistics)
         return Parameters(hidden, *self.output.split(joined))
 
-    def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
+    def step_hidden(self, hidden: Array, statistics: Statistics) -> Array:
+        """Return the hidden weights after the step."""
         return hidden + cho_solve(self._factor, self.hidden.gradient(hidden, statistics))
 
-    def _output(self, joined: Array, statistics: Statistics) -> Array:
+    def step_output(self, joined: Array, statistics: Statistics) -> Array:
+        """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
         factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
-        common = gradient.mean(axis=1, keepdims=True)
-        step = cho_solve(factor, gradient - common)
+        step = cho_solve(factor, gradient - gradient.mean(axis=1, keepdims=True))
+        # along a shift common to all classes only the penalty counts: its optimum is zero
         penalised = penalty > 0.0
-        step[penalised] += common[penalised] / penalty[penalised, None]
+        step[penalised] -= joined[penalised].mean(axis=1, keepdims=True)
         return joined + step
 
     def _second_moments(self, statistics: Statistics) -> Array:

@@ -1,10 +1,13 @@
 """Newton M-step: one damped step on each of the regressions into which Q splits."""
 
+from functools import cached_property
+
 import numpy as np
 
 from fastem.expectations import Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.m_step.base import RIDGE, MStep
+from fastem.m_step.bound import Bound
 from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters
 
@@ -12,10 +15,22 @@ from fastem.parameters import Array, Parameters
 class Newton(MStep):
     """One Newton step per hidden unit and one for the output layer, each damped.
 
+    Where Q is so flat that no length of the Newton step holds, as under saturated units,
+    the step of `Bound` is taken, which always does.
+
     Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units, about
     ``g**2 2**m (2 + m / 4)`` for that of the output layer, whose moments are sums over
     bits, and a solution of ``(m + 1) g`` equations.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._make_bound = lambda: Bound(*args, **kwargs)
+
+    @cached_property
+    def _bound(self) -> Bound:
+        """The fallback, whose factorisation most fits never need."""
+        return self._make_bound()
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -28,7 +43,10 @@ class Newton(MStep):
         hessians = self._hidden_hessians(statistics)
         gradient = part.gradient(hidden, statistics)
         step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T
-        return part.damped(hidden, step, statistics)
+        new, failed = part.damped(hidden, step, statistics)
+        if failed.any():
+            new[:, failed] = self._bound.step_hidden(hidden, statistics)[:, failed]
+        return new
 
     def _hidden_hessians(self, statistics: Statistics) -> Array:
         rows, shape, tile = self.hidden.rows, self.hidden.shape, self.hidden.tile
@@ -58,7 +76,8 @@ class Newton(MStep):
     def _output(self, joined: Array, statistics: Statistics) -> Array:
         gradient = self.output.gradient(joined, statistics)
         step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
-        return self.output.damped(joined, step.reshape(joined.shape), statistics)
+        new = self.output.damped(joined, step.reshape(joined.shape), statistics)
+        return self._bound.step_output(joined, statistics) if new is None else new
 
     def _output_hessian(self, statistics: Statistics) -> Array:
         """Return the negative Hessian, made regular.
