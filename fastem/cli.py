@@ -7,9 +7,10 @@ import json
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
 _MOST_CLASSES_IN_COLUMNS = 10
+_FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
+_SECONDS_OF_SILENCE = 3.0
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 
 
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = ["compare", "iris", *argv]
     try:
         arguments = _parser().parse_args(argv)
-        with _warnings_in_one_line():
+        with _patience(), _warnings_in_one_line():
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status
@@ -58,12 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()
+        _drop_unwritable_stdout()
         return _BROKEN_PIPE
     except (ValueError, OSError, ImportError, MemoryError, ArithmeticError) as error:
         _tell(f"error: {_describe(error)}")
-        if isinstance(error, OSError):
-            _silence_stdout()
+        _drop_unwritable_stdout()
         return _BAD_INPUT
 
 
@@ -137,31 +139,23 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the same content as JSON")
 
 
-def _positive(text: str) -> int:
-    return _number(text, int, lambda value: value > 0, "a positive whole number")
+def _number(kind: type, accept: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not accept(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return value
+
+    return parse
 
 
-def _seed(text: str) -> int:
-    what = "a whole number from 0 to 4294967295"
-    return _number(text, int, lambda value: 0 <= value < 2**32, what)
-
-
-def _penalty(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value < math.inf, "a finite number >= 0")
-
-
-def _share(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
-
-
-def _number(text: str, kind: type, accept: Callable[[Any], bool], what: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not accept(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value
+_positive = _number(int, lambda value: value > 0, "a positive whole number")
+_seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
+_penalty = _number(float, lambda value: 0 <= value < math.inf, "a finite number >= 0")
+_share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
 def _run_compare(arguments: argparse.Namespace) -> int:
@@ -179,6 +173,8 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     from fastem.tables import with_names
 
     _check_writable(arguments.model)  # asked before the work, not after it
+    if Path(arguments.model).exists() and not Path(arguments.model).is_file():
+        raise ValueError(f"cannot write {arguments.model}: it is not a regular file")
     table = _read_table(arguments)
     X = with_names(table.X, table.feature_names)
     fit = fit_method(exact_em(_settings(arguments)), X, table.y)
@@ -264,15 +260,12 @@ def _comparison_text(content: dict[str, Any]) -> str:
     data, methods = content["data"], content["methods"]
     header = "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
     rows = [
-        (
+        [
             row["method"],
             str(row["n_hidden"]),
             f"{row['n_iter']}{'' if row['converged'] else '*'}",
-            f"{row['seconds']:.4f}",
-            f"{row['train_log_loss']:.4f}",
-            f"{row['test_log_loss']:.4f}",
-            f"{row['test_accuracy']:.4f}",
-        )
+            *(f"{row[figure]:.4f}" for figure in _FIGURES),
+        ]
         for row in methods
     ]
     early = "" if all(row["converged"] for row in methods) else "; * stopped before convergence"
@@ -370,6 +363,18 @@ def _print(
 
 
 @contextmanager
+def _patience() -> Iterator[None]:
+    message = "still at work; the first run also compiles, for half a minute or so"
+    timer = threading.Timer(_SECONDS_OF_SILENCE, _tell, [message])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -383,16 +388,16 @@ def _warnings_in_one_line() -> Iterator[None]:
 def _describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return f"out of memory. {error}".strip()
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or "out of memory"
 
 
 def _tell(message: str) -> None:
     print(f"fastem: {message}", file=sys.stderr)
 
 
-def _silence_stdout() -> None:
-    # The interpreter flushes stdout once more on exit, and would complain a second time.
-    with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed
+def _drop_unwritable_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The interpreter flushes once more on exit, and would complain a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

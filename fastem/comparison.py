@@ -13,6 +13,7 @@ import numpy as np
 from fastem.parameters import Array
 from fastem.tables import Table
 
+_REHEARSAL_ITERATIONS = 15  # more than the acceleration of EM begins with
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
 
@@ -46,7 +47,7 @@ class Method(NamedTuple):
     n_hidden : int
     estimator : classifier, not fitted
     rehearsal : classifier, not fitted
-        The same, limited to one iteration.
+        The same, for a few iterations: its fit compiles what the other will use.
     """
 
     name: str
@@ -154,31 +155,33 @@ class Comparison(NamedTuple):
 
 def exact_em(settings: Settings) -> Method:
     """Return `FastEMClassifier` under the given settings."""
+    from sklearn.base import clone
+
     from fastem.estimators.em_classifier import FastEMClassifier
 
     n_hidden = _n_hidden(settings)
 
-    def build(max_iter: int | None) -> Any:
-        given = {"max_iter": max_iter, "alpha": settings.alpha}
-        return FastEMClassifier((n_hidden,), random_state=settings.seed, **_not_none(given))
-
-    return Method("EM", n_hidden, build(settings.max_iter), build(max_iter=1))
+    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
+    estimator = FastEMClassifier((n_hidden,), random_state=settings.seed, **given)
+    # tol=0, because so few rows converge before everything was used once.
+    rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
+    return Method("EM", n_hidden, estimator, rehearsal)
 
 
 def backpropagation(settings: Settings) -> Method:
     """Return scikit-learn's `MLPClassifier` on standardized features."""
+    from sklearn.base import clone
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     n_hidden = _n_hidden(settings)
 
-    def build(max_iter: int | None) -> Any:
-        given = _not_none({"max_iter": max_iter, "alpha": settings.alpha})
-        network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
-        return make_pipeline(StandardScaler(), network)
-
-    return Method("backpropagation", n_hidden, build(settings.max_iter), build(max_iter=1))
+    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
+    network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
+    rehearsal = clone(network).set_params(max_iter=1)
+    estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
+    return Method("backpropagation", n_hidden, estimator, rehearsal)
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
@@ -302,21 +305,15 @@ def _split(table: Table, test_size: float, seed: int) -> list[Any]:
 
 
 def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Have everything compiled and loaded that a fit needs.
-
-    A tiny fit comes first: settings that the method refuses are refused before the wait.
-    """
-    import fastem
-
+    """Fit and predict on a few rows of each class, so that everything is compiled."""
     rows = np.sort(
         np.concatenate([np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)])
     )
     few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     with _noting_interrupt() as interrupts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one iteration proves nothing
+        warnings.simplefilter("ignore")  # so few iterations prove nothing
         method.rehearsal.fit(few, y[rows])
         method.rehearsal.predict_proba(few)
-        fastem.warmup()
     if interrupts:
         raise KeyboardInterrupt
 

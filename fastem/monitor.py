@@ -29,8 +29,10 @@ class Monitor:
     history : list of float, nats
         Objective of every iterate, the starting point included.
     converged : bool
+    stopped : bool
+        ``report`` asked for the end.
     interrupted : bool
-        The ascent was stopped from outside: by Ctrl-C, or by ``report``.
+        The user pressed Ctrl-C.
     fell : bool
         The objective fell by more than rounding. Never convergence: a fault.
     """
@@ -41,6 +43,7 @@ class Monitor:
         self.history: list[float] = []
         self.converged = False
         self.fell = False
+        self.stopped = False
         self.interrupted = False
 
     @property
@@ -66,7 +69,7 @@ class Monitor:
         continues = bool(self.history) and self.history[-1] == objective
         if not continues:
             self.history = [objective]
-        self.converged = self.interrupted = self.fell = False
+        self.converged = self.stopped = self.interrupted = self.fell = False
         return continues
 
     def update(self, objective: float, theta: Array) -> bool:
@@ -83,5 +86,5 @@ class Monitor:
         self.history.append(objective)
         self.converged = objective - last <= self.tol * size
         if self.report is not None and self.report(self.n_iter, objective, theta):
-            self.interrupted = not self.converged
-        return self.converged or self.interrupted
+            self.stopped = not self.converged
+        return self.converged or self.stopped

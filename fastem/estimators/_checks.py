@@ -196,7 +196,7 @@ def warn_about(monitor: Monitor, max_iter: int) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
-    elif monitor.interrupted:
+    elif monitor.interrupted or monitor.stopped:
         warnings.warn(
             f"The fit was interrupted after {monitor.n_iter} iterations; the best parameters "
             "so far are in place.",

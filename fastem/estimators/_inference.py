@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -15,7 +16,7 @@ from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
 
 
-class NetworkInference:
+class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of a fitted network with stochastic hidden units.
 
     Uses ``coefs_, intercepts_, classes_, e_step_`` and the parameters ``fit_intercept``,

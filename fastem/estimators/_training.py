@@ -120,6 +120,11 @@ class Training:
             try:
                 with single_threaded_blas():
                     ascent = self._ascend(theta, self._new_monitor(), self._new_stepper(), progress)
+            except KeyboardInterrupt:
+                if best is None:
+                    raise  # there is nothing yet to keep
+                best.monitor.interrupted, best.monitor.converged = True, False
+                break
             except FloatingPointError as error:
                 failure = error
                 warnings.warn(
@@ -132,7 +137,7 @@ class Training:
                 best = ascent
             if ascent.monitor.interrupted:
                 # what was interrupted may still be the best; the user is told either way
-                best.monitor.interrupted = True
+                best.monitor.interrupted, best.monitor.converged = True, False
                 break
         if best is None:
             raise ValueError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 # Reassociation and contraction let the compiler vectorise sums. "nnan" and "ninf" are
 # left out on purpose: they delete the checks on which the log-space kernels rely.
@@ -32,22 +32,47 @@ def _source_stamp() -> str:
 _STAMP = _source_stamp()
 
 
+_FAULTS = (OSError, EOFError, pickle.PickleError, ValueError, TypeError, KeyError)
+
+
+class _StampedResult(CompileResultCacheImpl):
+    """Compiled code on disk, with the stamp of the source that it was compiled from."""
+
+    def reduce(self, cres):
+        return _STAMP, super().reduce(cres)
+
+    def rebuild(self, target_context, payload):
+        stamp, result = payload
+        if stamp != _STAMP:
+            raise ValueError("compiled from other source")
+        return super().rebuild(target_context, result)
+
+
 class _ForgivingCache(FunctionCache):
-    """A disk cache whose faults cost a compilation, never an exception."""
+    """A disk cache whose faults cost a compilation, never an exception.
+
+    Numba numbers its data files within an index, so of two processes that write at once
+    one may find the other's code under its own number: what is loaded is checked.
+    """
+
+    _impl_class = _StampedResult
 
     def _index_key(self, sig, codegen):
         return (*super()._index_key(sig, codegen), _STAMP)
 
     def load_overload(self, sig, target_context):
         try:
-            return super().load_overload(sig, target_context)
-        except (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, KeyError):
+            result = super().load_overload(sig, target_context)
+        except _FAULTS:
             return None
+        if result is not None and tuple(result.signature.args) != tuple(sig):
+            return None
+        return result
 
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
-        except (OSError, EOFError, pickle.PickleError, ValueError, TypeError, KeyError):
+        except _FAULTS:
             return
 
 
