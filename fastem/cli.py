@@ -92,21 +92,19 @@ def _parser() -> argparse.ArgumentParser:
 def _add_compare(verbs: Any) -> None:
     text = "compare EM with scikit-learn's backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
-    _add_data(parser, target=True)
+    _add_common(parser, target=True)
     _add_settings(parser)
     text = "share of the rows kept for testing (default: %(default)s)"
     parser.add_argument("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
-    _add_json(parser)
     parser.set_defaults(run=_run_compare)
 
 
 def _add_fit(verbs: Any) -> None:
     text = "fit a network by EM on all rows and save it"
     parser = verbs.add_parser("fit", help=text, description=text)
-    _add_data(parser, target=True)
+    _add_common(parser, target=True)
     parser.add_argument("--model", required=True, metavar="FILE", help="where to save the model")
     _add_settings(parser)
-    _add_json(parser)
     parser.set_defaults(run=_run_fit)
 
 
@@ -114,14 +112,14 @@ def _add_predict(verbs: Any) -> None:
     text = "write predicted labels and class probabilities as CSV"
     parser = verbs.add_parser("predict", help=text, description=text)
     parser.add_argument("model", metavar="FILE", help="a model saved by fit")
-    _add_data(parser, target=False)
+    _add_common(parser, target=False)
     parser.add_argument("--output", metavar="CSV", help="file to write (default: stdout)")
-    _add_json(parser)
     parser.set_defaults(run=_run_predict)
 
 
-def _add_data(parser: argparse.ArgumentParser, *, target: bool) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--json", action="store_true", help="print the same content as JSON")
     if target:
         text = "label column of a CSV file (default: label); not needed for built-in data"
         parser.add_argument("--target", metavar="COLUMN", help=text)
@@ -133,10 +131,6 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--max-iter", type=_positive, metavar="N", help="(default: each method's own)")
     add("--alpha", type=_penalty, metavar="A", help="L2 penalty (default: each method's own)")
     add("--seed", type=_seed, default=0, help="of split and starts (default: %(default)s)")
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the same content as JSON")
 
 
 def _number(kind: type, accept: Callable[[Any], bool], what: str) -> Callable[[str], Any]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import joblib
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 # Waking threads takes 20 to 90 microseconds, so less than this is done by the caller alone.
 _SERIAL_SECONDS = 5e-4
@@ -32,7 +32,7 @@ class _State:
         self.inside = threading.local()
         self.blas_users = 0
         self.blas_limit = None
-        self.controller: ThreadpoolController | None = None
+        self.controller: threadpoolctl.ThreadpoolController | None = None
 
 
 _state = _State()
@@ -84,6 +84,17 @@ def threads_worth(seconds: float, n_threads: int) -> int:
     return n_threads if seconds > _SERIAL_SECONDS else 1
 
 
+def _take_blas_control() -> None:
+    """Let the calling thread set BLAS limits.
+
+    From version 3.7 on threadpoolctl ignores limits from any thread but the first to set
+    one. Ours must hold whichever thread asks; others find theirs again when it is gone.
+    """
+    controller = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(controller, "clear_controlling_thread"):
+        controller.clear_controlling_thread(force=True)
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread: the package's own threads call it side by side.
@@ -95,7 +106,8 @@ def single_threaded_blas() -> Iterator[None]:
     with state.lock:
         if state.blas_users == 0:
             if state.controller is None:
-                state.controller = ThreadpoolController()
+                state.controller = threadpoolctl.ThreadpoolController()
+            _take_blas_control()
             state.blas_limit = state.controller.limit(limits=1, user_api="blas")
         state.blas_users += 1
     try:
@@ -104,7 +116,9 @@ def single_threaded_blas() -> Iterator[None]:
         with state.lock:
             state.blas_users -= 1
             if state.blas_users == 0:
+                _take_blas_control()
                 state.blas_limit.restore_original_limits()
+                _take_blas_control()
 
 
 def _pool(size: int) -> ThreadPoolExecutor:
