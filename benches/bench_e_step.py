@@ -7,12 +7,11 @@ product with the same threads, measured right before and right after.
 """
 
 import pytest
+from measure import dgemm_rate
+from problems import e_step_problem
 
 from fastem.engines.enumeration import Enumeration
 from fastem.parallel import effective_n_jobs
-
-from measure import dgemm_rate
-from problems import e_step_problem
 
 ALL_THREADS = effective_n_jobs(None)
 

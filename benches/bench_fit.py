@@ -6,6 +6,8 @@ Log-loss and accuracy are means over five folds of the raw features.
 """
 
 import pytest
+from measure import best_seconds, convergence_warnings_ignored, cross_validate, log_likelihood
+from problems import DATASETS, dataset, fastem_settings
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
@@ -13,9 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastem import FastEMClassifier
-
-from measure import best_seconds, convergence_warnings_ignored, cross_validate, log_likelihood
-from problems import DATASETS, dataset, fastem_settings
 
 _ITERATIONS = 100
 

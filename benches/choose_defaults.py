@@ -8,22 +8,26 @@ log-likelihood of a fit to all rows (nats; to be compared only between rows with
     python benches/choose_defaults.py
     python benches/choose_defaults.py --datasets iris wine --settings alpha tol
     python benches/choose_defaults.py --seeds 0 1 2 --settings "alpha=0.2,tol=1e-6" mlp
+
+Settings are parameters of FastEMClassifier and the constants behind it that a user does
+not see: deviations of the starting values, memory and onset of the acceleration.
 """
 
 import argparse
 import ast
 import time
+from contextlib import ExitStack
+from unittest import mock
 
 import numpy as np
+from measure import convergence_warnings_ignored, cross_validate
+from problems import DATASETS, dataset, fastem_settings
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier
-
-from measure import convergence_warnings_ignored, cross_validate
-from problems import DATASETS, dataset, fastem_settings
+from fastem import FastEMClassifier, acceleration, initialization
 
 GRID = {
     "solver": ["em", "lbfgs"],
@@ -34,6 +38,17 @@ GRID = {
     "max_iter": [50, 100, 200, 500, 1000],
     "tol": [1e-4, 1e-5, 1e-6, 1e-7],
     "n_init": [1, 3],
+    "log_odds_deviation": [0.5, 1.0, 2.0, 3.0],
+    "output_deviation": [0.5, 1.0, 2.0, 4.0, 6.0],
+    "memory": [5, 10, 20, 40],
+    "plain_steps": [1, 3, 7, 15],
+}
+
+CONSTANTS = {
+    "log_odds_deviation": (initialization, "_LOG_ODDS_DEVIATION"),
+    "output_deviation": (initialization, "_OUTPUT_DEVIATION"),
+    "memory": (acceleration, "_MEMORY"),
+    "plain_steps": (acceleration, "_PLAIN_STEPS"),
 }
 
 # Backpropagation with scikit-learn's defaults, to stand beside the others.
@@ -60,7 +75,16 @@ def build_model(settings: dict | None, name: str, seed: int):
     """Return the unfitted model of one row, data set and seed."""
     if settings is None:
         return make_pipeline(StandardScaler(), MLPClassifier(random_state=seed))
-    return FastEMClassifier(**{**fastem_settings(name), **settings, "random_state": seed})
+    parameters = {k: v for k, v in settings.items() if k not in CONSTANTS}
+    return FastEMClassifier(**{**fastem_settings(name), **parameters, "random_state": seed})
+
+
+def set_constants(settings: dict | None) -> ExitStack:
+    """Return a context in which the constants among the settings hold."""
+    stack = ExitStack()
+    for name in CONSTANTS.keys() & (settings or {}).keys():
+        stack.enter_context(mock.patch.object(*CONSTANTS[name], settings[name]))
+    return stack
 
 
 def measure(model, X, y) -> tuple[float, float, float, float]:
@@ -97,7 +121,8 @@ def main() -> None:
     for label, settings in rows:
         cells = [label]
         for name, (X, y) in problems.items():
-            results = [measure(build_model(settings, name, s), X, y) for s in arguments.seeds]
+            with set_constants(settings):
+                results = [measure(build_model(settings, name, s), X, y) for s in arguments.seeds]
             quality, objective, seconds, n_iter = np.mean(results, axis=0)
             cells += [f"{quality:.4f}", f"{objective:.4f}", f"{seconds:.4f}", f"{n_iter:.1f}"]
         print_row(cells)

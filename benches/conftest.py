@@ -22,6 +22,7 @@ def record(request, benchmark):
     return add
 
 
+@pytest.hookimpl(trylast=True)  # below the tables of times
 def pytest_terminal_summary(terminalreporter, config):
     tables = {}
     for group, row in config.stash[_ROWS]:

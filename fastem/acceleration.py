@@ -59,9 +59,10 @@ class QuasiNewtonStep:
         gradient = model.gradient(iterate.theta, iterate.statistics)
         self._learn(iterate.theta, gradient)
         if self._n_plain_left > 0:
-            self._n_plain_left -= 1
             self._n_pairs = 0  # of the EM steps only the last is kept, for the scale
-            return self._plain.advance(model, iterate)
+            candidate = self._plain.advance(model, iterate)
+            self._n_plain_left -= 1
+            return candidate
         candidate = self._try_along(self._direction(gradient), model, iterate, gradient)
         if candidate is not None:
             return candidate

@@ -35,7 +35,11 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         try:
             value, statistics = model.expect(candidate)
         except FloatingPointError:
-            return np.inf, np.zeros_like(candidate)
+            value = -np.inf
+        if not np.isfinite(value):
+            # a bowl around the best iterate: the line search interpolates its way back
+            size, away = max(abs(monitor.history[-1]), 1.0), candidate - best
+            return size - monitor.history[-1], 2.0 * size / (away @ away) * away
         return -value, -model.gradient(candidate, statistics)
 
     def record(intermediate_result) -> None:
@@ -55,8 +59,8 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
             loss, theta, method="L-BFGS-B", jac=True, callback=record, options=options
         )
         if not stopped:
-            # with iterations to spare: no step along the gradient gains anything any more
-            monitor.converged = result.nit < max_iter
+            # 1 is a limit on iterations; otherwise there was nothing more to gain
+            monitor.converged = result.status != 1
     except KeyboardInterrupt:
         monitor.interrupted = True
     return best

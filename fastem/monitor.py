@@ -10,6 +10,9 @@ Report = Callable[[int, float, Array], bool | None]
 
 # A fall below this share of the objective is rounding; above it, a fault in the code.
 _ROUNDING = 1e-9
+# The same in shares of the first objective: near zero, where separable data without a
+# penalty lead, the objective is a sum of rounding errors.
+_ABSOLUTE_ROUNDING = 1e-13
 
 
 class Monitor:
@@ -80,11 +83,15 @@ class Monitor:
         """
         last = self.history[-1]
         size = max(abs(last), abs(objective))
-        if not np.isfinite(objective) or objective < last - _ROUNDING * size:
+        slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
+        if not np.isfinite(objective) or objective < last - _ROUNDING * size - slack:
             self.fell = True
             return True
         self.history.append(objective)
         self.converged = objective - last <= self.tol * size
-        if self.report is not None and self.report(self.n_iter, objective, theta):
-            self.stopped = not self.converged
-        return self.converged or self.stopped
+        try:
+            if self.report is not None and self.report(self.n_iter, objective, theta):
+                self.stopped = not self.converged
+        except KeyboardInterrupt:
+            self.interrupted, self.converged = True, False
+        return self.converged or self.stopped or self.interrupted

@@ -69,8 +69,8 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     cores = joblib.cpu_count()
     if n_jobs is None:
         for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-            value = os.environ.get(name, "").strip()
-            if value.isdigit() and int(value) > 0:
+            value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP allows a list
+            if value.isdecimal() and int(value) > 0:
                 cores = min(cores, int(value))
         return max(cores, 1)
     if isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0:
@@ -173,8 +173,6 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
     try:
         work(0)
     finally:
-        stopped_by_caller = stopped.is_set()
         wait(futures)
-    if not stopped_by_caller:
-        for future in futures:
-            future.result()
+    for future in futures:
+        future.result()

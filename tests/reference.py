@@ -66,3 +66,38 @@ def e_step(X, y, coefs, intercepts, weights=None):
         "coef_gradients": [X.T @ delta, Z.T @ residual.T],
         "intercept_gradients": [delta.sum(axis=0), residual.sum(axis=1)],
     }
+
+
+def draw_network(rng, n_features, n_hidden, n_classes, fit_intercept=True, scale=1.0):
+    """Random weights as two lists: ``[W, V], [b, c]``; b and c are zeros without intercepts."""
+    W, V = rng.normal(size=(n_features, n_hidden)), rng.normal(size=(n_hidden, n_classes))
+    b, c = rng.normal(size=n_hidden), rng.normal(size=n_classes)
+    if not fit_intercept:
+        b, c = np.zeros(n_hidden), np.zeros(n_classes)
+    return [scale * W, scale * V], [scale * b, scale * c]
+
+
+def penalty(coefs, alpha):
+    return 0.5 * alpha * sum(np.sum(array**2) for array in coefs)
+
+
+def expected_objective(X, posterior, counts, coefs, intercepts, weights, alpha=0.0):
+    """Q of the M-step: expected log-likelihood of rows and hidden states, penalised.
+
+    Posterior and counts are those of an E-step, under whatever weights it was made.
+    """
+    (W, V), (b, c) = coefs, intercepts
+    a = X @ W + b
+    hidden = posterior * log_sigmoid(a) + (1.0 - posterior) * log_sigmoid(-a)
+    output = counts * log_output_table(V, c).T
+    return weights @ hidden.sum(axis=1) + output.sum() - penalty(coefs, alpha)
+
+
+def expected_gradients(X, posterior, counts, coefs, intercepts, weights, alpha=0.0):
+    """Gradient of `expected_objective`: ``coef_gradients, intercept_gradients``."""
+    (W, V), (b, c) = coefs, intercepts
+    delta = weights[:, None] * (posterior - np.exp(log_sigmoid(X @ W + b)))
+    o = np.exp(log_output_table(V, c)).T
+    residual = (counts - counts.sum(axis=0) * o).T
+    hidden, output = X.T @ delta, configurations(len(V)).T @ residual
+    return [hidden - alpha * W, output - alpha * V], [delta.sum(axis=0), residual.sum(axis=0)]

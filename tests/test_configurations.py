@@ -54,6 +54,17 @@ def test_fold(first, n_bits):
     np.testing.assert_allclose(out, expected, atol=1e-13)  # rows of other units stay NaN
 
 
+@pytest.mark.parametrize(("first", "n_bits"), [(0, 5), (0, 1), (1, 0), (2, 3), (4, 1)])
+def test_fold_product(first, n_bits):
+    factor, table = np.random.default_rng(n_bits).normal(size=(2, 2**n_bits, 3))
+    out, expected = np.full((5, 3), np.nan), np.full((5, 3), np.nan)
+    product = factor * table
+    expected[first : first + n_bits] = reference.configurations(n_bits).T @ product
+    total = configurations.fold_product(factor, table, first, n_bits, out)
+    np.testing.assert_allclose(out, expected, atol=1e-13)
+    np.testing.assert_allclose(total, product.sum(axis=0), atol=1e-13)
+
+
 @pytest.mark.parametrize(("first", "n_bits"), [(0, 6), (2, 3), (5, 1), (3, 0)])
 def test_subset_sums(first, n_bits):
     values = np.random.default_rng(n_bits).normal(size=6)

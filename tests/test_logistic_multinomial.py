@@ -1,5 +1,7 @@
 """Sums of the M-steps against NumPy, and their derivatives against each other."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -159,7 +161,7 @@ def test_pair_moments(n_hidden, n_low_bits, n_slices):
     table = np.ascontiguousarray(np.exp(reference.log_output_table(V, c)).T)
     shaped = table.reshape(3, *totals.shape)
     cuts = np.linspace(0, len(totals), n_slices + 1).astype(int).tolist()
-    pieces = list(zip(cuts[:-1], cuts[1:], strict=True))
+    pieces = list(itertools.pairwise(cuts))
     Z = _design(n_hidden)
     for j, k in [(1, 0), (2, 0), (2, 1), (1, 1)]:
         gram = _pair_gram(shaped, totals, j, k, pieces)

@@ -115,6 +115,7 @@ class EnumerationPlan:
         n_samples, n_inputs = rows.inputs.shape
         n_hidden = shape.n_hidden
         self._rows = rows
+        self._largest_inputs = np.abs(rows.inputs).max(axis=0, initial=0.0)
         self._shape = shape
         self._grid = grid = _grid(rows.class_starts, n_hidden)
         self._table = _OutputTable(shape, n_threads)
@@ -142,8 +143,9 @@ class EnumerationPlan:
         Raises
         ------
         FloatingPointError
-            If a log-odds of a hidden unit overflows to something that is not a number.
+            If inputs times weights overflow.
         """
+        _check_log_odds(self._largest_inputs, parameters.hidden)
         with single_threaded_blas():
             self._table.fill(parameters)
             coefs_T = np.ascontiguousarray(parameters.hidden.T)
@@ -203,11 +205,10 @@ class EnumerationPlan:
         marked = np.flatnonzero(np.isneginf(self._log_likelihood))
         cuts = np.searchsorted(marked, rows.class_starts)
         gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.n_hidden))
-        finite = np.ones(n_classes, dtype=bool)
 
         def redo_class(k: int, worker: int) -> None:
             if cuts[k] < cuts[k + 1]:
-                finite[k] = log_space.redo_rows(
+                log_space.redo_rows(
                     rows.inputs,
                     rows.weights,
                     coefs_T,
@@ -223,7 +224,6 @@ class EnumerationPlan:
         seconds = len(marked) * self._counts[0].size * _SECONDS_PER_LOG_TERM
         # each class at work holds a table of its own
         run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), 2))
-        _check_finite(finite)
         return gradients.sum(axis=0)
 
     def _output_gradient(self) -> Array:
@@ -240,8 +240,11 @@ class EnumerationPlan:
         return configurations.unit_sums(self._high_sums, self._low_sums.sum(axis=0))
 
 
-def _check_finite(finite: np.ndarray) -> None:
-    if not finite.all():
+def _check_log_odds(largest: Array, hidden: Array) -> None:
+    """Raise if log-odds could overflow: ``largest`` is the largest input of each column."""
+    with np.errstate(over="ignore"):
+        bound = largest @ np.abs(hidden)
+    if not np.isfinite(bound).all():
         raise FloatingPointError(
             "The log-odds of a hidden unit are not a number: inputs times weights overflow. "
             "Rescale the features (standardize=True) or use smaller weights."
@@ -298,7 +301,7 @@ class Enumeration:
             raise ValueError(
                 f"hidden_layer_sizes=({shape.n_hidden},) needs {text} for exact enumeration of "
                 f"2**{shape.n_hidden} hidden configurations, and {format_bytes(available)} are "
-                "available. Use fewer hidden units: each one less halves the need."
+                f"available. Use fewer hidden units: each one less halves the need."
             )
 
     def log_evidence(
@@ -325,6 +328,7 @@ class Enumeration:
             If inputs times weights overflow.
         """
         self._check_memory(shape, len(inputs), n_threads)
+        _check_log_odds(np.abs(inputs).max(axis=0, initial=0.0), parameters.hidden)
         n_low_bits = _n_low_bits(shape.n_hidden)
         table = _OutputTable(shape, n_threads)
         out = np.empty((len(inputs), shape.n_classes))
@@ -349,6 +353,5 @@ class Enumeration:
                 marked = np.flatnonzero(np.isneginf(out[:, k]))
                 if len(marked) > 0:
                     log_table = table.log_of_class(k)
-                    finite = log_space.redo_evidence(inputs, coefs_T, log_table, marked, out[:, k])
-                    _check_finite(np.array(finite))
+                    log_space.redo_evidence(inputs, coefs_T, log_table, marked, out[:, k])
         return out

@@ -71,18 +71,18 @@ def e_step(
     >>> W, V = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])
     >>> result = fastem.e_step(X, y, [W, V], [np.zeros(2), np.zeros(2)])
     >>> result.log_likelihood.round(4)
-    array([-0.4041, -1.5161])
+    array([-0.3122, -1.8944])
     >>> result.hidden_posterior.shape
     (2, 2)
     """
     X = _finite("X", X, 2)
-    arrays = _check_parameters(coefs, intercepts, X.shape[1])
+    arrays = check_parameters(coefs, intercepts, X.shape[1])
     (W, V), (b, c) = arrays
     shape = Shape(W.shape[0], W.shape[1], V.shape[1], fit_intercept=True)
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
-    engine = resolve_engine(method)
+    engine = resolve_engine(method, "method")
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists([W, V], [b, c]))
     log_likelihood = np.empty(len(X))
@@ -100,6 +100,8 @@ def e_step(
 
 def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers have no place here")
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
@@ -110,10 +112,16 @@ def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
     return array
 
 
-def _check_parameters(
+def check_parameters(
     coefs: list[ArrayLike], intercepts: list[ArrayLike], n_features: int
 ) -> tuple[list[Array], list[Array]]:
-    """Return finite arrays of matching shapes, or say which is wrong."""
+    """Return finite arrays of matching shapes.
+
+    Raises
+    ------
+    ValueError
+        If one is not finite or does not fit the others; the message says which.
+    """
     for name, values in (("coefs", coefs), ("intercepts", intercepts)):
         if not isinstance(values, (list, tuple)) or len(values) != 2:
             raise ValueError(f"{name} must be a list of two arrays, for one hidden layer.")
@@ -140,7 +148,10 @@ def _check_parameters(
 
 
 def _check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> np.ndarray:
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"y must be an array of class indices: {error}") from error
     if labels.shape != (n_samples,):
         raise ValueError(f"y has shape {labels.shape}, and ({n_samples},) is needed.")
     if labels.dtype.kind not in "iu":

@@ -92,7 +92,7 @@ def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.nd
     present = np.unique(labels[weights > 0.0])
     if len(present) < 2:
         raise ValueError(
-            f"y has only one class, {classes[present[0]]!r} (in rows of positive weight); "
+            f"y has only one class, {classes[present].tolist()[0]!r} (in rows of positive weight); "
             "a classifier needs samples of at least two classes."
         )
 
@@ -131,9 +131,13 @@ def check_start(
         if given is None:
             checked.append(None)
             continue
-        if len(given) != 2:
-            raise ValueError(f"{name} must be a list of two arrays, got {len(given)}.")
-        arrays = [np.array(values, dtype=np.float64) for values in given]
+        if not isinstance(given, (list, tuple)) or len(given) != 2:
+            got = len(given) if isinstance(given, (list, tuple)) else repr(given)
+            raise ValueError(f"{name} must be a list of two arrays, got {got}.")
+        try:
+            arrays = [np.array(values, dtype=np.float64) for values in given]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must hold arrays of numbers: {error}") from error
         for i, (array, size) in enumerate(zip(arrays, shapes, strict=True)):
             if array.shape != size:
                 raise ValueError(f"{name}[{i}] must have shape {size}, got {array.shape}.")

@@ -9,9 +9,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-import fastem
+from fastem._version import __version__
 from fastem.engines.base import add_ones
-from fastem.engines.evaluate import e_step
+from fastem.engines.evaluate import check_parameters, e_step
 from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
 
@@ -164,8 +164,9 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         bic : float, nats
         """
-        n = len(X) if sample_weight is None else np.sum(sample_weight)
         log_likelihood = self.log_likelihood(X, y, sample_weight)
+        weights = 1.0 if sample_weight is None else sample_weight
+        n = np.sum(np.broadcast_to(weights, len(y)))
         return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
 
     def sample(
@@ -203,8 +204,11 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return validate_data(self, X, dtype=np.float64, order="C", reset=False)
 
     def _shape(self) -> Shape:
-        n_features, n_hidden = self.coefs_[0].shape
-        return Shape(n_features, n_hidden, len(self.classes_), fit_intercept=True)
+        # kernels check no bounds, and attributes can be set by hand
+        (W, V), _ = check_parameters(self.coefs_, self.intercepts_, self.n_features_in_)
+        if V.shape[1] != len(self.classes_):
+            raise ValueError(f"coefs_[1] has shape {V.shape} for {len(self.classes_)} classes.")
+        return Shape(*W.shape, len(self.classes_), fit_intercept=True)
 
     def _log_evidence(self, X: Array) -> Array:
         shape = self._shape()
@@ -228,9 +232,9 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise ValueError(f"y has shape {labels.shape}, and ({n_samples},) is needed.")
         known = np.isin(labels, self.classes_)
         if not known.all():
-            unknown = np.unique(labels[~known])
+            unknown = sorted(set(labels[~known].tolist()), key=repr)
             raise ValueError(
-                f"y holds labels that were not seen in fit: {unknown.tolist()}. "
+                f"y holds labels that were not seen in fit: {unknown}. "
                 f"The classes are {self.classes_.tolist()}."
             )
         return np.searchsorted(self.classes_, labels)
@@ -243,14 +247,14 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return (n_features + ones) * n_hidden + (n_hidden + ones) * (len(self.classes_) - 1)
 
     def __getstate__(self) -> dict:
-        return {**super().__getstate__(), "_fastem_version": fastem.__version__}
+        return {**super().__getstate__(), "_fastem_version": __version__}
 
     def __setstate__(self, state: dict) -> None:
         version = state.pop("_fastem_version", None)
-        if version != fastem.__version__:
+        if version != __version__:
             warnings.warn(
                 f"{type(self).__name__} was pickled by fastem {version} and is opened by "
-                f"{fastem.__version__}; results may differ. Models from save() do not depend "
+                f"{__version__}; results may differ. Models from save() do not depend "
                 "on the version.",
                 UserWarning,
                 stacklevel=2,

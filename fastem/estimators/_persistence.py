@@ -5,16 +5,23 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import fastem
-from fastem.engines.auto import ENGINES
+from fastem._version import __version__
+from fastem.engines.auto import ENGINES, resolve_engine
+from fastem.engines.evaluate import check_parameters
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
+# What NumPy, zipfile and json raise on bytes that were not written by `write_model`.
+_DAMAGE = (
+    ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
+    RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -37,7 +44,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     path = Path(path)
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **header}
     text = np.array(json.dumps(header))
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".fastem.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             np.savez(file, allow_pickle=False, header=text, **arrays)
@@ -65,19 +72,19 @@ def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.nd
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file; other OSErrors where it cannot be read.
     ValueError
         If the file is truncated, is not a model of this package, or is of a newer format.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             if not hasattr(content, "files") or "header" not in content.files:
                 raise ValueError("there is no header in it")
             header = json.loads(str(content["header"]))
             arrays = {name: content[name] for name in content.files if name != "header"}
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise  # the file system's own word: no such file, no permission, a directory
+    except _DAMAGE as error:
         raise ValueError(f"{str(path)!r} is damaged or not a fastem model: {error}.") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} is not a fastem model.")
@@ -104,7 +111,7 @@ def save(model: Any, path: str | os.PathLike) -> None:
         arrays["feature_names"] = model.feature_names_in_.astype(str)
     header = {
         "class": type(model).__name__,
-        "fastem_version": fastem.__version__,
+        "fastem_version": __version__,
         "parameters": {name: _to_json(v) for name, v in model.get_params(deep=False).items()},
         "engine": _to_json(model.e_step_),
         "n_iter": model.n_iter_,
@@ -155,7 +162,7 @@ def load(kind: type, path: str | os.PathLike) -> Any:
         raise ValueError(f"{str(path)!r} holds a {header.get('class')}, not a {kind.__name__}.")
     try:
         return _restore(kind, header, arrays)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{str(path)!r} is damaged: {error!r}.") from error
 
 
@@ -168,16 +175,20 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.intercepts_ = [arrays["intercept_0"], arrays["intercept_1"]]
     classes = arrays["classes"]
     model.classes_ = classes.astype(object) if header["object_labels"] else classes
-    (n_features, n_hidden), n_classes = model.coefs_[0].shape, len(classes)
-    shapes = [values.shape for values in (model.coefs_[1], *model.intercepts_)]
-    if shapes != [(n_hidden, n_classes), (n_hidden,), (n_classes,)]:
-        raise ValueError(f"shapes {shapes} do not fit together")
+    n_features = len(model.coefs_[0])
+    if any(values.dtype != np.float64 for values in model.coefs_ + model.intercepts_):
+        raise ValueError("weights are not float64")
+    check_parameters(model.coefs_, model.intercepts_, n_features)
+    if classes.shape != model.intercepts_[1].shape:
+        raise ValueError(f"{classes.shape} labels for {len(model.intercepts_[1])} classes")
     if "feature_names" in arrays:
+        if arrays["feature_names"].shape != (n_features,):
+            raise ValueError(f"{arrays['feature_names'].shape} names for {n_features} features")
         model.feature_names_in_ = arrays["feature_names"].astype(object)
     model.n_features_in_ = n_features
     model.n_layers_ = 3
     model.loss_curve_ = arrays["loss_curve"].tolist()
     model.loss_ = model.loss_curve_[-1]
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
-    model.e_step_ = _from_json(header["engine"])
+    model.e_step_ = resolve_engine(_from_json(header["engine"]))
     return model

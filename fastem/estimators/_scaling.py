@@ -9,7 +9,7 @@ from fastem.parameters import Array, Parameters
 # A deviation below this share of the largest value is rounding: the column is constant.
 _CONSTANT = 1e-13
 # Scales below this would overflow when weights are divided by them.
-_SMALLEST_SCALE = 1e-300
+_SMALLEST_SCALE = 1e-305
 
 
 class Scaling(NamedTuple):

@@ -1,6 +1,7 @@
 """FastEMClassifier: the network with stochastic hidden units, trained by exact EM."""
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -100,7 +101,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     >>> X, y = load_iris(return_X_y=True)
     >>> model = FastEMClassifier(random_state=0).fit(X, y)
     >>> round(model.score(X, y), 2)
-    0.98
+    0.97
     """
 
     def __init__(
@@ -176,6 +177,19 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             If the best start did not converge, or the fit was interrupted by Ctrl-C; the
             best parameters so far are in place then.
         """
+        fitted = self._fitted_attributes()
+        try:
+            return self._fit(X, y, sample_weight)
+        except BaseException:  # a fit that fails leaves an earlier one as it was
+            for name in self._fitted_attributes():
+                delattr(self, name)
+            vars(self).update(fitted)
+            raise
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+
+    def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
         n_hidden = _checks.check_hyperparameters(self)
         engine = resolve_engine(self.e_step)
         given = X, y, sample_weight

@@ -8,7 +8,6 @@ Numba by itself notices a change in the kernel's own file only.
 """
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,9 +29,6 @@ def _source_stamp() -> str:
 
 
 _STAMP = _source_stamp()
-
-
-_FAULTS = (OSError, EOFError, pickle.PickleError, ValueError, TypeError, KeyError)
 
 
 class _StampedResult(CompileResultCacheImpl):
@@ -63,17 +59,17 @@ class _ForgivingCache(FunctionCache):
     def load_overload(self, sig, target_context):
         try:
             result = super().load_overload(sig, target_context)
-        except _FAULTS:
+        except Exception:  # damaged bytes can raise anything out of an unpickler
+            with suppress(Exception):
+                self.flush()  # or every later process would stumble over them again
             return None
         if result is not None and tuple(result.signature.args) != tuple(sig):
             return None
         return result
 
     def save_overload(self, sig, data):
-        try:
+        with suppress(Exception):
             super().save_overload(sig, data)
-        except _FAULTS:
-            return
 
 
 def _compile(function: Callable, fastmath: set[str]) -> Any:

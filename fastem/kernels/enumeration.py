@@ -70,6 +70,46 @@ def _sum_of_products(factor, table):
 
 
 @jit
+def _take(workspace, start, n_rows, n_columns):
+    """Return the next matrix in the workspace, and where the one after it begins."""
+    stop = start + n_rows * n_columns
+    return workspace[start:stop].reshape(n_rows, n_columns), stop
+
+
+@jit
+def _fill_scales(weights, likelihood, scale, log_likelihood):
+    """Turn likelihoods into their reciprocals; count the rows left to log space.
+
+    ``scale`` is overwritten with weight over likelihood; both are zero in marked rows.
+    """
+    n_redo = 0
+    for i in range(likelihood.size):
+        if likelihood[i] >= SMALLEST_LIKELIHOOD:
+            log_likelihood[i] = math.log(likelihood[i])
+            likelihood[i] = 1.0 / likelihood[i]
+            scale[i] = weights[i] * likelihood[i]
+        else:
+            log_likelihood[i] = -math.inf
+            likelihood[i] = 0.0
+            scale[i] = 0.0
+            n_redo += 1
+    return n_redo
+
+
+@jit
+def _fill_posterior(on, delta, reciprocal, weights, probability, posterior):
+    """Finish one unit: its posterior, and in ``delta`` what its gradient is made of.
+
+    ``delta`` comes in as the joint probability of the unit being on; it leaves as weight
+    times (posterior - probability), zero in marked rows.
+    """
+    for i in range(on.size):
+        probability[i] = on[i]
+        posterior[i] = min(delta[i] * reciprocal[i], 1.0)
+        delta[i] = weights[i] * (posterior[i] - on[i]) if reciprocal[i] > 0.0 else 0.0
+
+
+@jit
 def add_rows(
     X, weights, coefs_T, table, start, stop, tile, workspace,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
@@ -122,58 +162,43 @@ def add_rows(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        rest = workspace
-        A, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
-        N, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
-        B, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
-        M, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
-        on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        off, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        post, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        more_counts, rest = rest[: n_high * n_low].reshape(n_high, n_low), rest[n_high * n_low :]
-        more_gradient = rest[: n_inputs * n_hidden].reshape(n_inputs, n_hidden)
+        A, at = _take(workspace, 0, n_high, n)
+        N, at = _take(workspace, at, n_high, n)
+        B, at = _take(workspace, at, n_low, n)
+        M, at = _take(workspace, at, n_low, n)
+        on, at = _take(workspace, at, n_hidden, n)
+        off, at = _take(workspace, at, n_hidden, n)
+        delta, at = _take(workspace, at, n_hidden, n)
+        more_counts, at = _take(workspace, at, n_high, n_low)
+        more_gradient, at = _take(workspace, at, n_inputs, n_hidden)
 
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on, off, n_low_bits, n_high_bits, A)
         fill_prior(on, off, 0, n_low_bits, B)
 
         np.dot(table.T, A, M)
-        likelihood = fold_product(B, M, 0, n_low_bits, post)
+        likelihood = fold_product(B, M, 0, n_low_bits, delta)
         np.dot(table, B, N)
-        scale = fold_product(A, N, n_low_bits, n_high_bits, post)  # overwritten below
+        scale = fold_product(A, N, n_low_bits, n_high_bits, delta)  # overwritten below
 
-        w = weights[begin:end]
-        for i in range(n):
-            if likelihood[i] >= SMALLEST_LIKELIHOOD:
-                log_likelihood[begin + i] = math.log(likelihood[i])
-                likelihood[i] = 1.0 / likelihood[i]
-                scale[i] = w[i] * likelihood[i]
-            else:
-                log_likelihood[begin + i] = -math.inf
-                likelihood[i] = 0.0
-                scale[i] = 0.0
-                n_redo += 1
+        n_redo += _fill_scales(weights[begin:end], likelihood, scale, log_likelihood[begin:end])
         for h in range(n_hidden):
-            on_h = on[h]
-            post_h = post[h]
-            u = hidden_probability[h, begin:end]
-            q = hidden_posterior[h, begin:end]
-            for i in range(n):
-                u[i] = on_h[i]
-                q[i] = min(post_h[i] * likelihood[i], 1.0)
-                post_h[i] = w[i] * (q[i] - on_h[i]) if likelihood[i] > 0.0 else 0.0
+            _fill_posterior(
+                on[h], delta[h], likelihood, weights[begin:end],
+                hidden_probability[h, begin:end], hidden_posterior[h, begin:end],
+            )  # fmt: skip
         for s in range(n_high):
             a = A[s]
             for i in range(n):
                 a[i] *= scale[i]
         if first:
             np.dot(A, B.T, counts)
-            np.dot(X[begin:end].T, post.T, gradient)
+            np.dot(X[begin:end].T, delta.T, gradient)
             first = False
         else:
             np.dot(A, B.T, more_counts)
             counts += more_counts
-            np.dot(X[begin:end].T, post.T, more_gradient)
+            np.dot(X[begin:end].T, delta.T, more_gradient)
             gradient += more_gradient
     return n_redo
 
@@ -268,12 +293,11 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        rest = workspace
-        A, rest = rest[: n_high * n].reshape(n_high, n), rest[n_high * n :]
-        B, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
-        M, rest = rest[: n_low * n].reshape(n_low, n), rest[n_low * n :]
-        on, rest = rest[: n_hidden * n].reshape(n_hidden, n), rest[n_hidden * n :]
-        off = rest[: n_hidden * n].reshape(n_hidden, n)
+        A, at = _take(workspace, 0, n_high, n)
+        B, at = _take(workspace, at, n_low, n)
+        M, at = _take(workspace, at, n_low, n)
+        on, at = _take(workspace, at, n_hidden, n)
+        off, at = _take(workspace, at, n_hidden, n)
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on, off, n_low_bits, n_hidden - n_low_bits, A)
         fill_prior(on, off, 0, n_low_bits, B)

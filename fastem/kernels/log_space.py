@@ -39,45 +39,29 @@ def redo_rows(
         Modified in place: the rows' expected counts are added.
     gradient : array (n_inputs, n_hidden)
         Modified in place: ``X' (weights (posterior - probability))`` is added.
-
-    Returns
-    -------
-    finite : bool
-        False when a log-odds is not a number.
     """
     n_hidden, n_inputs = coefs_T.shape
     posterior = np.empty(n_hidden)
     for i in marked:
         high, low = _log_priors(X[i], coefs_T, log_table.shape)
-        log_evidence = _sum_configurations(high, low, log_table, posterior)
-        if not math.isfinite(log_evidence):
-            return False
-        log_likelihood[i] = log_evidence
-        _add_counts(high, low, log_table, log_evidence, weights[i], counts)
+        largest, total = _sum_configurations(high, low, log_table, posterior)
+        log_likelihood[i] = largest + math.log(total)
+        _add_counts(high, low, log_table, largest, weights[i] / total, counts)
         for h in range(n_hidden):
             hidden_posterior[h, i] = posterior[h]
             delta = weights[i] * (posterior[h] - hidden_probability[h, i])
             for j in range(n_inputs):
                 gradient[j, h] += X[i, j] * delta
-    return True
 
 
 @jit
 def redo_evidence(X, coefs_T, log_table, marked, log_evidence):
-    """Fill ``log p(y = k | x)`` (nats) of marked rows for the class of ``log_table``.
-
-    Returns
-    -------
-    finite : bool
-        False when a log-odds is not a number.
-    """
+    """Fill ``log p(y = k | x)`` (nats) of marked rows for the class of ``log_table``."""
     posterior = np.empty(coefs_T.shape[0])
     for i in marked:
         high, low = _log_priors(X[i], coefs_T, log_table.shape)
-        log_evidence[i] = _sum_configurations(high, low, log_table, posterior)
-        if not math.isfinite(log_evidence[i]):
-            return False
-    return True
+        largest, total = _sum_configurations(high, low, log_table, posterior)
+        log_evidence[i] = largest + math.log(total)
 
 
 @jit
@@ -126,15 +110,17 @@ def _log_joint(high, low, log_probability):
 
 @jit
 def _sum_configurations(high, low, log_table, posterior):
-    """Return log p(y|x) in nats, and overwrite ``posterior`` with P(Z=1|x,y)."""
+    """Overwrite ``posterior`` with P(Z=1|x,y); return p(y|x) as ``exp(largest) * total``.
+
+    The two parts are not put together here: beside a ``largest`` of 1e12 nats the digits of
+    ``log(total)`` would be lost.
+    """
     n_high, n_low = log_table.shape
     largest = -math.inf
     for hi in range(n_high):
         row = log_table[hi]
         for lo in range(n_low):
             largest = max(largest, _log_joint(high[hi], low[lo], row[lo]))
-    if not math.isfinite(largest):
-        return math.nan
     n_low_bits = 0
     while (1 << n_low_bits) < n_low:
         n_low_bits += 1
@@ -161,19 +147,19 @@ def _sum_configurations(high, low, log_table, posterior):
                 posterior[h] += low_sums[lo]
     for h in range(posterior.size):
         posterior[h] = min(posterior[h] / total, 1.0)
-    return largest + math.log(total)
+    return largest, total
 
 
 @jit
-def _add_counts(high, low, log_table, log_evidence, weight, counts):
-    """Add ``weight`` times the posterior of every configuration."""
+def _add_counts(high, low, log_table, largest, weight, counts):
+    """Add ``weight * exp(log joint - largest)`` of every configuration."""
     n_high, n_low = log_table.shape
     largest_low = low.max()
     for hi in range(n_high):
-        if high[hi] + largest_low - log_evidence < _NEGLIGIBLE:
+        if high[hi] + largest_low - largest < _NEGLIGIBLE:
             continue
         row = log_table[hi]
         out = counts[hi]
         for lo in range(n_low):
             log_joint = _log_joint(high[hi], low[lo], row[lo])
-            out[lo] += weight * exp_clipped(log_joint - log_evidence)
+            out[lo] += weight * exp_clipped(log_joint - largest)

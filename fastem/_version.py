@@ -1,0 +1,8 @@
+"""The version of the installed package."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("fastem")
+except PackageNotFoundError:  # imported from a source tree that is not installed
+    __version__ = "0+unknown"

@@ -1,0 +1,192 @@
+"""The house rules of fastem/, read off its syntax trees."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastem
+
+ROOT = Path(fastem.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
+
+# A module imports from its own rank and from lower ones. A package ranks as its name does.
+RANKS = {
+    0: ["kernels"],
+    1: ["parameters", "expectations", "parallel", "memory"],
+    2: ["engines", "m_step", "monitor", "initialization"],
+    3: ["network", "em", "acceleration", "lbfgs", "solvers", "warm_up"],
+    4: ["estimators"],
+    5: ["comparison", "tables", "plotting", "cli", "__main__"],
+}
+RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_KERNEL_LINES = 75
+
+
+def _under_type_checking(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def _imports(node, place="module"):
+    """Yield (dotted name, place) of every import: at "module" level, in a "function", "typing"."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, place) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from ((f"{child.module}.{alias.name}", place) for alias in child.names)
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(child, "function")
+        else:
+            yield from _imports(child, "typing" if _under_type_checking(child) else place)
+
+
+IMPORTS = {file: list(_imports(tree)) for file, tree in TREES.items()}
+
+
+def _users(*packages):
+    """Return {file: places} of the files that import one of the packages."""
+    users = {}
+    for file, imports in IMPORTS.items():
+        places = {place for name, place in imports if name.split(".")[0] in packages}
+        if places:
+            users[file] = places
+    return users
+
+
+def _outside(users, *allowed):
+    return [file for file in users if not file.startswith(allowed)]
+
+
+def test_there_is_something_to_read():
+    assert {"kernels/_jit.py", "engines/enumeration.py", "parallel.py"} < set(TREES)
+
+
+def test_numba_stays_in_the_kernels():
+    users = _users("numba", "llvmlite")
+    assert "kernels/_jit.py" in users
+    assert _outside(users, "kernels/") == []
+
+
+def test_scikit_learn_stays_with_the_estimators():
+    users = _users("sklearn")
+    assert any(file.startswith("estimators/") for file in users)
+    allowed = ("estimators/", "cli.py", "plotting.py", "comparison.py", "tables.py")
+    assert _outside(users, *allowed) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"), [("matplotlib", ["plotting.py"]), ("pandas", ["cli.py", "tables.py"])]
+)
+def test_optional_packages_are_imported_where_they_are_used(package, allowed):
+    users = _users(package)
+    assert _outside(users, *allowed) == []
+    assert [file for file, places in users.items() if "module" in places] == []
+
+
+def test_no_threading_layer_of_numba():
+    offenders = [
+        f"{file}:{node.lineno}"
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if "prange" in (getattr(node, "id", None), getattr(node, "attr", None))
+        or (isinstance(node, ast.alias) and "prange" in node.name)
+        or (
+            isinstance(node, ast.keyword)
+            and node.arg == "parallel"
+            and getattr(node.value, "value", None) is not False
+        )
+    ]
+    assert offenders == []
+
+
+def _rank(dotted):
+    """Return the rank of ``fastem.engines.base`` or ``engines/base.py``.
+
+    What is imported from the package itself ranks above the estimators, which it imports.
+    """
+    return RANK_OF.get(re.split(r"[./]", dotted.removeprefix("fastem."))[0], max(RANKS))
+
+
+def test_every_module_has_a_rank():
+    top = {file.split("/")[0].removesuffix(".py") for file in TREES} - {"__init__"}
+    assert top - set(RANK_OF) == set()
+
+
+def test_imports_run_one_way():
+    offenders, seen = [], 0
+    for file, imports in IMPORTS.items():
+        for name, _ in imports:
+            if file == "__init__.py" or name.split(".")[0] != "fastem":
+                continue
+            seen += 1
+            if _rank(name) > _rank(file):
+                offenders.append(f"{file} imports {name}")
+    assert seen > 20
+    assert offenders == []
+
+
+def test_files_are_short():
+    lengths = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in FILES}
+    assert {f: n for f, x in lengths.items() if (n := len(x.splitlines())) > MAX_FILE_LINES} == {}
+
+
+def test_functions_are_short():
+    """Lines of the body, the docstring among them."""
+    offenders = {}
+    for file, tree in TREES.items():
+        most = MAX_KERNEL_LINES if file.startswith("kernels/") else MAX_FUNCTION_LINES
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.body[0].lineno + 1
+                if length > most:
+                    offenders[f"{file}:{node.name}"] = length
+    assert offenders == {}
+
+
+def test_nothing_is_left_for_later():
+    offenders = [
+        f"{path.name}:{number}"
+        for path in FILES
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if re.search(r"\b(TODO|FIXME|XXX)\b", line)
+    ]
+    assert offenders == []
+
+
+PROBE = """
+import importlib, json, sys, threading
+sys.modules.update(dict.fromkeys({heavy}))  # whoever imports one of them fails
+import fastem
+for module in {modules}:
+    importlib.import_module(module)
+kernels = [m for name, m in sys.modules.items() if name.startswith("fastem.kernels.")]
+dispatchers = {{id(x): x for m in kernels for x in vars(m).values() if hasattr(x, "overloads")}}
+print(json.dumps({{
+    "kernels": len(dispatchers),
+    "compiled": [x.__name__ for x in dispatchers.values() if x.overloads],
+    "threads": [t.name for t in threading.enumerate() if t.name.startswith("fastem")],
+}}))
+"""
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_importing_needs_no_optional_package_and_compiles_nothing(everything):
+    names = [file.removesuffix(".py").replace("/", ".") for file in TREES]
+    modules = [f"fastem.{x}" for x in names if everything and not x.endswith(("__", "__main__"))]
+    code = PROBE.format(modules=modules, heavy=["matplotlib", "pandas", "rich"])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("kernels") > 10
+    assert found == {"compiled": [], "threads": []}

@@ -1,0 +1,545 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem import FastEMClassifier, comparison
+from fastem.cli import main
+from fastem.tables import BUILT_IN, read_table
+
+pytest.importorskip("pandas")
+
+QUICK = ["--hidden", "3", "--max-iter", "20"]
+CSV_ROWS = [f"{i % 7},{(3 * i) % 5 - 0.5 * (i % 2)},{'no' if i % 2 else 'yes'}" for i in range(40)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["width,height,label", *CSV_ROWS]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def iris_model(tmp_path, capsys):
+    path = str(tmp_path / "iris.npz")
+    assert main(["fit", "iris", "--model", path, *QUICK]) == 0
+    capsys.readouterr()
+    return path
+
+
+def succeed(capsys, *argv):
+    status = main([str(part) for part in argv])
+    output = capsys.readouterr()
+    assert status == 0, output.err
+    return output.out
+
+
+def refuse(capsys, *argv):
+    """Return the one line in which input is refused."""
+    status = main([str(part) for part in argv])
+    output = capsys.readouterr()
+    lines = [line for line in output.err.splitlines() if "still at work" not in line]
+    assert status == 2
+    assert output.out == ""
+    assert len(lines) == 1
+    assert lines[0].startswith("fastem: error: ")
+    return lines[0]
+
+
+def read_csv(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def write(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+# --- compare ------------------------------------------------------------------------------
+
+
+def test_no_argument_compares_on_iris(capsys):
+    lines = succeed(capsys).splitlines()
+    assert lines[0] == (
+        "data     iris: 150 rows, 4 features, 3 classes (setosa, versicolor, virginica)"
+    )
+    assert "112 rows to train on, 38 to test on" in lines[1]
+    assert "seed 0" in lines[1]
+    assert "not part of the seconds" in lines[2]
+    header = lines[4]
+    for column in (
+        "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
+    ):  # fmt: skip
+        assert column in header
+    assert [line.split()[0] for line in lines[6:8]] == ["EM", "backpropagation"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("label"))
+    predictions = [line.split() for line in lines[start + 2 :]]
+    assert len(predictions) == 10
+    for label, predicted, *probabilities in predictions:
+        assert {label, predicted} <= {"setosa", "versicolor", "virginica"}
+        assert sum(map(float, probabilities)) == pytest.approx(1.0, abs=2e-4)
+
+
+def test_compare_as_json_holds_the_same(capsys):
+    content = json.loads(succeed(capsys, "compare", "iris", "--json", *QUICK))
+    assert content["data"] == {
+        "name": "iris",
+        "rows": 150,
+        "features": 4,
+        "classes": ["setosa", "versicolor", "virginica"],
+        "train": 112,
+        "test": 38,
+        "seed": 0,
+    }
+    assert [row["method"] for row in content["methods"]] == ["EM", "backpropagation"]
+    for row in content["methods"]:
+        assert row["n_hidden"] == 3
+        assert isinstance(row["converged"], bool)
+        for name in ("seconds", "train_log_loss", "test_log_loss", "test_accuracy"):
+            assert isinstance(row[name], float)
+    assert len(content["predictions"]) == 10
+    best = [
+        max(row["probabilities"], key=row["probabilities"].get) for row in content["predictions"]
+    ]
+    assert best == [row["predicted"] for row in content["predictions"]]
+    assert isinstance(content["compile_seconds"], float)
+
+
+def test_options_without_a_verb_are_those_of_compare_iris(capsys):
+    content = json.loads(succeed(capsys, "--json", "--hidden", "2", "--max-iter", "4"))
+    assert [(row["n_hidden"], row["n_iter"]) for row in content["methods"]] == [(2, 4), (2, 4)]
+    assert not any(row["converged"] for row in content["methods"])
+
+
+def test_settings_reach_both_methods():
+    settings = comparison.Settings(n_hidden=5, max_iter=7, alpha=0.25, seed=3)
+    em = comparison.exact_em(settings).estimator
+    network = comparison.backpropagation(settings).estimator[-1]
+    assert np.ravel(em.hidden_layer_sizes) == np.ravel(network.hidden_layer_sizes) == 5
+    for estimator in (em, network):
+        assert (estimator.max_iter, estimator.alpha, estimator.random_state) == (7, 0.25, 3)
+
+
+def test_compare_splits_by_test_size_and_seed(capsys, table):
+    arguments = ["compare", table, "--json", "--test-size", "0.5", *QUICK]
+    first = json.loads(succeed(capsys, *arguments, "--seed", "1"))
+    other = json.loads(succeed(capsys, *arguments, "--seed", "2"))
+    assert (first["data"]["train"], first["data"]["test"]) == (20, 20)
+    assert (first["data"]["seed"], other["data"]["seed"]) == (1, 2)
+    assert first["predictions"] != other["predictions"]
+
+
+def test_compare_is_reproducible(capsys):
+    first, second = (json.loads(succeed(capsys, *QUICK, "--json")) for _ in range(2))
+    assert first["predictions"] == second["predictions"]
+
+
+def test_many_classes_are_shown_by_the_most_probable(capsys, tmp_path):
+    rows = [f"{i % 12}.{i % 3},letter{i % 12:02d}" for i in range(72)]
+    path = write(tmp_path / "letters.csv", "size,label", *rows)
+    text = succeed(capsys, "compare", path, "--hidden", "2", "--max-iter", "5")
+    assert "12 classes (letter00, letter01" in text
+    assert "most probable" in text
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_data_sets(name):
+    table = read_table(name)
+    assert table.X.shape == (len(table.y), len(table.feature_names))
+    assert all(isinstance(feature, str) for feature in table.feature_names)
+
+
+def test_target_is_not_needed_for_built_in_data(capsys):
+    assert main(["compare", "iris", "--target", "species", *QUICK]) == 0
+    assert "note: iris has its labels built in" in capsys.readouterr().err
+
+
+def test_compare_refuses_a_class_of_one_row(capsys, tmp_path):
+    path = write(tmp_path / "lonely.csv", "a,label", "1,x", "2,x", "3,x", "4,y")
+    assert "class 'y' has one row only" in refuse(capsys, "compare", path)
+
+
+# --- fit and predict ----------------------------------------------------------------------
+
+
+def test_fit_reports_what_it_did(capsys, tmp_path):
+    path = tmp_path / "model.npz"
+    text = succeed(capsys, "fit", "iris", "--model", path, "--hidden", "3")
+    assert "150 rows" in text
+    assert "3 hidden units" in text
+    assert "converged" in text
+    assert str(path) in text
+    model = FastEMClassifier.load(path)
+    assert list(model.feature_names_in_) == list(load_iris().feature_names)
+
+
+def test_fit_as_json(capsys, tmp_path, table):
+    path = tmp_path / "model.npz"
+    content = json.loads(succeed(capsys, "fit", table, "--model", path, "--json", *QUICK))
+    assert content["model"] == str(path)
+    assert content["data"]["classes"] == ["no", "yes"]
+    assert content["n_hidden"] == 3
+    for name in ("seconds", "train_log_loss", "train_accuracy"):
+        assert isinstance(content[name], float)
+
+
+def test_fit_tells_of_a_fit_that_did_not_converge(capsys, tmp_path):
+    argv = ["fit", "iris", "--model", str(tmp_path / "m.npz"), "--max-iter", "2", "--hidden", "2"]
+    assert main(argv) == 0
+    output = capsys.readouterr()
+    assert "stopped before convergence" in output.out
+    assert "fastem: warning: The fit did not converge in 2 iterations" in output.err
+
+
+def test_predict_writes_labels_and_probabilities(capsys, iris_model):
+    rows = read_csv(succeed(capsys, "predict", iris_model, "iris"))
+    assert list(rows[0]) == [
+        "predicted",
+        "probability_setosa",
+        "probability_versicolor",
+        "probability_virginica",
+    ]
+    model = FastEMClassifier.load(iris_model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # X has no names here
+        expected = model.predict_proba(load_iris().data)
+    found = [[float(row[f"probability_{k}"]) for k in model.classes_] for row in rows]
+    np.testing.assert_array_equal(found, expected)
+    assert [row["predicted"] for row in rows] == list(model.classes_[expected.argmax(axis=1)])
+
+
+def test_predict_to_a_file(capsys, tmp_path, iris_model):
+    path = tmp_path / "out.csv"
+    text = succeed(capsys, "predict", iris_model, "iris", "--output", path)
+    assert text == f"150 predictions written to {path}\n"
+    printed = succeed(capsys, "predict", iris_model, "iris")
+    assert path.read_text() == printed
+    content = json.loads(succeed(capsys, "predict", iris_model, "iris", "--output", path, "--json"))
+    assert (content["predictions"], content["output"]) == (150, str(path))
+
+
+def test_predict_as_json(capsys, iris_model):
+    content = json.loads(succeed(capsys, "predict", iris_model, "iris", "--json"))
+    assert len(content["predictions"]) == 150
+    row = content["predictions"][0]
+    assert row["predicted"] == "setosa"
+    assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+
+
+def test_predict_finds_columns_by_name(capsys, tmp_path, table):
+    model = tmp_path / "model.npz"
+    succeed(capsys, "fit", table, "--model", model, *QUICK)
+    rows = [row.split(",") for row in CSV_ROWS]
+    moved = [f"?,{height},{width}" for width, height, _ in rows]
+    other = write(tmp_path / "moved.csv", "remark,height,width", *moved)
+    assert succeed(capsys, "predict", model, other) == succeed(capsys, "predict", model, table)
+
+
+def test_predict_names_missing_columns(capsys, tmp_path, iris_model, table):
+    line = refuse(capsys, "predict", iris_model, table)
+    assert "sepal length (cm), sepal width (cm), petal length (cm), petal width (cm)" in line
+    path = write(tmp_path / "part.csv", "sepal length (cm),petal length (cm)", "1,2")
+    line = refuse(capsys, "predict", iris_model, path)
+    assert line.endswith("Missing are sepal width (cm), petal width (cm)")
+
+
+def test_predict_with_a_model_without_names(capsys, tmp_path):
+    X, y = load_iris(return_X_y=True)
+    path = tmp_path / "model.npz"
+    FastEMClassifier((2,), random_state=0, tol=1e-2).fit(X, y).save(path)
+    rows = read_csv(succeed(capsys, "predict", path, "iris"))
+    assert {row["predicted"] for row in rows} <= {"0", "1", "2"}
+    line = refuse(capsys, "predict", path, "wine")
+    assert "13 columns" in line
+    assert "fitted on 4" in line
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("NA", "None"),
+        ("01", "1"),
+        ("a, b", 'say "c"'),
+        ("true", "False"),
+        (" x", "x "),
+        ("é", "日本"),
+    ],
+)
+def test_text_labels_come_back_as_they_were(capsys, tmp_path, labels):
+    path, model, output = (tmp_path / name for name in ("data.csv", "model.npz", "out.csv"))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["x", "kind"])
+        writer.writerows([i % 2 + 0.1 * (i % 3), labels[i % 2]] for i in range(30))
+    succeed(capsys, "fit", path, "--target", "kind", "--model", model, "--hidden", "2")
+    succeed(capsys, "predict", model, path, "--output", output)
+    with output.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["predicted"] for row in rows] == [labels[i % 2] for i in range(30)]
+    assert set(rows[0]) == {"predicted", *(f"probability_{label}" for label in labels)}
+
+
+def test_whole_numbers_are_integer_labels(capsys, tmp_path):
+    """The MNIST layout: label first, and a column per pixel."""
+    rows = [f"{i % 3},{i % 3},{(i + 1) % 3},0" for i in range(30)]
+    path = write(tmp_path / "digits.csv", "label,1x1,1x2,1x3", *rows)
+    assert read_table(path).y.dtype == np.int64
+    content = json.loads(succeed(capsys, "compare", path, "--json", *QUICK))
+    assert content["data"]["classes"] == [0, 1, 2]
+    assert content["predictions"][0]["label"] in (0, 1, 2)
+
+
+def test_default_settings_are_those_of_the_estimator():
+    em = comparison.exact_em(comparison.Settings())
+    default = FastEMClassifier(random_state=0)
+    sizes = {"hidden_layer_sizes": (em.n_hidden,)}
+    assert em.estimator.get_params() == default.get_params() | sizes
+    assert np.ravel(default.hidden_layer_sizes).tolist() == [em.n_hidden]
+
+
+# --- bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "is empty"),
+        (["a,label"], "has a header and no rows"),
+        (["a,kind", "1,x", "2,y"], "has no column 'label'; name the label column with --target. "
+         "Its columns are a, kind"),
+        (["label", "x", "y"], "has no column beside the label"),
+        (["a,b,label", "1,2,x", "3,4,y", "5,six,x", "7,eight,y"],
+         "column 'b' is not numeric: 'six' in row 3"),
+        (["a,label", "1,x", "inf,y"], "column 'a' is not numeric: 'inf' in row 2"),
+        (["a,b,c,label", "1,,3,x", "4,5,6,y", "7,,NA,x"],
+         "missing values. Columns and how many: 'b' (2, the first in row 1), "
+         "'c' (1, the first in row 3)"),
+        (["a,label", "1,x", "2,", "3,y"], "missing values. Columns and how many: 'label' (1, the "
+         "first in row 2)"),
+        (["a,label", "1,x", "2,x"], "column 'label' holds one class only, 'x'"),
+        (["a,label", "1,0.25", "2,3"], "column 'label' holds measurements like 0.25"),
+        (["a,label", "1,x,9", "2,y,9"], "more fields in its rows than in its header"),
+        (["a,label", "1,x", "2,y,9"], "cannot be read as a CSV file"),
+    ],
+)  # fmt: skip
+def test_bad_table(capsys, tmp_path, lines, words):
+    path = tmp_path / "bad.csv"
+    path.write_text("".join(line + "\n" for line in lines))
+    line = refuse(capsys, "fit", path, "--model", tmp_path / "model.npz")
+    assert words in line
+    assert str(path) in line
+    assert not (tmp_path / "model.npz").exists()
+
+
+def test_many_columns_are_not_all_listed(capsys, tmp_path):
+    path = write(tmp_path / "wide.csv", ",".join(f"pixel{j}" for j in range(784)), "0," * 783 + "0")
+    line = refuse(capsys, "compare", path)
+    assert "pixel0, pixel1" in line
+    assert line.endswith("and 772 more")
+
+
+def test_unknown_data_set(capsys, tmp_path):
+    line = refuse(capsys, "compare", "irsi")
+    assert "no such file or data set: 'irsi'" in line
+    assert "iris, wine, breast_cancer, digits" in line
+    assert "no such file" in refuse(capsys, "compare", "https://example.org/iris.csv")
+    assert "directory" in refuse(capsys, "compare", tmp_path).lower()
+
+
+def test_missing_target_lists_the_columns(capsys, table):
+    line = refuse(capsys, "compare", table, "--target", "species")
+    assert "has no column 'species'" in line
+    assert "width, height, label" in line
+
+
+def test_binary_file_as_data(capsys, tmp_path, iris_model):
+    assert "cannot be read as a CSV file" in refuse(capsys, "predict", iris_model, iris_model)
+    path = tmp_path / "cut.csv.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00\x00\x00")
+    assert "cannot be read as a CSV file" in refuse(capsys, "compare", path)
+
+
+class NoPandas:
+    """An import hook that knows of no pandas."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'")
+
+
+@pytest.fixture
+def no_pandas(monkeypatch):
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoPandas, *sys.meta_path])
+
+
+@pytest.mark.usefixtures("no_pandas")
+def test_csv_without_pandas(capsys, table):
+    assert "pip install 'fastem[cli]'" in refuse(capsys, "compare", table)
+
+
+@pytest.mark.usefixtures("no_pandas")
+def test_built_in_data_without_pandas(capsys, tmp_path):
+    path = tmp_path / "model.npz"
+    succeed(capsys, "fit", "iris", "--model", path, *QUICK)
+    assert len(read_csv(succeed(capsys, "predict", path, "iris"))) == 150
+
+
+def test_bad_model_file(capsys, tmp_path, iris_model, table):
+    cut = tmp_path / "cut.npz"
+    with open(iris_model, "rb") as file:
+        cut.write_bytes(file.read(2000))
+    foreign = tmp_path / "foreign.npz"
+    np.savez(foreign, x=np.arange(3))
+    for path in (cut, foreign, table):
+        assert str(path) in refuse(capsys, "predict", path, "iris")
+    assert "No such file" in refuse(capsys, "predict", tmp_path / "none.npz", "iris")
+
+
+def test_unwritable_output(capsys, tmp_path, iris_model):
+    nowhere = tmp_path / "no" / "file"
+    for argv in (
+        ["fit", "iris", "--model"],
+        ["predict", iris_model, "iris", "--output"],
+    ):
+        assert "there is no directory" in refuse(capsys, *argv, nowhere)
+        assert "is a directory" in refuse(capsys, *argv, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_output_without_permission(capsys, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "no permission" in refuse(capsys, "fit", "iris", "--model", tmp_path / "model.npz")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_full_disk(capsys, iris_model):
+    assert "No space left" in refuse(capsys, "predict", iris_model, "iris", "--output", "/dev/full")
+    assert "not a regular file" in refuse(capsys, "fit", "iris", "--model", "/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--hidden", "0"),
+        ("--hidden", "-3"),
+        ("--hidden", "many"),
+        ("--max-iter", "0"),
+        ("--alpha", "-1"),
+        ("--alpha", "nan"),
+        ("--seed", "-1"),
+        ("--test-size", "1"),
+        ("--test-size", "0"),
+    ],
+)
+def test_option_out_of_range(capsys, option, value):
+    line = refuse(capsys, "compare", "iris", f"{option}={value}")
+    assert option in line
+    assert repr(value) in line
+
+
+@pytest.mark.parametrize("n_hidden", ["50", "3000"])
+def test_hidden_too_large_for_memory(capsys, tmp_path, n_hidden):
+    assert "available" in refuse(capsys, "compare", "iris", "--hidden", n_hidden)
+    path = tmp_path / "model.npz"
+    assert "available" in refuse(capsys, "fit", "iris", "--model", path, "--hidden", n_hidden)
+    assert not path.exists()
+
+
+def test_usage_errors(capsys):
+    assert "VERB" in refuse(capsys, "irsi")
+    assert "DATA" in refuse(capsys, "compare")
+    assert "--model" in refuse(capsys, "fit", "iris")
+    assert "--wrong" in refuse(capsys, "--wrong")
+
+
+# --- the process --------------------------------------------------------------------------
+
+
+def test_interrupt(capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "compare", interrupted)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "fastem: interrupted\n"
+
+
+@pytest.fixture
+def ctrl_c_in_fit(monkeypatch):
+    """Press Ctrl-C in a fit that answers with its best iterate and a warning."""
+    fit = FastEMClassifier.fit
+
+    def interrupted_fit(self, X, y):
+        fit(self, X, y)
+        if self.tol > 0.0:  # not in the rehearsal
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                warnings.warn("interrupted", ConvergenceWarning, stacklevel=2)
+        return self
+
+    monkeypatch.setattr(FastEMClassifier, "fit", interrupted_fit)
+
+
+@pytest.mark.usefixtures("ctrl_c_in_fit")
+def test_interrupted_fit_saves_its_best(capsys, tmp_path):
+    path = tmp_path / "model.npz"
+    assert main(["fit", "iris", "--model", str(path), *QUICK]) == 130
+    assert f"interrupted: the best iterate so far is in {path}" in capsys.readouterr().err
+    assert FastEMClassifier.load(path).n_features_in_ == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c_in_fit")
+def test_interrupted_comparison_is_none(capsys):
+    assert main(QUICK) == 130
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "fastem: interrupted\n" in output.err
+
+
+def test_long_waits_are_explained(capsys, monkeypatch):
+    monkeypatch.setattr("fastem.cli._SECONDS_OF_SILENCE", 0.0)
+    assert main(QUICK) == 0
+    assert "fastem: still at work" in capsys.readouterr().err
+
+
+def test_broken_pipe(iris_model):
+    command = [sys.executable, "-m", "fastem", "predict", iris_model, "iris"]
+    reader, writer = os.pipe()
+    os.close(reader)  # whoever read is gone before the first line
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_help_as_a_process():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastem", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    for verb in ("compare", "fit", "predict"):
+        assert verb in done.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith("fastem ")

@@ -1,0 +1,103 @@
+"""The network as a model: its objective and gradient, and that EM never lowers it."""
+
+import numpy as np
+import pytest
+import reference
+from sklearn.datasets import load_iris, load_wine
+
+from fastem.em import DampedStep, PlainStep, run_em
+from fastem.engines.base import sort_by_class
+from fastem.engines.enumeration import Enumeration
+from fastem.initialization import draw_start
+from fastem.monitor import Monitor
+from fastem.network import Network
+from fastem.parameters import Shape
+
+LOADERS = {"iris": load_iris, "wine": load_wine}
+INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])
+ALPHAS = pytest.mark.parametrize("alpha", [0.0, 0.7])
+
+
+def _network(X, y, weights, shape, m_step="newton", alpha=0.0, learning_rate=0.01):
+    rows = sort_by_class(X, y, weights, shape)
+    settings = {"alpha": alpha, "learning_rate": learning_rate, "n_threads": 1}
+    return Network(rows, shape, Enumeration(), m_step, **settings)
+
+
+def _random(fit_intercept, alpha, scale=1.0):
+    rng = np.random.default_rng(0)
+    shape = Shape(3, 4, 3, fit_intercept)
+    X, y, weights = rng.normal(size=(25, 3)), rng.integers(0, 3, size=25), rng.uniform(0, 5, 25)
+    lists = reference.draw_network(rng, 3, 4, 3, fit_intercept, scale)
+    network = _network(X, y, weights, shape, alpha=alpha)
+    return network, shape, lists, (X, y, weights)
+
+
+@INTERCEPTS
+@ALPHAS
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_objective_and_gradient_are_the_references(scale, alpha, fit_intercept):
+    network, shape, (coefs, intercepts), (X, y, weights) = _random(fit_intercept, alpha, scale)
+    theta = shape.pack(shape.from_lists(coefs, intercepts))
+    objective, statistics = network.expect(theta)
+    truth = reference.e_step(X, y, coefs, intercepts, weights)
+    expected = weights @ truth["log_likelihood"] - reference.penalty(coefs, alpha)
+    assert objective == pytest.approx(expected, rel=1e-10)
+    assert isinstance(objective, float)
+    slopes = [g - alpha * x for g, x in zip(truth["coef_gradients"], coefs, strict=True)]
+    expected = shape.pack(shape.from_lists(slopes, truth["intercept_gradients"]))
+    np.testing.assert_allclose(network.gradient(theta, statistics), expected, rtol=1e-9, atol=1e-9)
+
+
+@INTERCEPTS
+@ALPHAS
+def test_gradient_is_the_slope_of_the_objective(alpha, fit_intercept):
+    network, shape, lists, _ = _random(fit_intercept, alpha)
+    theta = shape.pack(shape.from_lists(*lists))
+    gradient = network.gradient(theta, network.expect(theta)[1])
+    step = 1e-5
+    for j in range(theta.size):
+        moved = np.zeros(theta.size)
+        moved[j] = step
+        up, down = (network.expect(theta + x)[0] for x in (moved, -moved))
+        assert (up - down) / (2.0 * step) == pytest.approx(gradient[j], abs=1e-6)
+
+
+@pytest.mark.parametrize("m_step", ["newton", "bound"])
+@INTERCEPTS
+def test_a_step_of_the_m_step_raises_q_and_so_the_objective(fit_intercept, m_step):
+    _, shape, lists, (X, y, weights) = _random(fit_intercept, 0.7)
+    network = _network(X, y, weights, shape, m_step, alpha=0.7)
+    theta = shape.pack(shape.from_lists(*lists))
+    before, statistics = network.expect(theta)
+    truth = reference.e_step(X, y, *lists, weights)
+    fixed = X, truth["hidden_posterior"], truth["counts"]
+    new = network.maximize(theta, statistics)
+    assert new.shape == theta.shape
+    q = [
+        reference.expected_objective(*fixed, *shape.to_lists(shape.unpack(x)), weights, 0.7)
+        for x in (theta, new)
+    ]
+    gain = network.expect(new)[0] - before
+    assert gain >= q[1] - q[0] > 0.0  # Jensen
+
+
+@pytest.mark.parametrize("m_step", ["newton", "bound", "gradient"])
+@pytest.mark.parametrize("data", LOADERS)
+@INTERCEPTS
+def test_plain_em_never_falls(fit_intercept, data, m_step):
+    X, y = LOADERS[data](return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    shape = Shape(X.shape[1], 4, 3, fit_intercept)
+    class_weights = np.bincount(y).astype(float)
+    stepper = DampedStep() if m_step == "gradient" else PlainStep()
+    for seed, alpha in enumerate([0.0, 0.0, 0.1, 0.1, 1.0, 1.0, 10.0, 100.0]):
+        network = _network(X, y, np.ones(len(y)), shape, m_step, alpha)
+        start = draw_start(shape, class_weights, np.random.RandomState(seed))
+        monitor = Monitor(tol=0.0)
+        run_em(network, shape.pack(start), monitor, 40, stepper)
+        assert not monitor.fell
+        history = np.array(monitor.history)
+        assert np.diff(history).min() >= -1e-9 * np.abs(history).max()
+        assert history[-1] > history[0]
+        assert monitor.n_iter == 40 or monitor.converged

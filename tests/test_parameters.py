@@ -1,0 +1,105 @@
+"""The way between parameters, flat vectors, and lists as scikit-learn has them."""
+
+import numpy as np
+import pytest
+
+from fastem.parameters import Parameters, Shape
+
+SHAPES = [
+    Shape(n_features, n_hidden, n_classes, fit_intercept)
+    for n_features, n_hidden, n_classes in [(4, 3, 2), (1, 1, 2), (2, 5, 4)]
+    for fit_intercept in (True, False)
+]
+
+
+def _theta(shape):
+    return np.random.default_rng(0).normal(size=shape.n_parameters)
+
+
+def _lists(shape):
+    """Every number is another one, so that none can be mistaken."""
+    p, m, g, _ = shape
+    values = np.arange(1.0, p * m + m * g + m + g + 1.0)
+    W, V, b, c = np.split(values, np.cumsum([p * m, m * g, m]))
+    if not shape.fit_intercept:
+        b, c = np.zeros(m), np.zeros(g)
+    return [W.reshape(p, m), V.reshape(m, g)], [b, c]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sizes(shape):
+    p, m, g, fit_intercept = shape
+    assert shape.n_inputs == p + fit_intercept
+    assert shape.n_parameters == p * m + m * g + fit_intercept * (m + g)
+
+
+def test_intercepts_are_the_default():
+    assert Shape(1, 2, 3) == Shape(1, 2, 3, True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_flat_vectors_come_back(shape):
+    theta = _theta(shape)
+    parameters = shape.unpack(theta)
+    _, m, g, fit_intercept = shape
+    assert [x.shape for x in parameters] == [(shape.n_inputs, m), (m, g), (g,)]
+    packed = shape.pack(parameters)
+    np.testing.assert_array_equal(packed, theta)
+    packed[:] = 0.0  # the packed vector is new
+    np.testing.assert_array_equal(theta, _theta(shape))
+    if not fit_intercept:
+        np.testing.assert_array_equal(parameters.output_intercepts, 0.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_unpacking_copies_nothing(shape):
+    theta = _theta(shape)
+    parameters = shape.unpack(theta)
+    for array in parameters[: 2 + shape.fit_intercept]:
+        assert np.shares_memory(array, theta)
+        assert array.flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lists_come_back(shape):
+    coefs, intercepts = _lists(shape)
+    parameters = shape.from_lists(coefs, intercepts)
+    got_coefs, got_intercepts = shape.to_lists(shape.unpack(shape.pack(parameters)))
+    for got, expected in zip(got_coefs + got_intercepts, coefs + intercepts, strict=True):
+        assert got.shape == expected.shape
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lists_are_taken_in_any_layout_and_returned_new(shape):
+    coefs, intercepts = _lists(shape)
+    expected = shape.from_lists(coefs, intercepts)
+    odd = [np.asfortranarray(x.astype(np.int64)) for x in coefs]
+    parameters = shape.from_lists(odd, [x.tolist() for x in intercepts])
+    for got, wanted in zip(parameters, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+        assert got.dtype == np.float64
+        assert got.flags.c_contiguous
+    lists = shape.to_lists(parameters)
+    for array in lists[0] + lists[1]:
+        assert not any(np.shares_memory(array, own) for own in parameters)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_intercepts_stand_in_the_last_row(shape):
+    coefs, intercepts = _lists(shape)
+    hidden, output, output_intercepts = shape.from_lists(coefs, intercepts)
+    X = np.random.default_rng(1).normal(size=(5, shape.n_features))
+    inputs = np.hstack([X, np.ones((5, 1))]) if shape.fit_intercept else X
+    np.testing.assert_allclose(inputs @ hidden, X @ coefs[0] + intercepts[0])
+    np.testing.assert_array_equal(output, coefs[1])
+    np.testing.assert_array_equal(output_intercepts, intercepts[1])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_penalty_weights_are_one_for_coefficients_alone(shape):
+    weights = shape.unpack(shape.penalty_weights())
+    coefs, intercepts = shape.to_lists(Parameters(*weights))
+    assert all((array == 1.0).all() for array in coefs)
+    assert all((array == 0.0).all() for array in intercepts)
+    assert shape.penalty_weights().shape == (shape.n_parameters,)
