@@ -16,6 +16,7 @@ from fastem.tables import Table
 _REHEARSAL_ITERATIONS = 15  # more than the acceleration of EM begins with
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
+_PATIENT_EPOCHS = 5000
 
 
 class Settings(NamedTuple):
@@ -169,7 +170,7 @@ def exact_em(settings: Settings) -> Method:
 
 
 def backpropagation(settings: Settings) -> Method:
-    """Return scikit-learn's `MLPClassifier` on standardized features."""
+    """Return scikit-learn's `MLPClassifier` on standardized features, run to convergence."""
     from sklearn.base import clone
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
@@ -177,7 +178,9 @@ def backpropagation(settings: Settings) -> Method:
 
     n_hidden = _n_hidden(settings)
 
-    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
+    # scikit-learn's 200 epochs end long before a network this small has converged
+    max_iter = _PATIENT_EPOCHS if settings.max_iter is None else settings.max_iter
+    given = {"max_iter": max_iter, **_not_none({"alpha": settings.alpha})}
     network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))

@@ -18,7 +18,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) f
 # A module imports from its own rank and from lower ones. A package ranks as its name does.
 RANKS = {
     0: ["kernels"],
-    1: ["parameters", "expectations", "parallel", "memory"],
+    1: ["parameters", "expectations", "parallel", "memory", "_version"],
     2: ["engines", "m_step", "monitor", "initialization"],
     3: ["network", "em", "acceleration", "lbfgs", "solvers", "warm_up"],
     4: ["estimators"],
@@ -28,7 +28,6 @@ RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
-MAX_KERNEL_LINES = 75
 
 
 def _under_type_checking(node):
@@ -140,14 +139,14 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-    """Lines of the body, the docstring among them."""
+    """Lines of the body after the docstring, which may be as long as its arrays need."""
     offenders = {}
     for file, tree in TREES.items():
-        most = MAX_KERNEL_LINES if file.startswith("kernels/") else MAX_FUNCTION_LINES
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = node.end_lineno - node.body[0].lineno + 1
-                if length > most:
+                documented = ast.get_docstring(node) is not None and len(node.body) > 1
+                length = node.end_lineno - node.body[int(documented)].lineno + 1
+                if length > MAX_FUNCTION_LINES:
                     offenders[f"{file}:{node.name}"] = length
     assert offenders == {}
 
