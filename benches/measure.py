@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 _PRODUCT_SIZE = 1500
+_SETTLING_SECONDS = 0.3
 
 
 def best_seconds(function: Callable[[], object], repeats: int) -> float:
@@ -45,6 +46,8 @@ def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
 
     with threadpool_limits(limits=n_threads, user_api="blas"):
         seconds = min(best_seconds(f, repeats) for f in (numpy_product, scipy_product))
+    # BLAS threads spin for a while after a product, on the cores of what is timed next
+    time.sleep(_SETTLING_SECONDS)
     return 2 * _PRODUCT_SIZE**3 / seconds
 
 

@@ -17,7 +17,7 @@ from fastem.parallel import effective_n_jobs, run, single_threaded_blas, threads
 from fastem.parameters import Shape
 
 START_METHODS = [x for x in multiprocessing.get_all_start_methods() if x != "forkserver"]
-PATIENCE = 120.0  # seconds after which a test that would hang fails instead
+PATIENCE = 60.0  # seconds after which a test that would hang fails instead
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def _check_it_comes_out(act, n_pieces, n_threads, error):
         run(watch, n_pieces, n_threads)
     done = len(watch.done)
     assert watch.active == 0
-    assert done < n_pieces
+    assert done <= n_pieces // 2
     time.sleep(0.01)
     assert len(watch.done) == done
     test_every_piece_is_done_once(20, n_threads)

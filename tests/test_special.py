@@ -85,7 +85,9 @@ def test_log_sigmoid():
         _RNG.uniform(-2.0, 2.0, 500),
         [0.0, -0.0, _SUBNORMAL, -_SUBNORMAL, 1e-300, 708.5, 744.0, -745.5, -1e308],
     ]
-    error, where = _worst(special.log_sigmoid, lambda a: -_log1p_exp(-a) if a > -1000 else a, values)
+    error, where = _worst(
+        special.log_sigmoid, lambda a: -_log1p_exp(-a) if a > -1000 else a, values
+    )
     assert error <= 3.0, where
 
 
