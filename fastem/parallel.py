@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import joblib
@@ -87,8 +87,8 @@ def threads_worth(seconds: float, n_threads: int) -> int:
 def _take_blas_control() -> None:
     """Let the calling thread set BLAS limits.
 
-    From version 3.7 on threadpoolctl ignores limits from any thread but the first to set
-    one. Ours must hold whichever thread asks; others find theirs again when it is gone.
+    threadpoolctl 3.8 ignores limits from any thread but the first that has set one. Ours
+    must hold whichever thread asks; others find theirs again when it is gone.
     """
     controller = getattr(threadpoolctl, "OpenBLASController", None)
     if hasattr(controller, "clear_controlling_thread"):
@@ -169,10 +169,26 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
 
     n_helpers = min(n_threads, n_pieces) - 1
     pool = _pool(n_helpers)
-    futures = [pool.submit(work, worker) for worker in range(1, n_helpers + 1)]
+    futures: list[Future] = []
     try:
+        for worker in range(1, n_helpers + 1):
+            futures.append(pool.submit(work, worker))
         work(0)
     finally:
-        wait(futures)
+        stopped.set()  # either every piece is taken, or something was raised
+        _wait_for_all(futures)
     for future in futures:
         future.result()
+
+
+def _wait_for_all(futures: list[Future]) -> None:
+    """Wait, through any Ctrl-C, until nobody works on the caller's arrays any more."""
+    interrupt = None
+    while True:
+        try:
+            wait(futures)
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt

@@ -7,14 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
-import reference
+from child_process import small_problem, squares_and_log_likelihood
 from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_info
 
 from fastem import parallel
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.parallel import effective_n_jobs, run, single_threaded_blas, threads_worth
-from fastem.parameters import Shape
 
 START_METHODS = [x for x in multiprocessing.get_all_start_methods() if x != "forkserver"]
 PATIENCE = 60.0  # seconds after which a test that would hang fails instead
@@ -216,21 +214,13 @@ def test_when_all_raise_one_error_comes_out():
 
 
 def test_a_run_inside_a_run_is_serial():
-    places = []
-
-    def inner(piece, worker):
-        places.append((worker, threading.get_ident()))
-
     def outer(piece, worker):
-        mine = threading.get_ident()
-        time.sleep(1e-3)
-        seen = []
-        run(lambda piece, worker: seen.append((worker, threading.get_ident())), 5, 8)
-        assert seen == [(0, mine)] * 5
-        run(inner, 3, 8)
+        watch = Watch(1, seconds=1e-3)  # no scratch but that of worker 0
+        run(watch, 5, 8)
+        assert watch.done == [0, 1, 2, 3, 4]
+        assert watch.idents == {threading.get_ident()}
 
     run(outer, 6, 3)
-    assert len(places) == 18
     test_threads_work_at_the_same_time(2)  # no thread still believes to be inside
 
 
@@ -305,6 +295,20 @@ def test_blas_can_be_held_by_one_thread_after_another():
         assert _blas_threads() == {2}
 
 
+def test_blas_is_held_whoever_set_a_limit_before():
+    ThreadpoolController().limit(limits=2, user_api="blas")  # from now on it heeds this thread
+    assert _in_a_thread(_hold) == {1}
+
+
+def test_others_can_limit_blas_again_afterwards():
+    def limit():
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            return _blas_threads()
+
+    _hold()
+    assert _in_a_thread(limit) == {1}
+
+
 @pytest.mark.parametrize("first_out", ["first in", "last in"])
 def test_the_last_of_two_threads_releases_blas(first_out):
     entered, leave = threading.Event(), threading.Event()
@@ -351,7 +355,7 @@ def test_blas_is_released_while_the_first_thread_lives_on():
 
 
 def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
-    rows, shape, parameters = _small_problem()
+    rows, shape, parameters = small_problem()
     plan = Enumeration().plan(rows, shape, 1)
     seen = []
     add_rows = plan._add_rows
@@ -363,38 +367,16 @@ def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
 # ---- processes
 
 
-def _small_problem(n_samples=1200):
-    rng = np.random.default_rng(0)
-    shape = Shape(3, 10, 3)
-    X, y = rng.normal(size=(n_samples, 3)), rng.integers(3, size=n_samples)
-    rows = sort_by_class(X, y, np.ones(n_samples), shape)
-    return rows, shape, shape.from_lists(*reference.draw_network(rng, 3, 10, 3))
-
-
-def _squares_and_log_likelihood(seed):
-    parallel._SERIAL_SECONDS = 0.0  # wake threads in any case
-    squares = np.zeros(20)
-
-    def fill(piece, worker):
-        time.sleep(1e-4)
-        squares[piece] = (piece + seed) ** 2
-
-    run(fill, 20, 3)
-    rows, shape, parameters = _small_problem()
-    statistics = Enumeration().plan(rows, shape, 2).expect(parameters)
-    return squares.tolist(), float(statistics.log_likelihood.sum())
-
-
 @pytest.mark.parametrize("method", START_METHODS)
 def test_child_processes_have_threads_of_their_own(monkeypatch, method):
     """The parent's pool does not survive a fork; the child makes its own."""
     monkeypatch.setattr(parallel, "_SERIAL_SECONDS", 0.0)
     test_threads_work_at_the_same_time(3)
-    expected = [_squares_and_log_likelihood(seed) for seed in range(3)]
+    expected = [squares_and_log_likelihood(seed) for seed in range(3)]
     with warnings.catch_warnings():
         # from Python 3.12 on, a fork of a process with threads is warned of
         warnings.simplefilter("ignore", DeprecationWarning)
         with multiprocessing.get_context(method).Pool(1) as pool:
-            results = pool.map_async(_squares_and_log_likelihood, range(3)).get(PATIENCE)
+            results = pool.map_async(squares_and_log_likelihood, range(3)).get(PATIENCE)
     assert results == expected
     test_threads_work_at_the_same_time(3)  # the parent's pool still works

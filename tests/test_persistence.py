@@ -282,7 +282,7 @@ def test_pickled_objects_are_not_run(member, path):
         arrays = dict(content)
     arrays[member] = np.array([Bomb()], dtype=object)
     path.write_bytes(arrays_in(**arrays))
-    with pytest.raises(ValueError, match=r"damaged or not a fastem model.*pickle"):
+    with pytest.raises(ValueError, match="damaged or not a fastem model"):
         FastEMClassifier.load(path)
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match="damaged or not a fastem model"):

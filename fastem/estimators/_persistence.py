@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,8 +19,8 @@ _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
 # What NumPy, zipfile and json raise on bytes that were not written by `write_model`.
 _DAMAGE = (
-    ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
-    RuntimeError, zipfile.BadZipFile, zlib.error,
+    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError,
+    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -76,16 +76,11 @@ def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.nd
     ValueError
         If the file is truncated, is not a model of this package, or is of a newer format.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            if not hasattr(content, "files") or "header" not in content.files:
-                raise ValueError("there is no header in it")
-            header = json.loads(str(content["header"]))
-            arrays = {name: content[name] for name in content.files if name != "header"}
-    except OSError:
-        raise  # the file system's own word: no such file, no permission, a directory
-    except _DAMAGE as error:
-        raise ValueError(f"{str(path)!r} is damaged or not a fastem model: {error}.") from error
+    with open(path, "rb") as file:  # what this raises is the file system's own word
+        try:
+            header, arrays = _read_arrays(file)
+        except _DAMAGE as error:
+            raise ValueError(f"{str(path)!r} is damaged or not a fastem model.") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} is not a fastem model.")
     if header.get("format_version") != _FORMAT_VERSION:
@@ -94,6 +89,12 @@ def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.nd
             f"of fastem reads format {_FORMAT_VERSION}. Update fastem to open it."
         )
     return header, arrays
+
+
+def _read_arrays(file: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
+    with np.load(file, allow_pickle=False) as content:
+        header = json.loads(str(content["header"]))
+        return header, {name: content[name] for name in content.files if name != "header"}
 
 
 def save(model: Any, path: str | os.PathLike) -> None:

@@ -1,0 +1,34 @@
+"""What tests run in child processes: a spawned child must be able to import it by name."""
+
+import time
+
+import numpy as np
+import reference
+
+from fastem import parallel
+from fastem.engines.base import sort_by_class
+from fastem.engines.enumeration import Enumeration
+from fastem.parallel import run
+from fastem.parameters import Shape
+
+
+def small_problem(n_samples=1200):
+    rng = np.random.default_rng(0)
+    shape = Shape(3, 10, 3)
+    X, y = rng.normal(size=(n_samples, 3)), rng.integers(3, size=n_samples)
+    rows = sort_by_class(X, y, np.ones(n_samples), shape)
+    return rows, shape, shape.from_lists(*reference.draw_network(rng, 3, 10, 3))
+
+
+def squares_and_log_likelihood(seed):
+    parallel._SERIAL_SECONDS = 0.0  # wake threads in any case
+    squares = np.zeros(20)
+
+    def fill(piece, worker):
+        time.sleep(1e-4)
+        squares[piece] = (piece + seed) ** 2
+
+    run(fill, 20, 3)
+    rows, shape, parameters = small_problem()
+    statistics = Enumeration().plan(rows, shape, 2).expect(parameters)
+    return squares.tolist(), float(statistics.log_likelihood.sum())
