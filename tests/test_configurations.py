@@ -37,9 +37,9 @@ def test_fill_prior(first, n_bits, n_rows):
     on = np.random.default_rng(n_bits).uniform(size=(5, n_rows))
     off = 1.0 - on
     out = np.full((2**n_bits, n_rows), np.nan)
-    configurations.fill_prior(on, off, first, n_bits, out)
-    Z = reference.configurations(n_bits)[:, :, None]
     group = slice(first, first + n_bits)
+    configurations.fill_prior(on[group], off[group], out)
+    Z = reference.configurations(n_bits)[:, :, None]
     np.testing.assert_allclose(out, np.prod(Z * on[group] + (1.0 - Z) * off[group], axis=1))
     np.testing.assert_allclose(out.sum(axis=0), 1.0)
 
@@ -50,7 +50,7 @@ def test_fold(first, n_bits):
     out = np.full((5, 3), np.nan)
     expected = out.copy()
     expected[first : first + n_bits] = reference.configurations(n_bits).T @ table
-    configurations.fold(table, first, n_bits, out)
+    configurations.fold(table, out[first : first + n_bits])
     np.testing.assert_allclose(out, expected, atol=1e-13)  # rows of other units stay NaN
 
 
@@ -60,7 +60,7 @@ def test_fold_product(first, n_bits):
     out, expected = np.full((5, 3), np.nan), np.full((5, 3), np.nan)
     product = factor * table
     expected[first : first + n_bits] = reference.configurations(n_bits).T @ product
-    total = configurations.fold_product(factor, table, first, n_bits, out)
+    total = configurations.fold_product(factor, table, out[first : first + n_bits])
     np.testing.assert_allclose(out, expected, atol=1e-13)
     np.testing.assert_allclose(total, product.sum(axis=0), atol=1e-13)
 
@@ -68,7 +68,8 @@ def test_fold_product(first, n_bits):
 @pytest.mark.parametrize(("first", "n_bits"), [(0, 6), (2, 3), (5, 1), (3, 0)])
 def test_subset_sums(first, n_bits):
     values = np.random.default_rng(n_bits).normal(size=6)
-    sums = configurations.subset_sums(values, first, n_bits, 0.5)
+    sums = np.full(2**n_bits, np.nan)
+    configurations.fill_subset_sums(values[first : first + n_bits], 0.5, sums)
     expected = 0.5 + reference.configurations(n_bits) @ values[first : first + n_bits]
     np.testing.assert_allclose(sums, expected, atol=1e-14)
 

@@ -18,24 +18,22 @@ _SMALLEST_NORMALISER = 1e-60
 
 
 @jit
-def fill_prior(on, off, first, n_bits, out):
+def fill_prior(on, off, out):
     """Fill ``out[s, i]`` with the prior of the states s of a group of units, by doubling.
 
     Parameters
     ----------
-    on, off : array (n_hidden, n_rows), probability
-        P(Z = 1 | x) and P(Z = 0 | x).
-    first, n_bits : int
-        The group is units ``first, ..., first + n_bits - 1``.
+    on, off : arrays (n_bits, n_rows), probability
+        P(Z = 1 | x) and P(Z = 0 | x) of the units of the group.
     out : array (2**n_bits, n_rows), probability
         Overwritten. Costs ``2**(n_bits + 1)`` multiplications a row.
     """
     n_rows = out.shape[1]
     out[0, :] = 1.0
     size = 1
-    for b in range(n_bits):
-        p_on = on[first + b]
-        p_off = off[first + b]
+    for b in range(on.shape[0]):
+        p_on = on[b]
+        p_off = off[b]
         for s in range(size):
             lower = out[s]
             upper = out[s + size]
@@ -46,23 +44,21 @@ def fill_prior(on, off, first, n_bits, out):
 
 
 @jit
-def fold(table, first, n_bits, out):
+def fold(table, out):
     """Add up, for every unit of a group, the entries of ``table`` in which it is on.
 
     Parameters
     ----------
     table : array (2**n_bits, n_rows)
         Destroyed: the upper half is added onto the lower half, bit by bit.
-    first, n_bits : int
-        The group is units ``first, ..., first + n_bits - 1``.
-    out : array (n_hidden, n_rows)
-        Rows of the group are overwritten. Costs ``2**(n_bits + 1)`` additions a row.
+    out : array (n_bits, n_rows)
+        Overwritten. Costs ``2**(n_bits + 1)`` additions a row.
     """
-    n_rows = table.shape[1]
+    n_bits, n_rows = out.shape
     size = 1 << n_bits
     for b in range(n_bits - 1, -1, -1):
         size //= 2
-        total = out[first + b]
+        total = out[b]
         total[:] = 0.0
         for s in range(size):
             lower = table[s]
@@ -73,15 +69,15 @@ def fold(table, first, n_bits, out):
 
 
 @jit
-def fold_product(factor, table, first, n_bits, out):
+def fold_product(factor, table, out):
     """Multiply ``table`` by ``factor`` and `fold` it; return the row of total sums.
 
     Parameters
     ----------
     factor, table : arrays (2**n_bits, n_rows)
         ``table`` is destroyed.
-    first, n_bits, out
-        As for `fold`.
+    out : array (n_bits, n_rows)
+        Overwritten, as by `fold`.
 
     Returns
     -------
@@ -89,7 +85,7 @@ def fold_product(factor, table, first, n_bits, out):
         Sums of ``factor * table`` over all states: what is left when every bit is folded.
         A view into ``table``.
     """
-    n_rows = table.shape[1]
+    n_bits, n_rows = out.shape
     half = (1 << n_bits) // 2
     if n_bits == 0:
         f = factor[0]
@@ -97,7 +93,7 @@ def fold_product(factor, table, first, n_bits, out):
         for i in range(n_rows):
             t[i] *= f[i]
         return t
-    top = out[first + n_bits - 1]
+    top = out[n_bits - 1]
     top[:] = 0.0
     for s in range(half):
         f_lower = factor[s]
@@ -108,21 +104,19 @@ def fold_product(factor, table, first, n_bits, out):
             u = upper[i] * f_upper[i]
             top[i] += u
             lower[i] = lower[i] * f_lower[i] + u
-    fold(table[:half], first, n_bits - 1, out)
+    fold(table[:half], out[: n_bits - 1])
     return table[0]
 
 
 @jit
-def subset_sums(values, first, n_bits, start):
-    """Return ``start + sum of values[first + b] over the bits b of s`` for every s."""
-    out = np.empty(1 << n_bits)
+def fill_subset_sums(values, start, out):
+    """Fill ``out[s]`` with ``start + sum of values[b] over the bits b of s``."""
     out[0] = start
     size = 1
-    for b in range(n_bits):
+    for b in range(values.size):
         for s in range(size):
-            out[s + size] = out[s] + values[first + b]
+            out[s + size] = out[s] + values[b]
         size *= 2
-    return out
 
 
 @jit
@@ -142,12 +136,11 @@ def half_logits(coefs, intercepts, n_low_bits):
         The logit of class k in configuration ``(hi, lo)`` is ``high[k, hi] + low[k, lo]``.
     """
     n_hidden, n_classes = coefs.shape
-    n_high_bits = n_hidden - n_low_bits
-    high = np.empty((n_classes, 1 << n_high_bits))
+    high = np.empty((n_classes, 1 << (n_hidden - n_low_bits)))
     low = np.empty((n_classes, 1 << n_low_bits))
     for k in range(n_classes):
-        high[k] = subset_sums(coefs[:, k], n_low_bits, n_high_bits, intercepts[k])
-        low[k] = subset_sums(coefs[:, k], 0, n_low_bits, 0.0)
+        fill_subset_sums(coefs[n_low_bits:, k], intercepts[k], high[k])
+        fill_subset_sums(coefs[:n_low_bits, k], 0.0, low[k])
     return high, low
 
 

@@ -70,10 +70,10 @@ def _sum_of_products(factor, table):
 
 
 @jit
-def _take(workspace, start, n_rows, n_columns):
-    """Return the next matrix in the workspace, and where the one after it begins."""
-    stop = start + n_rows * n_columns
-    return workspace[start:stop].reshape(n_rows, n_columns), stop
+def _take(workspace, n_rows, n_columns):
+    """Return the first matrix in the workspace, and what is left of it."""
+    size = n_rows * n_columns
+    return workspace[:size].reshape(n_rows, n_columns), workspace[size:]
 
 
 @jit
@@ -154,7 +154,6 @@ def add_rows(
     n_low_bits = 0
     while (1 << n_low_bits) < n_low:
         n_low_bits += 1
-    n_high_bits = n_hidden - n_low_bits
     n_redo = 0
     first = True
     counts[:] = 0.0
@@ -162,24 +161,24 @@ def add_rows(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, at = _take(workspace, 0, n_high, n)
-        N, at = _take(workspace, at, n_high, n)
-        B, at = _take(workspace, at, n_low, n)
-        M, at = _take(workspace, at, n_low, n)
-        on, at = _take(workspace, at, n_hidden, n)
-        off, at = _take(workspace, at, n_hidden, n)
-        delta, at = _take(workspace, at, n_hidden, n)
-        more_counts, at = _take(workspace, at, n_high, n_low)
-        more_gradient, at = _take(workspace, at, n_inputs, n_hidden)
+        A, rest = _take(workspace, n_high, n)
+        N, rest = _take(rest, n_high, n)
+        B, rest = _take(rest, n_low, n)
+        M, rest = _take(rest, n_low, n)
+        on, rest = _take(rest, n_hidden, n)
+        off, rest = _take(rest, n_hidden, n)
+        delta, rest = _take(rest, n_hidden, n)
+        more_counts, rest = _take(rest, n_high, n_low)
+        more_gradient, rest = _take(rest, n_inputs, n_hidden)
 
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
-        fill_prior(on, off, n_low_bits, n_high_bits, A)
-        fill_prior(on, off, 0, n_low_bits, B)
+        fill_prior(on[n_low_bits:], off[n_low_bits:], A)
+        fill_prior(on[:n_low_bits], off[:n_low_bits], B)
 
         np.dot(table.T, A, M)
-        likelihood = fold_product(B, M, 0, n_low_bits, delta)
+        likelihood = fold_product(B, M, delta[:n_low_bits])
         np.dot(table, B, N)
-        scale = fold_product(A, N, n_low_bits, n_high_bits, delta)  # overwritten below
+        scale = fold_product(A, N, delta[n_low_bits:])  # overwritten below
 
         n_redo += _fill_scales(weights[begin:end], likelihood, scale, log_likelihood[begin:end])
         for h in range(n_hidden):
@@ -293,14 +292,14 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, at = _take(workspace, 0, n_high, n)
-        B, at = _take(workspace, at, n_low, n)
-        M, at = _take(workspace, at, n_low, n)
-        on, at = _take(workspace, at, n_hidden, n)
-        off, at = _take(workspace, at, n_hidden, n)
+        A, rest = _take(workspace, n_high, n)
+        B, rest = _take(rest, n_low, n)
+        M, rest = _take(rest, n_low, n)
+        on, rest = _take(rest, n_hidden, n)
+        off, rest = _take(rest, n_hidden, n)
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
-        fill_prior(on, off, n_low_bits, n_hidden - n_low_bits, A)
-        fill_prior(on, off, 0, n_low_bits, B)
+        fill_prior(on[n_low_bits:], off[n_low_bits:], A)
+        fill_prior(on[:n_low_bits], off[:n_low_bits], B)
         for k in range(n_classes):
             np.dot(table[k].T, A, M)
             likelihood = _sum_of_products(B, M)
