@@ -62,7 +62,12 @@ def test_readme_example_prints_what_it_says(capsys):
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out.rstrip().splitlines()
     said = re.search(r"\nprints\n\n((?:    .*\n)+)", text).group(1)
-    assert printed == [line[4:] for line in said.splitlines()]
+    said = [line[4:] for line in said.splitlines()]
+    number = r"-?\d+\.\d*"
+    assert [re.sub(number, "0", x) for x in printed] == [re.sub(number, "0", x) for x in said]
+    # another processor rounds differently, which may lead to a neighbouring optimum
+    values, expected = (np.array(re.findall(number, "".join(x)), float) for x in (printed, said))
+    np.testing.assert_allclose(values, expected, atol=0.02, rtol=0.1)
 
 
 def test_documented_defaults_are_the_defaults():
