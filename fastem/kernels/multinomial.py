@@ -84,37 +84,33 @@ def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit
         o_j = table[j, hi]
         o_k = table[k, hi]
         weight = totals[hi]
-        total = 0.0
         for lo in range(n_low):
             row[lo] = weight[lo] * (o_j[lo] * o_k[lo])
-            low_sums[lo] += row[lo]
-            total += row[lo]
-        high_sums[hi] = total
-        for b in range(bit_sums.shape[0]):
-            if (hi >> b) & 1:
-                out = bit_sums[b]
-                for lo in range(n_low):
-                    out[lo] += row[lo]
+        high_sums[hi] = _add_row(row, hi, low_sums, bit_sums)
 
 
 @jit
 def fill_moments(totals, high_sums, low_sums, bit_sums):
     """Sum a table as `fill_pair_moments` does, the table itself in the place of D(s)."""
-    n_high, n_low = totals.shape
     low_sums[:] = 0.0
     bit_sums[:] = 0.0
-    for hi in range(n_high):
-        row = totals[hi]
-        total = 0.0
-        for lo in range(n_low):
-            low_sums[lo] += row[lo]
-            total += row[lo]
-        high_sums[hi] = total
-        for b in range(bit_sums.shape[0]):
-            if (hi >> b) & 1:
-                out = bit_sums[b]
-                for lo in range(n_low):
-                    out[lo] += row[lo]
+    for hi in range(totals.shape[0]):
+        high_sums[hi] = _add_row(totals[hi], hi, low_sums, bit_sums)
+
+
+@jit
+def _add_row(row, hi, low_sums, bit_sums):
+    """Add the row of a high part to the sums that it belongs to; return its own sum."""
+    total = 0.0
+    for lo in range(row.size):
+        low_sums[lo] += row[lo]
+        total += row[lo]
+    for b in range(bit_sums.shape[0]):
+        if (hi >> b) & 1:
+            out = bit_sums[b]
+            for lo in range(row.size):
+                out[lo] += row[lo]
+    return total
 
 
 @jit
