@@ -198,19 +198,19 @@ def warn_about(monitor: Monitor, max_iter: int) -> None:
             "fault in fastem and not convergence; the parameters before the fall are kept. "
             "Please report it.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif monitor.interrupted or monitor.stopped:
         warnings.warn(
             f"The fit was interrupted after {monitor.n_iter} iterations; the best parameters "
             "so far are in place.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif not monitor.converged:
         warnings.warn(
             f"The fit did not converge in {max_iter} iterations. Increase max_iter or tol, or "
             "increase alpha, which makes the optimum better determined.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

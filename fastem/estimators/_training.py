@@ -130,7 +130,7 @@ class Training:
                 warnings.warn(
                     f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
                     ConvergenceWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
                 continue
             if best is None or ascent.monitor.history[-1] > best.monitor.history[-1]:
