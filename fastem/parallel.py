@@ -176,6 +176,8 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
         work(0)
     finally:
         stopped.set()  # either every piece is taken, or something was raised
+        # helpers that have not begun may stand behind another caller's: do without them
+        futures = [future for future in futures if not future.cancel()]
         _wait_for_all(futures)
     for future in futures:
         future.result()

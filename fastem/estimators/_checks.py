@@ -162,6 +162,11 @@ def check_continuation(estimator: Any, classes: np.ndarray, n_hidden: int) -> No
             f"warm_start=True needs the classes of the earlier fit, "
             f"{estimator.classes_.tolist()}, got {classes.tolist()}; use warm_start=False."
         )
+    if not estimator.fit_intercept and any(b.any() for b in estimator.intercepts_):
+        raise ValueError(
+            "warm_start=True cannot go on without the intercepts of the earlier fit, got "
+            "fit_intercept=False; use warm_start=False."
+        )
     if n_hidden != len(estimator.intercepts_[0]):
         raise ValueError(
             f"warm_start=True needs the {len(estimator.intercepts_[0])} hidden units of the "

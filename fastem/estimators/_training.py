@@ -95,7 +95,8 @@ class Training:
         """Go on from earlier parameters, and from the ascent that led to them if known."""
         theta = self._shape.pack(self._scaling.unfold(parameters))
         stepper, monitor = self._new_stepper(), self._new_monitor()
-        if last is not None and type(last.stepper) is type(stepper):
+        same_length = last is not None and last.theta.size == self._shape.n_parameters
+        if same_length and type(last.stepper) is type(stepper):
             led_here = last.scaling.fold(self._shape.unpack(last.theta))
             if all(map(np.array_equal, led_here, parameters)):
                 stepper, monitor.history = last.stepper, list(last.monitor.history)

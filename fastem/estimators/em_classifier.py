@@ -15,6 +15,7 @@ from fastem.estimators import _checks, _persistence
 from fastem.estimators._inference import NetworkInference
 from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators._training import Training
+from fastem.parallel import single_threaded_blas
 from fastem.parameters import Shape
 
 
@@ -202,7 +203,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         if continued:
             _checks.check_continuation(self, classes, n_hidden)
         shape = Shape(X.shape[1], n_hidden, len(classes), bool(self.fit_intercept))
-        training = Training(self, shape, engine, X, labels, weights)
+        with single_threaded_blas():  # its sums, too, are the same whatever the threads
+            training = Training(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init
         progress = Progress(self, n_starts, *given, training.total_weight)
         self.classes_, self.e_step_, self.n_layers_ = classes, engine, 3
