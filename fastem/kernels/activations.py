@@ -201,4 +201,6 @@ def drop(rate, seed, first, values):
     for i in range(n_rows):
         start = first + np.uint64(i * n_units)
         for j in range(n_units):
-            values[i, j] = values[i, j] * scale if _uniform(seed, start + np.uint64(j)) >= rate else 0.0
+            values[i, j] = (
+                values[i, j] * scale if _uniform(seed, start + np.uint64(j)) >= rate else 0.0
+            )

@@ -176,9 +176,7 @@ def _descend_coefs(layer, plan, rate, state, rows, below, deltas, weight, work):
             _fill_sparse_gradient(rows, work.rows, deltas, gradient)
         else:
             np.dot(below.T, deltas, gradient)
-        return _descend(
-            plan, rate, state, start, n_in * n_columns, work.gradient, alpha, weight
-        )
+        return _descend(plan, rate, state, start, n_in * n_columns, work.gradient, alpha, weight)
     squares = 0.0
     step = max(_CHUNK // n_columns, 1)
     for low in range(0, n_in, step):
@@ -285,7 +283,7 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
         Steps taken before.
     rows : Rows
     order : array of int (n_samples,) or (0,)
-        Order of the rows; empty for the order they are in.
+        The rows to take, in their order; empty for all in the order they are in.
     plan : Plan
     seed : uint64
         Of dropout.
@@ -303,7 +301,8 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
     About ``6 n_samples n_coefs`` flops, and a pass over all parameters for every batch. A
     batch whose rows have no weight is passed over.
     """
-    n_samples, batch_size = len(rows.weights), len(work.rows)
+    n_samples = len(order) if len(order) > 0 else len(rows.weights)
+    batch_size = len(work.rows)
     state, rows, work, rule = untracked(state), untracked(rows), untracked(work), plan.rule
     n_hidden = plan.layers.widths[1:-1].sum()
     losses = penalties = 0.0
@@ -359,33 +358,23 @@ def add_loss_gradient(state, rows, plan, work):
 
 @jit
 def fill_outputs(theta, rows, plan, work, outputs):
-    """Run all rows forward; return their summed loss.
+    """Run all rows forward.
 
     Parameters
     ----------
     theta : array (n_parameters,)
     rows, plan, work
-        As in `add_loss_gradient`.
+        As in `add_loss_gradient`; targets and weights are not read.
     outputs : array (n_samples, n_outputs)
         Overwritten.
-
-    Returns
-    -------
-    total : float
     """
-    n_samples, capacity = len(rows.weights), len(work.rows)
+    (n_samples, n_outputs), capacity = outputs.shape, len(work.rows)
     rows, work = untracked(rows), untracked(work)
-    order, seed = vector(work.rows, 0, 0), np.uint64(0)
-    total, last = 0.0, len(plan.layers.columns) - 1
-    at = 0
-    for layer in range(last):
-        at += capacity * plan.layers.widths[layer + 1]
+    order, seed, keep_all = vector(work.rows, 0, 0), np.uint64(0), 0.0
     for start in range(0, n_samples, capacity):
         stop = min(start + capacity, n_samples)
         batch = _pick(rows, order, start, stop, seed, start, work)
-        total += _loss_of(theta, plan, rows, batch, work)
-        values = matrix(work.values, at, stop - start, outputs.shape[1])
+        values = _forward(theta, plan.layers, rows, batch, keep_all, work)
         for i in range(stop - start):
-            for k in range(outputs.shape[1]):
+            for k in range(n_outputs):
                 outputs[start + i, k] = values[i, k]
-    return total

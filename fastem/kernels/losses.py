@@ -98,5 +98,3 @@ def _through_activation(i, activation, values, deltas):
             mean += values[i, k] * deltas[i, k]
         for k in range(n_outputs):
             deltas[i, k] = values[i, k] * (deltas[i, k] - mean)
-
-
