@@ -18,7 +18,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) f
 # A module imports from its own rank and from lower ones. A package ranks as its name does.
 RANKS = {
     0: ["kernels"],
-    1: ["parameters", "expectations", "parallel", "memory", "_version"],
+    1: ["parameters", "expectations", "parallel", "memory", "grid", "_version"],
     2: ["engines", "m_step", "monitor", "initialization"],
     3: ["network", "em", "acceleration", "lbfgs", "solvers", "warm_up"],
     4: ["estimators"],

@@ -73,6 +73,9 @@ class Engine(Protocol):
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan, in bytes."""
 
+    def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+        """Return the peak memory of `log_evidence`, in bytes."""
+
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> Plan:
         """Prepare E-steps on the given rows."""
 

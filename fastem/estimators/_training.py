@@ -78,7 +78,7 @@ class Training:
             sort_by_class(self._scaling.apply(X), labels, weights, shape),
             shape,
             engine,
-            estimator.m_step,
+            estimator.m_step if estimator.solver == "em" else None,
             alpha=float(estimator.alpha),
             learning_rate=float(estimator.learning_rate_init),
             n_threads=effective_n_jobs(estimator.n_jobs),

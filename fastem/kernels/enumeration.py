@@ -24,7 +24,6 @@ from fastem.kernels.special import exp_clipped
 SMALLEST_LIKELIHOOD = 1e-200
 
 
-@jit
 def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
     """Return how many float64 `add_rows` and `fill_evidence` need for scratch."""
     n_low = 1 << n_low_bits
