@@ -458,6 +458,16 @@ def test_warm_start_on_new_data(options):
     assert model.loss_ < at_start
 
 
+def test_warm_start_may_add_intercepts():
+    X, y = load("iris")
+    model = classifier(warm_start=True, fit_intercept=False, standardize=False).fit(X, y)
+    without = model.loss_
+    model.set_params(fit_intercept=True).fit(X, y)
+    np.testing.assert_allclose(model.loss_curve_[0], without, rtol=1e-10)
+    assert model.loss_ < without
+    assert all(b.any() for b in model.intercepts_)
+
+
 def test_warm_start_after_convergence_stays():
     X, y = load("iris")
     model = classifier(warm_start=True).fit(X, y)

@@ -91,6 +91,8 @@ for fitted in (model, plain):
 coefs, intercepts = [800.0 * W for W in plain.coefs_], plain.intercepts_
 for array in coefs + intercepts:
     array.setflags(write=False)
+plain.coefs_ = coefs
+plain.predict_log_proba(X)
 fastem.e_step(X, rng.integers(0, 4, size=700), coefs, intercepts)
 one = [W[:1] for W in coefs[:1]] + coefs[1:]
 fastem.e_step(X[:, :1], np.zeros(700, dtype=int), one, intercepts)

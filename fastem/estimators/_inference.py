@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastem._version import __version__
 from fastem.engines.base import add_ones
 from fastem.engines.evaluate import check_parameters, e_step
-from fastem.parallel import effective_n_jobs
+from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Shape
 
 
@@ -66,8 +66,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         X = self._check_X(X)
         if self.prediction == "plugin":
-            logits = self._hidden_probability(X) @ self.coefs_[1] + self.intercepts_[1]
-            return log_softmax(logits, axis=1)
+            return self._log_classes(self._hidden_probability(X))
         log_evidence = self._log_evidence(X)
         # probabilities sum to one up to rounding; take the rounding out
         return log_softmax(log_evidence, axis=1)
@@ -190,7 +189,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         random_state = check_random_state(random_state)
         on = self._hidden_probability(X)
         z = (random_state.uniform(size=on.shape) < on).astype(np.float64)
-        log_probability = log_softmax(z @ self.coefs_[1] + self.intercepts_[1], axis=1)
+        log_probability = self._log_classes(z)
         # adding Gumbel noise makes the largest a draw
         noise = random_state.gumbel(size=log_probability.shape)
         return self.classes_[np.argmax(log_probability + noise, axis=1)], z
@@ -217,7 +216,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return self.e_step_.log_evidence(add_ones(X, True), parameters, shape, n_threads)
 
     def _hidden_probability(self, X: Array) -> Array:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             log_odds = X @ self.coefs_[0] + self.intercepts_[0]
         if np.isnan(log_odds).any():
             raise FloatingPointError(
@@ -225,6 +224,12 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "Rescale the features."
             )
         return expit(log_odds)
+
+    def _log_classes(self, hidden: Array) -> Array:
+        """Return the log-softmax of the output layer for given hidden values."""
+        with single_threaded_blas():  # so that no sum depends on the number of threads
+            logits = hidden @ self.coefs_[1] + self.intercepts_[1]
+        return log_softmax(logits, axis=1)
 
     def _class_indices(self, y: ArrayLike, n_samples: int) -> NDArray[np.int64]:
         labels = np.asarray(y)
