@@ -25,6 +25,8 @@ from threadpoolctl import threadpool_info
 
 import fastem
 from fastem import FastEMClassifier
+from fastem.estimators import _checks
+from fastem.monitor import Monitor
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
 METHODS = {
@@ -442,6 +444,28 @@ def test_resuming_equals_not_stopping(accelerate, m_step, standardize):
     assert steps.loss_curve_ == whole.loss_curve_
     assert same_bits(steps, whole)
     assert steps.n_iter_ == whole.n_iter_ == 15
+
+
+@pytest.mark.parametrize("when", ["in an iteration", "at the end"])
+def test_resuming_after_a_failure_equals_not_having_failed(when, monkeypatch):
+    X, y = load("iris")
+    one = classifier(warm_start=True, max_iter=12, tol=0.0)
+    other = clone(one)
+    converged(one, X, y)
+    converged(other, X, y)
+    before = vars(one)["_ascent"]
+    with monkeypatch.context() as patch:
+        if when == "in an iteration":
+            patch.setattr(Monitor, "update", lambda *_: 1 / 0)
+        else:
+            patch.setattr(_checks, "warn_about", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            one.fit(X, y)
+    assert vars(one)["_ascent"] is before
+    converged(one, X, y)
+    converged(other, X, y)
+    assert one.loss_curve_ == other.loss_curve_
+    assert same_bits(one, other)
 
 
 @pytest.mark.parametrize("options", [{}, {"accelerate": False}, {"solver": "lbfgs"}], ids=str)

@@ -188,7 +188,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             raise
 
     def _fitted_attributes(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+        """Return what a fit leaves behind, what a warm start goes on from included."""
+        return {n: value for n, value in vars(self).items() if n.endswith("_") or n == "_ascent"}
 
     def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
         n_hidden = _checks.check_hyperparameters(self)
