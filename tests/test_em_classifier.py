@@ -27,6 +27,7 @@ import fastem
 from fastem import FastEMClassifier
 from fastem.estimators import _checks
 from fastem.monitor import Monitor
+from fastem.network import Network
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
 METHODS = {
@@ -456,7 +457,10 @@ def test_resuming_after_a_failure_equals_not_having_failed(when, monkeypatch):
     before = vars(one)["_ascent"]
     with monkeypatch.context() as patch:
         if when == "in an iteration":
-            patch.setattr(Monitor, "update", lambda *_: 1 / 0)
+            update, calls = Monitor.update, iter([0, 0, 0, 1])
+            patch.setattr(
+                Monitor, "update", lambda *args: update(*args) if not next(calls) else 1 / 0
+            )
         else:
             patch.setattr(_checks, "warn_about", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -798,6 +802,14 @@ def test_one_warning_when_iterations_run_out(n_init, solver):
     assert all(advice in message for advice in ("3 iterations", "max_iter", "tol", "alpha"))
     assert not model.converged_
     assert model.n_iter_ == 3
+
+
+def test_a_fit_that_finds_no_step_says_so(monkeypatch):
+    gradient = Network.gradient
+    monkeypatch.setattr(Network, "gradient", lambda *args: -gradient(*args))
+    with pytest.warns(ConvergenceWarning, match=r"stopped after 0 iterations.*solver='em'"):
+        model = classifier(solver="lbfgs").fit(*load("iris"))
+    assert not model.converged_
 
 
 # Threads and processes

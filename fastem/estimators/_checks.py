@@ -212,6 +212,13 @@ def warn_about(monitor: Monitor, max_iter: int) -> None:
             ConvergenceWarning,
             stacklevel=5,
         )
+    elif not monitor.converged and monitor.n_iter < max_iter:
+        warnings.warn(
+            f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
+            "led higher. Use solver='em', standardize=True, or other starting values.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
     elif not monitor.converged:
         warnings.warn(
             f"The fit did not converge in {max_iter} iterations. Increase max_iter or tol, or "
