@@ -804,6 +804,53 @@ def test_one_warning_when_iterations_run_out(n_init, solver):
     assert model.n_iter_ == 3
 
 
+_WARNINGS = """
+import json, sys, warnings
+import numpy as np, sklearn.pipeline
+if "without callbacks" in sys.argv:  # as scikit-learn before 1.9
+    sys.modules["sklearn.callback"] = None
+import fastem
+from fastem import FastEMClassifier
+from fastem.monitor import Monitor
+
+def fit(**options):
+    FastEMClassifier((2,), **{"random_state": 0, **options}).fit(np.arange(8.0)[:, None], y)
+
+y = np.arange(8) % 2
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    fit(max_iter=1)
+    start, fails = Monitor.start, iter([True])
+    Monitor.start = lambda *args: start(args[0], np.nan) if next(fails, False) else start(*args)
+    fit(n_init=2)
+    Monitor.update = lambda self, *_: setattr(self, "interrupted", True) or True
+    fit()
+    Monitor.update = lambda self, *_: setattr(self, "fell", True) or True
+    fit()
+print(json.dumps([[str(x.message)[:22], x.filename, x.lineno] for x in caught]))
+"""
+
+
+@pytest.mark.parametrize("callbacks", ["with callbacks", "without callbacks"])
+def test_warnings_point_at_the_line_of_the_caller(callbacks, tmp_path):
+    script = tmp_path / "caller.py"
+    script.write_text(_WARNINGS)
+    ran = subprocess.run(
+        [sys.executable, str(script), callbacks], capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    line = 1 + _WARNINGS[: _WARNINGS.index("FastEMClassifier((2,)")].count("\n")
+    assert {tuple(place) for _, *place in told} == {(str(script), line)}
+    kinds = (
+        "The fit did not converge",
+        "Start 1 of 2 is dropped",
+        "The fit was interrupted",
+        "The penalised log-likelihood",
+    )
+    assert [kind[:17] for kind in kinds] == [message[:17] for message, *_ in told]
+
+
 def test_a_fit_that_finds_no_step_says_so(monkeypatch):
     gradient = Network.gradient
     monkeypatch.setattr(Network, "gradient", lambda *args: -gradient(*args))
