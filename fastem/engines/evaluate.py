@@ -42,7 +42,7 @@ def e_step(
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int or RandomState, optional
-        Only for engines that draw; exact engines do not.
+        For engines that draw. None of the present ones does, so it has no effect.
 
     Returns
     -------
@@ -60,9 +60,18 @@ def e_step(
 
     Notes
     -----
-    Enumeration costs ``6 n 2**m`` flops in matrix products. Equations 10 to 15 of Ng and
-    McLachlan (2004), Using the EM algorithm to train neural networks, IEEE Trans. Neural
-    Networks 15.
+    Enumeration costs ``6 n 2**m`` flops in matrix products.
+
+    With ``u`` the prior and ``q`` the posterior probability of a unit, ``R_k(s)`` the
+    expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
+    ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
+    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15).
+
+    References
+    ----------
+    Slides "EM Algorithm to Train Neural Networks", eqs. 12 and 15, after Ng and McLachlan
+    (2004), Using the EM algorithm to train neural networks, IEEE Transactions on Neural
+    Networks 15(3).
 
     Examples
     --------

@@ -33,6 +33,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         labels : array (n_samples,)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         log_probability = self.predict_log_proba(X)
         return self.classes_[np.argmax(log_probability, axis=1)]
@@ -50,6 +59,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         probability : array (n_samples, n_classes)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -63,6 +81,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         log_probability : array (n_samples, n_classes), nats
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         if self.prediction == "plugin":
@@ -81,6 +108,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         probability : array (n_samples, n_hidden)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         return self._hidden_probability(self._check_X(X))
 
@@ -99,8 +135,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If y holds a label that was not seen in `fit`.
+            If X has other features than in `fit`, NaN or infinity, y holds a label that was
+            not seen in `fit`, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
@@ -128,8 +169,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If y holds a label that was not seen in `fit`.
+            If X has other features than in `fit`, NaN or infinity, y holds a label that was
+            not seen in `fit`, a weight is negative, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
@@ -147,7 +193,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        aic : float, nats
+        aic : float
+            On the scale of deviances, which is twice that of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
         """
         return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
 
@@ -161,7 +213,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        bic : float, nats
+        bic : float
+            On the scale of deviances, which is twice that of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
         """
         log_likelihood = self.log_likelihood(X, y, sample_weight)
         weights = 1.0 if sample_weight is None else sample_weight
@@ -184,6 +242,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Labels drawn from P(y | z).
         z : array (n_samples, n_hidden)
             Hidden states, 0.0 or 1.0, drawn from P(z | x).
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         random_state = check_random_state(random_state)

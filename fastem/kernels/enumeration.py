@@ -135,7 +135,7 @@ def add_rows(
         Overwritten with ``sum_i weights_i prior_i(s) / p(y_i|x_i)``; times the table, the
         expected number of rows in each configuration.
     gradient : array (n_inputs, n_hidden)
-        Overwritten with ``X' (weights (posterior - probability))``.
+        Overwritten with ``X' (weights (posterior - probability))``, eq. 12.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
 
 @jit
 def fill_output_residuals(counts, table, start, stop, high_sums, low_sums):
-    """Sum the residuals ``R_k(s) - R_.(s) o_k(s)`` over the low and over the high parts.
+    """Sum the residuals ``R_k(s) - R_.(s) o_k(s)`` of eq. 15 over low and over high parts.
 
     Parameters
     ----------

@@ -17,9 +17,12 @@ class Newton(Bound):
     Where Q is so flat that no length of the Newton step holds, as under saturated units,
     the step under the fixed bound is taken, which always does.
 
-    Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units, about
-    ``g**2 2**m (2 + m / 4)`` for that of the output layer, whose moments are sums over
-    bits, and a solution of ``(m + 1) g`` equations.
+    Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units and ``2/3 p**3 m`` for
+    their solutions. For that of the output layer every one of the ``g (g - 1) / 2`` pairs
+    of classes takes, in each of ``2**m`` configurations, two products and two additions,
+    and another addition for each of the ``m / 2`` high bits in the half of the
+    configurations in which it is set: ``g**2 2**m (2 + m / 8)`` flops; and
+    ``2/3 ((m + 1) g)**3`` for its solution.
     """
 
     @classmethod
