@@ -75,7 +75,7 @@ def deviations(model, X, weights=None):
 def loss_of(model, X, y, weights=None):
     """The loss by its definition; the penalty is on weights of standardised features."""
     w = np.ones(len(X)) if weights is None else weights
-    log_p = reference.log_evidence(X, model.coefs_, model.intercepts_)
+    log_p = reference.log_marginal(X, model.coefs_, model.intercepts_)
     own = log_p[np.arange(len(X)), np.searchsorted(model.classes_, y)]
     W, V = model.coefs_
     squares = np.sum((W * deviations(model, X, weights)[:, None]) ** 2) + np.sum(V**2)
@@ -208,7 +208,7 @@ def test_without_intercepts():
 def test_marginal_prediction(name, n_hidden):
     X, y = load(name)
     model = converged(classifier(n_hidden, max_iter=15), X, y)
-    log_p = reference.log_evidence(X, model.coefs_, model.intercepts_)
+    log_p = reference.log_marginal(X, model.coefs_, model.intercepts_)
     np.testing.assert_allclose(model.predict_log_proba(X), log_p, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(model.predict_proba(X), np.exp(log_p), rtol=1e-10)
     np.testing.assert_array_equal(model.predict(X), model.classes_[log_p.argmax(axis=1)])
@@ -249,7 +249,7 @@ def test_extreme_weights(hidden, output, prediction):
     if hidden > 1.0 < output:
         assert log_p.min() < -700.0  # no double holds this probability
     if prediction == "marginal":
-        truth = reference.log_evidence(X, model.coefs_, model.intercepts_)
+        truth = reference.log_marginal(X, model.coefs_, model.intercepts_)
         np.testing.assert_allclose(log_p, truth, rtol=1e-10, atol=1e-10)
         own = model.posterior(X, y)
         assert own.min() >= 0.0
@@ -262,7 +262,7 @@ def test_likelihood_and_criteria():
     X, y = load("iris")
     model = iris_model()
     rng = np.random.default_rng(0)
-    own = reference.log_evidence(X, model.coefs_, model.intercepts_)[np.arange(150), y]
+    own = reference.log_marginal(X, model.coefs_, model.intercepts_)[np.arange(150), y]
     weights = rng.uniform(0.0, 3.0, 150)
     for w, given in ((np.ones(150), None), (weights, weights), (weights, weights.tolist())):
         total = w @ own
@@ -349,7 +349,7 @@ def test_many_classes():
     assert model.score(X, y) > 0.8
     np.testing.assert_allclose(
         model.predict_log_proba(X[:50]),
-        reference.log_evidence(X[:50], model.coefs_, model.intercepts_),
+        reference.log_marginal(X[:50], model.coefs_, model.intercepts_),
         rtol=1e-10,
         atol=1e-13,
     )

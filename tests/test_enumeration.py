@@ -55,10 +55,10 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     }
 
 
-def _log_evidence(shape, X, coefs, intercepts, n_threads=1):
+def _log_marginal(shape, X, coefs, intercepts, n_threads=1):
     inputs = sort_by_class(X, np.zeros(len(X), int), np.ones(len(X)), shape).inputs
     parameters = shape.from_lists(coefs, intercepts)
-    return Enumeration().log_evidence(inputs, parameters, shape, n_threads)
+    return Enumeration().log_marginal(inputs, parameters, shape, n_threads)
 
 
 def _assert_equal(got, expected, scale=1.0, rtol=1e-10):
@@ -78,9 +78,9 @@ def _check(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     _assert_equal(got, reference.e_step(X, y, coefs, intercepts, weights), scale)
     assert (got["hidden_posterior"] >= 0.0).all()
     assert (got["hidden_posterior"] <= 1.0).all()
-    evidence = _log_evidence(shape, X, coefs, intercepts, n_threads)
-    expected = reference.log_evidence(X, coefs, intercepts)
-    np.testing.assert_allclose(evidence, expected, rtol=1e-10, atol=1e-10)
+    log_marginal = _log_marginal(shape, X, coefs, intercepts, n_threads)
+    expected = reference.log_marginal(X, coefs, intercepts)
+    np.testing.assert_allclose(log_marginal, expected, rtol=1e-10, atol=1e-10)
     return got
 
 
@@ -127,7 +127,7 @@ def test_no_rows_at_all():
     got = _expect(shape, X, y, coefs, intercepts)
     assert not got["counts"].any()
     assert not any(g.any() for g in got["coef_gradients"] + got["intercept_gradients"])
-    assert _log_evidence(shape, X, coefs, intercepts).shape == (0, 3)
+    assert _log_marginal(shape, X, coefs, intercepts).shape == (0, 3)
 
 
 @pytest.mark.parametrize("scale", [30.0, 300.0, 1e3, 1e5])
@@ -156,7 +156,7 @@ def test_impossible_rows_among_ordinary_ones(n_rows):
     X[::3, 0] = 9e3
     X[1::7, 1] = -900.0
     coefs[1] *= 2e3
-    y[::3] = reference.log_evidence(X, coefs, intercepts).argmin(axis=1)[::3]
+    y[::3] = reference.log_marginal(X, coefs, intercepts).argmin(axis=1)[::3]
     got = _check(shape, X, y, coefs, intercepts, np.linspace(0.0, 5.0, n_rows))
     assert (got["log_likelihood"] < np.log(kernels.SMALLEST_LIKELIHOOD)).any()
 
@@ -196,7 +196,7 @@ def test_log_odds_that_are_not_numbers(cause, n_samples):
     with pytest.raises(FloatingPointError, match="weights overflow"):
         _expect(shape, X, y, coefs, intercepts)
     with pytest.raises(FloatingPointError, match="weights overflow"):
-        _log_evidence(shape, X, coefs, intercepts)
+        _log_marginal(shape, X, coefs, intercepts)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -242,7 +242,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     shape, X, y, coefs, intercepts = _problem(15, n_samples, n_hidden, 3)
     X[::100] *= 500.0  # some rows to be redone in log space
     coefs[1] *= 1e3
-    y[::100] = _log_evidence(shape, X[::100], coefs, intercepts).argmin(axis=1)
+    y[::100] = _log_marginal(shape, X[::100], coefs, intercepts).argmin(axis=1)
     rows = sort_by_class(X, y, np.linspace(0.0, 3.0, n_samples), shape)
     parameters = shape.from_lists(coefs, intercepts)
     results = {}
@@ -251,9 +251,9 @@ def test_any_number_of_threads_gives_the_same_bits(
         plan = Enumeration().plan(rows, shape, n_threads)
         for _ in range(3):
             statistics = _arrays_of(plan.expect(parameters))
-            evidence = Enumeration().log_evidence(rows.inputs, parameters, shape, n_threads)
-            expected = results.setdefault("bits", [*statistics, evidence])
-            for a, b in zip([*statistics, evidence], expected, strict=True):
+            log_marginal = Enumeration().log_marginal(rows.inputs, parameters, shape, n_threads)
+            expected = results.setdefault("bits", [*statistics, log_marginal])
+            for a, b in zip([*statistics, log_marginal], expected, strict=True):
                 np.testing.assert_array_equal(a, b)
         assert max(used) == n_threads
     assert (expected[0] < np.log(kernels.SMALLEST_LIKELIHOOD)).any()
@@ -323,7 +323,7 @@ def test_the_refusal_names_needed_and_available_bytes(monkeypatch):
     engine = Enumeration()
     for needed, call in (
         (engine.bytes_needed(shape, 10), lambda: _expect(shape, X, y, coefs, intercepts)),
-        (engine.bytes_to_predict(shape, 10), lambda: _log_evidence(shape, X, coefs, intercepts)),
+        (engine.bytes_to_predict(shape, 10), lambda: _log_marginal(shape, X, coefs, intercepts)),
     ):
         assert f"({needed} bytes)" in format_bytes(needed)
         message = f"{re.escape(format_bytes(needed))}.*{re.escape(format_bytes(65_432))}"
@@ -348,8 +348,8 @@ def test_prediction_needs_less_than_training(monkeypatch):
     needed = engine.bytes_to_predict(shape, 3000)
     assert needed < engine.bytes_needed(shape, 3000) / 2
     monkeypatch.setattr(memory, "available_bytes", lambda: needed)
-    expected = reference.log_evidence(X, coefs, intercepts)
-    np.testing.assert_allclose(_log_evidence(shape, X, coefs, intercepts), expected, atol=1e-10)
+    expected = reference.log_marginal(X, coefs, intercepts)
+    np.testing.assert_allclose(_log_marginal(shape, X, coefs, intercepts), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("spare", [0, None])
@@ -393,7 +393,7 @@ def test_what_is_announced_is_what_is_needed(
     engine = Enumeration()
     needed = {
         engine.bytes_needed: lambda: engine.plan(rows, shape, n_threads).expect(parameters),
-        engine.bytes_to_predict: lambda: engine.log_evidence(
+        engine.bytes_to_predict: lambda: engine.log_marginal(
             rows.inputs, parameters, shape, n_threads
         ),
     }

@@ -257,7 +257,7 @@ class Enumeration:
         )
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
-        """Return the peak memory of `log_evidence` for ``n_samples`` rows, in bytes."""
+        """Return the peak memory of `log_marginal` for ``n_samples`` rows, in bytes."""
         m, g = shape.n_hidden, shape.n_classes
         table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
         tile = min(n_samples, TILE)
@@ -281,7 +281,7 @@ class Enumeration:
         _refuse_too_many_units(self.bytes_needed, shape, len(rows.weights), n_threads)
         return EnumerationPlan(rows, shape, n_threads)
 
-    def log_evidence(
+    def log_marginal(
         self, inputs: Array, parameters: Parameters, shape: Shape, n_threads: int
     ) -> Array:
         """Return ``log p(y = k | x)`` for every row and class.
@@ -295,7 +295,7 @@ class Enumeration:
 
         Returns
         -------
-        log_evidence : array (n_samples, n_classes), nats
+        log_marginal : array (n_samples, n_classes), nats
 
         Raises
         ------
@@ -320,7 +320,7 @@ class Enumeration:
         n_redo = np.zeros(len(pieces), dtype=np.int64)
 
         def fill_piece(piece: int, worker: int) -> None:
-            n_redo[piece] = enumeration.fill_evidence(
+            n_redo[piece] = enumeration.fill_log_marginal(
                 inputs, coefs_T, table.values, *pieces[piece], tile, workspaces[worker], out
             )
 
@@ -331,7 +331,7 @@ class Enumeration:
             for k in range(shape.n_classes):
                 marked = np.flatnonzero(np.isneginf(out[:, k]))
                 if len(marked) > 0:
-                    log_space.redo_evidence(
+                    log_space.redo_log_marginal(
                         inputs, coefs_T, table.log_of_class(k), marked, out[:, k]
                     )
         return out

@@ -4,12 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.engines.auto import resolve_engine
-from fastem.engines.base import Engine, sort_by_class
+from fastem.engines.base import LARGEST_WEIGHT, Engine, sort_by_class
 from fastem.expectations import Expectations
 from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
-
-_LARGEST_WEIGHT = 1e100  # sums of weights over rows and configurations stay finite below
 
 
 def e_step(
@@ -181,6 +179,6 @@ def _check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
         raise ValueError(f"sample_weight has shape {weights.shape}, not ({n_samples},).")
     if weights.size and weights.min() < 0.0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}.")
-    if weights.size and weights.max() > _LARGEST_WEIGHT:
-        raise ValueError(f"sample_weight must not exceed {_LARGEST_WEIGHT:g}; rescale it.")
+    if weights.size and weights.max() > LARGEST_WEIGHT:
+        raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
     return weights

@@ -94,9 +94,9 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._check_X(X)
         if self.prediction == "plugin":
             return self._log_classes(self._hidden_probability(X))
-        log_evidence = self._log_evidence(X)
+        log_marginal = self._log_marginal(X)
         # probabilities sum to one up to rounding; take the rounding out
-        return log_softmax(log_evidence, axis=1)
+        return log_softmax(log_marginal, axis=1)
 
     def transform(self, X: ArrayLike) -> Array:
         """Return P(Z_h = 1 | x), the prior probability of every hidden unit.
@@ -180,7 +180,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        own = self._log_evidence(X)[np.arange(len(X)), labels]
+        own = self._log_marginal(X)[np.arange(len(X)), labels]
         return float(np.sum(weights * own))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -276,11 +276,11 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise ValueError(f"coefs_[1] has shape {V.shape} for {len(self.classes_)} classes.")
         return Shape(*W.shape, len(self.classes_), fit_intercept=True)
 
-    def _log_evidence(self, X: Array) -> Array:
+    def _log_marginal(self, X: Array) -> Array:
         shape = self._shape()
         parameters = shape.from_lists(self.coefs_, self.intercepts_)
         n_threads = effective_n_jobs(self.n_jobs)
-        return self.e_step_.log_evidence(add_ones(X, True), parameters, shape, n_threads)
+        return self.e_step_.log_marginal(add_ones(X, True), parameters, shape, n_threads)
 
     def _hidden_probability(self, X: Array) -> Array:
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):

@@ -100,7 +100,7 @@ class Progress:
         if self._task is not None:
             self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
 
-    def end(self, fitted: Callable[[], dict]) -> None:
-        """Announce the end of the fit."""
+    def end(self) -> None:
+        """Announce the end of the fit, whose attributes are in place."""
         if self._root is not None:
-            self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
+            self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=dict)

@@ -226,7 +226,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         vars(self).update(training.attributes(ascent.theta, ascent.monitor))
         if self.warm_start:
             self._ascent = ascent
-        progress.end(lambda: {})
+        progress.end()
         _checks.warn_about(ascent.monitor, self.max_iter)
         return self
 
