@@ -19,6 +19,7 @@ from fastem.layers import (
     State,
     Workspace,
 )
+from fastem.optimizers import Optimizer
 from fastem.parameters import Array
 
 # Rows of a full pass that go through together: enough for BLAS, few enough for the caches.
@@ -119,6 +120,42 @@ class FeedForward:
         gradient /= weight
         return float(total / weight), float(0.5 * alpha * (coefs @ coefs) / weight), gradient
 
+    def epoch(
+        self,
+        theta: Array,
+        optimizer: Optimizer,
+        rows: Rows,
+        order: np.ndarray,
+        seed: int,
+        work: Workspace,
+    ) -> tuple[float, float]:
+        """Go through the rows once, a step of the optimizer after every batch.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            Modified in place.
+        optimizer : Optimizer
+            Modified in place.
+        rows : Rows
+        order : array of int (n_samples,) or (0,)
+            The rows to take, in their order; empty for all in the order they are in.
+        seed : int
+            Of dropout.
+        work : Workspace
+            Its capacity is the size of a batch.
+
+        Returns
+        -------
+        loss, penalty : float
+            Means over the rows, of each batch before its step.
+        """
+        plan = Plan(self.layers, self.objective, optimizer.rule())
+        loss, penalty, optimizer.n_steps = backprop.train_epoch(
+            optimizer.state(theta), optimizer.n_steps, rows, order, plan, np.uint64(seed), work
+        )
+        return float(loss), float(penalty)
+
     def _plan(self) -> Plan:
         return Plan(self.layers, self.objective._replace(dropout=0.0), SUM)
 
@@ -138,6 +175,13 @@ class Backpropagation(NamedTuple):
         Derivatives of ``loss``, shaped as coefs and intercepts.
     slope_gradients : list of arrays or None
         One entry per hidden layer; None where its activation is not "prelu".
+
+    Examples
+    --------
+    >>> import fastem
+    >>> half = fastem.backpropagate([[1.0]], [[1.0, 0.0]], [[[0.0, 0.0]]], [[0.0, 0.0]])
+    >>> round(half.loss, 4), half.intercept_gradients[0]
+    (0.6931, array([-0.5,  0.5]))
     """
 
     loss: float

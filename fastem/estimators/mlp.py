@@ -192,6 +192,7 @@ def _as_rows(X: Any, dtype: Any) -> Any:
     """Return X in the form and precision that kernels read, copied only if it has another."""
     if hasattr(X, "tocsr"):
         X = X.tocsr().astype(dtype, copy=False)
+        X.check_format(full_check=True)  # kernels would follow a column index anywhere
         if not all(part.flags.writeable for part in (X.data, X.indices, X.indptr)):
             X = X.copy()
         return X
