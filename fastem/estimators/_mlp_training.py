@@ -20,6 +20,10 @@ _DIVERGED = (
 )
 
 
+class DivergenceError(ValueError):
+    """The loss became non-finite; the last finite weights are in place."""
+
+
 class Validation(NamedTuple):
     """A held-out set.
 
@@ -69,7 +73,7 @@ def train_epochs(
 
     Raises
     ------
-    FloatingPointError
+    DivergenceError
         If the loss becomes non-finite; the last finite weights are in place.
 
     Warns
@@ -239,7 +243,7 @@ class _Epochs:
         estimator._keep(finite)
         rate = estimator._optimizer.rate
         del estimator._optimizer  # its memory is not finite any more
-        raise FloatingPointError(
+        raise DivergenceError(
             _DIVERGED.format(epoch=estimator.n_iter_ + 1, solver=estimator.solver, rate=rate)
         )
 
@@ -291,7 +295,7 @@ def train_lbfgs(
     estimator.loss_curve_ = curve
     if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
         estimator._keep(last_finite)
-        raise FloatingPointError(
+        raise DivergenceError(
             f"The loss became non-finite in iteration {estimator.n_iter_ + 1} of solver='lbfgs'. "
             "The input data may contain large values and need to be preprocessed; the last finite "
             "weights are kept."

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastem.estimators import _mlp_checks
-from fastem.estimators._mlp_training import Validation, train_epochs, train_lbfgs
+from fastem.estimators._mlp_training import DivergenceError, Validation, train_epochs, train_lbfgs
 from fastem.feedforward import FeedForward
 from fastem.layers import FIRST_SLOPE, LOSSES, Layers, Objective
 from fastem.parameters import Array
@@ -69,8 +69,8 @@ class BaseFastMLP:
                 X, y, sample_weight, incremental=incremental, validation=validation
             )
             return self._train(network, theta, train, check, incremental=incremental)
-        except FloatingPointError as error:  # the last finite weights are in place
-            raise ValueError(str(error)) from None
+        except DivergenceError:  # the last finite weights are in place
+            raise
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -94,6 +94,8 @@ class BaseFastMLP:
             [self.activation] * len(sizes) if isinstance(self.activation, str) else self.activation
         )
         widths = [X.shape[1], *sizes, targets.shape[1]]
+        if first_pass:
+            _mlp_checks.check_memory_for(self, widths, X.shape[0], X.dtype.itemsize)
         layers = Layers.of(widths, list(names), self._output_activation())
         if first_pass:
             self._initialize(layers, X.dtype)
@@ -178,6 +180,8 @@ class BaseFastMLP:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
+        if X.dtype == np.float64:  # a network in single precision meets rows in double
+            theta = theta.astype(np.float64, copy=False)
         objective = Objective(LOSSES[self.loss], 0.0, 0.0, 0.0)
         return FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
 

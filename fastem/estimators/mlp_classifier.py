@@ -360,6 +360,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
         if self.class_weight is None:
             return None
+        if y.ndim == 2:
+            raise ValueError("class_weight needs one label per row; use sample_weight instead.")
         if not incremental:
             return compute_sample_weight(self.class_weight, y)
         if self.class_weight == "balanced":
