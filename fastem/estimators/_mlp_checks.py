@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,10 +163,9 @@ def check_memory_for(estimator: Any, widths: list[int], n_samples: int, itemsize
     ValueError
         If parameters, what the solver remembers of them, and a batch take more than there is.
     """
-    n_columns = [2 * units for units in widths[1:]]  # of maxout, the widest
-    n_parameters = sum((a + 1) * b for a, b in zip(widths, n_columns, strict=False))
-    if estimator.activation != "maxout" and "maxout" not in estimator.activation:
-        n_parameters = sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+    names = estimator.activation
+    pieces = 2 if "maxout" in ([names] if isinstance(names, str) else names) else 1
+    n_parameters = sum((a + 1) * b * pieces for a, b in pairwise(widths))
     batch = estimator.batch_size if estimator.batch_size != "auto" else 200
     n_rows = n_samples if estimator.solver == "lbfgs" else min(batch, n_samples)
     # starts, parameters, their last finite and best values, and two moments or a gradient
