@@ -1,0 +1,175 @@
+"""Forms of data, the generator and the interface: as scikit-learn's multi-layer perceptrons."""
+
+import inspect
+
+import numpy as np
+import pytest
+from mlp_problems import (
+    ADAM,
+    BY_SOLVER,
+    CONVERGENCE,
+    REGRESSIONS,
+    SGD,
+    STOCHASTIC,
+    TARGETS,
+    WEIGHTS,
+    X,
+    assert_same,
+    assert_same_fit,
+    fast,
+    parameters,
+    slow,
+)
+from scipy import sparse
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from fastem import FastMLPClassifier, FastMLPRegressor
+
+pytest.importorskip("sklearn", minversion="1.9")  # whose numbers they are
+pytestmark = pytest.mark.filterwarnings(CONVERGENCE)
+
+SINGLE = {"rtol": 2e-3, "atol": 2e-4}
+
+
+# The generator
+
+
+@pytest.mark.parametrize("task", ["multiclass", "three outputs"])
+@pytest.mark.parametrize(
+    "options", [SGD, ADAM, {**ADAM, "shuffle": False}, {**SGD, "early_stopping": True},
+                {"solver": "lbfgs", "max_iter": 3}],
+    ids=["sgd", "adam", "in order", "early stopping", "lbfgs"],
+)  # fmt: skip
+def test_the_generator_is_used_alike(options, task):
+    states = []
+    models = []
+    for kind in (fast, slow):
+        generator = np.random.RandomState(5)
+        generator.normal()  # leaves half of a pair
+        model = kind(task, **options, random_state=generator).fit(X, TARGETS[task])
+        models.append(model.fit(X, TARGETS[task]))
+        assert model.random_state is generator
+        states.append(generator.get_state(legacy=False))
+    assert_same(*models)
+    np.testing.assert_equal(states[0], states[1])
+
+
+def test_the_global_generator_is_used_alike():
+    after = []
+    for kind in (fast, slow):
+        np.random.seed(3)  # noqa: NPY002
+        kind("binary", **ADAM, random_state=None).fit(X, TARGETS["binary"])
+        after.append(np.random.uniform())  # noqa: NPY002
+    assert after[0] == after[1]
+
+
+# Forms of X and y
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
+@pytest.mark.parametrize("task", ["multiclass", "one output"])
+@pytest.mark.parametrize("solver", [*STOCHASTIC, {"solver": "lbfgs"}], **BY_SOLVER)
+def test_sparse_rows(solver, task, form):
+    rows = form(np.where(np.abs(X) < 0.7, 0.0, X))
+    options = {**solver, "hidden_layer_sizes": (6, 4)}
+    ours = assert_same_fit(task, WEIGHTS, rows, **options)
+    dense = fast(task, **options).fit(rows.toarray(), TARGETS[task], WEIGHTS)
+    assert_same(ours, dense, rows.toarray())
+    if solver.get("solver") != "lbfgs":
+        assert_same_fit(task, WEIGHTS, rows, **options, early_stopping=True)
+
+
+@pytest.mark.parametrize("task", TARGETS)
+@pytest.mark.parametrize("solver", STOCHASTIC, **BY_SOLVER)
+def test_single_precision(solver, task):
+    rows = X.astype(np.float32)
+    models = [kind(task, **solver).fit(rows, TARGETS[task]) for kind in (fast, slow)]
+    assert_same(*models, rows, SINGLE)
+    assert {values.dtype for values in parameters(models[0])} == {np.dtype(np.float32)}
+    for output in ("predict_proba", "predict"):
+        if hasattr(models[1], output):
+            a, b = (getattr(model, output)(rows) for model in models)
+            assert a.dtype == b.dtype
+    again = models[0].predict(X) if task in REGRESSIONS else models[0].predict_proba(X)
+    assert np.isfinite(again).all()
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, np.asfortranarray])
+def test_single_precision_of_other_forms(form):
+    rows, y = form(X.astype(np.float32)), TARGETS["multiclass"]
+    models = [kind("multiclass", **ADAM).fit(rows, y) for kind in (fast, slow)]
+    assert_same(*models, rows, SINGLE)
+
+
+def test_pandas():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    models = []
+    for kind in (fast, slow):
+        models.append(kind("strings").fit(frame, pandas.Series(TARGETS["strings"], dtype=object)))
+        np.testing.assert_array_equal(models[-1].feature_names_in_, list("abcd"))
+    assert_same(*models, frame)
+    for model in models:
+        with pytest.warns(UserWarning, match="X does not have valid feature names"):
+            model.predict(X)
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.predict(frame[["b", "a", "c", "d"]])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [np.asfortranarray, lambda rows: np.repeat(rows, 2, axis=1)[:, ::2], lambda rows: rows.tolist(),
+     lambda rows: np.rint(3.0 * rows).astype(int), lambda rows: rows[::-1]],
+    ids=["Fortran", "strided", "lists", "integers", "reversed"],
+)  # fmt: skip
+def test_forms_of_rows(form):
+    rows = form(np.array(X))
+    for task in ("multiclass", "one output"):
+        assert_same_fit(task, rows=rows, **ADAM)
+        assert_same_fit(task, rows=rows, **ADAM, shuffle=False)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_nothing_given_is_changed(solver, shuffle):
+    rows, y, weights = np.array(X), TARGETS["three outputs"].copy(), WEIGHTS.copy()
+    fast("three outputs", solver=solver, shuffle=shuffle).fit(rows, y, weights).predict(rows)
+    np.testing.assert_array_equal(rows, X)
+    np.testing.assert_array_equal(y, TARGETS["three outputs"])
+    np.testing.assert_array_equal(weights, WEIGHTS)
+
+
+@pytest.mark.parametrize("labels", [[False, True], [1.0, 3.0], [-1, 1], ["a", "b"]], ids=str)
+def test_forms_of_labels(labels):
+    y = np.array(labels)[TARGETS["binary"]]
+    models = [kind("binary", **ADAM).fit(X, y) for kind in (fast, slow)]
+    assert_same(*models)
+    assert models[0].predict(X).dtype == models[1].predict(X).dtype
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("task", ["multiclass", "one output"])
+def test_targets_in_a_column(task):
+    models = [kind(task, **ADAM).fit(X, TARGETS[task][:, None]) for kind in (fast, slow)]
+    assert_same(*models)
+    assert models[0].predict(X).shape == (len(X),)
+
+
+# Interface
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(FastMLPClassifier, MLPClassifier), (FastMLPRegressor, MLPRegressor)]
+)
+def test_what_can_be_written_for_scikit_learn_can_be_written_here(ours, theirs):
+    for method in ("__init__", "fit", "partial_fit", "predict", "score"):
+        a, b = (inspect.signature(getattr(kind, method)).parameters for kind in (ours, theirs))
+        shared = [a[name] for name in list(a)[: len(b)]]
+        told = [(p.name, p.kind, p.default) for p in shared]
+        assert told == [(p.name, p.kind, p.default) for p in b.values()]
+        rest = list(a.values())[len(b) :]
+        assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in rest)
+    a, b = ours().get_params(), theirs().get_params()
+    assert {name: a[name] for name in b} == b
+    public = {name for name in dir(theirs) if not name.startswith("_")}
+    assert public <= set(dir(ours))
