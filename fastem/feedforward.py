@@ -287,7 +287,7 @@ def backpropagate(
         raise ValueError(
             f"sample_weight must be {len(X)} numbers >= 0 and not all zero, got {weights!r}."
         )
-    objective = Objective(LOSSES[loss], float(alpha), 0.0, float(np.finfo(float).eps))
+    objective = Objective(LOSSES[loss], float(alpha), 0.0, 0.0)
     network = FeedForward(layers, objective)
     mean, penalty, gradient = network.loss_gradient(theta, rows_of(X, targets, weights))
     parts = layers.unpack(gradient)
