@@ -1,8 +1,6 @@
 """The command line: ``python -m fastem``, and its verbs."""
 
 import argparse
-import csv
-import io
 import json
 import math
 import os
@@ -14,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastem import __version__
+from fastem import __version__, report
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from fastem.tables import Table
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
-_MOST_CLASSES_IN_COLUMNS = 10
-_FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
 _SECONDS_OF_SILENCE = 3.0
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 
@@ -158,7 +154,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     table, settings = _read_table(arguments), _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
     comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
-    _print(comparison.to_dict(), _comparison_text, arguments.json)
+    _print(comparison.to_dict(), report.comparison_text, arguments.json)
     return 0
 
 
@@ -176,7 +172,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     if fit.interrupted:
         _tell(f"interrupted: the best iterate so far is in {arguments.model}")
         return _INTERRUPTED
-    _print(_fit_content(arguments.model, table, fit, X), _fit_text, arguments.json)
+    _print(_fit_content(arguments.model, table, fit, X), report.fit_text, arguments.json)
     return 0
 
 
@@ -202,10 +198,10 @@ def _run_predict(arguments: argparse.Namespace) -> int:
         ],
     }
     if arguments.output is not None:
-        text = _predictions_csv(content)
+        text = report.predictions_csv(content)
         Path(arguments.output).write_text(text, encoding="utf-8", newline="")
         content = {**content, "predictions": len(labels), "output": arguments.output}
-    _print(content, _predict_text, arguments.json)
+    _print(content, report.predict_text, arguments.json)
     return 0
 
 
@@ -248,103 +244,6 @@ def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any
         "train_accuracy": float(fit.estimator.score(X, table.y)),
         "model": path,
     }
-
-
-def _comparison_text(content: dict[str, Any]) -> str:
-    data, methods = content["data"], content["methods"]
-    header = "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
-    rows = [
-        [
-            row["method"],
-            str(row["n_hidden"]),
-            f"{row['n_iter']}{'' if row['converged'] else '*'}",
-            *(f"{row[figure]:.4f}" for figure in _FIGURES),
-        ]
-        for row in methods
-    ]
-    early = "" if all(row["converged"] for row in methods) else "; * stopped before convergence"
-    parts = f"{data['train']} rows to train on, {data['test']} to test on"
-    return "\n".join(
-        [
-            _data_line(data),
-            f"split    {parts}, stratified, seed {data['seed']}",
-            _compile_line(content),
-            "",
-            _aligned([header, *rows]),
-            f"loss: mean log-loss in nats{early}",
-            "",
-            f"{len(content['predictions'])} test rows, and what {methods[0]['method']} predicts",
-            _predictions_table(data["classes"], content["predictions"]),
-        ]
-    )
-
-
-def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
-    few = len(classes) <= _MOST_CLASSES_IN_COLUMNS
-    rows = [["label", "predicted", *([f"P({k})" for k in classes] if few else ["most probable"])]]
-    for row in predictions:
-        by_class = row["probabilities"]
-        if few:
-            cells = [f"{p:.4f}" for p in by_class.values()]
-        else:
-            best = sorted(by_class, key=by_class.get, reverse=True)[:3]
-            cells = [", ".join(f"{k} {by_class[k]:.4f}" for k in best)]
-        rows.append([str(row["label"]), str(row["predicted"]), *cells])
-    return _aligned(rows)
-
-
-def _fit_text(content: dict[str, Any]) -> str:
-    end = "converged" if content["converged"] else "stopped before convergence"
-    return "\n".join(
-        [
-            _data_line(content["data"]),
-            _compile_line(content),
-            f"fit      {content['n_hidden']} hidden units, {content['n_iter']} iterations, {end}, "
-            f"{content['seconds']:.4f} s",
-            f"train    log-loss {content['train_log_loss']:.4f} nats, "
-            f"accuracy {content['train_accuracy']:.4f}",
-            f"model    {content['model']}",
-        ]
-    )
-
-
-def _predict_text(content: dict[str, Any]) -> str:
-    if "output" in content:
-        return f"{content['predictions']} predictions written to {content['output']}"
-    return _predictions_csv(content).removesuffix("\n")
-
-
-def _predictions_csv(content: dict[str, Any]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    predictions = content["predictions"]
-    writer.writerow(["predicted", *(f"probability_{k}" for k in predictions[0]["probabilities"])])
-    writer.writerows([row["predicted"], *row["probabilities"].values()] for row in predictions)
-    return text.getvalue()
-
-
-def _data_line(data: dict[str, Any]) -> str:
-    classes = data["classes"]
-    listed = ", ".join(map(str, classes[:_MOST_CLASSES_IN_COLUMNS]))
-    dots = ", ..." if len(classes) > _MOST_CLASSES_IN_COLUMNS else ""
-    sizes = f"{data['rows']} rows, {data['features']} features, {len(classes)} classes"
-    return f"data     {data['name']}: {sizes} ({listed}{dots})"
-
-
-def _compile_line(content: dict[str, Any]) -> str:
-    seconds = content["compile_seconds"]
-    return f"compile  {seconds:.2f} s to compile and warm up, not part of the seconds below"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
 
 
 def _print(

@@ -22,7 +22,7 @@ RANKS = {
     2: ["engines", "m_step", "monitor", "initialization"],
     3: ["network", "em", "acceleration", "lbfgs", "solvers", "warm_up"],
     4: ["estimators"],
-    5: ["comparison", "tables", "plotting", "cli", "__main__"],
+    5: ["comparison", "tables", "plotting", "report", "cli", "__main__"],
 }
 RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
@@ -89,6 +89,16 @@ def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
     assert _outside(users, *allowed) == []
     assert [file for file, places in users.items() if "module" in places] == []
+
+
+def test_only_the_command_line_formats_text():
+    importers = {
+        file
+        for file, imports in IMPORTS.items()
+        for name, _ in imports
+        if name.startswith("fastem.report")
+    }
+    assert importers == {"cli.py"}
 
 
 def test_no_threading_layer_of_numba():
