@@ -16,11 +16,16 @@ from fastem import __version__, report
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
-    from fastem.comparison import Fit, Settings
+    from fastem.comparison import Comparison, Fit
+    from fastem.methods import Settings
     from fastem.tables import Table
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
 _SECONDS_OF_SILENCE = 3.0
+_SOLVERS = "lbfgs", "sgd", "adam"
+_ACTIVATIONS = (
+    "identity", "logistic", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout",
+)  # fmt: skip
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 
 
@@ -86,12 +91,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_compare(verbs: Any) -> None:
-    text = "compare EM with scikit-learn's backpropagation on held-out rows"
+    text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
     _add_common(parser, target=True)
     _add_settings(parser)
+    add = parser.add_argument
+    text = f"of backpropagation's hidden units: {', '.join(_ACTIVATIONS)} (default: relu)"
+    add("--activation", type=_activation, metavar="NAME", help=text)
+    text = "of backpropagation (default: adam)"
+    add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
+    add("--epochs", type=_positive, metavar="N", help="most epochs of backpropagation")
     text = "share of the rows kept for testing (default: %(default)s)"
-    parser.add_argument("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    add("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    text = "draw both learning curves into FILE, a .png, .pdf, .svg or the like"
+    add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
 
@@ -124,7 +137,7 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--hidden", type=_positive, metavar="M", help="hidden units (default: those of EM)")
-    add("--max-iter", type=_positive, metavar="N", help="(default: each method's own)")
+    add("--max-iter", type=_positive, metavar="N", help="most iterations of EM")
     add("--alpha", type=_penalty, metavar="A", help="L2 penalty (default: each method's own)")
     add("--seed", type=_seed, default=0, help="of split and starts (default: %(default)s)")
 
@@ -148,18 +161,70 @@ _penalty = _number(float, lambda value: 0 <= value < math.inf, "a finite number 
 _share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
-def _run_compare(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import backpropagation, compare, exact_em
+def _one_of(names: Sequence[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return text
 
+    return parse
+
+
+_solver = _one_of(_SOLVERS)
+
+
+def _activation(text: str) -> str:
+    names = [_one_of(_ACTIVATIONS)(name.strip()) for name in text.split(",")]
+    if len(names) > 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names {len(names)} activations, one per hidden layer, and the networks that "
+            "are compared have one hidden layer: name one"
+        )
+    return names[0]
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    from fastem.comparison import compare
+    from fastem.methods import backpropagation, exact_em
+
+    if arguments.plot is not None:
+        _check_plot(arguments.plot)
     table, settings = _read_table(arguments), _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
     comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
-    _print(comparison.to_dict(), report.comparison_text, arguments.json)
+    content = comparison.to_dict()
+    try:
+        if arguments.plot is not None:
+            _plot(comparison, arguments.plot)
+            content["plot"] = arguments.plot
+    finally:  # the work is done, whatever becomes of its picture
+        _print(content, report.comparison_text, arguments.json)
     return 0
 
 
+def _check_plot(path: str) -> None:
+    from fastem.plotting import FIGURE_SUFFIXES, require_matplotlib
+
+    suffix = Path(path).suffix
+    if suffix.lower() not in FIGURE_SUFFIXES:
+        listed = ", ".join(FIGURE_SUFFIXES)
+        found = f"{suffix!r} is none of" if suffix else "it needs one of"
+        raise ValueError(f"cannot write {path}: the suffix says the format, and {found} {listed}")
+    _check_writable(path)
+    require_matplotlib("--plot")
+
+
+def _plot(comparison: "Comparison", path: str) -> None:
+    from fastem.plotting import save_loss_curves
+
+    sizes = f"{comparison.n_train} rows, {comparison.results[0].n_hidden} hidden units"
+    title = f"{Path(comparison.table.name).name}: training loss, {sizes}"
+    save_loss_curves(comparison.estimators, path, title)
+
+
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import exact_em, fit_method
+    from fastem.comparison import fit_method
+    from fastem.methods import exact_em
     from fastem.tables import with_names
 
     _check_writable(arguments.model)  # asked before the work, not after it
@@ -215,9 +280,12 @@ def _read_table(arguments: argparse.Namespace) -> "Table":
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    from fastem.comparison import Settings
+    from fastem.methods import Settings
 
-    return Settings(arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed)
+    given = vars(arguments)
+    own = {name: given.get(name) for name in ("activation", "solver", "epochs")}  # of compare
+    shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
+    return Settings(*shared, **own)
 
 
 def _check_writable(path: str) -> None:

@@ -32,11 +32,21 @@ def comparison_text(content: dict[str, Any]) -> str:
             "",
             _aligned([header, *rows]),
             f"loss: mean log-loss in nats{early}",
+            *(f"{row['method']}: {_settings(row['settings'])}" for row in methods),
+            *([f"learning curves written to {content['plot']}"] if "plot" in content else []),
             "",
             f"{len(content['predictions'])} test rows, and what {methods[0]['method']} predicts",
             _predictions_table(data["classes"], content["predictions"]),
         ]
     )
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    solver = settings.get("solver")
+    own = [] if solver is None else [f"{settings['activation']} units", solver]
+    turns = "epochs" if solver in ("sgd", "adam") else "iterations"
+    limit = f"at most {settings['max_iter']} {turns}"
+    return ", ".join([*own, f"alpha {settings['alpha']:g}", limit])
 
 
 def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
