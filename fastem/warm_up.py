@@ -6,11 +6,14 @@ from fastem.acceleration import QuasiNewtonStep
 from fastem.em import run_em
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
+from fastem.feedforward import FeedForward, rows_of
 from fastem.initialization import draw_start
+from fastem.layers import LOSSES, Layers, Objective, Workspace
 from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
 from fastem.network import Network
-from fastem.parameters import Shape
+from fastem.optimizers import Adam
+from fastem.parameters import Array, Shape
 
 
 def warmup() -> None:
@@ -28,8 +31,20 @@ def warmup() -> None:
         network = Network(rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1)
         # more iterations than the acceleration begins with: its kernel is compiled too
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
-    engine.log_evidence(rows.inputs, start, shape, 1)
+    engine.log_marginal(rows.inputs, start, shape, 1)
     # weights that drive every row into log space
     certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
-    engine.log_evidence(rows.inputs, certain, shape, 1)
+    engine.log_marginal(rows.inputs, certain, shape, 1)
+    _warm_up_backpropagation(X, np.eye(2)[y], weights)
+
+
+def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:
+    layers = Layers.of([1, 2, 2], ["relu"], "softmax")
+    network = FeedForward(layers, Objective(LOSSES["log_loss"], 0.0, 0.0, 1e-16))
+    theta, rows = np.ones(layers.n_parameters), rows_of(X, targets, weights)
+    work = Workspace.of(layers, len(X), theta.dtype, gathers=True)
+    optimizer = Adam(theta, 1e-3, 0.9, 0.999, 1e-8)
+    network.epoch(theta, optimizer, rows, np.arange(len(X)), 0, work)
+    network.loss(network.outputs(theta, X), targets, weights)
+    network.loss_gradient(theta, rows)
