@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastem import __version__, report
+from fastem.layers import HIDDEN_ACTIVATIONS
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
 _SECONDS_OF_SILENCE = 3.0
 _SOLVERS = "lbfgs", "sgd", "adam"
-_ACTIVATIONS = (
-    "identity", "logistic", "tanh", "relu", "leaky_relu", "prelu", "elu", "maxout",
-)  # fmt: skip
+_ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 
 
@@ -185,13 +184,19 @@ def _activation(text: str) -> str:
 
 def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.comparison import compare
+    from fastem.estimators.mlp import DivergenceError
     from fastem.methods import backpropagation, exact_em
 
     if arguments.plot is not None:
         _check_plot(arguments.plot)
     table, settings = _read_table(arguments), _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
-    comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
+    try:
+        comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
+    except ValueError as error:
+        if isinstance(error.__cause__, DivergenceError):
+            raise ValueError(f"{error} Here: another --solver, or a smaller --alpha") from error
+        raise
     content = comparison.to_dict()
     try:
         if arguments.plot is not None:
@@ -217,9 +222,13 @@ def _check_plot(path: str) -> None:
 def _plot(comparison: "Comparison", path: str) -> None:
     from fastem.plotting import save_loss_curves
 
-    sizes = f"{comparison.n_train} rows, {comparison.results[0].n_hidden} hidden units"
+    rows = comparison.results
+    sizes = f"{comparison.n_train} rows, {rows[0].n_hidden} hidden units"
     title = f"{Path(comparison.table.name).name}: training loss, {sizes}"
-    save_loss_curves(comparison.estimators, path, title)
+    # each loss holds its own penalty, and whoever looks at the figure alone has to know
+    penalties = {row.method: f"{row.method}, alpha {row.settings['alpha']:g}" for row in rows}
+    curves = {penalties[name]: estimator for name, estimator in comparison.estimators.items()}
+    save_loss_curves(curves, path, title)
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:

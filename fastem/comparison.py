@@ -118,13 +118,10 @@ class Comparison(NamedTuple):
                 for row in self.predictions
             ],
             "learning_curves": [
-                {"method": name, "first_iteration": int(steps[0]), "loss": losses.tolist()}
-                for name, (steps, losses) in self._curves()
+                {"method": name, **_learning_curve(estimator)}
+                for name, estimator in self.estimators.items()
             ],
         }
-
-    def _curves(self) -> Iterator[tuple[str, tuple[Array, Array]]]:
-        return ((name, loss_curve(estimator)) for name, estimator in self.estimators.items())
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
@@ -189,7 +186,9 @@ def compare(
             # Reported as `converged`, beside the figures it concerns.
             warnings.simplefilter("ignore", ConvergenceWarning)
             try:
-                fit = fit_method(method, X_train, y_train)
+                # where numbers overflow, the method says so itself
+                with np.errstate(over="ignore", invalid="ignore"):
+                    fit = fit_method(method, X_train, y_train)
             except ValueError as error:
                 raise ValueError(f"{method.name}: {error}") from error
         if fit.interrupted:
@@ -210,6 +209,12 @@ def compare(
         predictions=[Prediction(*row) for row in zip(*columns, probabilities, strict=True)],
         estimators={m.name: fit.estimator for m, fit in zip(methods, fits, strict=True)},
     )
+
+
+def _learning_curve(estimator: Any) -> dict[str, Any]:
+    iterations, losses = loss_curve(estimator)
+    first = int(iterations[0]) if iterations.size else None  # it may have ended where it began
+    return {"first_iteration": first, "loss": losses.tolist()}
 
 
 def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:
@@ -272,7 +277,7 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
 def _noting_interrupt() -> Iterator[list[int]]:
     """Yield a list that is not empty once Ctrl-C was pressed.
 
-    Both `FastEMClassifier` and `MLPClassifier` stop at their best iterate then, and only
+    Both `FastEMClassifier` and `FastMLPClassifier` stop at their best iterate then, and only
     warn.
     """
     noted: list[int] = []

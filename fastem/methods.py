@@ -74,19 +74,20 @@ def exact_em(settings: Settings) -> Method:
 
 
 def backpropagation(settings: Settings) -> Method:
-    """Return scikit-learn's `MLPClassifier` on standardized features, run to convergence."""
+    """Return `FastMLPClassifier` on standardized features, run to convergence."""
     from sklearn.base import clone
-    from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from fastem.estimators.mlp_classifier import FastMLPClassifier
+
     n_hidden = _n_hidden(settings)
 
-    # scikit-learn's 200 epochs end long before a network this small has converged
+    # the 200 epochs of its default end long before a network this small has converged
     max_iter = _PATIENT_EPOCHS if settings.epochs is None else settings.epochs
     names = "alpha", "activation", "solver"
     given = {"max_iter": max_iter, **_not_none({name: getattr(settings, name) for name in names})}
-    network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
+    network = FastMLPClassifier((n_hidden,), random_state=settings.seed, **given)
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
     shown = {name: getattr(network, name) for name in ("activation", "solver", "alpha", "max_iter")}

@@ -34,7 +34,7 @@ class LossCurveDisplay:
     Parameters
     ----------
     iterations : list of arrays (n_points,)
-        One per curve. Without a decimal part, ascending, and not negative.
+        One per curve; ascending, and not negative.
     losses : list of arrays (n_points,)
         One per curve, mean per row (per unit weight).
     names : list of str, optional
@@ -78,7 +78,7 @@ class LossCurveDisplay:
         shapes = [x.shape for x in self.iterations], [x.shape for x in self.losses]
         if not self.losses:
             raise ValueError("There must be at least one curve: losses is empty.")
-        if shapes[0] != shapes[1] or any(len(s) != 1 or s[0] == 0 for s in shapes[0]):
+        if shapes[0] != shapes[1] or any(len(s) != 1 for s in shapes[0]):
             raise ValueError(
                 "iterations and losses must be lists of vectors of the same lengths, one each "
                 f"per curve. Got shapes {shapes[0]} and {shapes[1]}."
@@ -209,13 +209,13 @@ class LossCurveDisplay:
         labels = (
             [{}] * len(self.losses) if self.names is None else [{"label": n} for n in self.names]
         )
-        usual = {"marker": "o", "markevery": [-1]}
+        usual = {"marker": "o", "markevery": slice(-1, None)}
         return [
             usual | own | given for own, given in zip(labels, map(dict, curve_kwargs), strict=True)
         ]
 
     def _is_long(self) -> bool:
-        return max(steps[-1] for steps in self.iterations) > _LONG
+        return max(steps.max(initial=0) for steps in self.iterations) > _LONG
 
     def _is_steep(self) -> bool:
         values = np.concatenate(self.losses)
@@ -234,7 +234,8 @@ def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
     -------
     iterations : array (n_points,) of int
         From 0, the starting point, for `FastEMClassifier`; from 1 for all others. They count
-        what was recorded: after a warm start that is more than the last fit did.
+        what was recorded: after a warm start that is more than the last fit did, and nothing
+        where L-BFGS ended at its starting point.
     losses : array (n_points,)
         Mean per unit weight, penalty included; nats under log-loss.
 
@@ -243,15 +244,15 @@ def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If it records no losses.
+        If it is of a kind that records no losses.
     """
     final = _final_step(estimator)
     check_is_fitted(final)
-    losses = np.asarray(getattr(final, "loss_curve_", []), dtype=np.float64)
-    if losses.size == 0:
+    if getattr(final, "loss_curve_", None) is None:
         raise ValueError(
             f"{type(final).__name__} has recorded no losses: there is no loss_curve_ to draw"
         )
+    losses = np.asarray(final.loss_curve_, dtype=np.float64)
     first = 0 if isinstance(final, FastEMClassifier) else 1
     return first + np.arange(losses.size), losses
 

@@ -14,8 +14,9 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import FastEMClassifier, comparison, methods
+from fastem import FastEMClassifier, FastMLPClassifier, comparison, methods
 from fastem.cli import main
+from fastem.layers import HIDDEN_ACTIVATIONS
 from fastem.tables import BUILT_IN, read_table
 
 pytest.importorskip("pandas")
@@ -193,7 +194,7 @@ def test_learning_curves_as_json(capsys):
     assert network["loss"][-1] < network["loss"][0]
 
 
-@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("activation", HIDDEN_ACTIVATIONS)
 def test_activation(capsys, activation):
     argv = ["compare", "iris", "--activation", activation, *QUICK_COMPARE]
     em, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
@@ -203,7 +204,9 @@ def test_activation(capsys, activation):
     assert line in succeed(capsys, *argv)
 
 
-@pytest.mark.parametrize(("solver", "turns"), [("sgd", "epochs"), ("adam", "epochs")])
+@pytest.mark.parametrize(
+    ("solver", "turns"), [("lbfgs", "iterations"), ("sgd", "epochs"), ("adam", "epochs")]
+)
 def test_solver(capsys, solver, turns):
     argv = ["compare", "iris", "--solver", solver, *QUICK_COMPARE]
     _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
@@ -231,21 +234,27 @@ def test_unknown_names_are_answered_by_the_known(capsys):
     assert "'newton' is not one of lbfgs, sgd, adam" in line
 
 
-def test_divergence_is_told_in_one_line(capsys, monkeypatch):
-    """Whatever backpropagation has to say, and however often; EM went well before it."""
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_divergence_is_told_in_one_line(capsys, solver):
+    line = refuse(capsys, "compare", "iris", "--solver", solver, "--alpha", "1e300")
+    assert line.startswith("fastem: error: backpropagation: The loss became non-finite in ")
+    assert ("in epoch " if solver == "sgd" else "in iteration ") in line
+    assert line.endswith("Here: another --solver, or a smaller --alpha")
 
-    class Diverging(FastEMClassifier):
-        def fit(self, X, y):
-            raise ValueError("The loss is not finite\nin epoch 3.")
 
-    def diverging(settings):
-        made = methods.exact_em(settings)
-        estimator = Diverging(**made.estimator.get_params())
-        return made._replace(name="backpropagation", estimator=estimator, rehearsal=estimator)
+def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):
+    fit = FastMLPClassifier.fit
 
-    monkeypatch.setattr(methods, "backpropagation", diverging)
-    line = refuse(capsys, *QUICK_COMPARE)
-    assert line == "fastem: error: backpropagation: The loss is not finite in epoch 3."
+    def without_a_step(self, X, y):
+        fit(self, X, y)
+        self.n_iter_, self.loss_curve_ = 0, []
+        return self
+
+    monkeypatch.setattr(FastMLPClassifier, "fit", without_a_step)
+    content = json.loads(succeed(capsys, "--json", "--solver", "lbfgs", *QUICK_COMPARE))
+    assert content["learning_curves"][1] == {
+        "method": "backpropagation", "first_iteration": None, "loss": []
+    }  # fmt: skip
 
 
 # --- plot ---------------------------------------------------------------------------------
