@@ -8,6 +8,7 @@ from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
 from fastem.feedforward import Backpropagation, backpropagate
+from fastem.plotting import LossCurveDisplay
 from fastem.warm_up import warmup
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FastEMClassifier",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "LossCurveDisplay",
     "__version__",
     "backpropagate",
     "e_step",
