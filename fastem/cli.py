@@ -334,7 +334,7 @@ def _print(
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    message = "still at work; the first run also compiles, for half a minute or so"
+    message = "still at work; the first run also compiles, for some twenty seconds"
     timer = threading.Timer(_SECONDS_OF_SILENCE, _tell, [message])
     timer.daemon = True
     timer.start()
