@@ -27,6 +27,7 @@ RANKS = {
         "lbfgs",
         "solvers",
         "feedforward",
+        "backpropagation",
         "optimizers",
         "warm_up",
     ],
