@@ -1,9 +1,15 @@
-"""Yardsticks: the rate of a plain matrix product, and the quality of a fit."""
+"""Yardsticks: two sides by turns, new processes, a plain product, and the quality of a fit."""
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from scipy.linalg import blas
@@ -12,6 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
+
+import fastem
 
 _PRODUCT_SIZE = 1500
 _SETTLING_SECONDS = 0.3
@@ -25,6 +33,60 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
         function()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
+    """Time two functions by turns; return what both returned and the ratio of their medians.
+
+    ``ours`` is what the benchmark measures. Whatever else the machine does slows both
+    sides alike, and a median forgets what hit one of them alone.
+    """
+    seconds, results = [], []
+
+    def run_theirs():
+        # BLAS threads spin for a while after a product, on the cores of what is timed next
+        time.sleep(_SETTLING_SECONDS)
+        start = time.perf_counter()
+        results.append(theirs())
+        seconds.append(time.perf_counter() - start)
+        time.sleep(_SETTLING_SECONDS)
+
+    ours()  # compiles
+    theirs()
+    result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
+    ms_fastem, ms_sklearn = (
+        1e3 * median for median in (benchmark.stats["median"], statistics.median(seconds))
+    )
+    figures = {
+        "ms_fastem": ms_fastem,
+        "ms_sklearn": ms_sklearn,
+        "times_sklearn_speed": ms_sklearn / ms_fastem,
+    }
+    return result, results[-1], figures
+
+
+def run_in_new_process(code: str, folder: Path):
+    """Run code in a new process outside the source tree; return the JSON that it prints.
+
+    Its compiled kernels are kept in ``folder``.
+    """
+    package_parent = str(Path(fastem.__file__).resolve().parent.parent)
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "PYTHONPATH": package_parent,
+        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as a user's would
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
