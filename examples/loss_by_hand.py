@@ -4,9 +4,9 @@ The tables of losses are those of the seminar "Neural network"; a network of one
 hands given predictions through. The step is that of the seminar "Logistic regression and
 neural networks": two inputs, two hidden and two output units, all logistic, half the
 squared error. The seminar gives the first layer, one output weight, 0.4, and the sums
-that reach the outputs, 0.27 and 0.43. The other three output weights and the second
-target are not given: the weights here are chosen to yield both sums, and neither they,
-beyond that, nor the target take part in the gradient of that one weight.
+that reach the outputs, 0.27 and 0.43. It leaves out the other three output weights and the
+second target: those here are chosen, the weights so that they yield both sums. They have
+no part in the gradient of the one weight but through the first sum.
 
 Run: ``python examples/loss_by_hand.py``
 """

@@ -1,10 +1,10 @@
 """A 1-150-150-1 network on a noisy sine: solvers, activations and batch sizes side by side.
 
-The network and the grid are those of the report "Perceptron", whose data are not public.
-Its batches multiplied the mean input by the mean error, which is not the gradient of the
-mean loss, and eight rows did worse than one; here the gradient is that of the mean loss.
-The variance of the noise, 0.01, is the least mean squared error to hope for; that of the
-best straight line is 0.18.
+The network and the grid are those of the report "Perceptron"; its data are not at hand.
+It multiplied the mean input of a batch by the mean error, which is not the gradient of the
+mean loss, and found batches of eight worse than single rows; here a batch has the exact
+gradient. The variance of the noise, 0.01, is the least mean squared error to hope for; that
+of the best straight line is 0.18.
 
 Run: ``python examples/regression_curve.py``
 """
