@@ -4,7 +4,21 @@ from fastem._version import __version__
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import e_step
 from fastem.estimators.em_classifier import FastEMClassifier
+from fastem.estimators.mlp_classifier import FastMLPClassifier
+from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
+from fastem.feedforward import Backpropagation, backpropagate
 from fastem.warm_up import warmup
 
-__all__ = ["Enumeration", "Expectations", "FastEMClassifier", "__version__", "e_step", "warmup"]
+__all__ = [
+    "Backpropagation",
+    "Enumeration",
+    "Expectations",
+    "FastEMClassifier",
+    "FastMLPClassifier",
+    "FastMLPRegressor",
+    "__version__",
+    "backpropagate",
+    "e_step",
+    "warmup",
+]

@@ -15,7 +15,11 @@ class Model(Protocol):
         """Run the E-step: return the objective (nats) and what the M-step needs."""
 
     def maximize(self, theta: Array, statistics: Any) -> Array:
-        """Run the M-step: return parameters whose expected objective is no lower."""
+        """Run the M-step: return new parameters.
+
+        `PlainStep` needs an expected objective that is no lower there, as EM has it. For
+        `DampedStep` it is enough that the way there begins uphill.
+        """
 
 
 class Iterate(NamedTuple):
@@ -94,6 +98,11 @@ def run_em(
     theta : array (n_parameters,)
         The best iterate, which is the last; on ``KeyboardInterrupt`` too, after which
         ``monitor.interrupted`` is True.
+
+    Raises
+    ------
+    FloatingPointError
+        If the objective at the starting values is not finite.
     """
     stepper = PlainStep() if stepper is None else stepper
     iterate = Iterate(theta, *model.expect(theta))

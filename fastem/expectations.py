@@ -15,7 +15,8 @@ class Expectations(NamedTuple):
     hidden_posterior : array (n_samples, n_hidden), probability
         ``P(Z_h = 1 | x_i, y_i)`` of the units of the first hidden layer.
     coef_gradients : list of arrays shaped like ``coefs``
-        Gradient of the weighted total log-likelihood, in nats per unit of weight.
+        Gradient of the weighted total log-likelihood, in nats per unit of weight:
+        eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
     effective_sample_size : array (n_samples,) or None
         None for exact engines.
@@ -45,9 +46,10 @@ class Statistics(NamedTuple):
     output_table : array (n_classes, n_high, n_low), probability
         P(y|z), as it was in this E-step.
     hidden_gradient : array (n_inputs, n_hidden)
-        Gradient of the weighted log-likelihood with respect to the hidden weights.
+        Gradient of the weighted log-likelihood with respect to the hidden weights: eq. 12
+        in the notes of `fastem.e_step`.
     output_gradient : array (n_hidden + 1, n_classes)
-        The same for the output weights; the last row is for the intercepts.
+        The same for the output weights, eq. 15; the last row is for the intercepts.
     """
 
     log_likelihood: Array

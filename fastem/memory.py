@@ -9,6 +9,10 @@ _CGROUP_LIMITS = (
 )
 
 
+# What a process of 64 bits can address: where nothing else is known, no more is there.
+_ADDRESSABLE = 2**47
+
+
 def _read_integer(path: str) -> int | None:
     try:
         return int(Path(path).read_text())
@@ -16,11 +20,22 @@ def _read_integer(path: str) -> int | None:
         return None
 
 
+def _reclaimable_bytes(usage_file: str) -> int:
+    """Return what a control group uses for files that are cached and not in use."""
+    try:
+        lines = Path(usage_file).with_name("memory.stat").read_text().splitlines()
+        fields = dict(line.split() for line in lines)
+        # version 1 has the first of them, for the group and those below it
+        return int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0
+
+
 def available_bytes() -> int | None:
     """Return the bytes that this process could still allocate, or None if unknown.
 
-    Looks at what Linux calls available and at the limits of its control groups; elsewhere
-    at the physical memory of the machine.
+    Looks at what Linux calls available and at the limits of its control groups, whose file
+    cache counts as free; elsewhere at the physical memory of the machine.
     """
     found = []
     try:
@@ -32,7 +47,8 @@ def available_bytes() -> int | None:
     for limit_file, usage_file in _CGROUP_LIMITS:
         limit, usage = _read_integer(limit_file), _read_integer(usage_file)
         if limit is not None and usage is not None:
-            found.append(max(limit - usage, 0))
+            used = max(usage - _reclaimable_bytes(usage_file), 0)
+            found.append(max(limit - used, 0))
     if not found:
         try:
             found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -49,3 +65,31 @@ def format_bytes(n_bytes: int) -> str:
             return f"{n_bytes} bytes" if unit == "bytes" else f"{size:.4g} {unit} ({n_bytes} bytes)"
         size /= 1024
     raise AssertionError("unreachable")
+
+
+def check_memory(
+    what: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
+) -> None:
+    """Refuse work that needs more memory than there is, before any of it is allocated.
+
+    Parameters
+    ----------
+    what, purpose, remedy : str
+        ``what`` needs so much ``purpose``; ``remedy`` ends the message.
+    n_bytes : int or infinity
+    text : str, optional
+        Says ``n_bytes`` where it is too large a number.
+
+    Raises
+    ------
+    ValueError
+        If fewer bytes are available, or none so many where that cannot be known.
+    """
+    available = available_bytes()
+    limit = _ADDRESSABLE if available is None else available
+    if n_bytes > limit:
+        there = "at most can be addressed" if available is None else "are available"
+        raise ValueError(
+            f"{what} needs {format_bytes(int(n_bytes)) if text is None else text} {purpose}, "
+            f"and {format_bytes(limit)} {there}. {remedy}"
+        )

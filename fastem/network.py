@@ -5,6 +5,7 @@ import numpy as np
 from fastem.engines.base import ClassSortedRows, Engine
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS
+from fastem.memory import check_memory
 from fastem.parameters import Array, Parameters, Shape
 
 
@@ -17,12 +18,18 @@ class Network:
     shape : Shape
     engine : Engine
         Algorithm of the E-step.
-    m_step : {"newton", "bound", "gradient"}
+    m_step : {"newton", "bound", "gradient"} or None
+        None where only the gradient is asked for.
     alpha : float
         Penalty: ``alpha / 2`` times the squared norm of all weights but intercepts.
     learning_rate : float
         Of the gradient M-step.
     n_threads : int
+
+    Raises
+    ------
+    ValueError
+        If the E-step and the M-step together do not fit into memory.
     """
 
     def __init__(
@@ -30,7 +37,7 @@ class Network:
         rows: ClassSortedRows,
         shape: Shape,
         engine: Engine,
-        m_step: str,
+        m_step: str | None,
         *,
         alpha: float,
         learning_rate: float,
@@ -40,7 +47,16 @@ class Network:
         self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
         self._weights = rows.weights
         self._penalty = alpha * shape.penalty_weights()
-        self._m_step = M_STEPS[m_step](rows, shape, alpha, n_threads, learning_rate)
+        if m_step is not None:
+            kind = M_STEPS[m_step]
+            sizes = shape, len(rows.weights), n_threads
+            check_memory(
+                f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.n_hidden} hidden units",
+                "together with its E-step",
+                "Use fewer features or hidden units, or m_step='gradient'.",
+                engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes),
+            )
+            self._m_step = kind(rows, shape, alpha, n_threads, learning_rate)
 
     def expect(self, theta: Array) -> tuple[float, Statistics]:
         """Run the E-step; return the penalised log-likelihood (nats) and its statistics."""

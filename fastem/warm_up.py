@@ -28,8 +28,8 @@ def warmup() -> None:
         network = Network(rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1)
         # more iterations than the acceleration begins with: its kernel is compiled too
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
-    engine.log_evidence(rows.inputs, start, shape, 1)
+    engine.log_marginal(rows.inputs, start, shape, 1)
     # weights that drive every row into log space
     certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
-    engine.log_evidence(rows.inputs, certain, shape, 1)
+    engine.log_marginal(rows.inputs, certain, shape, 1)

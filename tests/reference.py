@@ -38,7 +38,7 @@ def log_prior(X, W, b):
     return log_sigmoid(a) @ Z.T + log_sigmoid(-a) @ (1.0 - Z).T
 
 
-def log_evidence(X, coefs, intercepts):
+def log_marginal(X, coefs, intercepts):
     """log p(y = k | x), (n_samples, n_classes)."""
     log_pi = log_prior(X, coefs[0], intercepts[0])
     log_o = log_output_table(coefs[1], intercepts[1])

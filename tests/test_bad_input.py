@@ -324,6 +324,15 @@ def test_warm_start_of_another_network(options, y, message):
         model.fit(X, y)
 
 
+def test_warm_start_without_the_intercepts_that_were_fitted():
+    model = classifier(warm_start=True).fit(X, Y)
+    before = model.predict_proba(X)
+    message = r"intercepts of the earlier fit.*fit_intercept=False.*warm_start=False"
+    with pytest.raises(ValueError, match=message):
+        model.set_params(fit_intercept=False).fit(X, Y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+
+
 # A fit that fails leaves the last one alone
 
 FAILURES = {

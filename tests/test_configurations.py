@@ -144,3 +144,8 @@ def test_unit_sums(n_hidden, n_low_bits):
     sums = configurations.unit_sums(table.sum(axis=2), table.sum(axis=1))
     Z = np.column_stack([reference.configurations(n_hidden), np.ones(2**n_hidden)])
     np.testing.assert_allclose(sums, Z.T @ table.reshape(3, -1).T, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_bits", [0, 1, 2, 13, 40])
+def test_bits_of_a_table(n_bits):
+    assert configurations.n_bits_of(2**n_bits) == n_bits

@@ -35,9 +35,9 @@ class TwoCoins:
         heads, tails = self.heads, 10.0 - self.heads
         log_joint = np.log(theta)[:, None] * heads + np.log1p(-theta)[:, None] * tails
         log_joint += math.log(0.5)
-        log_evidence = reference.log_sum_exp(log_joint, axis=0)
-        self.shares[:] = np.exp(log_joint - log_evidence)
-        return float(log_evidence.sum()), self.shares
+        log_marginal = reference.log_sum_exp(log_joint, axis=0)
+        self.shares[:] = np.exp(log_joint - log_marginal)
+        return float(log_marginal.sum()), self.shares
 
     def maximize(self, theta, shares):
         return shares @ self.heads / (10.0 * shares.sum(axis=1))

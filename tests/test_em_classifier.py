@@ -25,6 +25,9 @@ from threadpoolctl import threadpool_info
 
 import fastem
 from fastem import FastEMClassifier
+from fastem.estimators import _checks
+from fastem.monitor import Monitor
+from fastem.network import Network
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
 METHODS = {
@@ -72,7 +75,7 @@ def deviations(model, X, weights=None):
 def loss_of(model, X, y, weights=None):
     """The loss by its definition; the penalty is on weights of standardised features."""
     w = np.ones(len(X)) if weights is None else weights
-    log_p = reference.log_evidence(X, model.coefs_, model.intercepts_)
+    log_p = reference.log_marginal(X, model.coefs_, model.intercepts_)
     own = log_p[np.arange(len(X)), np.searchsorted(model.classes_, y)]
     W, V = model.coefs_
     squares = np.sum((W * deviations(model, X, weights)[:, None]) ** 2) + np.sum(V**2)
@@ -205,7 +208,7 @@ def test_without_intercepts():
 def test_marginal_prediction(name, n_hidden):
     X, y = load(name)
     model = converged(classifier(n_hidden, max_iter=15), X, y)
-    log_p = reference.log_evidence(X, model.coefs_, model.intercepts_)
+    log_p = reference.log_marginal(X, model.coefs_, model.intercepts_)
     np.testing.assert_allclose(model.predict_log_proba(X), log_p, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(model.predict_proba(X), np.exp(log_p), rtol=1e-10)
     np.testing.assert_array_equal(model.predict(X), model.classes_[log_p.argmax(axis=1)])
@@ -246,7 +249,7 @@ def test_extreme_weights(hidden, output, prediction):
     if hidden > 1.0 < output:
         assert log_p.min() < -700.0  # no double holds this probability
     if prediction == "marginal":
-        truth = reference.log_evidence(X, model.coefs_, model.intercepts_)
+        truth = reference.log_marginal(X, model.coefs_, model.intercepts_)
         np.testing.assert_allclose(log_p, truth, rtol=1e-10, atol=1e-10)
         own = model.posterior(X, y)
         assert own.min() >= 0.0
@@ -259,7 +262,7 @@ def test_likelihood_and_criteria():
     X, y = load("iris")
     model = iris_model()
     rng = np.random.default_rng(0)
-    own = reference.log_evidence(X, model.coefs_, model.intercepts_)[np.arange(150), y]
+    own = reference.log_marginal(X, model.coefs_, model.intercepts_)[np.arange(150), y]
     weights = rng.uniform(0.0, 3.0, 150)
     for w, given in ((np.ones(150), None), (weights, weights), (weights, weights.tolist())):
         total = w @ own
@@ -346,7 +349,7 @@ def test_many_classes():
     assert model.score(X, y) > 0.8
     np.testing.assert_allclose(
         model.predict_log_proba(X[:50]),
-        reference.log_evidence(X[:50], model.coefs_, model.intercepts_),
+        reference.log_marginal(X[:50], model.coefs_, model.intercepts_),
         rtol=1e-10,
         atol=1e-13,
     )
@@ -444,6 +447,31 @@ def test_resuming_equals_not_stopping(accelerate, m_step, standardize):
     assert steps.n_iter_ == whole.n_iter_ == 15
 
 
+@pytest.mark.parametrize("when", ["in an iteration", "at the end"])
+def test_resuming_after_a_failure_equals_not_having_failed(when, monkeypatch):
+    X, y = load("iris")
+    one = classifier(warm_start=True, max_iter=12, tol=0.0)
+    other = clone(one)
+    converged(one, X, y)
+    converged(other, X, y)
+    before = vars(one)["_ascent"]
+    with monkeypatch.context() as patch:
+        if when == "in an iteration":
+            update, calls = Monitor.update, iter([0, 0, 0, 1])
+            patch.setattr(
+                Monitor, "update", lambda *args: update(*args) if not next(calls) else 1 / 0
+            )
+        else:
+            patch.setattr(_checks, "warn_about", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            one.fit(X, y)
+    assert vars(one)["_ascent"] is before
+    converged(one, X, y)
+    converged(other, X, y)
+    assert one.loss_curve_ == other.loss_curve_
+    assert same_bits(one, other)
+
+
 @pytest.mark.parametrize("options", [{}, {"accelerate": False}, {"solver": "lbfgs"}], ids=str)
 def test_warm_start_on_new_data(options):
     X, y = load("iris")
@@ -456,6 +484,16 @@ def test_warm_start_on_new_data(options):
     np.testing.assert_allclose(model.loss_curve_[0], at_start, rtol=1e-10)
     assert len(model.loss_curve_) == model.n_iter_ + 1
     assert model.loss_ < at_start
+
+
+def test_warm_start_may_add_intercepts():
+    X, y = load("iris")
+    model = classifier(warm_start=True, fit_intercept=False, standardize=False).fit(X, y)
+    without = model.loss_
+    model.set_params(fit_intercept=True).fit(X, y)
+    np.testing.assert_allclose(model.loss_curve_[0], without, rtol=1e-10)
+    assert model.loss_ < without
+    assert all(b.any() for b in model.intercepts_)
 
 
 def test_warm_start_after_convergence_stays():
@@ -764,6 +802,61 @@ def test_one_warning_when_iterations_run_out(n_init, solver):
     assert all(advice in message for advice in ("3 iterations", "max_iter", "tol", "alpha"))
     assert not model.converged_
     assert model.n_iter_ == 3
+
+
+_WARNINGS = """
+import json, sys, warnings
+import numpy as np, sklearn.pipeline
+if "without callbacks" in sys.argv:  # as scikit-learn before 1.9
+    sys.modules["sklearn.callback"] = None
+import fastem
+from fastem import FastEMClassifier
+from fastem.monitor import Monitor
+
+def fit(**options):
+    FastEMClassifier((2,), **{"random_state": 0, **options}).fit(np.arange(8.0)[:, None], y)
+
+y = np.arange(8) % 2
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    fit(max_iter=1)
+    start, fails = Monitor.start, iter([True])
+    Monitor.start = lambda *args: start(args[0], np.nan) if next(fails, False) else start(*args)
+    fit(n_init=2)
+    Monitor.update = lambda self, *_: setattr(self, "interrupted", True) or True
+    fit()
+    Monitor.update = lambda self, *_: setattr(self, "fell", True) or True
+    fit()
+print(json.dumps([[str(x.message)[:22], x.filename, x.lineno] for x in caught]))
+"""
+
+
+@pytest.mark.parametrize("callbacks", ["with callbacks", "without callbacks"])
+def test_warnings_point_at_the_line_of_the_caller(callbacks, tmp_path):
+    script = tmp_path / "caller.py"
+    script.write_text(_WARNINGS)
+    ran = subprocess.run(
+        [sys.executable, str(script), callbacks], capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    line = 1 + _WARNINGS[: _WARNINGS.index("FastEMClassifier((2,)")].count("\n")
+    assert {tuple(place) for _, *place in told} == {(str(script), line)}
+    kinds = (
+        "The fit did not converge",
+        "Start 1 of 2 is dropped",
+        "The fit was interrupted",
+        "The penalised log-likelihood",
+    )
+    assert [kind[:17] for kind in kinds] == [message[:17] for message, *_ in told]
+
+
+def test_a_fit_that_finds_no_step_says_so(monkeypatch):
+    gradient = Network.gradient
+    monkeypatch.setattr(Network, "gradient", lambda *args: -gradient(*args))
+    with pytest.warns(ConvergenceWarning, match=r"stopped after 0 iterations.*solver='em'"):
+        model = classifier(solver="lbfgs").fit(*load("iris"))
+    assert not model.converged_
 
 
 # Threads and processes

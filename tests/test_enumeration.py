@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastem import parallel
+from fastem import memory, parallel
 from fastem.engines import enumeration
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
@@ -55,10 +55,10 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     }
 
 
-def _log_evidence(shape, X, coefs, intercepts, n_threads=1):
+def _log_marginal(shape, X, coefs, intercepts, n_threads=1):
     inputs = sort_by_class(X, np.zeros(len(X), int), np.ones(len(X)), shape).inputs
     parameters = shape.from_lists(coefs, intercepts)
-    return Enumeration().log_evidence(inputs, parameters, shape, n_threads)
+    return Enumeration().log_marginal(inputs, parameters, shape, n_threads)
 
 
 def _assert_equal(got, expected, scale=1.0, rtol=1e-10):
@@ -78,9 +78,9 @@ def _check(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     _assert_equal(got, reference.e_step(X, y, coefs, intercepts, weights), scale)
     assert (got["hidden_posterior"] >= 0.0).all()
     assert (got["hidden_posterior"] <= 1.0).all()
-    evidence = _log_evidence(shape, X, coefs, intercepts, n_threads)
-    expected = reference.log_evidence(X, coefs, intercepts)
-    np.testing.assert_allclose(evidence, expected, rtol=1e-10, atol=1e-10)
+    log_marginal = _log_marginal(shape, X, coefs, intercepts, n_threads)
+    expected = reference.log_marginal(X, coefs, intercepts)
+    np.testing.assert_allclose(log_marginal, expected, rtol=1e-10, atol=1e-10)
     return got
 
 
@@ -127,7 +127,7 @@ def test_no_rows_at_all():
     got = _expect(shape, X, y, coefs, intercepts)
     assert not got["counts"].any()
     assert not any(g.any() for g in got["coef_gradients"] + got["intercept_gradients"])
-    assert _log_evidence(shape, X, coefs, intercepts).shape == (0, 3)
+    assert _log_marginal(shape, X, coefs, intercepts).shape == (0, 3)
 
 
 @pytest.mark.parametrize("scale", [30.0, 300.0, 1e3, 1e5])
@@ -156,7 +156,7 @@ def test_impossible_rows_among_ordinary_ones(n_rows):
     X[::3, 0] = 9e3
     X[1::7, 1] = -900.0
     coefs[1] *= 2e3
-    y[::3] = reference.log_evidence(X, coefs, intercepts).argmin(axis=1)[::3]
+    y[::3] = reference.log_marginal(X, coefs, intercepts).argmin(axis=1)[::3]
     got = _check(shape, X, y, coefs, intercepts, np.linspace(0.0, 5.0, n_rows))
     assert (got["log_likelihood"] < np.log(kernels.SMALLEST_LIKELIHOOD)).any()
 
@@ -196,7 +196,7 @@ def test_log_odds_that_are_not_numbers(cause, n_samples):
     with pytest.raises(FloatingPointError, match="weights overflow"):
         _expect(shape, X, y, coefs, intercepts)
     with pytest.raises(FloatingPointError, match="weights overflow"):
-        _log_evidence(shape, X, coefs, intercepts)
+        _log_marginal(shape, X, coefs, intercepts)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -242,7 +242,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     shape, X, y, coefs, intercepts = _problem(15, n_samples, n_hidden, 3)
     X[::100] *= 500.0  # some rows to be redone in log space
     coefs[1] *= 1e3
-    y[::100] = _log_evidence(shape, X[::100], coefs, intercepts).argmin(axis=1)
+    y[::100] = _log_marginal(shape, X[::100], coefs, intercepts).argmin(axis=1)
     rows = sort_by_class(X, y, np.linspace(0.0, 3.0, n_samples), shape)
     parameters = shape.from_lists(coefs, intercepts)
     results = {}
@@ -251,9 +251,9 @@ def test_any_number_of_threads_gives_the_same_bits(
         plan = Enumeration().plan(rows, shape, n_threads)
         for _ in range(3):
             statistics = _arrays_of(plan.expect(parameters))
-            evidence = Enumeration().log_evidence(rows.inputs, parameters, shape, n_threads)
-            expected = results.setdefault("bits", [*statistics, evidence])
-            for a, b in zip([*statistics, evidence], expected, strict=True):
+            log_marginal = Enumeration().log_marginal(rows.inputs, parameters, shape, n_threads)
+            expected = results.setdefault("bits", [*statistics, log_marginal])
+            for a, b in zip([*statistics, log_marginal], expected, strict=True):
                 np.testing.assert_array_equal(a, b)
         assert max(used) == n_threads
     assert (expected[0] < np.log(kernels.SMALLEST_LIKELIHOOD)).any()
@@ -318,25 +318,89 @@ def test_too_many_units_are_refused_before_anything_is_allocated(n_hidden):
 
 
 def test_the_refusal_names_needed_and_available_bytes(monkeypatch):
-    monkeypatch.setattr(enumeration, "available_bytes", lambda: 123_456)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 65_432)
     shape, X, y, coefs, intercepts = _problem(18, 10, 12, 2)
-    needed = Enumeration().bytes_needed(shape, 10)
-    assert f"({needed} bytes)" in format_bytes(needed)
-    message = f"{re.escape(format_bytes(needed))}.*{re.escape(format_bytes(123_456))}"
-    with pytest.raises(ValueError, match=message):
-        _expect(shape, X, y, coefs, intercepts)
-    with pytest.raises(ValueError, match=message):
-        _log_evidence(shape, X, coefs, intercepts)
+    engine = Enumeration()
+    for needed, call in (
+        (engine.bytes_needed(shape, 10), lambda: _expect(shape, X, y, coefs, intercepts)),
+        (engine.bytes_to_predict(shape, 10), lambda: _log_marginal(shape, X, coefs, intercepts)),
+    ):
+        assert f"({needed} bytes)" in format_bytes(needed)
+        message = f"{re.escape(format_bytes(needed))}.*{re.escape(format_bytes(65_432))}"
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("n_hidden", [44, 60, 61, 2000, 20000])
+def test_absurdly_many_units_are_refused_where_memory_cannot_be_known(monkeypatch, n_hidden):
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    shape, X, y, *_ = _problem(18, 10, 1, 2)
+    shape = shape._replace(n_hidden=n_hidden)
+    rows = sort_by_class(X, y, np.ones(10), shape)
+    message = rf"hidden_layer_sizes=\({n_hidden},\) needs.*128 TiB.*can be addressed.*[Ff]ewer"
+    peak = _allocates_nothing_and_raises(lambda: Enumeration().plan(rows, shape, 2), message)
+    assert peak < 2**20
+
+
+def test_prediction_needs_less_than_training(monkeypatch):
+    shape, X, _, coefs, intercepts = _problem(18, 3000, 12, 3)
+    engine = Enumeration()
+    needed = engine.bytes_to_predict(shape, 3000)
+    assert needed < engine.bytes_needed(shape, 3000) / 2
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    expected = reference.log_marginal(X, coefs, intercepts)
+    np.testing.assert_allclose(_log_marginal(shape, X, coefs, intercepts), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("spare", [0, None])
 def test_what_just_fits_or_cannot_be_known_is_run(monkeypatch, spare):
     shape, X, y, coefs, intercepts = _problem(18, 10, 3, 2)
     needed = Enumeration().bytes_needed(shape, 10)
-    monkeypatch.setattr(
-        enumeration, "available_bytes", lambda: None if spare is None else needed + spare
-    )
+    available = None if spare is None else needed + spare
+    monkeypatch.setattr(memory, "available_bytes", lambda: available)
     _check(shape, X, y, coefs, intercepts)
+
+
+def _peak(call):
+    """Return the most memory that a call takes, what it compiles aside."""
+    call()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "n_hidden", "n_classes", "scale"),
+    [
+        (4000, 3, 12, 3, 1.0),
+        (8192, 300, 3, 2, 1.0),  # gradients of the chunks
+        (10, 3, 16, 2, 1000.0),  # tables in log space
+        (20000, 1, 3, 2, 1.0),  # results of the rows
+    ],
+)
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_what_is_announced_is_what_is_needed(
+    n_samples, n_features, n_hidden, n_classes, scale, n_threads, monkeypatch
+):
+    monkeypatch.setattr(parallel, "_SERIAL_SECONDS", 0.0)
+    size = n_samples, n_hidden, n_classes, n_features, scale
+    shape, X, y, coefs, intercepts = _problem(19, *size)
+    rows = sort_by_class(X, y, np.ones(n_samples), shape)
+    parameters = shape.from_lists(coefs, intercepts)
+    engine = Enumeration()
+    needed = {
+        engine.bytes_needed: lambda: engine.plan(rows, shape, n_threads).expect(parameters),
+        engine.bytes_to_predict: lambda: engine.log_marginal(
+            rows.inputs, parameters, shape, n_threads
+        ),
+    }
+    for announce, call in needed.items():
+        announced, peak = announce(shape, n_samples, n_threads), _peak(call)
+        # a class less in log space, or a worker without work, needs a table less
+        assert 0.6 * announced - 2**17 < peak < 1.02 * announced + 2**16
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 8])

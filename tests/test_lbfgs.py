@@ -7,6 +7,7 @@ import pytest
 import reference
 from scipy.optimize import minimize
 
+from fastem import lbfgs
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.lbfgs import run_lbfgs
@@ -129,6 +130,63 @@ def test_a_start_at_the_top_is_kept():
     theta, monitor = _climb(model)
     np.testing.assert_allclose(theta, model.start, atol=1e-7)
     assert monitor.converged
+
+
+class Misled(Logistic):
+    """Its gradient points downhill from some iterate on."""
+
+    def __init__(self, n_right):
+        super().__init__()
+        self.n_right = n_right
+
+    def gradient(self, theta, margin):
+        self.n_right -= 1
+        return super().gradient(theta, margin) * (1.0 if self.n_right >= 0 else -1.0)
+
+
+@pytest.mark.parametrize(("n_right", "zeros"), [(0, False), (0, True), (4, False)])
+def test_a_line_search_that_fails_on_a_slope_is_no_convergence(n_right, zeros):
+    model = Misled(n_right)
+    if zeros:
+        model.start = np.zeros(4)
+    theta, monitor = _climb(model)
+    assert not monitor.converged
+    assert (monitor.stopped, monitor.interrupted, monitor.fell) == (False, False, False)
+    assert (monitor.n_iter > 0) == (n_right > 0)
+    assert monitor.history[-1] == model.expect(theta)[0]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+def test_a_line_search_that_fails_at_the_top_is_convergence(factor, monkeypatch):
+    """Whatever the units of the parameters."""
+
+    class Scaled(Logistic):
+        def expect(self, theta):
+            return super().expect(factor * theta)
+
+        def gradient(self, theta, margin):
+            return factor * super().gradient(factor * theta, margin)
+
+    minimize, status = lbfgs.minimize, []
+
+    def failing(*args, **options):
+        result = minimize(*args, **options)
+        status.append(result.status)
+        result.status = 2
+        return result
+
+    monkeypatch.setattr(lbfgs, "minimize", failing)
+    monkeypatch.setattr(Monitor, "update", _never_converged)
+    model = Scaled()
+    model.start = Logistic().start / factor
+    theta, monitor = _climb(model, max_iter=200)
+    assert monitor.converged
+    np.testing.assert_allclose(factor * theta, _climb(Logistic())[0], atol=1e-5)
+
+
+def _never_converged(monitor, objective, theta):
+    monitor.history.append(objective)
+    return False
 
 
 @pytest.mark.parametrize("objective", [math.nan, math.inf, -math.inf])

@@ -64,6 +64,28 @@ def test_the_lowest_of_all_limits_counts(system):
     assert memory.available_bytes() == 600
 
 
+@pytest.mark.parametrize(
+    ("stat", "expected"),
+    [
+        ("anon 1000\ninactive_file 1500\nactive_file 100\n", 4500),
+        ("inactive_file 7\ntotal_inactive_file 500\n", 3500),  # version 1: the groups below too
+        ("inactive_file 9999\n", 5000),
+        ("anon 1000\n", 3000),
+        ("inactive_file\n", 3000),
+        ("inactive_file many\n", 3000),
+        (None, 3000),
+    ],
+)
+@pytest.mark.parametrize(
+    "names", [("memory_max", "memory_current"), ("limit_in_bytes", "usage_in_bytes")]
+)
+def test_cached_files_of_a_control_group_count_as_free(system, names, stat, expected):
+    system(meminfo="MemAvailable: 48 kB", **{names[0]: 5000, names[1]: 2000})
+    if stat is not None:
+        system(memory_stat=stat)
+    assert memory.available_bytes() == expected
+
+
 @pytest.mark.parametrize("text", ["", "MemTotal: 100 kB", "MemAvailable:", "MemAvailable: x kB"])
 def test_elsewhere_physical_memory_counts(system, monkeypatch, text):
     system(meminfo=text)

@@ -1,14 +1,18 @@
 """The network as a model: its objective and gradient, and that EM never lowers it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import reference
 from sklearn.datasets import load_iris, load_wine
 
+from fastem import memory
 from fastem.em import DampedStep, PlainStep, run_em
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.initialization import draw_start
+from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
 from fastem.network import Network
 from fastem.parameters import Shape
@@ -101,3 +105,46 @@ def test_plain_em_never_falls(fit_intercept, data, m_step):
         assert np.diff(history).min() >= -1e-9 * np.abs(history).max()
         assert history[-1] > history[0]
         assert monitor.n_iter == 40 or monitor.converged
+
+
+def _many_features(n_features=300):
+    rng = np.random.default_rng(0)
+    shape = Shape(n_features, 5, 3)
+    return rng.normal(size=(400, n_features)), rng.integers(0, 3, size=400), np.ones(400), shape
+
+
+def test_hessians_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
+    X, y, weights, shape = _many_features()
+    sizes = shape, 400, 1
+    needed = {name: kind.bytes_needed(*sizes) for name, kind in M_STEPS.items()}
+    assert needed["gradient"] < needed["bound"] < needed["newton"]
+    assert needed["newton"] > 8 * 5 * 301**2
+    there = Enumeration().bytes_needed(*sizes) + needed["gradient"]
+    monkeypatch.setattr(memory, "available_bytes", lambda: there)
+    _network(X, y, weights, shape, m_step="gradient")
+    _network(X, y, weights, shape, m_step=None)
+    for m_step in ("newton", "bound"):
+        message = rf"m_step='{m_step}' on 301 inputs.*{there} bytes.*m_step='gradient'"
+        with pytest.raises(ValueError, match=message):
+            _network(X, y, weights, shape, m_step=m_step)
+
+
+@pytest.mark.parametrize("m_step", M_STEPS)
+@pytest.mark.parametrize(("n_features", "scale"), [(300, 1.0), (300, 1e3), (2, 1.0)])
+def test_an_m_step_takes_what_it_announces(m_step, n_features, scale):
+    X, y, weights, shape = _many_features(n_features)
+    rng = np.random.default_rng(1)
+    lists = reference.draw_network(rng, n_features, 5, 3, True, scale)
+    theta = shape.pack(shape.from_lists(*lists))
+    network = _network(X, y, weights, shape, m_step=m_step)
+    _, statistics = network.expect(theta)
+    network.maximize(theta, statistics)  # compiles
+    network = _network(X, y, weights, shape, m_step=m_step)
+    _, statistics = network.expect(theta)
+    tracemalloc.start()
+    try:
+        network.maximize(theta, statistics)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.02 * M_STEPS[m_step].bytes_needed(shape, 400, 1) + 2**16

@@ -4,14 +4,17 @@ import multiprocessing
 import threading
 import time
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from child_process import small_problem, squares_and_log_likelihood
+from sklearn.datasets import load_iris
 from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_info
 
-from fastem import parallel
+from fastem import FastEMClassifier, parallel
 from fastem.engines.enumeration import Enumeration
+from fastem.estimators._scaling import Scaling
 from fastem.parallel import effective_n_jobs, run, single_threaded_blas, threads_worth
 
 START_METHODS = [x for x in multiprocessing.get_all_start_methods() if x != "forkserver"]
@@ -224,6 +227,34 @@ def test_a_run_inside_a_run_is_serial():
     test_threads_work_at_the_same_time(2)  # no thread still believes to be inside
 
 
+def test_a_run_does_without_helpers_that_have_not_begun(monkeypatch):
+    monkeypatch.setattr(parallel, "_state", parallel._State())  # a pool of one helper
+    begun, release = threading.Event(), threading.Event()
+
+    def occupy(piece, worker):
+        if worker == 1:
+            begun.set()
+            assert release.wait(PATIENCE)
+        else:
+            assert begun.wait(PATIENCE)
+
+    watch = Watch(2)
+    other = threading.Thread(target=run, args=(occupy, 2, 2))
+    mine = threading.Thread(target=run, args=(watch, 5, 2))
+    other.start()
+    try:
+        assert begun.wait(PATIENCE)
+        mine.start()
+        mine.join(PATIENCE / 4)
+        assert not mine.is_alive()
+        assert watch.done == [0, 1, 2, 3, 4]
+    finally:
+        release.set()
+        other.join(PATIENCE)
+        mine.join(PATIENCE)
+    assert watch.done == [0, 1, 2, 3, 4]  # and nobody does them again
+
+
 def test_callers_in_several_threads_do_not_disturb_each_other():
     watches = [Watch(3, seconds=1e-4) for _ in range(4)]
     callers = [threading.Thread(target=run, args=(watch, 50, 3)) for watch in watches]
@@ -361,6 +392,41 @@ def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
     add_rows = plan._add_rows
     monkeypatch.setattr(plan, "_add_rows", lambda x: (seen.append(_blas_threads()), add_rows(x)))
     plan.expect(parameters)
+    assert seen == [{1}]
+
+
+class Watched(np.ndarray):
+    """Weights that note how many threads BLAS has whenever they are multiplied."""
+
+    seen: ClassVar[list] = []
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if ufunc is np.matmul:
+            self.seen.append(_blas_threads())
+        plain = [np.asarray(x) for x in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+
+@pytest.mark.parametrize("method", ["transform", "predict_proba", "sample"])
+def test_products_of_a_fitted_network_hold_blas_to_one_thread(method):
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((3,), prediction="plugin", random_state=0, tol=1e-3).fit(X, y)
+    model.coefs_ = [W.view(Watched) for W in model.coefs_]
+    Watched.seen.clear()
+    getattr(model, method)(X)
+    assert len(Watched.seen) == (1 if method == "transform" else 2)
+    assert all(threads == {1} for threads in Watched.seen)
+
+
+def test_standardising_holds_blas_to_one_thread(monkeypatch):
+    seen = []
+    scaling = Scaling.of
+    monkeypatch.setattr(
+        Scaling,
+        "of",
+        lambda *args, **named: (seen.append(_blas_threads()), scaling(*args, **named))[1],
+    )
+    FastEMClassifier((2,), random_state=0, tol=1e-3).fit(*load_iris(return_X_y=True))
     assert seen == [{1}]
 
 

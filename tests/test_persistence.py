@@ -201,6 +201,54 @@ def test_a_path_that_cannot_be_written(target, model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_stays_and_its_file_is_written(model, tmp_path):
+    (tmp_path / "models").mkdir()
+    link, file = tmp_path / "latest", tmp_path / "models" / "first"
+    try:
+        link.symlink_to(file)
+    except OSError:
+        pytest.skip("no links here")
+    for _ in range(2):  # the file is not there yet, and then it is
+        model.save(link)
+        assert link.is_symlink()
+        assert not file.is_symlink()
+        assert_same(FastEMClassifier.load(file), model)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["first", "latest", "models"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_file_keeps_its_mode(model, path):
+    path.chmod(0o600)
+    model.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_the_mask_of_the_process_is_left_alone(model, tmp_path, monkeypatch):
+    # it belongs to all threads: to read it, it has to be set
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("umask was set"))
+    model.save(tmp_path / "m")
+
+
+def test_arrays_are_all_that_savez_is_given(model, tmp_path, monkeypatch):
+    def savez(file, **arrays):  # before NumPy 2.1 whatever has a name is an array
+        given.update(arrays)
+
+    given = {}
+    monkeypatch.setattr(np, "savez", savez)
+    model.save(tmp_path / "m")
+    assert "header" in given
+    assert all(isinstance(array, np.ndarray) for array in given.values())
+
+
+def test_objects_are_not_written(model, tmp_path):
+    odd = copy.deepcopy(model)
+    odd.coefs_[0] = odd.coefs_[0].astype(object)
+    with pytest.raises(ValueError, match="coef_0 holds Python objects"):
+        odd.save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
 # Files that are damaged, or not ours
 
 
@@ -252,6 +300,39 @@ STRANGERS = {
     "JSON of another": arrays_in(header=np.array('{"format": "other", "format_version": 1}')),
     "pickle": pickle.dumps({"header": 1}),
 }
+
+
+def array_of_shape(shape):
+    """Return the bytes of an array whose header says a shape and that has no values."""
+    file = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**50,), (10**30,), (-1,), (2**62, 2**62), (2**31, 2**31), (0, 10**40)], ids=str
+)
+@pytest.mark.parametrize("member", ["header", "coef_0"])
+def test_a_forged_array_is_named_as_damage(member, shape, path):
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents[f"{member}.npy"] = array_of_shape(shape)
+    path.write_bytes(zip_in(**contents))
+    with pytest.raises(ValueError, match=r"model.fem.*damaged"):
+        FastEMClassifier.load(path)
+
+
+def test_whatever_reading_raises_is_damage(path, monkeypatch):
+    class OddError(Exception):
+        """What no list of exceptions has."""
+
+    def load(*args, **options):
+        raise OddError
+
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(ValueError, match=r"model.fem.*damaged"):
+        FastEMClassifier.load(path)
 
 
 @pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from fastem.expectations import Statistics
 from fastem.parameters import Array, Parameters, Shape
 
+LARGEST_WEIGHT = 1e100
+"""Of a row: sums of weights over rows and configurations stay finite below."""
+
 
 class ClassSortedRows(NamedTuple):
     """Labelled rows, sorted by class once so that every E-step finds them so.
@@ -73,10 +76,13 @@ class Engine(Protocol):
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan, in bytes."""
 
+    def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+        """Return the peak memory of `log_marginal`, in bytes."""
+
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> Plan:
         """Prepare E-steps on the given rows."""
 
-    def log_evidence(
+    def log_marginal(
         self, inputs: Array, parameters: Parameters, shape: Shape, n_threads: int
     ) -> Array:
         """Return ``log p(y = k | x)`` (n_samples, n_classes), in nats."""

@@ -4,12 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.engines.auto import resolve_engine
-from fastem.engines.base import Engine, sort_by_class
+from fastem.engines.base import LARGEST_WEIGHT, Engine, sort_by_class
 from fastem.expectations import Expectations
 from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
-
-_LARGEST_WEIGHT = 1e100  # sums of weights over rows and configurations stay finite below
 
 
 def e_step(
@@ -42,7 +40,7 @@ def e_step(
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int or RandomState, optional
-        Only for engines that draw; exact engines do not.
+        For engines that draw. None of the present ones does, so it has no effect.
 
     Returns
     -------
@@ -60,9 +58,18 @@ def e_step(
 
     Notes
     -----
-    Enumeration costs ``6 n 2**m`` flops in matrix products. Equations 10 to 15 of Ng and
-    McLachlan (2004), Using the EM algorithm to train neural networks, IEEE Trans. Neural
-    Networks 15.
+    Enumeration costs ``6 n 2**m`` flops in matrix products.
+
+    With ``u`` the prior and ``q`` the posterior probability of a unit, ``R_k(s)`` the
+    expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
+    ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
+    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15).
+
+    References
+    ----------
+    Slides "EM Algorithm to Train Neural Networks", eqs. 12 and 15, after Ng and McLachlan
+    (2004), Using the EM algorithm to train neural networks, IEEE Transactions on Neural
+    Networks 15(3).
 
     Examples
     --------
@@ -172,6 +179,6 @@ def _check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
         raise ValueError(f"sample_weight has shape {weights.shape}, not ({n_samples},).")
     if weights.size and weights.min() < 0.0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}.")
-    if weights.size and weights.max() > _LARGEST_WEIGHT:
-        raise ValueError(f"sample_weight must not exceed {_LARGEST_WEIGHT:g}; rescale it.")
+    if weights.size and weights.max() > LARGEST_WEIGHT:
+        raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
     return weights

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
+from fastem.engines.base import LARGEST_WEIGHT
 from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
 from fastem.parameters import Array, Parameters, Shape
@@ -19,7 +20,6 @@ _CHOICES = {
 }
 # Squares of features, summed over rows, must stay finite.
 _LARGEST_RAW_FEATURE = 1e140
-_LARGEST_WEIGHT = 1e100
 
 
 def _is_number(value: Any, kind: type) -> bool:
@@ -87,8 +87,8 @@ def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.nd
     """
     if not weights.any():
         raise ValueError("sample_weight is zero for every row; give some row a weight.")
-    if weights.max() > _LARGEST_WEIGHT:
-        raise ValueError(f"sample_weight must not exceed {_LARGEST_WEIGHT:g}; rescale it.")
+    if weights.max() > LARGEST_WEIGHT:
+        raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
     present = np.unique(labels[weights > 0.0])
     if len(present) < 2:
         raise ValueError(
@@ -209,6 +209,13 @@ def warn_about(monitor: Monitor, max_iter: int) -> None:
         warnings.warn(
             f"The fit was interrupted after {monitor.n_iter} iterations; the best parameters "
             "so far are in place.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+    elif not monitor.converged and monitor.n_iter < max_iter:
+        warnings.warn(
+            f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
+            "led higher. Use solver='em', standardize=True, or other starting values.",
             ConvergenceWarning,
             stacklevel=5,
         )

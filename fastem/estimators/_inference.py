@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastem._version import __version__
 from fastem.engines.base import add_ones
 from fastem.engines.evaluate import check_parameters, e_step
-from fastem.parallel import effective_n_jobs
+from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Shape
 
 
@@ -33,6 +33,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         labels : array (n_samples,)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         log_probability = self.predict_log_proba(X)
         return self.classes_[np.argmax(log_probability, axis=1)]
@@ -50,6 +59,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         probability : array (n_samples, n_classes)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -63,14 +81,22 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         log_probability : array (n_samples, n_classes), nats
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         if self.prediction == "plugin":
-            logits = self._hidden_probability(X) @ self.coefs_[1] + self.intercepts_[1]
-            return log_softmax(logits, axis=1)
-        log_evidence = self._log_evidence(X)
+            return self._log_classes(self._hidden_probability(X))
+        log_marginal = self._log_marginal(X)
         # probabilities sum to one up to rounding; take the rounding out
-        return log_softmax(log_evidence, axis=1)
+        return log_softmax(log_marginal, axis=1)
 
     def transform(self, X: ArrayLike) -> Array:
         """Return P(Z_h = 1 | x), the prior probability of every hidden unit.
@@ -82,6 +108,15 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         probability : array (n_samples, n_hidden)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         return self._hidden_probability(self._check_X(X))
 
@@ -100,8 +135,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If y holds a label that was not seen in `fit`.
+            If X has other features than in `fit`, NaN or infinity, y holds a label that was
+            not seen in `fit`, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
@@ -129,13 +169,18 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If y holds a label that was not seen in `fit`.
+            If X has other features than in `fit`, NaN or infinity, y holds a label that was
+            not seen in `fit`, a weight is negative, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         labels = self._class_indices(y, len(X))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        own = self._log_evidence(X)[np.arange(len(X)), labels]
+        own = self._log_marginal(X)[np.arange(len(X)), labels]
         return float(np.sum(weights * own))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -148,7 +193,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        aic : float, nats
+        aic : float
+            On the scale of deviances, which is twice that of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
         """
         return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
 
@@ -162,7 +213,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        bic : float, nats
+        bic : float
+            On the scale of deviances, which is twice that of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
         """
         log_likelihood = self.log_likelihood(X, y, sample_weight)
         weights = 1.0 if sample_weight is None else sample_weight
@@ -185,12 +242,21 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Labels drawn from P(y | z).
         z : array (n_samples, n_hidden)
             Hidden states, 0.0 or 1.0, drawn from P(z | x).
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         X = self._check_X(X)
         random_state = check_random_state(random_state)
         on = self._hidden_probability(X)
         z = (random_state.uniform(size=on.shape) < on).astype(np.float64)
-        log_probability = log_softmax(z @ self.coefs_[1] + self.intercepts_[1], axis=1)
+        log_probability = self._log_classes(z)
         # adding Gumbel noise makes the largest a draw
         noise = random_state.gumbel(size=log_probability.shape)
         return self.classes_[np.argmax(log_probability + noise, axis=1)], z
@@ -210,14 +276,14 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise ValueError(f"coefs_[1] has shape {V.shape} for {len(self.classes_)} classes.")
         return Shape(*W.shape, len(self.classes_), fit_intercept=True)
 
-    def _log_evidence(self, X: Array) -> Array:
+    def _log_marginal(self, X: Array) -> Array:
         shape = self._shape()
         parameters = shape.from_lists(self.coefs_, self.intercepts_)
         n_threads = effective_n_jobs(self.n_jobs)
-        return self.e_step_.log_evidence(add_ones(X, True), parameters, shape, n_threads)
+        return self.e_step_.log_marginal(add_ones(X, True), parameters, shape, n_threads)
 
     def _hidden_probability(self, X: Array) -> Array:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             log_odds = X @ self.coefs_[0] + self.intercepts_[0]
         if np.isnan(log_odds).any():
             raise FloatingPointError(
@@ -225,6 +291,12 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "Rescale the features."
             )
         return expit(log_odds)
+
+    def _log_classes(self, hidden: Array) -> Array:
+        """Return the log-softmax of the output layer for given hidden values."""
+        with single_threaded_blas():  # so that no sum depends on the number of threads
+            logits = hidden @ self.coefs_[1] + self.intercepts_[1]
+        return log_softmax(logits, axis=1)
 
     def _class_indices(self, y: ArrayLike, n_samples: int) -> NDArray[np.int64]:
         labels = np.asarray(y)

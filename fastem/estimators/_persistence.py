@@ -3,9 +3,8 @@
 import dataclasses
 import json
 import os
-import tempfile
-import zipfile
-import zlib
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +16,6 @@ from fastem.engines.evaluate import check_parameters
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
-# What NumPy, zipfile and json raise on bytes that were not written by `write_model`.
-_DAMAGE = (
-    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, IndexError,
-    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -30,7 +24,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     Parameters
     ----------
     path : path-like
-        Taken as it is, whatever its suffix.
+        Taken as it is, whatever its suffix; of a link, the file that it leads to is written.
     header : dict
         JSON values.
     arrays : dict of arrays
@@ -40,25 +34,26 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     ------
     OSError
         If the file cannot be written.
+    ValueError
+        If an array holds Python objects, which only a pickle could keep.
     """
-    path = Path(path)
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects, which a model file cannot keep.")
+    target = Path(os.path.realpath(path))
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **header}
     text = np.array(json.dumps(header))
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".fastem.")
+    temporary = target.with_name(f".fastem.{secrets.token_hex(8)}")
+    file = open(temporary, "xb")  # noqa: SIM115  a failure here leaves nothing to remove
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, header=text, **arrays)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with file:
+            if target.exists():  # who may read it was decided when it was made
+                shutil.copymode(target, temporary)
+            np.savez(file, header=text, **arrays)
+        os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -79,7 +74,7 @@ def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.nd
     with open(path, "rb") as file:  # what this raises is the file system's own word
         try:
             header, arrays = _read_arrays(file)
-        except _DAMAGE as error:
+        except Exception as error:  # strangers' bytes can raise anything
             raise ValueError(f"{str(path)!r} is damaged or not a fastem model.") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} is not a fastem model.")
@@ -163,7 +158,7 @@ def load(kind: type, path: str | os.PathLike) -> Any:
         raise ValueError(f"{str(path)!r} holds a {header.get('class')}, not a {kind.__name__}.")
     try:
         return _restore(kind, header, arrays)
-    except _DAMAGE as error:
+    except Exception as error:
         raise ValueError(f"{str(path)!r} is damaged: {error!r}.") from error
 
 

@@ -1,5 +1,6 @@
 """What a fit says while it runs: printed lines, and scikit-learn's callbacks."""
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -13,8 +14,13 @@ except ImportError:  # scikit-learn before 1.9 has no callbacks
         """Stand-in for scikit-learn's mixin of the same name."""
 
     def with_callbacks(method: Callable) -> Callable:
-        """Return the method itself: there are no callbacks to tear down."""
-        return method
+        """Wrap a method in one frame, as scikit-learn's own does: warnings count them."""
+
+        @functools.wraps(method)
+        def call(estimator: Any, *args: Any, **named: Any) -> Any:
+            return method(estimator, *args, **named)
+
+        return call
 
 
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
@@ -94,7 +100,7 @@ class Progress:
         if self._task is not None:
             self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
 
-    def end(self, fitted: Callable[[], dict]) -> None:
-        """Announce the end of the fit."""
+    def end(self) -> None:
+        """Announce the end of the fit, whose attributes are in place."""
         if self._root is not None:
-            self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
+            self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=dict)

@@ -13,7 +13,9 @@ _SMALLEST_SCALE = 1e-305
 
 
 class Scaling(NamedTuple):
-    """Centre and scale of every feature: ``standardised = (X - centre) / scale``.
+    """Centre and scale of every feature: ``standardised = X / scale - centre / scale``.
+
+    Written so because ``X - centre`` could overflow.
 
     Attributes
     ----------

@@ -1,6 +1,7 @@
 """The course of a fit: starts, ascents, and the best of them."""
 
 import warnings
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ class Training:
             sort_by_class(self._scaling.apply(X), labels, weights, shape),
             shape,
             engine,
-            estimator.m_step,
+            estimator.m_step if estimator.solver == "em" else None,
             alpha=float(estimator.alpha),
             learning_rate=float(estimator.learning_rate_init),
             n_threads=effective_n_jobs(estimator.n_jobs),
@@ -99,7 +100,8 @@ class Training:
         if same_length and type(last.stepper) is type(stepper):
             led_here = last.scaling.fold(self._shape.unpack(last.theta))
             if all(map(np.array_equal, led_here, parameters)):
-                stepper, monitor.history = last.stepper, list(last.monitor.history)
+                # copies: a fit that fails must leave the earlier one as it was
+                stepper, monitor.history = deepcopy(last.stepper), list(last.monitor.history)
                 if all(map(np.array_equal, last.scaling, self._scaling)):
                     theta = last.theta  # exact, where folding and unfolding would round
         with single_threaded_blas():

@@ -34,7 +34,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Algorithm of the E-step; "auto" takes the cheapest exact one.
     m_step : {"newton", "bound", "gradient"}, default="newton"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
-        of rate `learning_rate_init`. None of them lowers the objective.
+        of rate `learning_rate_init`, halved where the objective would fall. With none of
+        them does an iteration lower the objective.
     solver : {"em", "lbfgs"}, default="em"
         EM, or direct ascent of the marginal likelihood with the same exact gradient.
     accelerate : bool, default=True
@@ -169,14 +170,22 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Raises
         ------
         ValueError
-            If a parameter, X, y or a weight is out of range, there is only one class, or
-            the problem does not fit into memory.
+            If a parameter, X, y or a weight is out of range, there is only one class, no
+            start has a finite objective, a warm start does not meet the network that was
+            fitted, or the problem does not fit into memory.
+        FloatingPointError
+            If a warm start goes on from weights whose objective on X is not finite.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before there is anything to keep.
 
         Warns
         -----
         ConvergenceWarning
             If the best start did not converge, or the fit was interrupted by Ctrl-C; the
-            best parameters so far are in place then.
+            best parameters so far are in place then. Also for every start that is dropped
+            because its objective is not finite.
+        RuntimeWarning
+            If the objective fell, which is a fault in fastem.
         """
         fitted = self._fitted_attributes()
         try:
@@ -188,7 +197,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             raise
 
     def _fitted_attributes(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+        """Return what a fit leaves behind, what a warm start goes on from included."""
+        return {n: value for n, value in vars(self).items() if n.endswith("_") or n == "_ascent"}
 
     def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
         n_hidden = _checks.check_hyperparameters(self)
@@ -216,7 +226,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         vars(self).update(training.attributes(ascent.theta, ascent.monitor))
         if self.warm_start:
             self._ascent = ascent
-        progress.end(lambda: {})
+        progress.end()
         _checks.warn_about(ascent.monitor, self.max_iter)
         return self
 
@@ -226,13 +236,16 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Parameters
         ----------
         path : path-like
+            Of a link, the file that it leads to is written.
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
             If the labels are neither numbers nor strings.
         OSError
-            If the file cannot be written.
+            If the file cannot be written; an earlier file of that name is left then.
         """
         check_is_fitted(self)
         _persistence.save(self, path)

@@ -14,7 +14,16 @@ from fastem.kernels.special import add_in_order, exp_clipped
 
 # Below this share of the largest class, exp(high) * exp(low) may have lost small
 # classes to underflow; 1e-308 / 1e-60 keeps every stored probability right to 1e-248.
-_SMALLEST_NORMALISER = 1e-60
+SMALLEST_NORMALISER = 1e-60
+
+
+@jit
+def n_bits_of(size):
+    """Return how many bits index a table of ``size``, a power of two."""
+    n_bits = 0
+    while (1 << n_bits) < size:
+        n_bits += 1
+    return n_bits
 
 
 @jit
@@ -200,10 +209,10 @@ def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
             row = out[k, hi]
             for lo in range(n_low):
                 row[lo] *= total[lo]
-        if smallest < _SMALLEST_NORMALISER:
+        if smallest < SMALLEST_NORMALISER:
             for lo in range(n_low):
                 # the reciprocal was taken in place above
-                if not total[lo] <= 1.0 / _SMALLEST_NORMALISER:
+                if not total[lo] <= 1.0 / SMALLEST_NORMALISER:
                     _fill_softmax(high, low, hi, lo, out)
 
 
@@ -254,12 +263,8 @@ def unit_sums(high_sums, low_sums):
     """
     n_classes, n_low = low_sums.shape
     n_high = high_sums.shape[1]
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
-    n_hidden = n_low_bits
-    while (1 << (n_hidden - n_low_bits)) < n_high:
-        n_hidden += 1
+    n_low_bits = n_bits_of(n_low)
+    n_hidden = n_low_bits + n_bits_of(n_high)
     sums = np.zeros((n_hidden + 1, n_classes))
     for k in range(n_classes):
         for lo in range(n_low):

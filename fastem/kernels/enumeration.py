@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.configurations import fill_prior, fold_product
+from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
 from fastem.kernels.special import exp_clipped
 
 # A row below this likelihood is left to the log-space kernels. Every factor is at most 1
@@ -24,9 +24,8 @@ from fastem.kernels.special import exp_clipped
 SMALLEST_LIKELIHOOD = 1e-200
 
 
-@jit
 def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
-    """Return how many float64 `add_rows` and `fill_evidence` need for scratch."""
+    """Return how many float64 `add_rows` and `fill_log_marginal` need for scratch."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
     per_row = 2 * (n_high + n_low) + 3 * n_hidden
@@ -136,7 +135,7 @@ def add_rows(
         Overwritten with ``sum_i weights_i prior_i(s) / p(y_i|x_i)``; times the table, the
         expected number of rows in each configuration.
     gradient : array (n_inputs, n_hidden)
-        Overwritten with ``X' (weights (posterior - probability))``.
+        Overwritten with ``X' (weights (posterior - probability))``, eq. 12.
 
     Returns
     -------
@@ -151,9 +150,7 @@ def add_rows(
     """
     n_high, n_low = table.shape
     n_hidden, n_inputs = coefs_T.shape
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
+    n_low_bits = n_bits_of(n_low)
     n_redo = 0
     first = True
     counts[:] = 0.0
@@ -234,7 +231,7 @@ def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
 
 @jit
 def fill_output_residuals(counts, table, start, stop, high_sums, low_sums):
-    """Sum the residuals ``R_k(s) - R_.(s) o_k(s)`` over the low and over the high parts.
+    """Sum the residuals ``R_k(s) - R_.(s) o_k(s)`` of eq. 15 over low and over high parts.
 
     Parameters
     ----------
@@ -268,7 +265,7 @@ def fill_output_residuals(counts, table, start, stop, high_sums, low_sums):
 
 
 @jit
-def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence):
+def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_marginal):
     """Fill ``log p(y = k | x)`` of the rows ``start:stop`` for every class k.
 
     Parameters
@@ -276,7 +273,7 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
     X, coefs_T, start, stop, tile, workspace
         As for `add_rows`.
     table : array (n_classes, n_high, n_low), probability
-    log_evidence : array (n_samples, n_classes), nats
+    log_marginal : array (n_samples, n_classes), nats
         Overwritten in the range; ``-inf`` marks what must be redone in log space.
 
     Returns
@@ -285,9 +282,7 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
     """
     n_classes, n_high, n_low = table.shape
     n_hidden = coefs_T.shape[0]
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
+    n_low_bits = n_bits_of(n_low)
     n_redo = 0
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
@@ -305,8 +300,8 @@ def fill_evidence(X, coefs_T, table, start, stop, tile, workspace, log_evidence)
             likelihood = _sum_of_products(B, M)
             for i in range(n):
                 if likelihood[i] >= SMALLEST_LIKELIHOOD:
-                    log_evidence[begin + i, k] = math.log(likelihood[i])
+                    log_marginal[begin + i, k] = math.log(likelihood[i])
                 else:
-                    log_evidence[begin + i, k] = -math.inf
+                    log_marginal[begin + i, k] = -math.inf
                     n_redo += 1
     return n_redo

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
+from fastem.kernels.configurations import n_bits_of
 from fastem.kernels.special import add_in_order, exp_clipped, log_sigmoid
 
 # Log-odds are cut here, so that sums of them over units stay finite.
@@ -55,13 +56,13 @@ def redo_rows(
 
 
 @jit
-def redo_evidence(X, coefs_T, log_table, marked, log_evidence):
+def redo_log_marginal(X, coefs_T, log_table, marked, log_marginal):
     """Fill ``log p(y = k | x)`` (nats) of marked rows for the class of ``log_table``."""
     posterior = np.empty(coefs_T.shape[0])
     for i in marked:
         high, low = _log_priors(X[i], coefs_T, log_table.shape)
         largest, total = _sum_configurations(high, low, log_table, posterior)
-        log_evidence[i] = largest + math.log(total)
+        log_marginal[i] = largest + math.log(total)
 
 
 @jit
@@ -80,9 +81,7 @@ def _log_priors(x, coefs_T, shape):
             a = -_LARGEST_LOG_ODDS
         log_on[h] = log_sigmoid(a)
         log_off[h] = log_sigmoid(-a)
-    n_low_bits = 0
-    while (1 << n_low_bits) < shape[1]:
-        n_low_bits += 1
+    n_low_bits = n_bits_of(shape[1])
     return (
         _log_prior(log_on[n_low_bits:], log_off[n_low_bits:]),
         _log_prior(log_on[:n_low_bits], log_off[:n_low_bits]),
@@ -121,9 +120,7 @@ def _sum_configurations(high, low, log_table, posterior):
         row = log_table[hi]
         for lo in range(n_low):
             largest = max(largest, _log_joint(high[hi], low[lo], row[lo]))
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
+    n_low_bits = n_bits_of(n_low)
     largest_low = low.max()
     low_sums = np.zeros(n_low)
     posterior[:] = 0.0

@@ -10,10 +10,8 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.configurations import log_normaliser
+from fastem.kernels.configurations import SMALLEST_NORMALISER, log_normaliser, n_bits_of
 from fastem.kernels.special import log_positive
-
-_SMALLEST_NORMALISER = 1e-60
 
 
 @jit
@@ -47,7 +45,7 @@ def sum_log_normaliser(
         smallest = math.inf
         for lo in range(n_low):
             smallest = min(smallest, normaliser[lo])
-        if smallest >= _SMALLEST_NORMALISER:
+        if smallest >= SMALLEST_NORMALISER:
             for lo in range(n_low):
                 log_total = log_positive(normaliser[lo]) + largest_low[lo] + largest_high[hi]
                 result += weight[lo] * log_total
@@ -127,9 +125,7 @@ def gram_of_bits(high_sums, low_sums, bit_sums):
     gram : array (n_hidden + 1, n_hidden + 1)
     """
     n_high_bits, n_low = bit_sums.shape
-    n_low_bits = 0
-    while (1 << n_low_bits) < n_low:
-        n_low_bits += 1
+    n_low_bits = n_bits_of(n_low)
     n_hidden = n_low_bits + n_high_bits
     gram = np.zeros((n_hidden + 1, n_hidden + 1))
     _add_bit_pairs(low_sums, 0, gram)
@@ -150,9 +146,7 @@ def gram_of_bits(high_sums, low_sums, bit_sums):
 
 @jit
 def _add_bit_pairs(sums, first, gram):
-    n_bits = 0
-    while (1 << n_bits) < sums.size:
-        n_bits += 1
+    n_bits = n_bits_of(sums.size)
     for s in range(sums.size):
         for b in range(n_bits):
             if (s >> b) & 1:

@@ -59,6 +59,34 @@ def exp_clipped(x):
 
 
 @jit_strict
+def expm1_clipped(x):
+    """Return ``exp(x) - 1`` of x <= 0, within 4 units in the last place, vectorisable.
+
+    The same reduction as in `exp_clipped`; ``2**k - 1`` is added last, so that nothing
+    cancels near zero. Below -708 the result is -1.
+    """
+    x = max(x, -708.0)
+    shifted = x * _LOG2_E + _SHIFT
+    k = shifted - _SHIFT
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = p * r + 1.0
+    scale = _float_of((_bits_of(shifted) + 1023) << 52)
+    return p * r * scale + (scale - 1.0)
+
+
+@jit_strict
 def add_in_order(a, b):
     """Return ``a + b``, rounded at once.
 

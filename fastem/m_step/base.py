@@ -10,15 +10,13 @@ import numpy as np
 
 from fastem.engines.base import ClassSortedRows
 from fastem.expectations import Statistics
+from fastem.grid import TILE, row_ranges, table_slices
 from fastem.kernels import configurations, logistic, multinomial
 from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters, Shape
 
-TILE = 256
 RIDGE = 1e-10  # of the mean curvature: keeps singular systems solvable, changes no digit
 _ROWS_PER_PIECE = 2048
-_MAX_SLICES = 16
-_SLICE_ENTRIES = 2**14
 _MAX_HALVINGS = 10
 _ROUNDING = 1e-12
 
@@ -41,9 +39,9 @@ class HiddenRegressions:
         self.tile = min(TILE, max(n_samples, 1))
         seconds = 1e-9 * n_samples * shape.n_hidden * (2 + shape.n_inputs / 10)
         self._n_threads = threads_worth(seconds, n_threads)
-        starts = range(0, n_samples, _ROWS_PER_PIECE)
-        self._pieces = [(start, min(start + _ROWS_PER_PIECE, n_samples)) for start in starts]
-        self._workspaces = np.empty((self._n_threads, self.tile * shape.n_hidden))
+        self._pieces = row_ranges(n_samples, _ROWS_PER_PIECE)
+        n_workers = min(self._n_threads, len(self._pieces))
+        self._workspaces = np.empty((n_workers, self.tile * shape.n_hidden))
 
     def gradient(self, hidden: Array, statistics: Statistics) -> Array:
         """Return the gradient of Q, which here is that of the objective."""
@@ -135,13 +133,13 @@ class OutputRegression:
         high, low = configurations.half_logits(*self.split(joined), n_low.bit_length() - 1)
         exp_high, largest_high = configurations.scaled_exponentials(high)
         exp_low, largest_low = configurations.scaled_exponentials(low)
-        step = -(-n_high // min(_MAX_SLICES, max(1, totals.size // _SLICE_ENTRIES)))
-        parts = np.zeros(n_high // step)
+        slices = table_slices(n_high, n_low)
+        parts = np.zeros(len(slices))
 
         def add_slice(piece: int, worker: int) -> None:
             parts[piece] = multinomial.sum_log_normaliser(
                 high, low, exp_high, exp_low, largest_high, largest_low, totals,
-                piece * step, (piece + 1) * step,
+                *slices[piece],
             )  # fmt: skip
 
         run(add_slice, len(parts), self._n_threads)
@@ -194,6 +192,14 @@ class MStep(ABC):
         self.learning_rate = learning_rate
         self.hidden = HiddenRegressions(rows, shape, alpha, n_threads)
         self.output = OutputRegression(shape, alpha, n_threads)
+
+    @classmethod
+    def bytes_needed(cls, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+        """Return the peak memory of an M-step in bytes, beside that of the E-step."""
+        m, p, g = shape.n_hidden, shape.n_inputs, shape.n_classes
+        n_workers = min(n_threads, n_samples // _ROWS_PER_PIECE + 1)
+        scratch = n_workers * min(n_samples, TILE) * m
+        return 8 * (2**m + scratch + 8 * p * m + 16 * g * 2 ** (m - m // 2))
 
     @abstractmethod
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:

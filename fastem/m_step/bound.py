@@ -1,12 +1,14 @@
 """Bound M-step: the maximum of a quadratic below Q whose curvature does not change."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from fastem.expectations import Statistics
 from fastem.kernels import multinomial
 from fastem.m_step.base import RIDGE, MStep
-from fastem.parameters import Array, Parameters
+from fastem.parameters import Array, Parameters, Shape
 
 
 class Bound(MStep):
@@ -22,11 +24,19 @@ class Bound(MStep):
     Boehning (1992), Multinomial logistic regression algorithm.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    @classmethod
+    def bytes_needed(cls, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+        """Return the peak memory of an M-step in bytes: weighted rows, and ``4 p**2``."""
+        p, moments = shape.n_inputs, shape.n_hidden + 1
+        more = n_samples * p + 4 * p**2 + 4 * moments**2
+        return super().bytes_needed(shape, n_samples, n_threads) + 8 * more
+
+    @cached_property
+    def _factor(self) -> tuple[Array, bool]:
+        """The curvature that the hidden units share, factorised."""
         rows = self.hidden.rows
         curvature = (rows.inputs * rows.weights[:, None]).T @ rows.inputs / 4.0
-        self._factor = _regular_factor(curvature, self.hidden.penalty)
+        return _regular_factor(curvature, self.hidden.penalty)
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""

@@ -1,4 +1,4 @@
-"""Gradient M-step: the step of eqs. 12 and 15 with a given rate."""
+"""Gradient M-step: a step along the gradients of Q with a given rate."""
 
 from fastem.expectations import Statistics
 from fastem.m_step.base import MStep
@@ -10,6 +10,11 @@ class Gradient(MStep):
 
     A rate too large for Q can still raise the likelihood, and does in practice, so Q is
     not asked here: the loop halves the step where the objective itself would fall.
+
+    References
+    ----------
+    Eqs. 12 and 15 of the slides "EM Algorithm to Train Neural Networks", after Ng and
+    McLachlan (2004), IEEE Transactions on Neural Networks 15(3).
     """
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:

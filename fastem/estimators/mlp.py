@@ -1,0 +1,199 @@
+"""What the classifier and the regressor have in common."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastem.estimators import _mlp_checks
+from fastem.estimators._mlp_training import Validation, train_epochs, train_lbfgs
+from fastem.feedforward import FeedForward
+from fastem.layers import FIRST_SLOPE, LOSSES, Layers, Objective
+from fastem.parameters import Array
+
+STOCHASTIC_SOLVERS = ("sgd", "adam")
+
+
+def has_epochs(estimator: Any) -> bool:
+    """Return True, or say why there is no `partial_fit`."""
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not "
+            "stochastic."
+        )
+    return True
+
+
+class BaseFastMLP:
+    """Training and forward pass of a deterministic network.
+
+    Subclasses say what their losses and their output are, how targets are coded, and how a
+    validation set is scored.
+    """
+
+    _losses: tuple[str, ...]
+
+    def _output_activation(self) -> str:
+        raise NotImplementedError
+
+    def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Check X and y against each other and, unless it resets, against earlier data."""
+        raise NotImplementedError
+
+    def _learn_targets(self, y: Any, *, incremental: bool) -> None:
+        """Find out what y may hold, or check it against what earlier data held."""
+
+    def _targets(self, y: Any) -> Array:
+        """Return checked labels or numbers as targets (n_samples, n_outputs)."""
+        raise NotImplementedError
+
+    def _score_outputs(self, outputs: Array, y: Any, weights: Array | None) -> float:
+        """Return the score of a forward pass."""
+        raise NotImplementedError
+
+    def _loss_scale(self) -> float:
+        """Return what turns a loss summed over outputs into the one that is reported."""
+        return 1.0
+
+    def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
+        return None
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, validation: tuple = ()
+    ) -> Any:
+        """Train on checked data; what goes wrong before training leaves all as it was."""
+        before = dict(vars(self))
+        try:
+            network, theta, train, check = self._prepare(
+                X, y, sample_weight, incremental=incremental, validation=validation
+            )
+            return self._train(network, theta, train, check, incremental=incremental)
+        except FloatingPointError as error:  # the last finite weights are in place
+            raise ValueError(str(error)) from None
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _prepare(self, X, y, sample_weight, *, incremental, validation):
+        sizes = _mlp_checks.check_hyperparameters(self, self._losses)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._check_data(X, y, reset=first_pass)
+        self._learn_targets(y, incremental=incremental)
+        targets = self._targets(y)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        by_class = self._class_weights(y, incremental=incremental)
+        if by_class is not None:
+            weights = weights * by_class
+        _mlp_checks.check_weights(weights)
+        self._random_state = check_random_state(self.random_state)
+        names = (
+            [self.activation] * len(sizes) if isinstance(self.activation, str) else self.activation
+        )
+        widths = [X.shape[1], *sizes, targets.shape[1]]
+        layers = Layers.of(widths, list(names), self._output_activation())
+        if first_pass:
+            self._initialize(layers, X.dtype)
+        else:
+            _mlp_checks.check_continuation(self, layers)
+        dtype = np.float64 if self.solver == "lbfgs" else self.coefs_[0].dtype
+        theta = layers.pack(self.coefs_, self.intercepts_, self.slopes_).astype(dtype)
+        smallest = float(np.finfo(dtype).eps)
+        objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
+        network = FeedForward(layers, objective)
+        check = self._validation(dtype, *validation) if validation else None
+        train = (
+            _as_rows(X, dtype),
+            y,
+            targets.astype(dtype, copy=False),
+            weights.astype(dtype, copy=False),
+        )
+        return network, theta, train, check
+
+    def _train(self, network, theta, train, check, *, incremental):
+        if self.solver == "lbfgs":
+            return train_lbfgs(self, network, theta, train, check)
+        return train_epochs(self, network, theta, train, check, incremental=incremental)
+
+    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation:
+        if y is None:
+            raise ValueError("X_val was given without y_val; pass both.")
+        X, y = self._check_data(X, y, reset=False)
+        weights = _check_sample_weight(sample_weight, X, dtype=dtype)
+        _mlp_checks.check_weights(weights)
+        targets = self._targets(y).astype(dtype, copy=False)
+        return Validation(_as_rows(X, dtype), y, targets, weights, sample_weight is not None)
+
+    def _initialize(self, layers: Layers, dtype: Any) -> None:
+        coefs, intercepts = _mlp_checks.check_start(self, layers)
+        self.n_iter_, self.t_ = 0, 0
+        self.n_outputs_, self.n_layers_ = int(layers.widths[-1]), len(layers.widths)
+        self.out_activation_ = self._output_activation()
+        self._layers = layers
+        self.coefs_, self.intercepts_ = self._draw(layers, dtype, coefs, intercepts)
+        self.slopes_ = [
+            np.full(stop - start, FIRST_SLOPE, dtype) if stop > start else None
+            for start, stop in zip(layers.slopes[:-2], layers.slopes[1:-1], strict=True)
+        ]
+        self.loss_curve_, self.validation_loss_curve_ = [], None
+        self.__dict__.pop("_optimizer", None)
+        self._no_improvement_count = 0
+        self._best_theta = None
+        self.validation_scores_, self.best_validation_score_ = None, None
+        self.best_loss_ = None if self.early_stopping else np.inf
+
+    def _draw(self, layers, dtype, coefs, intercepts):
+        """Return starting values in the order in which scikit-learn draws them."""
+        drawn, offsets = [], []
+        hidden = self.activation if not isinstance(self.activation, str) else [self.activation]
+        for i, (n_in, n_columns) in enumerate(layers.shapes()):
+            # the output layer goes by the last hidden one
+            name = hidden[min(i, len(hidden) - 1)] if len(hidden) > 0 else "identity"
+            if self.init == "he":
+                bound = np.sqrt(6.0 / n_in)
+            else:
+                bound = np.sqrt((2.0 if name == "logistic" else 6.0) / (n_in + n_columns))
+            if coefs is None:
+                drawn.append(self._random_state.uniform(-bound, bound, (n_in, n_columns)))
+            if intercepts is None:
+                at_zero = self.init == "he"
+                offsets.append(
+                    np.zeros(n_columns)
+                    if at_zero
+                    else self._random_state.uniform(-bound, bound, n_columns)
+                )
+        drawn, offsets = coefs or drawn, intercepts or offsets
+        return [w.astype(dtype) for w in drawn], [b.astype(dtype) for b in offsets]
+
+    def _keep(self, theta: Array) -> None:
+        """Make a vector of parameters the fitted ones."""
+        coefs, intercepts, slopes = self._layers.unpack(theta)
+        self.coefs_, self.intercepts_, self.slopes_ = coefs, intercepts, slopes
+
+    def _forward(self, X: Any) -> Array:
+        """Check X; return outputs (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
+        objective = Objective(LOSSES[self.loss], 0.0, 0.0, 0.0)
+        return FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: sparse X is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _as_rows(X: Any, dtype: Any) -> Any:
+    """Return X in the form and precision that kernels read, copied only if it has another."""
+    if hasattr(X, "tocsr"):
+        X = X.tocsr().astype(dtype, copy=False)
+        if not all(part.flags.writeable for part in (X.data, X.indices, X.indptr)):
+            X = X.copy()
+        return X
+    X = np.ascontiguousarray(X, dtype=dtype)
+    return X if X.flags.writeable else X.copy()

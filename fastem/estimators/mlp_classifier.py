@@ -1,0 +1,387 @@
+"""FastMLPClassifier: scikit-learn's multi-layer perceptron for classification, compiled."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from fastem.estimators import _mlp_checks
+from fastem.estimators.mlp import BaseFastMLP, has_epochs
+from fastem.parameters import Array
+
+
+class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
+    """Deterministic network trained by backpropagation: scikit-learn's `MLPClassifier`, compiled.
+
+    ``P(y|x) = softmax(f(... f(x W_1 + b_1) ...) W_L + b_L)``. Parameters, attributes, methods and
+    the use of `random_state` are those of `sklearn.neural_network.MLPClassifier`, so that a seed
+    gives the same numbers to rounding. What scikit-learn does not have stands last.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, or int, default=(100,)
+        Units of each hidden layer; ``()`` for logistic regression.
+    activation : str or sequence of str, default="relu"
+        Of the hidden layers, one name for all or one for each: "identity", "logistic", "tanh",
+        "relu", "leaky_relu" (``max(0.1 a, a)``), "prelu" (slopes below zero are learned, from
+        0.25 on), "elu", or "maxout" (the larger of two weighted sums: `coefs_` have two columns
+        to a unit, all first ones before all second ones).
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+    alpha : float, default=0.0001
+        Penalty on half the squared coefs, divided by the weight of the batch.
+    batch_size : int or "auto", default="auto"
+        Rows to a step; "auto" is ``min(200, n_samples)``, 1 is on-line learning.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five whenever two
+        stretches of `n_iter_no_change` epochs bring no improvement.
+    learning_rate_init : float, default=0.001
+    power_t : float, default=0.5
+    max_iter : int, default=200
+        Most epochs, or iterations of "lbfgs".
+    shuffle : bool, default=True
+        Whether every epoch takes the rows in another order.
+    random_state : int, RandomState or None, default=None
+        Draws starting values, the validation split, orders and dropout.
+    tol : float, default=1e-4
+        An epoch that improves by less counts as none; also the gradient tolerance of "lbfgs".
+    verbose : bool or int, default=False
+    warm_start : bool, default=False
+        Go on from the last fit.
+    momentum : float, default=0.9
+    nesterovs_momentum : bool, default=True
+    early_stopping : bool, default=False
+        Stop by the score of a validation set, given to `fit` or split off, and keep its best epoch.
+    validation_fraction : float, default=0.1
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        Of "adam".
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which training stops.
+    max_fun : int, default=15000
+        Most evaluations of "lbfgs".
+    loss : {"log_loss", "squared_error"}, default="log_loss"
+        Negative log-likelihood, or half the squared error of the probabilities.
+    dropout : float, default=0.0
+        Rate at which hidden values are set to zero in training, the others scaled up to match.
+    class_weight : dict, "balanced" or None, default=None
+        Multiplies the weights of rows, by label.
+    init : {"glorot", "he"}, default="glorot"
+        Uniform starting values within ``sqrt(6 / (n_in + n_out))`` (2 for "logistic"), as
+        scikit-learn draws them; or within ``sqrt(6 / n_in)``, intercepts zero.
+    coefs_init, intercepts_init : list of arrays, optional
+        Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
+
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+    loss_, best_loss_ : float
+        Of the last epoch; least of all epochs (None with `early_stopping`).
+    loss_curve_ : list of float
+        Mean loss of every epoch, penalty included, each batch before its step; of every
+        iteration of "lbfgs".
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Accuracy and mean loss, without penalty, after every epoch, when there is a validation set.
+    best_validation_score_ : float or None
+    t_ : int
+        Rows seen in training.
+    coefs_ : list of arrays (n_in, n_columns)
+    intercepts_ : list of arrays (n_columns,)
+    slopes_ : list of arrays (n_units,) or None
+        Learned slopes of "prelu" layers, one entry per hidden layer.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        When X has string column names.
+    n_iter_ : int
+    n_layers_ : int
+    n_outputs_ : int
+    out_activation_ : str
+
+    References
+    ----------
+    Rumelhart, Hinton and Williams (1986), Learning representations by back-propagating errors,
+    Nature 323. Kingma and Ba (2015), Adam, arXiv 1412.6980. Glorot and Bengio (2010), AISTATS.
+    He et al. (2015), Delving deep into rectifiers, arXiv 1502.01852.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastem import FastMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = FastMLPClassifier((8,), solver="lbfgs", max_iter=500, random_state=0).fit(X, y)
+    >>> round(model.score(X, y), 2)
+    0.99
+    """
+
+    _losses = _mlp_checks.CLASSIFIER_LOSSES
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] | int = (100,),
+        activation: str | Sequence[str] = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        loss: str = "log_loss",
+        dropout: float = 0.0,
+        class_weight: dict | str | None = None,
+        init: str = "glorot",
+        coefs_init: list[ArrayLike] | None = None,
+        intercepts_init: list[ArrayLike] | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.init = init
+        self.coefs_init = coefs_init
+        self.intercepts_init = intercepts_init
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> "FastMLPClassifier":
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            float32 stays float32, everything else becomes float64.
+        y : array-like (n_samples,) of labels, or (n_samples, n_labels) of 0 and 1 for multilabel
+        sample_weight : array-like (n_samples,), optional
+            Not negative.
+        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
+            Validation set: its score and loss are recorded after every epoch, and
+            `early_stopping` goes by it.
+
+        Returns
+        -------
+        self : FastMLPClassifier
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or the loss becomes non-finite; in
+            the second case the last finite weights are in place.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs or iterations did not do.
+
+        Notes
+        -----
+        An epoch costs about ``6 n_samples n_coefs`` flops and, for every batch, a pass over
+        all parameters.
+        """
+        validation = () if X_val is None else (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, incremental=False, validation=validation)
+
+    @available_if(has_epochs)
+    def partial_fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> "FastMLPClassifier":
+        """Train for one epoch on these rows.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like (n_classes,), optional
+            All labels there will ever be; needed in the first call.
+
+        Returns
+        -------
+        self : FastMLPClassifier
+
+        Raises
+        ------
+        ValueError
+            As `fit`; if `classes` is missing or has changed, or y has others.
+        """
+        before = dict(vars(self))
+        try:
+            self._learn_classes(y, classes)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _learn_classes(self, y: ArrayLike, classes: ArrayLike | None) -> None:
+        if hasattr(self, "classes_"):
+            if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                    f"{self.classes_!r}"
+                )
+            return
+        if classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        multilabel = type_of_target(y).startswith("multilabel")
+        self._label_binarizer = LabelBinarizer().fit(y if multilabel else unique_labels(classes))
+        self.classes_ = unique_labels(classes)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        y : array (n_samples,), or (n_samples, n_labels) for multilabel
+        """
+        return self._labels(self._forward(X))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        p : array (n_samples, n_classes)
+            Columns as in `classes_`; of each label being on for multilabel.
+        """
+        outputs = self._forward(X)
+        if self.n_outputs_ == 1:
+            return np.hstack([1.0 - outputs, outputs])
+        return outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`: nats, -inf where that is zero.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        log_p : array (n_samples, n_classes)
+        """
+        p = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(p, out=p)
+
+    def _output_activation(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
+            dtype=(np.float64, np.float32), reset=reset,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _learn_targets(self, y: Any, *, incremental: bool) -> None:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+            return
+        classes = unique_labels(y)
+        if self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+
+    def _targets(self, y: Any) -> Array:
+        classes = unique_labels(y)
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {classes}."
+            )
+        return self._label_binarizer.transform(y).astype(np.float64)
+
+    def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
+        if self.class_weight is None:
+            return None
+        if not incremental:
+            return compute_sample_weight(self.class_weight, y)
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit, which does not see all "
+                "labels at once; pass a dict of weights."
+            )
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
+        return of_class[np.searchsorted(self.classes_, y)]
+
+    def _labels(self, outputs: Array) -> np.ndarray:
+        return self._label_binarizer.inverse_transform(
+            outputs.ravel() if self.n_outputs_ == 1 else outputs
+        )
+
+    def _score_outputs(self, outputs: Array, y: Any, weights: Array | None) -> float:
+        if not np.isfinite(outputs).all():
+            return np.nan
+        return accuracy_score(y, self._labels(outputs), sample_weight=weights)
+
+    def __sklearn_tags__(self):
+        """Return scikit-learn's tags: multilabel y is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,79 @@
+"""How work is cut into pieces: by the size of the data alone.
+
+So results, which are added up piece by piece, do not depend on the number of threads.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TILE = 256  # rows a kernel handles at once: four half tables of m = 16 fit a 2 MiB cache
+_MAX_CHUNKS = 32
+_MAX_CHUNK_BYTES = 2**28
+_MAX_SLICES = 16
+_SLICE_ENTRIES = 2**14
+
+
+class Chunks(NamedTuple):
+    """Ranges of class-sorted rows, each of one class, with sums over configurations each.
+
+    Attributes
+    ----------
+    row_starts, row_stops, classes : lists, one entry per chunk
+    class_starts : array (n_classes + 1,)
+        Chunks ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    """
+
+    row_starts: list[int]
+    row_stops: list[int]
+    classes: list[int]
+    class_starts: np.ndarray
+
+
+def n_low_bits(n_hidden: int) -> int:
+    """Return how many of the units index the columns of a table over configurations."""
+    return n_hidden // 2
+
+
+def row_ranges(n_samples: int, size: int) -> list[tuple[int, int]]:
+    """Cut rows into ranges (start, stop) of a size, the last one shorter."""
+    return [(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+
+
+def table_slices(n_high: int, n_low: int) -> list[tuple[int, int]]:
+    """Cut a table over configurations into ranges (start, stop) of high parts."""
+    step = -(-n_high // min(_MAX_SLICES, max(1, n_high * n_low // _SLICE_ENTRIES)))
+    return [(start, start + step) for start in range(0, n_high, step)]
+
+
+def rows_per_chunk(n_samples: int, n_hidden: int) -> int:
+    """Return the rows of a chunk, so that the tables of 32 chunks or 256 MiB suffice."""
+    most = max(1, min(_MAX_CHUNKS, _MAX_CHUNK_BYTES // (8 * 2**n_hidden)))
+    n_tiles = -(-n_samples // TILE)
+    return TILE * max(1, -(-n_tiles // most))
+
+
+def most_chunks(n_samples: int, n_hidden: int, n_classes: int) -> int:
+    """Return how many chunks `cut_by_class` makes at most, whatever the labels."""
+    return n_classes + n_samples // rows_per_chunk(n_samples, n_hidden)
+
+
+def cut_by_class(class_starts: np.ndarray, n_hidden: int) -> Chunks:
+    """Cut the rows of every class into chunks.
+
+    Parameters
+    ----------
+    class_starts : array (n_classes + 1,)
+        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    n_hidden : int
+    """
+    rows = rows_per_chunk(int(class_starts[-1]), n_hidden)
+    starts, stops, classes, chunk_starts = [], [], [], [0]
+    for k in range(len(class_starts) - 1):
+        first = int(class_starts[k])
+        for start, stop in row_ranges(int(class_starts[k + 1]) - first, rows):
+            starts.append(first + start)
+            stops.append(first + stop)
+            classes.append(k)
+        chunk_starts.append(len(starts))
+    return Chunks(starts, stops, classes, np.array(chunk_starts))

@@ -1,0 +1,206 @@
+"""Activations of deterministic units, and their derivatives, a layer at a time."""
+
+import numpy as np
+
+from fastem.kernels._jit import jit, jit_strict
+from fastem.kernels.special import exp_clipped, expm1_clipped
+
+IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, PRELU, ELU, MAXOUT, SOFTMAX, EXP = range(10)
+
+# The slope below zero of "leaky_relu", and the one that "prelu" starts from (He et al. 2015).
+LEAKY_SLOPE = 0.1
+FIRST_SLOPE = 0.25
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_S27, _S30, _S31, _S11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
+_TO_UNIT = 2.0**-53
+
+
+@jit
+def fill_hidden(activation, nets, intercepts, slopes, values):
+    """Apply a hidden layer's activation, and leave its derivative where the input was.
+
+    Parameters
+    ----------
+    activation : int
+    nets : array (n_rows, n_columns)
+        Weighted sums without intercepts in; derivatives out, but for PRELU, where it is the
+        weighted sum with the intercept. Modified in place.
+    intercepts : array (n_columns,)
+    slopes : array (n_units,)
+        Read for PRELU only.
+    values : array (n_rows, n_units)
+        Overwritten. ``n_columns`` is ``2 n_units`` for MAXOUT, ``n_units`` otherwise.
+    """
+    n_rows, n_units = values.shape
+    for i in range(n_rows):
+        if activation == IDENTITY:
+            for j in range(n_units):
+                values[i, j] = nets[i, j] + intercepts[j]
+                nets[i, j] = 1.0
+        elif activation == LOGISTIC:
+            for j in range(n_units):
+                v = 1.0 / (1.0 + exp_clipped(-(nets[i, j] + intercepts[j])))
+                values[i, j] = v
+                nets[i, j] = v * (1.0 - v)
+        elif activation == TANH:
+            for j in range(n_units):
+                a = nets[i, j] + intercepts[j]
+                # of a negative argument: near zero nothing cancels, far away nothing overflows
+                e = expm1_clipped(-2.0 * abs(a))
+                v = -e / (2.0 + e)
+                v = v if a >= 0.0 else -v
+                values[i, j] = v
+                nets[i, j] = 1.0 - v * v
+        elif activation == RELU:
+            for j in range(n_units):
+                a = nets[i, j] + intercepts[j]
+                # written so that NaN stays NaN and is found
+                values[i, j] = 0.0 if a <= 0.0 else a
+                nets[i, j] = 0.0 if a <= 0.0 else 1.0
+        elif activation == LEAKY_RELU:
+            for j in range(n_units):
+                a = nets[i, j] + intercepts[j]
+                slope = LEAKY_SLOPE if a <= 0.0 else 1.0
+                values[i, j] = slope * a
+                nets[i, j] = slope
+        elif activation == PRELU:
+            for j in range(n_units):
+                a = nets[i, j] + intercepts[j]
+                values[i, j] = slopes[j] * a if a <= 0.0 else a
+                nets[i, j] = a
+        elif activation == ELU:
+            for j in range(n_units):
+                a = nets[i, j] + intercepts[j]
+                e = expm1_clipped(min(a, 0.0))
+                values[i, j] = e if a <= 0.0 else a
+                nets[i, j] = e + 1.0 if a <= 0.0 else 1.0
+        else:
+            _maxout(i, nets, intercepts, values)
+
+
+@jit
+def _maxout(i, nets, intercepts, values):
+    n_units = values.shape[1]
+    for j in range(n_units):
+        a, b = nets[i, j] + intercepts[j], nets[i, n_units + j] + intercepts[n_units + j]
+        first = 1.0 if a >= b else 0.0
+        values[i, j] = a if a >= b else b
+        nets[i, j] = first
+        nets[i, n_units + j] = 1.0 - first
+
+
+@jit
+def fill_hidden_deltas(activation, errors, slopes, deltas, slope_gradient):
+    """Carry the errors of a layer's values back through its activation.
+
+    Parameters
+    ----------
+    activation : int
+    errors : array (n_rows, n_units)
+        Derivative of the loss with respect to the values.
+    slopes : array (n_units,)
+    deltas : array (n_rows, n_columns)
+        What `fill_hidden` left in ``nets`` in; derivative of the loss with respect to the
+        weighted sums out. Modified in place.
+    slope_gradient : array (n_units,)
+        Overwritten for PRELU only.
+    """
+    n_rows, n_units = errors.shape
+    if activation == PRELU:
+        slope_gradient[:] = 0.0
+    for i in range(n_rows):
+        if activation == MAXOUT:
+            for j in range(n_units):
+                deltas[i, j] *= errors[i, j]
+                deltas[i, n_units + j] *= errors[i, j]
+        elif activation == PRELU:
+            for j in range(n_units):
+                a = deltas[i, j]
+                slope_gradient[j] += errors[i, j] * min(a, 0.0)
+                deltas[i, j] = errors[i, j] * (slopes[j] if a <= 0.0 else 1.0)
+        else:
+            for j in range(n_units):
+                deltas[i, j] *= errors[i, j]
+
+
+@jit
+def fill_output(activation, nets, intercepts, values):
+    """Apply the output layer's activation: IDENTITY, LOGISTIC, SOFTMAX or EXP.
+
+    Parameters
+    ----------
+    activation : int
+    nets : array (n_rows, n_outputs)
+        Weighted sums without intercepts.
+    intercepts : array (n_outputs,)
+    values : array (n_rows, n_outputs)
+        Overwritten.
+    """
+    n_rows, n_outputs = values.shape
+    for i in range(n_rows):
+        if activation == IDENTITY:
+            for k in range(n_outputs):
+                values[i, k] = nets[i, k] + intercepts[k]
+        elif activation == LOGISTIC:
+            for k in range(n_outputs):
+                values[i, k] = 1.0 / (1.0 + exp_clipped(-(nets[i, k] + intercepts[k])))
+        elif activation == EXP:
+            for k in range(n_outputs):
+                values[i, k] = exp_clipped(nets[i, k] + intercepts[k])
+        else:
+            _softmax(i, nets, intercepts, values)
+
+
+@jit
+def _softmax(i, nets, intercepts, values):
+    largest = -np.inf
+    for k in range(values.shape[1]):
+        values[i, k] = nets[i, k] + intercepts[k]
+        largest = max(largest, values[i, k])
+    total = 0.0
+    for k in range(values.shape[1]):
+        below = values[i, k] - largest
+        e = 0.0 if below < -708.0 else exp_clipped(below)
+        values[i, k] = e
+        total += e
+    for k in range(values.shape[1]):
+        values[i, k] /= total
+
+
+@jit_strict
+def _uniform(seed, counter):
+    """Return the number in [0, 1) that stands at a place of the stream of a seed.
+
+    SplitMix64 (Steele, Lea and Flood 2014): any place can be asked for in any order, so the
+    backward pass repeats the draws of the forward pass instead of storing them.
+    """
+    z = seed + counter * _GOLDEN
+    z = (z ^ (z >> _S30)) * _MIX_1
+    z = (z ^ (z >> _S27)) * _MIX_2
+    z = z ^ (z >> _S31)
+    return np.float64(z >> _S11) * _TO_UNIT
+
+
+@jit
+def drop(rate, seed, first, values):
+    """Set each value to zero with probability ``rate`` and scale the others up to match.
+
+    Parameters
+    ----------
+    rate : float
+    seed, first : uint64
+        Stream of random numbers, and the place in it that decides on ``values[0, 0]``.
+    values : array (n_rows, n_units)
+        Modified in place.
+    """
+    n_rows, n_units = values.shape
+    scale = 1.0 / (1.0 - rate)
+    for i in range(n_rows):
+        start = first + np.uint64(i * n_units)
+        for j in range(n_units):
+            values[i, j] = (
+                values[i, j] * scale if _uniform(seed, start + np.uint64(j)) >= rate else 0.0
+            )

@@ -1,0 +1,100 @@
+"""Losses of a network's output, and the deltas with which backpropagation begins."""
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.activations import EXP, LOGISTIC, SOFTMAX
+from fastem.kernels.special import log_positive
+
+LOG_LOSS, SQUARED_ERROR, POISSON, ABSOLUTE_ERROR = range(4)
+
+
+@jit
+def fill_output_deltas(loss, activation, values, targets, weights, smallest, deltas):
+    """Return the weighted loss of some rows, and leave its derivatives in ``deltas``.
+
+    With output o and target t the loss of a row is, summed over outputs,
+    ``-t log o`` or ``-t log o - (1 - t) log(1 - o)`` (LOG_LOSS of SOFTMAX and of LOGISTIC),
+    ``(t - o)**2 / 2`` (SQUARED_ERROR), ``t log(t/o) - t + o`` (POISSON, of EXP), or
+    ``|t - o|`` (ABSOLUTE_ERROR).
+
+    Parameters
+    ----------
+    loss, activation : int
+    values, targets : array (n_rows, n_outputs)
+    weights : array (n_rows,)
+    smallest : float
+        LOG_LOSS reads o no closer than this to 0 and 1; derivatives are not clipped.
+    deltas : array (n_rows, n_outputs)
+        Derivatives with respect to the weighted sums. Overwritten.
+
+    Returns
+    -------
+    total : float
+    """
+    n_rows, n_outputs = values.shape
+    total = 0.0
+    for i in range(n_rows):
+        weight = weights[i]
+        of_row = 0.0
+        if loss == LOG_LOSS:
+            of_row = _log_loss(i, activation == SOFTMAX, values, targets, smallest, deltas)
+        elif loss == POISSON:
+            for k in range(n_outputs):
+                t, o = targets[i, k], values[i, k]
+                of_row += o - t
+                if t > 0.0:
+                    of_row += t * (np.log(t) - np.log(o))
+                deltas[i, k] = o - t
+        else:
+            for k in range(n_outputs):
+                error = values[i, k] - targets[i, k]
+                if loss == SQUARED_ERROR:
+                    of_row += 0.5 * error * error
+                    deltas[i, k] = error
+                else:
+                    of_row += abs(error)
+                    deltas[i, k] = np.sign(error)
+            _through_activation(i, activation, values, deltas)
+        # a row without weight has no say, whatever its loss
+        if weight != 0.0:
+            total += weight * of_row
+        for k in range(n_outputs):
+            deltas[i, k] *= weight
+    return total
+
+
+@jit
+def _log_loss(i, is_softmax, values, targets, smallest, deltas):
+    n_outputs = values.shape[1]
+    of_row, mass = 0.0, 1.0
+    if is_softmax:
+        mass = 0.0
+        for k in range(n_outputs):
+            mass += targets[i, k]
+    for k in range(n_outputs):
+        t, o = targets[i, k], values[i, k]
+        clipped = min(max(o, smallest), 1.0 - smallest)
+        if t != 0.0:
+            of_row -= t * log_positive(clipped)
+        if not is_softmax and t != 1.0:
+            of_row -= (1.0 - t) * log_positive(1.0 - clipped)
+        deltas[i, k] = mass * o - t
+    return of_row
+
+
+@jit
+def _through_activation(i, activation, values, deltas):
+    n_outputs = values.shape[1]
+    if activation == LOGISTIC:
+        for k in range(n_outputs):
+            deltas[i, k] *= values[i, k] * (1.0 - values[i, k])
+    elif activation == EXP:
+        for k in range(n_outputs):
+            deltas[i, k] *= values[i, k]
+    elif activation == SOFTMAX:
+        mean = 0.0
+        for k in range(n_outputs):
+            mean += values[i, k] * deltas[i, k]
+        for k in range(n_outputs):
+            deltas[i, k] = values[i, k] * (deltas[i, k] - mean)

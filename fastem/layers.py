@@ -1,0 +1,258 @@
+"""A deterministic network as compiled kernels see it: one flat vector, and where what lies.
+
+Glossary: a layer's *weighted sums* are ``values_below @ coefs + intercepts``, one per
+*column*; its activation makes *values* of them, one per *unit*. Columns are units, except
+that maxout has two columns to a unit. *Deltas* are derivatives of the loss with respect to
+the weighted sums, *errors* with respect to the values.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.kernels import activations, descent, losses
+from fastem.parameters import Array
+
+HIDDEN_ACTIVATIONS = {
+    "identity": activations.IDENTITY,
+    "logistic": activations.LOGISTIC,
+    "tanh": activations.TANH,
+    "relu": activations.RELU,
+    "leaky_relu": activations.LEAKY_RELU,
+    "prelu": activations.PRELU,
+    "elu": activations.ELU,
+    "maxout": activations.MAXOUT,
+}
+OUTPUT_ACTIVATIONS = {
+    "identity": activations.IDENTITY,
+    "logistic": activations.LOGISTIC,
+    "softmax": activations.SOFTMAX,
+    "exp": activations.EXP,
+}
+LOSSES = {
+    "log_loss": losses.LOG_LOSS,
+    "squared_error": losses.SQUARED_ERROR,
+    "poisson": losses.POISSON,
+    "absolute_error": losses.ABSOLUTE_ERROR,
+}
+FIRST_SLOPE = activations.FIRST_SLOPE
+
+
+class Layers(NamedTuple):
+    """Shape of a network, and the places of its parameters in one vector: coefs first.
+
+    Attributes
+    ----------
+    widths : array of int (n_layers + 1,)
+        Features, units of each hidden layer, outputs.
+    columns : array of int (n_layers,)
+        Columns of each matrix of coefs.
+    activations : array of int (n_layers,)
+    coefs, intercepts, slopes : array of int (n_layers + 1,)
+        Where those of each layer begin, and where the last end.
+    """
+
+    widths: np.ndarray
+    columns: np.ndarray
+    activations: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    slopes: np.ndarray
+
+    @classmethod
+    def of(cls, widths: Sequence[int], hidden: Sequence[str], output: str) -> "Layers":
+        """Lay out a network.
+
+        Parameters
+        ----------
+        widths : sequence of int (n_layers + 1,)
+        hidden : sequence of str (n_layers - 1,)
+            Activation of each hidden layer.
+        output : str
+        """
+        codes = [HIDDEN_ACTIVATIONS[name] for name in hidden] + [OUTPUT_ACTIVATIONS[output]]
+        columns = [
+            2 * units if code == activations.MAXOUT else units
+            for units, code in zip(widths[1:], codes, strict=True)
+        ]
+        n_slopes = [
+            units if code == activations.PRELU else 0
+            for units, code in zip(widths[1:], codes, strict=True)
+        ]
+        sizes = [*(a * b for a, b in zip(widths, columns, strict=False)), *columns, *n_slopes]
+        starts, n = np.cumsum([0, *sizes]), len(columns)
+        as_integers = [np.array(values, dtype=np.int64) for values in (widths, columns, codes)]
+        return cls(*as_integers, starts[: n + 1], starts[n : 2 * n + 1], starts[2 * n :])
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector."""
+        return int(self.slopes[-1])
+
+    @property
+    def n_coefs(self) -> int:
+        """Length of its first part, which is penalised."""
+        return int(self.coefs[-1])
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """Return the shapes of the matrices of coefs."""
+        return list(zip(self.widths[:-1].tolist(), self.columns.tolist(), strict=True))
+
+    def pack(
+        self, coefs: Sequence[Array], intercepts: Sequence[Array], slopes: Sequence[Array | None]
+    ) -> Array:
+        """Return the vector of these parameters, in the precision of the first matrix."""
+        parts = [*coefs, *intercepts, *(values for values in slopes if values is not None)]
+        return np.concatenate([np.ravel(part) for part in parts]).astype(coefs[0].dtype, copy=False)
+
+    def unpack(self, theta: Array) -> tuple[list[Array], list[Array], list[Array | None]]:
+        """Return coefs, intercepts and slopes as views of a vector."""
+        coefs = [
+            theta[start : start + a * b].reshape(a, b)
+            for start, (a, b) in zip(self.coefs, self.shapes(), strict=False)
+        ]
+        intercepts = [
+            theta[start:stop]
+            for start, stop in zip(self.intercepts[:-1], self.intercepts[1:], strict=True)
+        ]
+        slopes = [
+            theta[start:stop] if stop > start else None
+            for start, stop in zip(self.slopes[:-2], self.slopes[1:-1], strict=True)
+        ]
+        return coefs, intercepts, slopes
+
+
+class Objective(NamedTuple):
+    """What is minimised.
+
+    Attributes
+    ----------
+    loss : int
+    alpha : float
+        Penalty on half the squared coefs.
+    dropout : float
+        Rate at which hidden values are dropped.
+    smallest : float
+        How near to 0 and 1 a log-loss reads probabilities.
+    """
+
+    loss: int
+    alpha: float
+    dropout: float
+    smallest: float
+
+
+class Rule(NamedTuple):
+    """Rule of descent: its kind and its rates, named as scikit-learn's parameters are."""
+
+    kind: int
+    rate: float = 0.0
+    momentum: float = 0.0
+    nesterov: bool = False
+    beta_1: float = 0.0
+    beta_2: float = 0.0
+    epsilon: float = 0.0
+
+    @classmethod
+    def sgd(cls, rate: float, momentum: float, nesterov: bool) -> "Rule":
+        """Return gradient descent with momentum."""
+        return cls(descent.SGD, float(rate), float(momentum), bool(nesterov))
+
+    @classmethod
+    def adam(cls, rate: float, beta_1: float, beta_2: float, epsilon: float) -> "Rule":
+        """Return Adam (Kingma and Ba 2015)."""
+        rates = float(beta_1), float(beta_2), float(epsilon)
+        return cls(descent.ADAM, float(rate), 0.0, False, *rates)
+
+
+SUM = Rule(descent.SUM)
+
+
+class Plan(NamedTuple):
+    """All that kernels know of a task but the numbers."""
+
+    layers: Layers
+    objective: Objective
+    rule: Rule
+
+
+class State(NamedTuple):
+    """Parameters, and what a rule of descent remembers.
+
+    Attributes
+    ----------
+    theta : array (n_parameters,)
+    first : array (n_parameters,)
+        Velocity of SGD, first moments of Adam, total of SUM.
+    second : array (n_parameters,)
+        Second moments of Adam; of other rules anything of that length.
+    """
+
+    theta: Array
+    first: Array
+    second: Array
+
+
+class Rows(NamedTuple):
+    """Rows of data: dense, or compressed sparse with an empty ``dense``.
+
+    Attributes
+    ----------
+    dense : array (n_samples, n_features) or (0, n_features)
+    data : array (n_entries,)
+    columns, starts : array of int (n_entries,), (n_samples + 1,)
+    targets : array (n_samples, n_outputs)
+    weights : array (n_samples,)
+    """
+
+    dense: Array
+    data: Array
+    columns: np.ndarray
+    starts: np.ndarray
+    targets: Array
+    weights: Array
+
+
+class Workspace(NamedTuple):
+    """Scratch memory of a batch of ``capacity`` rows: nothing in it outlives the batch.
+
+    Attributes
+    ----------
+    rows : array of int (capacity,)
+    inputs : array (capacity or 0, n_features)
+    targets : array (capacity, n_outputs)
+    weights : array (capacity,)
+    values : array (capacity * sum of widths but the first,)
+    deltas : array (capacity * sum of columns,)
+    errors : array (capacity * widest hidden layer,)
+    gradient : array (largest matrix of coefs,)
+    short : array (most columns of a layer,)
+    """
+
+    rows: np.ndarray
+    inputs: Array
+    targets: Array
+    weights: Array
+    values: Array
+    deltas: Array
+    errors: Array
+    gradient: Array
+    short: Array
+
+    @classmethod
+    def of(cls, layers: Layers, capacity: int, dtype: np.dtype, *, gathers: bool) -> "Workspace":
+        """Allocate for batches of up to ``capacity`` rows, picked from a dense X if it gathers."""
+        widths, columns = layers.widths, layers.columns
+        picked = capacity if gathers else 0
+        return cls(
+            np.empty(capacity, dtype=np.int64),
+            np.empty((picked, widths[0]), dtype),
+            np.empty((capacity, widths[-1]), dtype),
+            np.empty(capacity, dtype),
+            np.empty(capacity * widths[1:].sum(), dtype),
+            np.empty(capacity * columns.sum(), dtype),
+            np.empty(capacity * max(widths[1:-1], default=0), dtype),
+            np.empty(max(a * b for a, b in layers.shapes()), dtype),
+            np.empty(columns.max(), dtype),
+        )
