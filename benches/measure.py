@@ -36,31 +36,31 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
-    """Time two functions by turns; return what both returned and the ratio of their medians.
+    """Time two functions by turns; return what both returned, and how their times compare.
 
-    ``ours`` is what the benchmark measures. Whatever else the machine does slows both
-    sides alike, and a median forgets what hit one of them alone.
+    ``ours`` is what the benchmark measures. In each of its turns a side runs twice, and the
+    second run counts: caches and clock have settled on it, and threads of the other side's
+    BLAS no longer spin. What else the machine does slows both sides alike; medians forget
+    what hit one of them alone, and the least times are those of the quietest moments.
     """
     seconds, results = [], []
 
     def run_theirs():
-        # BLAS threads spin for a while after a product, on the cores of what is timed next
-        time.sleep(_SETTLING_SECONDS)
+        theirs()
         start = time.perf_counter()
         results.append(theirs())
         seconds.append(time.perf_counter() - start)
         time.sleep(_SETTLING_SECONDS)
+        ours()
 
     ours()  # compiles
-    theirs()
     result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
-    ms_fastem, ms_sklearn = (
-        1e3 * median for median in (benchmark.stats["median"], statistics.median(seconds))
-    )
+    median, median_theirs = benchmark.stats["median"], statistics.median(seconds)
     figures = {
-        "ms_fastem": ms_fastem,
-        "ms_sklearn": ms_sklearn,
-        "times_sklearn_speed": ms_sklearn / ms_fastem,
+        "ms_fastem": 1e3 * median,
+        "ms_sklearn": 1e3 * median_theirs,
+        "times_sklearn_speed": median_theirs / median,
+        "by_least_times": min(seconds) / benchmark.stats["min"],
     }
     return result, results[-1], figures
 
