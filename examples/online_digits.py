@@ -64,9 +64,14 @@ def make_files(folder, shifts=SHIFTS, seed=0):
 
 
 def read_csv(path):
-    """Return the images as rows scaled to 0.01 ... 1, and the labels."""
+    """Return the images, a row of bytes each, and the labels."""
     table = np.loadtxt(path, dtype=np.uint8, delimiter=",", skiprows=1, ndmin=2)
-    return table[:, 1:] / 255.0 * 0.99 + 0.01, table[:, 0]
+    return table[:, 1:], table[:, 0]
+
+
+def scale(images):
+    """Return bytes as numbers from 0.01 to 1."""
+    return images / 255.0 * 0.99 + 0.01
 
 
 def build_network(seed=0):
@@ -92,9 +97,10 @@ def build_network(seed=0):
 def accuracies(network, train, test, every=EVERY):
     """Yield the number of rows learned from and the accuracy on the test rows."""
     (X, y), (X_test, y_test) = train, test
+    X_test = scale(X_test)
     for start in range(0, len(y), every):
         rows = slice(start, start + every)
-        network.partial_fit(X[rows], y[rows], classes=np.arange(LAYERS[-1]))
+        network.partial_fit(scale(X[rows]), y[rows], classes=np.arange(LAYERS[-1]))
         yield min(start + every, len(y)), network.score(X_test, y_test)
 
 

@@ -60,7 +60,8 @@ def main():
     """Print a row for every network of the grid."""
     X_train, X_test, y_train, y_test = curve()
     train("sgd", "relu", 8, max_iter=1)  # compiles, before the clock runs
-    print(f"{'solver':6} {'activation':10} {'batch':>5} {'train':>7} {'test':>7} epochs seconds")
+    columns = f"{'rate':>6} {'train':>7} {'test':>7} epochs seconds"
+    print(f"{'solver':6} {'activation':10} {'batch':>5} {columns}")
     for solver, activation, batch_size in product(SOLVERS, ACTIVATIONS, BATCH_SIZES):
         network, seconds = train(solver, activation, batch_size)
         errors = (
@@ -68,7 +69,7 @@ def main():
             for X, y in ((X_train, y_train), (X_test, y_test))
         )
         cells = " ".join(f"{error:7.4f}" for error in errors)
-        row = f"{solver:6} {activation:10} {batch_size:5} {cells}"
+        row = f"{solver:6} {activation:10} {batch_size:5} {RATES[solver, batch_size]:6} {cells}"
         print(f"{row} {network.n_iter_:6} {seconds:7.2f}", flush=True)
 
 

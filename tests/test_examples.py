@@ -135,7 +135,7 @@ def test_regression_curve(capsys):
     _example("regression_curve").main()
     rows = _printed(capsys)[1:]
     assert len(rows) == 16
-    for solver, activation, batch, train, test, epochs, _ in rows:
+    for solver, activation, batch, _, train, test, epochs, _ in rows:
         case = solver, activation, batch
         assert 0.005 < float(train) < 0.06, case  # noise 0.01, a straight line 0.18
         assert 0.005 < float(test) < 0.06, case
