@@ -19,6 +19,7 @@ from fastem.layers import (
     State,
     Workspace,
 )
+from fastem.optimizers import Optimizer
 from fastem.parameters import Array
 
 # Rows of a full pass that go through together: enough for BLAS, few enough for the caches.
@@ -119,6 +120,42 @@ class FeedForward:
         gradient /= weight
         return float(total / weight), float(0.5 * alpha * (coefs @ coefs) / weight), gradient
 
+    def epoch(
+        self,
+        theta: Array,
+        optimizer: Optimizer,
+        rows: Rows,
+        order: np.ndarray,
+        seed: int,
+        work: Workspace,
+    ) -> tuple[float, float]:
+        """Go through the rows once, a step of the optimizer after every batch.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            Modified in place.
+        optimizer : Optimizer
+            Modified in place.
+        rows : Rows
+        order : array of int (n_samples,) or (0,)
+            The rows to take, in their order; empty for all in the order they are in.
+        seed : int
+            Of dropout.
+        work : Workspace
+            Its capacity is the size of a batch.
+
+        Returns
+        -------
+        loss, penalty : float
+            Means over the rows, of each batch before its step.
+        """
+        plan = Plan(self.layers, self.objective, optimizer.rule())
+        loss, penalty, optimizer.n_steps = backprop.train_epoch(
+            optimizer.state(theta), optimizer.n_steps, rows, order, plan, np.uint64(seed), work
+        )
+        return float(loss), float(penalty)
+
     def _plan(self) -> Plan:
         return Plan(self.layers, self.objective._replace(dropout=0.0), SUM)
 
@@ -138,6 +175,13 @@ class Backpropagation(NamedTuple):
         Derivatives of ``loss``, shaped as coefs and intercepts.
     slope_gradients : list of arrays or None
         One entry per hidden layer; None where its activation is not "prelu".
+
+    Examples
+    --------
+    >>> import fastem
+    >>> half = fastem.backpropagate([[1.0]], [[1.0, 0.0]], [[[0.0, 0.0]]], [[0.0, 0.0]])
+    >>> round(half.loss, 4), half.intercept_gradients[0]
+    (0.6931, array([-0.5,  0.5]))
     """
 
     loss: float
@@ -213,6 +257,11 @@ def backpropagate(
     X, targets = _array("X", X, 2), _array("targets", targets, 2)
     if len(X) == 0 or len(X) != len(targets):
         raise ValueError(f"X and targets must have as many rows, got {len(X)} and {len(targets)}.")
+    if len(coefs) == 0 or len(coefs) != len(intercepts):
+        raise ValueError(
+            "coefs and intercepts must be lists with an array for every layer, got "
+            f"{len(coefs)} and {len(intercepts)}."
+        )
     names = _hidden_activations(activation, len(coefs) - 1)
     _check_names(output_activation, loss)
     if not 0.0 <= alpha < np.inf:
@@ -220,7 +269,13 @@ def backpropagate(
     coefs = [_array(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
     widths = [X.shape[1]]
     for values, name in zip(coefs, [*names, output_activation], strict=True):
-        widths.append(values.shape[1] // (2 if name == "maxout" else 1))
+        pieces = 2 if name == "maxout" else 1
+        if values.shape[1] == 0 or values.shape[1] % pieces:
+            raise ValueError(
+                f"coefs[{len(widths) - 1}] must have columns, two to a unit for 'maxout', got "
+                f"shape {values.shape}."
+            )
+        widths.append(values.shape[1] // pieces)
     layers = Layers.of(widths, names, output_activation)
     _check_shapes(layers, coefs, intercepts, targets)
     intercepts = [_array(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
@@ -253,10 +308,10 @@ def _array(name: str, values: ArrayLike, ndim: int) -> Array:
 
 def _hidden_activations(activation: Any, n_hidden: int) -> list[str]:
     names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
-    if n_hidden < 0 or len(names) != n_hidden:
+    if len(names) != n_hidden:
         raise ValueError(
-            f"activation must be a name or {max(n_hidden, 0)} of them, one less than coefs, "
-            f"got {activation!r}."
+            f"activation must be a name, or {n_hidden} of them, one less than coefs, got "
+            f"{activation!r}."
         )
     for name in names:
         if name not in HIDDEN_ACTIVATIONS:
@@ -279,7 +334,7 @@ def _check_names(output_activation: str, loss: str) -> None:
 
 def _check_shapes(layers: Layers, coefs: list, intercepts: list, targets: Array) -> None:
     for i, (values, shape) in enumerate(zip(coefs, layers.shapes(), strict=True)):
-        if values.shape != shape or values.shape[1] == 0:
+        if values.shape != shape:
             raise ValueError(f"coefs[{i}] must have shape {shape}, got {values.shape}.")
     lengths = [np.shape(values) for values in intercepts]
     wanted = [(n,) for n in layers.columns.tolist()]

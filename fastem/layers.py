@@ -102,7 +102,17 @@ class Layers(NamedTuple):
     def pack(
         self, coefs: Sequence[Array], intercepts: Sequence[Array], slopes: Sequence[Array | None]
     ) -> Array:
-        """Return the vector of these parameters, in the precision of the first matrix."""
+        """Return the vector of these parameters, in the precision of the first matrix.
+
+        Raises
+        ------
+        ValueError
+            If a shape is not the layout's: kernels would read what is not theirs.
+        """
+        shapes = [np.shape(part) for part in [*coefs, *intercepts]]
+        wanted = [*self.shapes(), *((n,) for n in self.columns.tolist())]
+        if shapes != wanted:
+            raise ValueError(f"coefs and intercepts must have shapes {wanted}, got {shapes}.")
         parts = [*coefs, *intercepts, *(values for values in slopes if values is not None)]
         return np.concatenate([np.ravel(part) for part in parts]).astype(coefs[0].dtype, copy=False)
 

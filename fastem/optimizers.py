@@ -1,7 +1,5 @@
 """Stochastic optimisers: the schedule of their rates, and what they remember."""
 
-from typing import Any
-
 import numpy as np
 
 from fastem.layers import Rule, State
@@ -10,53 +8,91 @@ from fastem.parameters import Array
 _SLOWEST = 1e-6
 
 
-class Optimizer:
-    """A rule of descent, its rate, and its memory of earlier steps.
+class Adam:
+    """Adam (Kingma and Ba 2015).
 
     Parameters
     ----------
-    settings : estimator
-        Whose parameters of the names of scikit-learn's MLP are read.
     theta : array (n_parameters,)
-        Gives length and precision of the memory.
+        Gives length and precision of the moments.
+    learning_rate_init, beta_1, beta_2, epsilon : float
+        As scikit-learn's MLP names them.
     """
 
-    def __init__(self, settings: Any, theta: Array) -> None:
-        self.rate = float(settings.learning_rate_init)
+    def __init__(
+        self, theta: Array, learning_rate_init: float, beta_1: float, beta_2: float, epsilon: float
+    ) -> None:
+        self.rate = float(learning_rate_init)
         self.n_steps = 0
-        self._first = np.zeros_like(theta)
-        self._settings = {
-            name: getattr(settings, name)
-            for name in (
-                "solver", "learning_rate", "learning_rate_init", "power_t", "momentum",
-                "nesterovs_momentum", "beta_1", "beta_2", "epsilon",
-            )
-        }  # fmt: skip
-        self._second = np.zeros_like(theta) if settings.solver == "adam" else self._first
+        self._betas = beta_1, beta_2, epsilon
+        self._moments = np.zeros_like(theta), np.zeros_like(theta)
 
     def state(self, theta: Array) -> State:
         """Return parameters and memory as kernels take them."""
-        return State(theta, self._first, self._second)
+        return State(theta, *self._moments)
 
     def rule(self) -> Rule:
         """Return the rule at the present rate."""
-        of = self._settings
-        if of["solver"] == "adam":
-            return Rule.adam(of["learning_rate_init"], of["beta_1"], of["beta_2"], of["epsilon"])
-        return Rule.sgd(self.rate, of["momentum"], of["nesterovs_momentum"])
+        return Rule.adam(self.rate, *self._betas)
+
+    def end_epoch(self, n_seen: int) -> None:
+        """Do nothing: Adam has no schedule."""
+
+    def meet_plateau(self) -> tuple[bool, str]:
+        """Return whether training is over, and the words to say so."""
+        return True, "Stopping."
+
+
+class Sgd:
+    """Gradient descent with momentum, and a schedule of its rate.
+
+    Parameters
+    ----------
+    theta : array (n_parameters,)
+        Gives length and precision of the velocity.
+    learning_rate_init : float
+    learning_rate : {"constant", "invscaling", "adaptive"}
+    power_t, momentum : float
+    nesterovs_momentum : bool
+        As scikit-learn's MLP names them.
+    """
+
+    def __init__(
+        self,
+        theta: Array,
+        learning_rate_init: float,
+        learning_rate: str,
+        power_t: float,
+        momentum: float,
+        nesterovs_momentum: bool,
+    ) -> None:
+        self.rate = self._first_rate = float(learning_rate_init)
+        self.n_steps = 0
+        self._schedule, self._power = learning_rate, power_t
+        self._momentum = momentum, nesterovs_momentum
+        self._velocity = np.zeros_like(theta)
+
+    def state(self, theta: Array) -> State:
+        """Return parameters and memory as kernels take them."""
+        return State(theta, self._velocity, self._velocity)
+
+    def rule(self) -> Rule:
+        """Return the rule at the present rate."""
+        return Rule.sgd(self.rate, *self._momentum)
 
     def end_epoch(self, n_seen: int) -> None:
         """Set the rate that "invscaling" has after so many rows."""
-        of = self._settings
-        if of["solver"] == "sgd" and of["learning_rate"] == "invscaling":
-            self.rate = float(of["learning_rate_init"]) / (n_seen + 1) ** of["power_t"]
+        if self._schedule == "invscaling":
+            self.rate = self._first_rate / (n_seen + 1) ** self._power
 
     def meet_plateau(self) -> tuple[bool, str]:
         """Divide the rate of "adaptive" by five; return whether training is over, and the words."""
-        of = self._settings
-        if of["solver"] != "sgd" or of["learning_rate"] != "adaptive":
+        if self._schedule != "adaptive":
             return True, "Stopping."
         if self.rate <= _SLOWEST:
             return True, "Learning rate too small. Stopping."
         self.rate /= 5.0
         return False, f"Setting learning rate to {self.rate:f}"
+
+
+Optimizer = Adam | Sgd

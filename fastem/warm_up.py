@@ -6,11 +6,14 @@ from fastem.acceleration import QuasiNewtonStep
 from fastem.em import run_em
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
+from fastem.feedforward import FeedForward, rows_of
 from fastem.initialization import draw_start
+from fastem.layers import LOSSES, Layers, Objective, Workspace
 from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
 from fastem.network import Network
-from fastem.parameters import Shape
+from fastem.optimizers import Adam
+from fastem.parameters import Array, Shape
 
 
 def warmup() -> None:
@@ -33,3 +36,15 @@ def warmup() -> None:
     certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
+    _warm_up_backpropagation(X, np.eye(2)[y], weights)
+
+
+def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:
+    layers = Layers.of([1, 2, 2], ["relu"], "softmax")
+    network = FeedForward(layers, Objective(LOSSES["log_loss"], 0.0, 0.0, 1e-16))
+    theta, rows = np.ones(layers.n_parameters), rows_of(X, targets, weights)
+    work = Workspace.of(layers, len(X), theta.dtype, gathers=True)
+    optimizer = Adam(theta, 1e-3, 0.9, 0.999, 1e-8)
+    network.epoch(theta, optimizer, rows, np.arange(len(X)), 0, work)
+    network.loss(network.outputs(theta, X), targets, weights)
+    network.loss_gradient(theta, rows)

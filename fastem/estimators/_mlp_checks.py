@@ -2,11 +2,13 @@
 
 import numbers
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.layers import HIDDEN_ACTIVATIONS, Layers
+from fastem.memory import check_memory
 from fastem.parameters import Array
 
 CLASSIFIER_LOSSES = ("log_loss", "squared_error")
@@ -58,9 +60,8 @@ _WANTED: dict[str, list[_Wanted]] = {
         _Wanted(
             "an array-like",
             lambda value: (
-                not isinstance(value, (str, bytes))
-                and (hasattr(value, "__len__") or hasattr(value, "__array__"))
-                and np.ndim(value) == 1
+                isinstance(value, (list, tuple, range))
+                or (hasattr(value, "__array__") and np.ndim(value) == 1)
             ),
         ),
         _interval(numbers.Integral, 1),
@@ -151,6 +152,29 @@ def check_hyperparameters(estimator: Any, losses: tuple[str, ...]) -> list[int]:
             "loss that changes from one evaluation to the next."
         )
     return sizes
+
+
+def check_memory_for(estimator: Any, widths: list[int], n_samples: int, itemsize: int) -> None:
+    """Refuse a network that does not fit into memory.
+
+    Raises
+    ------
+    ValueError
+        If parameters, what the solver remembers of them, and a batch take more than there is.
+    """
+    names = estimator.activation
+    pieces = 2 if "maxout" in ([names] if isinstance(names, str) else names) else 1
+    n_parameters = sum((a + 1) * b * pieces for a, b in pairwise(widths))
+    batch = estimator.batch_size if estimator.batch_size != "auto" else 200
+    n_rows = n_samples if estimator.solver == "lbfgs" else min(batch, n_samples)
+    # starts, parameters, their last finite and best values, and two moments or a gradient
+    n_numbers = 6 * n_parameters + min(n_rows, 1024) * (3 * sum(widths) + max(widths))
+    check_memory(
+        f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} with {widths[0]} features",
+        "to train",
+        "Use fewer hidden units.",
+        n_numbers * itemsize,
+    )
 
 
 def check_start(estimator: Any, layers: Layers) -> tuple[list[Array] | None, list[Array] | None]:

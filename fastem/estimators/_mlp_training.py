@@ -9,9 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from fastem.feedforward import FeedForward, rows_of
-from fastem.kernels.backprop import train_epoch
-from fastem.layers import Plan, Workspace
-from fastem.optimizers import Optimizer
+from fastem.layers import Workspace
+from fastem.optimizers import Adam, Optimizer, Sgd
 from fastem.parameters import Array
 
 _DIVERGED = (
@@ -19,6 +18,10 @@ _DIVERGED = (
     "smaller learning_rate_init than {rate:g}, or bring the features of X to a common scale; the "
     "last finite weights are kept."
 )
+
+
+class DivergenceError(ValueError):
+    """The loss became non-finite; the last finite weights are in place."""
 
 
 class Validation(NamedTuple):
@@ -70,7 +73,7 @@ def train_epochs(
 
     Raises
     ------
-    FloatingPointError
+    DivergenceError
         If the loss becomes non-finite; the last finite weights are in place.
 
     Warns
@@ -79,7 +82,7 @@ def train_epochs(
         If `max_iter` epochs did not do.
     """
     if not incremental or not hasattr(estimator, "_optimizer"):
-        estimator._optimizer = Optimizer(estimator, theta)
+        estimator._optimizer = _optimizer(estimator, theta)
     weights = train[-1]
     kept_rows = np.empty(0, np.int64)
     if estimator.early_stopping and validation is None:
@@ -91,6 +94,13 @@ def train_epochs(
     best = estimator._best_theta
     estimator._keep(best.copy() if estimator.early_stopping and best is not None else theta)
     return estimator
+
+
+def _optimizer(estimator: Any, theta: Array) -> Optimizer:
+    of, rate = estimator, estimator.learning_rate_init
+    if of.solver == "adam":
+        return Adam(theta, rate, of.beta_1, of.beta_2, of.epsilon)
+    return Sgd(theta, rate, of.learning_rate, of.power_t, of.momentum, of.nesterovs_momentum)
 
 
 def _split(estimator: Any, train: tuple[Any, Any, Array, Array]) -> tuple[np.ndarray, Validation]:
@@ -181,12 +191,8 @@ class _Epochs:
         seed = 0
         if network.objective.dropout > 0:
             seed = int(estimator._random_state.randint(2**62)) + estimator.t_
-        plan = Plan(network.layers, network.objective, optimizer.rule())
-        loss, penalty, optimizer.n_steps = train_epoch(
-            optimizer.state(theta), optimizer.n_steps, self._rows, self._order, plan,
-            np.uint64(seed), self._work,
-        )  # fmt: skip
-        return float(loss) * self._scale + float(penalty)
+        loss, penalty = network.epoch(theta, optimizer, self._rows, self._order, seed, self._work)
+        return loss * self._scale + penalty
 
     def _judge(self, theta: Array) -> None:
         """Count epochs without improvement, of the validation score or else of the loss."""
@@ -237,7 +243,7 @@ class _Epochs:
         estimator._keep(finite)
         rate = estimator._optimizer.rate
         del estimator._optimizer  # its memory is not finite any more
-        raise FloatingPointError(
+        raise DivergenceError(
             _DIVERGED.format(epoch=estimator.n_iter_ + 1, solver=estimator.solver, rate=rate)
         )
 
@@ -289,7 +295,7 @@ def train_lbfgs(
     estimator.loss_curve_ = curve
     if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
         estimator._keep(last_finite)
-        raise FloatingPointError(
+        raise DivergenceError(
             f"The loss became non-finite in iteration {estimator.n_iter_ + 1} of solver='lbfgs'. "
             "The input data may contain large values and need to be preprocessed; the last finite "
             "weights are kept."

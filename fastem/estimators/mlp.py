@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastem.estimators import _mlp_checks
-from fastem.estimators._mlp_training import Validation, train_epochs, train_lbfgs
+from fastem.estimators._mlp_training import DivergenceError, Validation, train_epochs, train_lbfgs
 from fastem.feedforward import FeedForward
 from fastem.layers import FIRST_SLOPE, LOSSES, Layers, Objective
 from fastem.parameters import Array
@@ -60,7 +60,13 @@ class BaseFastMLP:
         return None
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, validation: tuple = ()
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        incremental: bool,
+        validation: tuple = (None,) * 3,
     ) -> Any:
         """Train on checked data; what goes wrong before training leaves all as it was."""
         before = dict(vars(self))
@@ -69,8 +75,8 @@ class BaseFastMLP:
                 X, y, sample_weight, incremental=incremental, validation=validation
             )
             return self._train(network, theta, train, check, incremental=incremental)
-        except FloatingPointError as error:  # the last finite weights are in place
-            raise ValueError(str(error)) from None
+        except DivergenceError:  # the last finite weights are in place
+            raise
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -94,6 +100,8 @@ class BaseFastMLP:
             [self.activation] * len(sizes) if isinstance(self.activation, str) else self.activation
         )
         widths = [X.shape[1], *sizes, targets.shape[1]]
+        if first_pass:
+            _mlp_checks.check_memory_for(self, widths, X.shape[0], X.dtype.itemsize)
         layers = Layers.of(widths, list(names), self._output_activation())
         if first_pass:
             self._initialize(layers, X.dtype)
@@ -104,7 +112,7 @@ class BaseFastMLP:
         smallest = float(np.finfo(dtype).eps)
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
         network = FeedForward(layers, objective)
-        check = self._validation(dtype, *validation) if validation else None
+        check = self._validation(dtype, *validation)
         train = (
             _as_rows(X, dtype),
             y,
@@ -118,9 +126,11 @@ class BaseFastMLP:
             return train_lbfgs(self, network, theta, train, check)
         return train_epochs(self, network, theta, train, check, incremental=incremental)
 
-    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation:
-        if y is None:
-            raise ValueError("X_val was given without y_val; pass both.")
+    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation | None:
+        if X is None and y is None and sample_weight is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val are a validation set only together; pass both.")
         X, y = self._check_data(X, y, reset=False)
         weights = _check_sample_weight(sample_weight, X, dtype=dtype)
         _mlp_checks.check_weights(weights)
@@ -178,6 +188,8 @@ class BaseFastMLP:
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
+        if X.dtype == np.float64:  # a network in single precision meets rows in double
+            theta = theta.astype(np.float64, copy=False)
         objective = Objective(LOSSES[self.loss], 0.0, 0.0, 0.0)
         return FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
 
@@ -192,6 +204,10 @@ def _as_rows(X: Any, dtype: Any) -> Any:
     """Return X in the form and precision that kernels read, copied only if it has another."""
     if hasattr(X, "tocsr"):
         X = X.tocsr().astype(dtype, copy=False)
+        try:
+            X.check_format(full_check=True)  # kernels would follow a column index anywhere
+        except ValueError as error:
+            raise ValueError(f"X is not a valid sparse matrix: {error}.") from error
         if not all(part.flags.writeable for part in (X.data, X.indices, X.indptr)):
             X = X.copy()
         return X

@@ -227,7 +227,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         An epoch costs about ``6 n_samples n_coefs`` flops and, for every batch, a pass over
         all parameters.
         """
-        validation = () if X_val is None else (X_val, y_val, sample_weight_val)
+        validation = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, incremental=False, validation=validation)
 
     @available_if(has_epochs)
@@ -360,6 +360,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
         if self.class_weight is None:
             return None
+        if y.ndim == 2:
+            raise ValueError("class_weight needs one label per row; use sample_weight instead.")
         if not incremental:
             return compute_sample_weight(self.class_weight, y)
         if self.class_weight == "balanced":

@@ -16,9 +16,10 @@ from fastem.kernels.descent import ADAM, descend
 from fastem.kernels.losses import fill_output_deltas
 from fastem.kernels.views import matrix, untracked, vector
 
-# A call of BLAS costs half a microsecond, in which a loop does about this many multiplications.
-_BLAS_WORTH = 4096
-_FEW_ROWS = 8
+# A call of BLAS costs about a tenth of a microsecond, in which a loop does about this many
+# multiplications; of few rows a loop makes a product in the time that memory needs to bring it.
+_BLAS_WORTH = 256
+_FEW_ROWS = 4
 # Parameters whose gradient is formed and used before the next: they stay in the first cache.
 _CHUNK = 1024
 
