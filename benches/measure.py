@@ -38,20 +38,19 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
 def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
     """Time two functions by turns; return what both returned, and how their times compare.
 
-    ``ours`` is what the benchmark measures. In each of its turns a side runs twice, and the
-    second run counts: caches and clock have settled on it, and threads of the other side's
-    BLAS no longer spin. What else the machine does slows both sides alike; medians forget
-    what hit one of them alone, and the least times are those of the quietest moments.
+    ``ours`` is what the benchmark measures. In each of its turns a side runs for a while
+    before the run that counts: caches and clock have settled on it, and threads of the other
+    side's BLAS no longer spin. What else the machine does slows both sides alike; medians
+    forget what hit one of them alone, and the least times are those of the quietest moments.
     """
     seconds, results = [], []
 
     def run_theirs():
-        theirs()
+        _settle(theirs)
         start = time.perf_counter()
         results.append(theirs())
         seconds.append(time.perf_counter() - start)
-        time.sleep(_SETTLING_SECONDS)
-        ours()
+        _settle(ours)
 
     ours()  # compiles
     result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
@@ -63,6 +62,14 @@ def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
         "by_least_times": min(seconds) / benchmark.stats["min"],
     }
     return result, results[-1], figures
+
+
+def _settle(function):
+    """Call a function for a while, and at least once."""
+    end = time.perf_counter() + _SETTLING_SECONDS
+    function()
+    while time.perf_counter() < end:
+        function()
 
 
 def run_in_new_process(code: str, folder: Path):
