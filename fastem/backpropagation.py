@@ -221,7 +221,9 @@ def _check_shapes(
             raise ValueError(f"coefs[{i}] must have shape {shape}, got {values.shape}.")
     lengths, wanted = [len(values) for values in intercepts], layers.columns.tolist()
     if lengths != wanted:
-        raise ValueError(f"intercepts must have lengths {wanted}, got {lengths}.")
+        raise ValueError(
+            f"intercepts must have shapes {[(n,) for n in wanted]}, got {[(n,) for n in lengths]}."
+        )
     if targets.shape[1] != layers.widths[-1]:
         raise ValueError(
             f"targets must have {layers.widths[-1]} columns, as coefs[{len(coefs) - 1}] has, got "
@@ -233,7 +235,10 @@ def _slopes(slopes: Any, layers: Layers, names: list[str]) -> list[Array | None]
     """Return slopes of the right length for "prelu" layers, None for others."""
     given = [None] * len(names) if slopes is None else slopes
     if not isinstance(given, (list, tuple)) or len(given) != len(names):
-        raise ValueError(f"slopes must be a list with an entry per hidden layer, got {slopes!r}.")
+        got = len(given) if isinstance(given, (list, tuple)) else repr(slopes)
+        raise ValueError(
+            f"slopes must be a list with an entry for each of {len(names)} hidden layers, got {got}."
+        )
     checked: list[Array | None] = []
     for i, (values, name, n_units) in enumerate(zip(given, names, layers.widths[1:], strict=False)):
         if name != "prelu":
