@@ -237,7 +237,8 @@ def _slopes(slopes: Any, layers: Layers, names: list[str]) -> list[Array | None]
     if not isinstance(given, (list, tuple)) or len(given) != len(names):
         got = len(given) if isinstance(given, (list, tuple)) else repr(slopes)
         raise ValueError(
-            f"slopes must be a list with an entry for each of {len(names)} hidden layers, got {got}."
+            f"slopes must be a list with an entry for each of {len(names)} hidden layers, got "
+            f"{got}."
         )
     checked: list[Array | None] = []
     for i, (values, name, n_units) in enumerate(zip(given, names, layers.widths[1:], strict=False)):
