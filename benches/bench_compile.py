@@ -5,15 +5,10 @@ it, without the start of the interpreter; the benchmark's own time is that of th
 processes.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from measure import run_in_new_process
 
-import fastem
+_ESTIMATORS = ("FastEMClassifier", "FastMLPClassifier")
 
 _IMPORT = """
 import json, time
@@ -27,46 +22,26 @@ import json, time
 from sklearn.datasets import load_iris
 X, y = load_iris(return_X_y=True)
 start = time.perf_counter()
-from fastem import FastEMClassifier
+from fastem import {estimator}
 imported = time.perf_counter()
-FastEMClassifier(random_state=0).fit(X, y)
+{estimator}(random_state=0).fit(X, y)
 first = time.perf_counter()
-FastEMClassifier(random_state=0).fit(X, y)
+{estimator}(random_state=0).fit(X, y)
 second = time.perf_counter()
-print(json.dumps({
-    "seconds_import": imported - start,
-    "seconds_first_fit": first - imported,
-    "seconds_second_fit": second - first,
-}))
+print(json.dumps(dict(
+    seconds_import=imported - start,
+    seconds_first_fit=first - imported,
+    seconds_second_fit=second - first,
+)))
 """
-
-
-def _run(code, folder):
-    """Run code in a new process whose compiled kernels are kept in ``folder``."""
-    package_parent = str(Path(fastem.__file__).resolve().parent.parent)
-    environment = {
-        **os.environ,
-        "NUMBA_CACHE_DIR": str(folder / "numba"),
-        "PYTHONPATH": package_parent,
-        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as a user's would
-        "PYTHONWARNINGS": "ignore",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 def _import_seconds(folder, rounds):
     """Least seconds of importing scikit-learn's MLP alone and fastem alone, by turns."""
     modules = "sklearn.neural_network", "fastem"
     seconds = [
-        [_run(_IMPORT.format(module=name), folder) for name in modules] for _ in range(rounds)
+        [run_in_new_process(_IMPORT.format(module=name), folder) for name in modules]
+        for _ in range(rounds)
     ]
     return [min(column) for column in zip(*seconds, strict=True)]
 
@@ -83,11 +58,15 @@ def bench_import_smoke(benchmark, record, tmp_path):
 
 
 @pytest.mark.benchmark(group="compile")
-def bench_first_fit_cold(benchmark, record, tmp_path):
-    record(**benchmark.pedantic(_run, args=(_FIRST_FIT, tmp_path), rounds=1))
+@pytest.mark.parametrize("estimator", _ESTIMATORS)
+def bench_first_fit_cold(benchmark, record, tmp_path, estimator):
+    code = _FIRST_FIT.format(estimator=estimator)
+    record(**benchmark.pedantic(run_in_new_process, args=(code, tmp_path), rounds=1))
 
 
 @pytest.mark.benchmark(group="compile")
-def bench_first_fit_warm(benchmark, record, tmp_path):
-    _run(_FIRST_FIT, tmp_path)  # fill the cache
-    record(**benchmark.pedantic(_run, args=(_FIRST_FIT, tmp_path), rounds=1))
+@pytest.mark.parametrize("estimator", _ESTIMATORS)
+def bench_first_fit_warm(benchmark, record, tmp_path, estimator):
+    code = _FIRST_FIT.format(estimator=estimator)
+    run_in_new_process(code, tmp_path)  # fill the cache
+    record(**benchmark.pedantic(run_in_new_process, args=(code, tmp_path), rounds=1))

@@ -1,9 +1,15 @@
-"""Yardsticks: the rate of a plain matrix product, and the quality of a fit."""
+"""Yardsticks: two sides by turns, new processes, a plain product, and the quality of a fit."""
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from scipy.linalg import blas
@@ -12,6 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
+
+import fastem
 
 _PRODUCT_SIZE = 1500
 _SETTLING_SECONDS = 0.3
@@ -25,6 +33,67 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
         function()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
+    """Time two functions by turns; return what both returned, and how their times compare.
+
+    ``ours`` is what the benchmark measures. In each of its turns a side runs for a while
+    before the run that counts: caches and clock have settled on it, and threads of the other
+    side's BLAS no longer spin. What else the machine does slows both sides alike; medians
+    forget what hit one of them alone, and the least times are those of the quietest moments.
+    """
+    seconds, results = [], []
+
+    def run_theirs():
+        _settle(theirs)
+        start = time.perf_counter()
+        results.append(theirs())
+        seconds.append(time.perf_counter() - start)
+        _settle(ours)
+
+    ours()  # compiles
+    result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
+    median, median_theirs = benchmark.stats["median"], statistics.median(seconds)
+    figures = {
+        "ms_fastem": 1e3 * median,
+        "ms_sklearn": 1e3 * median_theirs,
+        "times_sklearn_speed": median_theirs / median,
+        "by_least_times": min(seconds) / benchmark.stats["min"],
+    }
+    return result, results[-1], figures
+
+
+def _settle(function):
+    """Call a function for a while, and at least once."""
+    end = time.perf_counter() + _SETTLING_SECONDS
+    function()
+    while time.perf_counter() < end:
+        function()
+
+
+def run_in_new_process(code: str, folder: Path):
+    """Run code in a new process outside the source tree; return the JSON that it prints.
+
+    Its compiled kernels are kept in ``folder``.
+    """
+    package_parent = str(Path(fastem.__file__).resolve().parent.parent)
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "PYTHONPATH": package_parent,
+        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as a user's would
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:

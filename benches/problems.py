@@ -51,3 +51,67 @@ def fastem_settings(name: str) -> dict:
     """Return what a data set asks of FastEMClassifier beside its defaults."""
     sizes = HIDDEN_LAYER_SIZES.get(name)
     return {} if sizes is None else {"hidden_layer_sizes": sizes}
+
+
+class MLPProblem(NamedTuple):
+    """Rows, labels, and what MLPClassifier and FastMLPClassifier are both given."""
+
+    X: NDArray[np.float64]
+    y: NDArray[np.int64]
+    parameters: dict
+
+    def with_parameters(self, **parameters) -> "MLPProblem":
+        """Return the problem with some parameters changed or added."""
+        return self._replace(parameters={**self.parameters, **parameters})
+
+
+def mlp_problem(name: str) -> MLPProblem:
+    """Return a problem of backpropagation in which the number of epochs is fixed."""
+    X, y, parameters = _MLP_PROBLEMS[name]()
+    fixed = {"random_state": 0, "tol": 0.0, "n_iter_no_change": parameters["max_iter"] + 1}
+    return MLPProblem(X, y, {**fixed, **parameters})
+
+
+def _digits_mlp():
+    X, y = dataset("digits")
+    return X / 16.0, y, {"hidden_layer_sizes": (32,), "batch_size": 32, "max_iter": 20}
+
+
+def _digits_lbfgs_mlp():
+    X, y = dataset("digits")
+    return X / 16.0, y, {"hidden_layer_sizes": (32,), "solver": "lbfgs", "max_iter": 30}
+
+
+def _iris_mlp():
+    return *dataset("iris"), {"hidden_layer_sizes": (8,), "batch_size": 8, "max_iter": 100}
+
+
+def _online_mlp():
+    """Digits in a frame of 28 x 28, one row at a time through three hidden layers."""
+    X, y = dataset("digits")
+    images = X[:1500].reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2)
+    X = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(-1, 784) / 16.0 * 0.99 + 0.01
+    parameters = {
+        "hidden_layer_sizes": (100, 100, 100),
+        "activation": "logistic",
+        "solver": "sgd",
+        "batch_size": 1,
+        "learning_rate_init": 0.01,
+        "max_iter": 1,
+    }
+    return X, y[:1500], parameters
+
+
+def _wide_mlp():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 784)), rng.integers(10, size=20_000)
+    return X, y, {"hidden_layer_sizes": (256,), "batch_size": 256, "max_iter": 2}
+
+
+_MLP_PROBLEMS = {
+    "digits": _digits_mlp,
+    "digits-lbfgs": _digits_lbfgs_mlp,
+    "iris": _iris_mlp,
+    "online": _online_mlp,
+    "wide": _wide_mlp,
+}

@@ -1,13 +1,14 @@
 """Exact EM for neural networks with stochastic binary hidden units."""
 
 from fastem._version import __version__
+from fastem.backpropagation import Backpropagation, backpropagate
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import e_step
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
-from fastem.feedforward import Backpropagation, backpropagate
+from fastem.plotting import LossCurveDisplay
 from fastem.warm_up import warmup
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FastEMClassifier",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "LossCurveDisplay",
     "__version__",
     "backpropagate",
     "e_step",

@@ -1,8 +1,6 @@
 """The command line: ``python -m fastem``, and its verbs."""
 
 import argparse
-import csv
-import io
 import json
 import math
 import os
@@ -14,17 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastem import __version__
+from fastem import __version__, report
+from fastem.layers import HIDDEN_ACTIVATIONS
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
-    from fastem.comparison import Fit, Settings
+    from fastem.comparison import Comparison, Fit
+    from fastem.methods import Settings
     from fastem.tables import Table
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
-_MOST_CLASSES_IN_COLUMNS = 10
-_FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
 _SECONDS_OF_SILENCE = 3.0
+_SOLVERS = "lbfgs", "sgd", "adam"
+_ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 
 
@@ -90,12 +90,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_compare(verbs: Any) -> None:
-    text = "compare EM with scikit-learn's backpropagation on held-out rows"
+    text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
     _add_common(parser, target=True)
     _add_settings(parser)
+    add = parser.add_argument
+    text = f"of backpropagation's hidden units: {', '.join(_ACTIVATIONS)} (default: relu)"
+    add("--activation", type=_activation, metavar="NAME", help=text)
+    text = "of backpropagation (default: adam)"
+    add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
+    add("--epochs", type=_positive, metavar="N", help="most epochs of backpropagation")
     text = "share of the rows kept for testing (default: %(default)s)"
-    parser.add_argument("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    add("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    text = "draw both learning curves into FILE, a .png, .pdf, .svg or the like"
+    add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
 
@@ -128,7 +136,7 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--hidden", type=_positive, metavar="M", help="hidden units (default: those of EM)")
-    add("--max-iter", type=_positive, metavar="N", help="(default: each method's own)")
+    add("--max-iter", type=_positive, metavar="N", help="most iterations of EM")
     add("--alpha", type=_penalty, metavar="A", help="L2 penalty (default: each method's own)")
     add("--seed", type=_seed, default=0, help="of split and starts (default: %(default)s)")
 
@@ -152,18 +160,80 @@ _penalty = _number(float, lambda value: 0 <= value < math.inf, "a finite number 
 _share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
-def _run_compare(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import backpropagation, compare, exact_em
+def _one_of(names: Sequence[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return text
 
+    return parse
+
+
+_solver = _one_of(_SOLVERS)
+
+
+def _activation(text: str) -> str:
+    names = [_one_of(_ACTIVATIONS)(name.strip()) for name in text.split(",")]
+    if len(names) > 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names {len(names)} activations, one per hidden layer, and the networks that "
+            "are compared have one hidden layer: name one"
+        )
+    return names[0]
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    from fastem.comparison import compare
+    from fastem.estimators.mlp import DivergenceError
+    from fastem.methods import backpropagation, exact_em
+
+    if arguments.plot is not None:
+        _check_plot(arguments.plot)
     table, settings = _read_table(arguments), _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
-    comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
-    _print(comparison.to_dict(), _comparison_text, arguments.json)
+    try:
+        comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
+    except ValueError as error:
+        if isinstance(error.__cause__, DivergenceError):
+            raise ValueError(f"{error} Here: another --solver, or a smaller --alpha") from error
+        raise
+    content = comparison.to_dict()
+    try:
+        if arguments.plot is not None:
+            _plot(comparison, arguments.plot)
+            content["plot"] = arguments.plot
+    finally:  # the work is done, whatever becomes of its picture
+        _print(content, report.comparison_text, arguments.json)
     return 0
 
 
+def _check_plot(path: str) -> None:
+    from fastem.plotting import FIGURE_SUFFIXES, require_matplotlib
+
+    suffix = Path(path).suffix
+    if suffix.lower() not in FIGURE_SUFFIXES:
+        listed = ", ".join(FIGURE_SUFFIXES)
+        found = f"{suffix!r} is none of" if suffix else "it needs one of"
+        raise ValueError(f"cannot write {path}: the suffix says the format, and {found} {listed}")
+    _check_writable(path)
+    require_matplotlib("--plot")
+
+
+def _plot(comparison: "Comparison", path: str) -> None:
+    from fastem.plotting import save_loss_curves
+
+    rows = comparison.results
+    sizes = f"{comparison.n_train} rows, {rows[0].n_hidden} hidden units"
+    title = f"{Path(comparison.table.name).name}: training loss, {sizes}"
+    # each loss holds its own penalty, and whoever looks at the figure alone has to know
+    penalties = {row.method: f"{row.method}, alpha {row.settings['alpha']:g}" for row in rows}
+    curves = {penalties[name]: estimator for name, estimator in comparison.estimators.items()}
+    save_loss_curves(curves, path, title)
+
+
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import exact_em, fit_method
+    from fastem.comparison import fit_method
+    from fastem.methods import exact_em
     from fastem.tables import with_names
 
     _check_writable(arguments.model)  # asked before the work, not after it
@@ -176,7 +246,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     if fit.interrupted:
         _tell(f"interrupted: the best iterate so far is in {arguments.model}")
         return _INTERRUPTED
-    _print(_fit_content(arguments.model, table, fit, X), _fit_text, arguments.json)
+    _print(_fit_content(arguments.model, table, fit, X), report.fit_text, arguments.json)
     return 0
 
 
@@ -202,10 +272,10 @@ def _run_predict(arguments: argparse.Namespace) -> int:
         ],
     }
     if arguments.output is not None:
-        text = _predictions_csv(content)
+        text = report.predictions_csv(content)
         Path(arguments.output).write_text(text, encoding="utf-8", newline="")
         content = {**content, "predictions": len(labels), "output": arguments.output}
-    _print(content, _predict_text, arguments.json)
+    _print(content, report.predict_text, arguments.json)
     return 0
 
 
@@ -219,9 +289,12 @@ def _read_table(arguments: argparse.Namespace) -> "Table":
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    from fastem.comparison import Settings
+    from fastem.methods import Settings
 
-    return Settings(arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed)
+    given = vars(arguments)
+    own = {name: given.get(name) for name in ("activation", "solver", "epochs")}  # of compare
+    shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
+    return Settings(*shared, **own)
 
 
 def _check_writable(path: str) -> None:
@@ -250,103 +323,6 @@ def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any
     }
 
 
-def _comparison_text(content: dict[str, Any]) -> str:
-    data, methods = content["data"], content["methods"]
-    header = "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
-    rows = [
-        [
-            row["method"],
-            str(row["n_hidden"]),
-            f"{row['n_iter']}{'' if row['converged'] else '*'}",
-            *(f"{row[figure]:.4f}" for figure in _FIGURES),
-        ]
-        for row in methods
-    ]
-    early = "" if all(row["converged"] for row in methods) else "; * stopped before convergence"
-    parts = f"{data['train']} rows to train on, {data['test']} to test on"
-    return "\n".join(
-        [
-            _data_line(data),
-            f"split    {parts}, stratified, seed {data['seed']}",
-            _compile_line(content),
-            "",
-            _aligned([header, *rows]),
-            f"loss: mean log-loss in nats{early}",
-            "",
-            f"{len(content['predictions'])} test rows, and what {methods[0]['method']} predicts",
-            _predictions_table(data["classes"], content["predictions"]),
-        ]
-    )
-
-
-def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
-    few = len(classes) <= _MOST_CLASSES_IN_COLUMNS
-    rows = [["label", "predicted", *([f"P({k})" for k in classes] if few else ["most probable"])]]
-    for row in predictions:
-        by_class = row["probabilities"]
-        if few:
-            cells = [f"{p:.4f}" for p in by_class.values()]
-        else:
-            best = sorted(by_class, key=by_class.get, reverse=True)[:3]
-            cells = [", ".join(f"{k} {by_class[k]:.4f}" for k in best)]
-        rows.append([str(row["label"]), str(row["predicted"]), *cells])
-    return _aligned(rows)
-
-
-def _fit_text(content: dict[str, Any]) -> str:
-    end = "converged" if content["converged"] else "stopped before convergence"
-    return "\n".join(
-        [
-            _data_line(content["data"]),
-            _compile_line(content),
-            f"fit      {content['n_hidden']} hidden units, {content['n_iter']} iterations, {end}, "
-            f"{content['seconds']:.4f} s",
-            f"train    log-loss {content['train_log_loss']:.4f} nats, "
-            f"accuracy {content['train_accuracy']:.4f}",
-            f"model    {content['model']}",
-        ]
-    )
-
-
-def _predict_text(content: dict[str, Any]) -> str:
-    if "output" in content:
-        return f"{content['predictions']} predictions written to {content['output']}"
-    return _predictions_csv(content).removesuffix("\n")
-
-
-def _predictions_csv(content: dict[str, Any]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    predictions = content["predictions"]
-    writer.writerow(["predicted", *(f"probability_{k}" for k in predictions[0]["probabilities"])])
-    writer.writerows([row["predicted"], *row["probabilities"].values()] for row in predictions)
-    return text.getvalue()
-
-
-def _data_line(data: dict[str, Any]) -> str:
-    classes = data["classes"]
-    listed = ", ".join(map(str, classes[:_MOST_CLASSES_IN_COLUMNS]))
-    dots = ", ..." if len(classes) > _MOST_CLASSES_IN_COLUMNS else ""
-    sizes = f"{data['rows']} rows, {data['features']} features, {len(classes)} classes"
-    return f"data     {data['name']}: {sizes} ({listed}{dots})"
-
-
-def _compile_line(content: dict[str, Any]) -> str:
-    seconds = content["compile_seconds"]
-    return f"compile  {seconds:.2f} s to compile and warm up, not part of the seconds below"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
-
-
 def _print(
     content: dict[str, Any], as_text: Callable[[dict[str, Any]], str], as_json: bool
 ) -> None:
@@ -358,7 +334,7 @@ def _print(
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    message = "still at work; the first run also compiles, for half a minute or so"
+    message = "still at work; the first run also compiles, for some twenty seconds"
     timer = threading.Timer(_SECONDS_OF_SILENCE, _tell, [message])
     timer.daemon = True
     timer.start()

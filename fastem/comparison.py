@@ -5,56 +5,18 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.methods import Method
 from fastem.parameters import Array
+from fastem.plotting import loss_curve
 from fastem.tables import Table
 
-_REHEARSAL_ITERATIONS = 15  # more than the acceleration of EM begins with
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
-_PATIENT_EPOCHS = 5000
-
-
-class Settings(NamedTuple):
-    """What the compared methods share; None leaves a method its own default.
-
-    Attributes
-    ----------
-    n_hidden : int or None
-        Hidden units; by default those of `FastEMClassifier`, for every method.
-    max_iter : int or None
-    alpha : float or None
-        Penalty on half the squared norm of the weights.
-    seed : int
-        Of the split and of the starts.
-    """
-
-    n_hidden: int | None = None
-    max_iter: int | None = None
-    alpha: float | None = None
-    seed: int = 0
-
-
-class Method(NamedTuple):
-    """An estimator to be compared.
-
-    Attributes
-    ----------
-    name : str
-    n_hidden : int
-    estimator : classifier, not fitted
-    rehearsal : classifier, not fitted
-        The same, for a few iterations: its fit compiles what the other will use.
-    """
-
-    name: str
-    n_hidden: int
-    estimator: Any
-    rehearsal: Any
 
 
 class Fit(NamedTuple):
@@ -92,6 +54,7 @@ class Result(NamedTuple):
     train_log_loss: float
     test_log_loss: float
     test_accuracy: float
+    settings: dict[str, Any]
 
 
 class Prediction(NamedTuple):
@@ -125,6 +88,8 @@ class Comparison(NamedTuple):
         One per method, in the order given.
     predictions : list of Prediction
         The first test rows under the first method.
+    estimators : dict of str to classifier
+        The fitted ones, by the names of their methods.
     """
 
     table: Table
@@ -135,6 +100,7 @@ class Comparison(NamedTuple):
     compile_seconds: float
     results: list[Result]
     predictions: list[Prediction]
+    estimators: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same in plain Python values, as JSON takes them."""
@@ -151,40 +117,11 @@ class Comparison(NamedTuple):
                 }
                 for row in self.predictions
             ],
+            "learning_curves": [
+                {"method": name, **_learning_curve(estimator)}
+                for name, estimator in self.estimators.items()
+            ],
         }
-
-
-def exact_em(settings: Settings) -> Method:
-    """Return `FastEMClassifier` under the given settings."""
-    from sklearn.base import clone
-
-    from fastem.estimators.em_classifier import FastEMClassifier
-
-    n_hidden = _n_hidden(settings)
-
-    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
-    estimator = FastEMClassifier((n_hidden,), random_state=settings.seed, **given)
-    # tol=0, because so few rows converge before everything was used once.
-    rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
-    return Method("EM", n_hidden, estimator, rehearsal)
-
-
-def backpropagation(settings: Settings) -> Method:
-    """Return scikit-learn's `MLPClassifier` on standardized features, run to convergence."""
-    from sklearn.base import clone
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    n_hidden = _n_hidden(settings)
-
-    # scikit-learn's 200 epochs end long before a network this small has converged
-    max_iter = _PATIENT_EPOCHS if settings.max_iter is None else settings.max_iter
-    given = {"max_iter": max_iter, **_not_none({"alpha": settings.alpha})}
-    network = MLPClassifier((n_hidden,), random_state=settings.seed, **given)
-    rehearsal = clone(network).set_params(max_iter=1)
-    estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
-    return Method("backpropagation", n_hidden, estimator, rehearsal)
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
@@ -235,7 +172,8 @@ def compare(
     Raises
     ------
     ValueError
-        If the rows cannot be split, or a method refuses them.
+        If the rows cannot be split, or a method refuses them or diverges: its name stands
+        before what it says.
     KeyboardInterrupt
         Also where an estimator takes Ctrl-C for a reason to stop early.
     """
@@ -247,7 +185,12 @@ def compare(
         with warnings.catch_warnings():
             # Reported as `converged`, beside the figures it concerns.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            fit = fit_method(method, X_train, y_train)
+            try:
+                # where numbers overflow, the method says so itself
+                with np.errstate(over="ignore", invalid="ignore"):
+                    fit = fit_method(method, X_train, y_train)
+            except ValueError as error:
+                raise ValueError(f"{method.name}: {error}") from error
         if fit.interrupted:
             raise KeyboardInterrupt
         fits.append(fit)
@@ -264,7 +207,14 @@ def compare(
         compile_seconds=sum(fit.compile_seconds for fit in fits),
         results=results,
         predictions=[Prediction(*row) for row in zip(*columns, probabilities, strict=True)],
+        estimators={m.name: fit.estimator for m, fit in zip(methods, fits, strict=True)},
     )
+
+
+def _learning_curve(estimator: Any) -> dict[str, Any]:
+    iterations, losses = loss_curve(estimator)
+    first = int(iterations[0]) if iterations.size else None  # it may have ended where it began
+    return {"first_iteration": first, "loss": losses.tolist()}
 
 
 def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:
@@ -289,6 +239,7 @@ def _judge(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, An
         train_log_loss=mean_log_loss(fit.estimator, *train),
         test_log_loss=mean_log_loss(fit.estimator, *test),
         test_accuracy=float(fit.estimator.score(*test)),
+        settings=method.settings,
     )
 
 
@@ -315,8 +266,9 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
     few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     with _noting_interrupt() as interrupts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few iterations prove nothing
-        method.rehearsal.fit(few, y[rows])
-        method.rehearsal.predict_proba(few)
+        with suppress(ValueError):  # the fit itself will say it, if it concerns all rows
+            method.rehearsal.fit(few, y[rows])
+            method.rehearsal.predict_proba(few)
     if interrupts:
         raise KeyboardInterrupt
 
@@ -325,7 +277,7 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
 def _noting_interrupt() -> Iterator[list[int]]:
     """Yield a list that is not empty once Ctrl-C was pressed.
 
-    Both `FastEMClassifier` and `MLPClassifier` stop at their best iterate then, and only
+    Both `FastEMClassifier` and `FastMLPClassifier` stop at their best iterate then, and only
     warn.
     """
     noted: list[int] = []
@@ -345,15 +297,3 @@ def _noting_interrupt() -> Iterator[list[int]]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _n_hidden(settings: Settings) -> int:
-    from fastem.estimators.em_classifier import FastEMClassifier
-
-    if settings.n_hidden is not None:
-        return settings.n_hidden
-    return int(np.ravel(FastEMClassifier().hidden_layer_sizes)[0])
-
-
-def _not_none(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}

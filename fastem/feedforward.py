@@ -1,16 +1,12 @@
 """Deterministic networks: outputs, losses and gradients of a vector of parameters."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastem.kernels import backprop
 from fastem.kernels.losses import fill_output_deltas
 from fastem.layers import (
-    HIDDEN_ACTIVATIONS,
-    LOSSES,
-    OUTPUT_ACTIVATIONS,
     SUM,
     Layers,
     Objective,
@@ -24,13 +20,6 @@ from fastem.parameters import Array
 
 # Rows of a full pass that go through together: enough for BLAS, few enough for the caches.
 _BLOCK = 1024
-# The output that each loss of a network may have.
-_OUTPUTS_OF = {
-    "log_loss": ("softmax", "logistic"),
-    "squared_error": ("identity", "logistic", "softmax", "exp"),
-    "poisson": ("exp",),
-    "absolute_error": ("identity", "logistic", "softmax", "exp"),
-}
 
 
 def rows_of(X: Any, targets: Array, weights: Array) -> Rows:
@@ -161,193 +150,3 @@ class FeedForward:
 
     def _workspace(self, n_samples: int, theta: Array) -> Workspace:
         return Workspace.of(self.layers, min(n_samples, _BLOCK), theta.dtype, gathers=False)
-
-
-class Backpropagation(NamedTuple):
-    """Result of `backpropagate`.
-
-    Attributes
-    ----------
-    loss : float
-        Mean loss per unit weight, penalty included.
-    output : array (n_samples, n_outputs)
-    coef_gradients, intercept_gradients : lists of arrays
-        Derivatives of ``loss``, shaped as coefs and intercepts.
-    slope_gradients : list of arrays or None
-        One entry per hidden layer; None where its activation is not "prelu".
-
-    Examples
-    --------
-    >>> import fastem
-    >>> half = fastem.backpropagate([[1.0]], [[1.0, 0.0]], [[[0.0, 0.0]]], [[0.0, 0.0]])
-    >>> round(half.loss, 4), half.intercept_gradients[0]
-    (0.6931, array([-0.5,  0.5]))
-    """
-
-    loss: float
-    output: Array
-    coef_gradients: list[Array]
-    intercept_gradients: list[Array]
-    slope_gradients: list[Array | None]
-
-
-def backpropagate(
-    X: ArrayLike,
-    targets: ArrayLike,
-    coefs: list[ArrayLike],
-    intercepts: list[ArrayLike],
-    *,
-    activation: str | list[str] | tuple[str, ...] = "logistic",
-    output_activation: str = "softmax",
-    loss: str = "log_loss",
-    alpha: float = 0.0,
-    sample_weight: ArrayLike | None = None,
-    slopes: list[ArrayLike | None] | None = None,
-) -> Backpropagation:
-    """Compute the loss of a deterministic network and its exact gradient.
-
-    ``delta_l = (delta_(l+1) W_(l+1)') * f'(a_l)``, ``dL/dW_l = values_(l-1)' delta_l``
-
-    Parameters
-    ----------
-    X : array-like (n_samples, n_features)
-    targets : array-like (n_samples, n_outputs)
-        Any numbers: soft class memberships as well as indicators.
-    coefs : list of arrays (n_below, n_columns)
-        One per layer; columns are units, two to a unit for "maxout".
-    intercepts : list of arrays (n_columns,)
-    activation : str or sequence of str
-        Of all hidden layers or of each: "identity", "logistic", "tanh", "relu", "leaky_relu",
-        "prelu", "elu" or "maxout".
-    output_activation : {"softmax", "logistic", "identity", "exp"}
-    loss : {"log_loss", "squared_error", "poisson", "absolute_error"}
-        Summed over outputs; "squared_error" is half the square.
-    alpha : float
-        Penalty on half the squared coefs, divided by the total weight.
-    sample_weight : array-like (n_samples,), optional
-    slopes : list of arrays (n_units,) or None, optional
-        Slopes below zero of "prelu" layers, one entry per hidden layer; 0.25 by default.
-
-    Returns
-    -------
-    result : Backpropagation
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit together, a value is not finite, a name is unknown, or the loss
-        does not go with the output.
-
-    Notes
-    -----
-    Costs about ``6 n_samples n_coefs`` flops. Rumelhart, Hinton and Williams (1986), Learning
-    representations by back-propagating errors, Nature 323.
-
-    Examples
-    --------
-    >>> import numpy as np, fastem
-    >>> X, targets = np.array([[1.0, 2.0]]), np.array([[1.0]])
-    >>> step = fastem.backpropagate(
-    ...     X, targets, [np.array([[0.5], [-0.25]])], [np.zeros(1)],
-    ...     output_activation="logistic", loss="squared_error",
-    ... )
-    >>> step.output, step.coef_gradients[0].ravel()
-    (array([[0.5]]), array([-0.125, -0.25 ]))
-    """
-    X, targets = _array("X", X, 2), _array("targets", targets, 2)
-    if len(X) == 0 or len(X) != len(targets):
-        raise ValueError(f"X and targets must have as many rows, got {len(X)} and {len(targets)}.")
-    names = _hidden_activations(activation, len(coefs) - 1)
-    _check_names(output_activation, loss)
-    if not 0.0 <= alpha < np.inf:
-        raise ValueError(f"alpha must be a finite number >= 0, got {alpha!r}.")
-    coefs = [_array(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
-    widths = [X.shape[1]]
-    for values, name in zip(coefs, [*names, output_activation], strict=True):
-        widths.append(values.shape[1] // (2 if name == "maxout" else 1))
-    layers = Layers.of(widths, names, output_activation)
-    _check_shapes(layers, coefs, intercepts, targets)
-    intercepts = [_array(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
-    theta = layers.pack(coefs, intercepts, _slopes(slopes, layers, names))
-    weights = (
-        np.ones(len(X)) if sample_weight is None else _array("sample_weight", sample_weight, 1)
-    )
-    if len(weights) != len(X) or (weights < 0).any() or not weights.any():
-        raise ValueError(
-            f"sample_weight must be {len(X)} numbers >= 0 and not all zero, got {weights!r}."
-        )
-    objective = Objective(LOSSES[loss], float(alpha), 0.0, float(np.finfo(float).eps))
-    network = FeedForward(layers, objective)
-    mean, penalty, gradient = network.loss_gradient(theta, rows_of(X, targets, weights))
-    parts = layers.unpack(gradient)
-    return Backpropagation(mean + penalty, network.outputs(theta, X), *parts)
-
-
-def _array(name: str, values: ArrayLike, ndim: int) -> Array:
-    try:
-        array = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers: {error}") from error
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinity.")
-    return array
-
-
-def _hidden_activations(activation: Any, n_hidden: int) -> list[str]:
-    names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
-    if n_hidden < 0 or len(names) != n_hidden:
-        raise ValueError(
-            f"activation must be a name or {max(n_hidden, 0)} of them, one less than coefs, "
-            f"got {activation!r}."
-        )
-    for name in names:
-        if name not in HIDDEN_ACTIVATIONS:
-            raise ValueError(f"activation must be among {list(HIDDEN_ACTIVATIONS)}, got {name!r}.")
-    return names
-
-
-def _check_names(output_activation: str, loss: str) -> None:
-    if output_activation not in OUTPUT_ACTIVATIONS:
-        known = list(OUTPUT_ACTIVATIONS)
-        raise ValueError(f"output_activation must be among {known}, got {output_activation!r}.")
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be among {list(LOSSES)}, got {loss!r}.")
-    if output_activation not in _OUTPUTS_OF[loss]:
-        raise ValueError(
-            f"loss={loss!r} goes with output_activation among {list(_OUTPUTS_OF[loss])}, got "
-            f"{output_activation!r}."
-        )
-
-
-def _check_shapes(layers: Layers, coefs: list, intercepts: list, targets: Array) -> None:
-    for i, (values, shape) in enumerate(zip(coefs, layers.shapes(), strict=True)):
-        if values.shape != shape or values.shape[1] == 0:
-            raise ValueError(f"coefs[{i}] must have shape {shape}, got {values.shape}.")
-    lengths = [np.shape(values) for values in intercepts]
-    wanted = [(n,) for n in layers.columns.tolist()]
-    if lengths != wanted:
-        raise ValueError(f"intercepts must have shapes {wanted}, got {lengths}.")
-    if targets.shape[1] != layers.widths[-1]:
-        raise ValueError(
-            f"targets must have {layers.widths[-1]} columns, as coefs[{len(coefs) - 1}] has, got "
-            f"{targets.shape[1]}."
-        )
-
-
-def _slopes(slopes: list | None, layers: Layers, names: list[str]) -> list[Array | None]:
-    """Return slopes of the right length for "prelu" layers, None for others."""
-    given = [None] * len(names) if slopes is None else list(slopes)
-    if len(given) != len(names):
-        raise ValueError(f"slopes must have an entry per hidden layer, got {len(given)}.")
-    checked: list[Array | None] = []
-    for i, (values, name, n_units) in enumerate(zip(given, names, layers.widths[1:], strict=False)):
-        if name != "prelu":
-            checked.append(None)
-            continue
-        values = np.full(n_units, 0.25) if values is None else _array(f"slopes[{i}]", values, 1)
-        if len(values) != n_units:
-            raise ValueError(f"slopes[{i}] must have {n_units} numbers, got {len(values)}.")
-        checked.append(values)
-    return checked

@@ -144,7 +144,8 @@ class Objective(NamedTuple):
     dropout : float
         Rate at which hidden values are dropped.
     smallest : float
-        How near to 0 and 1 a log-loss reads probabilities.
+        How near to 0 and 1 a log-loss reads probabilities, as scikit-learn does; 0 for the
+        exact loss.
     """
 
     loss: int

@@ -17,7 +17,6 @@ PAIRS = (
     ("absolute_error", "logistic"), ("absolute_error", "softmax"), ("absolute_error", "exp"),
 )  # fmt: skip
 TINY = 1e-200
-EPS = np.finfo(float).eps
 
 
 class Net(NamedTuple):
@@ -111,10 +110,6 @@ def outputs(net, X):
     return np.array([output_of(net, x) for x in X])
 
 
-def clipped(o):
-    return np.where(o.real < EPS, EPS, np.where(o.real > 1.0 - EPS, 1.0 - EPS, o))
-
-
 def loss_of(loss, output, o, t):
     """Loss of one row, summed over outputs; 0 log 0 is 0."""
     if loss == "squared_error":
@@ -123,9 +118,8 @@ def loss_of(loss, output, o, t):
         return np.sum((o - t) * np.sign((o - t).real))
     if loss == "poisson":
         return np.sum([b - a + (a * np.log(a / b) if a > 0 else 0.0) for a, b in zip(t, o)])  # noqa: B905
-    p = clipped(o)
-    both = np.sum((1.0 - t) * np.log(1.0 - p)) if output == "logistic" else 0.0
-    return -np.sum(t * np.log(p)) - both
+    both = np.sum((1.0 - t) * np.log(1.0 - o)) if output == "logistic" else 0.0
+    return -np.sum(t * np.log(o)) - both
 
 
 def total_loss(net, X, targets, loss, alpha=0.0, weights=None):

@@ -27,11 +27,12 @@ RANKS = {
         "lbfgs",
         "solvers",
         "feedforward",
+        "backpropagation",
         "optimizers",
         "warm_up",
     ],
     4: ["estimators"],
-    5: ["comparison", "tables", "plotting", "cli", "__main__"],
+    5: ["methods", "comparison", "tables", "plotting", "report", "cli", "__main__"],
 }
 RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
@@ -87,7 +88,7 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "cli.py", "plotting.py", "comparison.py", "tables.py")
+    allowed = ("estimators/", "cli.py", "plotting.py", "methods.py", "comparison.py", "tables.py")
     assert _outside(users, *allowed) == []
 
 
@@ -98,6 +99,16 @@ def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
     assert _outside(users, *allowed) == []
     assert [file for file, places in users.items() if "module" in places] == []
+
+
+def test_only_the_command_line_formats_text():
+    importers = {
+        file
+        for file, imports in IMPORTS.items()
+        for name, _ in imports
+        if name.startswith("fastem.report")
+    }
+    assert importers == {"cli.py"}
 
 
 def test_no_threading_layer_of_numba():

@@ -14,13 +14,15 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import FastEMClassifier, comparison
+from fastem import FastEMClassifier, FastMLPClassifier, comparison, methods
 from fastem.cli import main
+from fastem.layers import HIDDEN_ACTIVATIONS
 from fastem.tables import BUILT_IN, read_table
 
 pytest.importorskip("pandas")
 
 QUICK = ["--hidden", "3", "--max-iter", "20"]
+QUICK_COMPARE = [*QUICK, "--epochs", "20"]
 CSV_ROWS = [f"{i % 7},{(3 * i) % 5 - 0.5 * (i % 2)},{'no' if i % 2 else 'yes'}" for i in range(40)]
 
 
@@ -93,7 +95,7 @@ def test_no_argument_compares_on_iris(capsys):
 
 
 def test_compare_as_json_holds_the_same(capsys):
-    content = json.loads(succeed(capsys, "compare", "iris", "--json", *QUICK))
+    content = json.loads(succeed(capsys, "compare", "iris", "--json", *QUICK_COMPARE))
     assert content["data"] == {
         "name": "iris",
         "rows": 150,
@@ -118,22 +120,25 @@ def test_compare_as_json_holds_the_same(capsys):
 
 
 def test_options_without_a_verb_are_those_of_compare_iris(capsys):
-    content = json.loads(succeed(capsys, "--json", "--hidden", "2", "--max-iter", "4"))
-    assert [(row["n_hidden"], row["n_iter"]) for row in content["methods"]] == [(2, 4), (2, 4)]
+    argv = ["--json", "--hidden", "2", "--max-iter", "4", "--epochs", "5"]
+    content = json.loads(succeed(capsys, *argv))
+    assert [(row["n_hidden"], row["n_iter"]) for row in content["methods"]] == [(2, 4), (2, 5)]
     assert not any(row["converged"] for row in content["methods"])
 
 
 def test_settings_reach_both_methods():
-    settings = comparison.Settings(n_hidden=5, max_iter=7, alpha=0.25, seed=3)
-    em = comparison.exact_em(settings).estimator
-    network = comparison.backpropagation(settings).estimator[-1]
+    settings = methods.Settings(5, 7, 0.25, 3, activation="tanh", solver="sgd", epochs=9)
+    em = methods.exact_em(settings).estimator
+    network = methods.backpropagation(settings).estimator[-1]
     assert np.ravel(em.hidden_layer_sizes) == np.ravel(network.hidden_layer_sizes) == 5
     for estimator in (em, network):
-        assert (estimator.max_iter, estimator.alpha, estimator.random_state) == (7, 0.25, 3)
+        assert (estimator.alpha, estimator.random_state) == (0.25, 3)
+    assert (em.max_iter, network.max_iter) == (7, 9)
+    assert (network.activation, network.solver) == ("tanh", "sgd")
 
 
 def test_compare_splits_by_test_size_and_seed(capsys, table):
-    arguments = ["compare", table, "--json", "--test-size", "0.5", *QUICK]
+    arguments = ["compare", table, "--json", "--test-size", "0.5", *QUICK_COMPARE]
     first = json.loads(succeed(capsys, *arguments, "--seed", "1"))
     other = json.loads(succeed(capsys, *arguments, "--seed", "2"))
     assert (first["data"]["train"], first["data"]["test"]) == (20, 20)
@@ -142,14 +147,14 @@ def test_compare_splits_by_test_size_and_seed(capsys, table):
 
 
 def test_compare_is_reproducible(capsys):
-    first, second = (json.loads(succeed(capsys, *QUICK, "--json")) for _ in range(2))
+    first, second = (json.loads(succeed(capsys, *QUICK_COMPARE, "--json")) for _ in range(2))
     assert first["predictions"] == second["predictions"]
 
 
 def test_many_classes_are_shown_by_the_most_probable(capsys, tmp_path):
     rows = [f"{i % 12}.{i % 3},letter{i % 12:02d}" for i in range(72)]
     path = write(tmp_path / "letters.csv", "size,label", *rows)
-    text = succeed(capsys, "compare", path, "--hidden", "2", "--max-iter", "5")
+    text = succeed(capsys, "compare", path, *QUICK_COMPARE)
     assert "12 classes (letter00, letter01" in text
     assert "most probable" in text
 
@@ -162,13 +167,183 @@ def test_built_in_data_sets(name):
 
 
 def test_target_is_not_needed_for_built_in_data(capsys):
-    assert main(["compare", "iris", "--target", "species", *QUICK]) == 0
+    assert main(["compare", "iris", "--target", "species", *QUICK_COMPARE]) == 0
     assert "note: iris has its labels built in" in capsys.readouterr().err
 
 
 def test_compare_refuses_a_class_of_one_row(capsys, tmp_path):
     path = write(tmp_path / "lonely.csv", "a,label", "1,x", "2,x", "3,x", "4,y")
     assert "class 'y' has one row only" in refuse(capsys, "compare", path)
+
+
+def test_iterations_and_epochs_are_set_apart(capsys):
+    content = json.loads(succeed(capsys, "--json", "--max-iter", "3", "--epochs", "6"))
+    em, network = content["methods"]
+    assert (em["n_iter"], network["n_iter"]) == (3, 6)
+    assert (em["settings"]["max_iter"], network["settings"]["max_iter"]) == (3, 6)
+
+
+def test_learning_curves_as_json(capsys):
+    content = json.loads(succeed(capsys, "--json", *QUICK_COMPARE))
+    em, network = content["learning_curves"]
+    assert (em["method"], network["method"]) == ("EM", "backpropagation")
+    # the starting point is in one record and not in the other
+    assert (em["first_iteration"], network["first_iteration"]) == (0, 1)
+    assert [len(em["loss"]), len(network["loss"])] == [21, 20]
+    assert max(np.diff(em["loss"])) <= 1e-12
+    assert network["loss"][-1] < network["loss"][0]
+
+
+@pytest.mark.parametrize("activation", HIDDEN_ACTIVATIONS)
+def test_activation(capsys, activation):
+    argv = ["compare", "iris", "--activation", activation, *QUICK_COMPARE]
+    em, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    assert network["settings"]["activation"] == activation
+    assert "activation" not in em["settings"]
+    line = f"backpropagation: {activation} units, adam, alpha 0.0001, at most 20 epochs\n"
+    assert line in succeed(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("solver", "turns"), [("lbfgs", "iterations"), ("sgd", "epochs"), ("adam", "epochs")]
+)
+def test_solver(capsys, solver, turns):
+    argv = ["compare", "iris", "--solver", solver, *QUICK_COMPARE]
+    _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    assert network["settings"]["solver"] == solver
+    line = f"backpropagation: relu units, {solver}, alpha 0.0001, at most 20 {turns}\n"
+    assert line in succeed(capsys, *argv)
+
+
+def test_penalties_are_told(capsys):
+    text = succeed(capsys, "--alpha", "0.5", *QUICK_COMPARE)
+    assert "\nEM: alpha 0.5, at most 20 iterations\n" in text
+    assert "adam, alpha 0.5, at most 20 epochs\n" in text
+
+
+def test_two_activations_for_one_hidden_layer(capsys):
+    line = refuse(capsys, "compare", "wine", "--activation", "tanh,relu")
+    assert "'tanh,relu' names 2 activations" in line
+    assert "have one hidden layer: name one" in line
+
+
+def test_unknown_names_are_answered_by_the_known(capsys):
+    line = refuse(capsys, "compare", "wine", "--activation", "tanh,swish")
+    assert "'swish' is not one of identity, logistic, tanh, relu" in line
+    line = refuse(capsys, "compare", "wine", "--solver", "newton")
+    assert "'newton' is not one of lbfgs, sgd, adam" in line
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_divergence_is_told_in_one_line(capsys, solver):
+    line = refuse(capsys, "compare", "iris", "--solver", solver, "--alpha", "1e300")
+    assert line.startswith("fastem: error: backpropagation: The loss became non-finite in ")
+    assert ("in epoch " if solver == "sgd" else "in iteration ") in line
+    assert line.endswith("Here: another --solver, or a smaller --alpha")
+
+
+def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):
+    fit = FastMLPClassifier.fit
+
+    def without_a_step(self, X, y):
+        fit(self, X, y)
+        self.n_iter_, self.loss_curve_ = 0, []
+        return self
+
+    monkeypatch.setattr(FastMLPClassifier, "fit", without_a_step)
+    content = json.loads(succeed(capsys, "--json", "--solver", "lbfgs", *QUICK_COMPARE))
+    assert content["learning_curves"][1] == {
+        "method": "backpropagation", "first_iteration": None, "loss": []
+    }  # fmt: skip
+
+
+# --- plot ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_is_trained(monkeypatch):
+    def trained(*args, **kwargs):
+        raise AssertionError("work began before its result had a place to go")
+
+    monkeypatch.setattr(comparison, "compare", trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml"), ("a.jpg", b"\xff\xd8")],
+)
+def test_plot(capsys, tmp_path, name, begins):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / name
+    text = succeed(capsys, "compare", "iris", "--plot", path, *QUICK_COMPARE)
+    assert f"\nlearning curves written to {path}\n" in text
+    assert path.read_bytes().startswith(begins)
+
+
+def test_plot_as_json(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "curves.png"
+    content = json.loads(succeed(capsys, "--plot", path, "--json", *QUICK_COMPARE))
+    assert content["plot"] == str(path)
+    assert path.stat().st_size > 10_000
+
+
+def test_plot_needs_no_screen(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "curves.png"
+    environment = {name: os.environ[name] for name in os.environ if name != "DISPLAY"}
+    environment["MPLBACKEND"] = "tkagg"  # what would open a window, or fail
+    subprocess.run(
+        [sys.executable, "-m", "fastem", "--plot", path, *QUICK_COMPARE],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert path.exists()
+
+
+def test_plot_of_a_table_whose_name_looks_like_a_formula(capsys, tmp_path, table):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "$x_{.csv"
+    os.rename(table, path)
+    succeed(capsys, "compare", path, "--plot", tmp_path / "$y_{.png", *QUICK_COMPARE)
+    assert (tmp_path / "$y_{.png").exists()
+
+
+@pytest.mark.usefixtures("nothing_is_trained")
+def test_plot_refused_before_the_work(capsys, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    for name, words in (
+        ("a.gif", "'.gif' is none of .png, .pdf, .svg"),
+        ("a", "it needs one of .png, .pdf, .svg"),
+        ("no/a.png", "there is no directory"),
+        ("folder.png", "it is a directory"),
+    ):
+        line = refuse(capsys, "--plot", tmp_path / name)
+        assert words in line
+        assert str(tmp_path / name) in line
+        assert not (tmp_path / name).is_file()
+
+
+@pytest.mark.usefixtures("no_matplotlib", "nothing_is_trained")
+def test_plot_without_matplotlib(capsys, tmp_path):
+    line = refuse(capsys, "--plot", tmp_path / "a.png")
+    assert line == "fastem: error: --plot needs matplotlib: pip install '.[plot]'"
+
+
+@pytest.mark.usefixtures("no_matplotlib")
+def test_compare_without_matplotlib(capsys):
+    assert "learning_curves" in json.loads(succeed(capsys, "--json", *QUICK_COMPARE))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_results_outlive_a_plot_that_cannot_be_written(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "full.png"
+    path.symlink_to("/dev/full")
+    assert main(["--plot", str(path), *QUICK_COMPARE]) == 2
+    output = capsys.readouterr()
+    assert "\nbackpropagation " in output.out
+    assert "learning curves written" not in output.out
+    assert output.err.splitlines() == ["fastem: error: No space left on device"]
 
 
 # --- fit and predict ----------------------------------------------------------------------
@@ -296,13 +471,13 @@ def test_whole_numbers_are_integer_labels(capsys, tmp_path):
     rows = [f"{i % 3},{i % 3},{(i + 1) % 3},0" for i in range(30)]
     path = write(tmp_path / "digits.csv", "label,1x1,1x2,1x3", *rows)
     assert read_table(path).y.dtype == np.int64
-    content = json.loads(succeed(capsys, "compare", path, "--json", *QUICK))
+    content = json.loads(succeed(capsys, "compare", path, "--json", *QUICK_COMPARE))
     assert content["data"]["classes"] == [0, 1, 2]
     assert content["predictions"][0]["label"] in (0, 1, 2)
 
 
 def test_default_settings_are_those_of_the_estimator():
-    em = comparison.exact_em(comparison.Settings())
+    em = methods.exact_em(methods.Settings())
     default = FastEMClassifier(random_state=0)
     sizes = {"hidden_layer_sizes": (em.n_hidden,)}
     assert em.estimator.get_params() == default.get_params() | sizes
@@ -371,19 +546,30 @@ def test_binary_file_as_data(capsys, tmp_path, iris_model):
     assert "cannot be read as a CSV file" in refuse(capsys, "compare", path)
 
 
-class NoPandas:
-    """An import hook that knows of no pandas."""
+class Without:
+    """An import hook that knows of no such package."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "pandas":
-            raise ModuleNotFoundError("No module named 'pandas'")
+    def __init__(self, package):
+        self.package = package
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+
+def take_away(monkeypatch, package):
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Without(package), *sys.meta_path])
 
 
 @pytest.fixture
 def no_pandas(monkeypatch):
-    monkeypatch.delitem(sys.modules, "pandas", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [NoPandas, *sys.meta_path])
+    take_away(monkeypatch, "pandas")
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch):
+    take_away(monkeypatch, "matplotlib")
 
 
 @pytest.mark.usefixtures("no_pandas")
@@ -423,6 +609,7 @@ def test_unwritable_output(capsys, tmp_path, iris_model):
 def test_output_without_permission(capsys, tmp_path):
     tmp_path.chmod(0o500)
     assert "no permission" in refuse(capsys, "fit", "iris", "--model", tmp_path / "model.npz")
+    assert "no permission" in refuse(capsys, "compare", "iris", "--plot", tmp_path / "a.png")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
@@ -438,6 +625,11 @@ def test_full_disk(capsys, iris_model):
         ("--hidden", "-3"),
         ("--hidden", "many"),
         ("--max-iter", "0"),
+        ("--epochs", "0"),
+        ("--epochs", "2.5"),
+        ("--activation", "softplus"),
+        ("--activation", ""),
+        ("--solver", "newton"),
         ("--alpha", "-1"),
         ("--alpha", "nan"),
         ("--seed", "-1"),
@@ -506,7 +698,7 @@ def test_interrupted_fit_saves_its_best(capsys, tmp_path):
 
 @pytest.mark.usefixtures("ctrl_c_in_fit")
 def test_interrupted_comparison_is_none(capsys):
-    assert main(QUICK) == 130
+    assert main(QUICK_COMPARE) == 130
     output = capsys.readouterr()
     assert output.out == ""
     assert "fastem: interrupted\n" in output.err
@@ -514,7 +706,7 @@ def test_interrupted_comparison_is_none(capsys):
 
 def test_long_waits_are_explained(capsys, monkeypatch):
     monkeypatch.setattr("fastem.cli._SECONDS_OF_SILENCE", 0.0)
-    assert main(QUICK) == 0
+    assert main(QUICK_COMPARE) == 0
     assert "fastem: still at work" in capsys.readouterr().err
 
 

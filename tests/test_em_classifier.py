@@ -806,7 +806,7 @@ def test_one_warning_when_iterations_run_out(n_init, solver):
 
 _WARNINGS = """
 import json, sys, warnings
-import numpy as np, sklearn.pipeline
+import numpy as np, sklearn.model_selection, sklearn.pipeline  # in 1.9 they need callbacks
 if "without callbacks" in sys.argv:  # as scikit-learn before 1.9
     sys.modules["sklearn.callback"] = None
 import fastem

@@ -56,6 +56,118 @@ def test_two_coins(max_iter, expected):
     assert min(np.diff(monitor.history)) >= 0.0
 
 
+def _printed(capsys):
+    """The cells of every line that was printed."""
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("gate", "linear_fit", "right"),
+    [
+        ("OR", [0.25, 0.75, 0.75, 1.25], 4),
+        ("AND", [-0.25, 0.25, 0.25, 0.75], 4),
+        ("XOR", [0.5, 0.5, 0.5, 0.5], 3),
+    ],
+)
+def test_logic_gates(gate, linear_fit, right):
+    example = _example("logic_gates")
+    target = example.GATES[gate]
+    line = example.train(target, ())
+    np.testing.assert_allclose(line.predict(example.INPUTS), linear_fit, atol=1e-6)
+    assert example.best_line(target) == right
+    network = example.train(target, (2,))
+    np.testing.assert_allclose(network.predict(example.INPUTS), target, atol=1e-4)
+
+
+def test_xor_has_no_line_but_zero():
+    example = _example("logic_gates")
+    line = example.train(example.GATES["XOR"], ())
+    np.testing.assert_allclose(line.coefs_[0], 0.0, atol=1e-6)
+    np.testing.assert_allclose(line.intercepts_[0], 0.5, atol=1e-6)
+    assert line.loss_ == pytest.approx(0.125)  # half of 0.5 squared
+
+
+def test_xor_written_out_is_exact():
+    example = _example("logic_gates")
+    result = example.written_out()
+    assert result.output.tolist() == [[0.0], [1.0], [1.0], [0.0]]
+    assert result.loss == 0.0
+    assert not any(gradient.any() for gradient in result.coef_gradients)
+    network = example.trained_from_written_out()
+    assert network.predict(example.INPUTS).tolist() == [0.0, 1.0, 1.0, 0.0]
+    for coefs, written in zip(network.coefs_, example.WRITTEN_OUT_COEFS, strict=True):
+        np.testing.assert_array_equal(coefs, written)
+
+
+def test_logic_gates_prints_all_rows(capsys):
+    _example("logic_gates").main()
+    rows = [row for row in _printed(capsys) if row[-1].endswith("/4")]
+    assert [row[-1] for row in rows] == ["4/4", "4/4", "4/4", "4/4", "2/4", "4/4", "4/4", "3/4"]
+
+
+def test_loss_by_hand(capsys):
+    example = _example("loss_by_hand")
+    assert example.mean_squared_error() == pytest.approx(4.0, abs=1e-12)
+    assert example.total_cross_entropy() == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
+    example.main()
+    for row in _printed(capsys)[1:]:
+        computed, by_hand = row[-2:]
+        digits = len(by_hand.partition(".")[2])
+        assert f"{float(computed):.{digits}f}" == by_hand, row
+
+
+@pytest.mark.parametrize("changed", [("target", 0.9), ("weight", 0.7)])
+def test_the_step_by_hand_does_not_depend_on_what_was_not_given(monkeypatch, changed):
+    example = _example("loss_by_hand")
+    before = example.step().coef_gradients[1][0, 0]
+    what, value = changed
+    if what == "target":
+        monkeypatch.setattr(example, "TARGET", np.array([[0.2, value]]))
+    else:
+        monkeypatch.setattr(
+            example, "COEFS", [example.COEFS[0], np.array([[0.4, value], [0.1, value]])]
+        )
+    result = example.step()
+    assert result.coef_gradients[1][0, 0] == pytest.approx(before, rel=1e-14)
+
+
+def test_regression_curve(capsys):
+    _example("regression_curve").main()
+    rows = _printed(capsys)[1:]
+    assert len(rows) == 16
+    for solver, activation, batch, _, train, test, epochs, _ in rows:
+        case = solver, activation, batch
+        assert 0.005 < float(train) < 0.06, case  # noise 0.01, a straight line 0.18
+        assert 0.005 < float(test) < 0.06, case
+        assert int(epochs) <= 100, case
+
+
+def test_online_digits(capsys, tmp_path):
+    example = _example("online_digits")
+    paths = example.make_files(tmp_path, shifts=(0, 2))
+    with open(paths[0]) as lines:
+        header, first = (next(lines).rstrip().split(",") for _ in range(2))
+    assert header[:2] + header[-1:] == ["label", "1x1", "28x28"]
+    assert len(header) == len(first) == 785
+    pixels = np.array(first[1:], int)
+    assert pixels.min() == 0
+    assert 200 < pixels.max() <= 255
+
+    example.main(["--train", str(paths[0]), "--test", str(paths[1])])
+    title, _, *rows = _printed(capsys)
+    assert title == ["5388", "rows", "to", "train,", "450", "to", "test"]
+    assert [row[0] for row in rows] == ["2000", "4000", "5388"]
+    accuracy = [float(row[1]) for row in rows]
+    assert accuracy[0] > 0.5
+    assert min(accuracy[1:]) > 0.8
+
+
+def test_online_digits_wants_both_files(capsys):
+    with pytest.raises(SystemExit):
+        _example("online_digits").main(["--train", "train.csv"])
+    assert "--train and --test go together" in capsys.readouterr().err
+
+
 def test_readme_example_prints_what_it_says(capsys):
     text = (ROOT / "README.md").read_text("utf-8")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)

@@ -52,6 +52,24 @@ def test_exp_clipped_never_overflows(x):
     assert special.exp_clipped(x) == special.exp_clipped(709.0) < math.inf
 
 
+def test_expm1_clipped_is_expm1_of_negative_numbers():
+    def truth(x):
+        return x + x * x / 2 if abs(x) < Decimal("1e-40") else x.exp() - 1
+
+    negative = _EXPONENTS[(_EXPONENTS <= 0.0) & (np.abs(_EXPONENTS) >= 1e-300)]
+    error, where = _worst(special.expm1_clipped, truth, negative)
+    assert error <= 4.0, where
+
+
+@pytest.mark.parametrize("x", [-708.1, -745.2, -1e308, -math.inf])
+def test_expm1_clipped_ends_at_minus_one(x):
+    assert special.expm1_clipped(x) == -1.0
+
+
+def test_expm1_clipped_of_nothing_is_nothing():
+    assert special.expm1_clipped(0.0) == special.expm1_clipped(-0.0) == 0.0
+
+
 def test_log_positive_is_log_of_normal_numbers():
     ranges = np.exp2(_RNG.uniform(-1021.0, 1023.0, 1500))
     near_one = 1.0 + np.r_[np.spacing(1.0), -np.spacing(0.5), _RNG.uniform(-0.3, 0.42, 500)]
@@ -99,7 +117,13 @@ def test_log_sigmoid_at_extremes(a, expected):
 
 
 @pytest.mark.parametrize(
-    "function", [special.exp_clipped, special.log_sigmoid, special.log1p_exp_of_negative]
+    "function",
+    [
+        special.exp_clipped,
+        special.expm1_clipped,
+        special.log_sigmoid,
+        special.log1p_exp_of_negative,
+    ],
 )
 def test_not_a_number_stays_so(function):
     assert math.isnan(function(math.nan))

@@ -60,9 +60,8 @@ _WANTED: dict[str, list[_Wanted]] = {
         _Wanted(
             "an array-like",
             lambda value: (
-                not isinstance(value, (str, bytes))
-                and (hasattr(value, "__len__") or hasattr(value, "__array__"))
-                and np.ndim(value) == 1
+                isinstance(value, (list, tuple, range))
+                or (hasattr(value, "__array__") and np.ndim(value) == 1)
             ),
         ),
         _interval(numbers.Integral, 1),

@@ -60,7 +60,13 @@ class BaseFastMLP:
         return None
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, validation: tuple = ()
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        incremental: bool,
+        validation: tuple = (None,) * 3,
     ) -> Any:
         """Train on checked data; what goes wrong before training leaves all as it was."""
         before = dict(vars(self))
@@ -106,7 +112,7 @@ class BaseFastMLP:
         smallest = float(np.finfo(dtype).eps)
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
         network = FeedForward(layers, objective)
-        check = self._validation(dtype, *validation) if validation else None
+        check = self._validation(dtype, *validation)
         train = (
             _as_rows(X, dtype),
             y,
@@ -120,9 +126,11 @@ class BaseFastMLP:
             return train_lbfgs(self, network, theta, train, check)
         return train_epochs(self, network, theta, train, check, incremental=incremental)
 
-    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation:
-        if y is None:
-            raise ValueError("X_val was given without y_val; pass both.")
+    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation | None:
+        if X is None and y is None and sample_weight is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val are a validation set only together; pass both.")
         X, y = self._check_data(X, y, reset=False)
         weights = _check_sample_weight(sample_weight, X, dtype=dtype)
         _mlp_checks.check_weights(weights)
@@ -196,7 +204,10 @@ def _as_rows(X: Any, dtype: Any) -> Any:
     """Return X in the form and precision that kernels read, copied only if it has another."""
     if hasattr(X, "tocsr"):
         X = X.tocsr().astype(dtype, copy=False)
-        X.check_format(full_check=True)  # kernels would follow a column index anywhere
+        try:
+            X.check_format(full_check=True)  # kernels would follow a column index anywhere
+        except ValueError as error:
+            raise ValueError(f"X is not a valid sparse matrix: {error}.") from error
         if not all(part.flags.writeable for part in (X.data, X.indices, X.indptr)):
             X = X.copy()
         return X

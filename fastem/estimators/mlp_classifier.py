@@ -227,7 +227,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         An epoch costs about ``6 n_samples n_coefs`` flops and, for every batch, a pass over
         all parameters.
         """
-        validation = () if X_val is None else (X_val, y_val, sample_weight_val)
+        validation = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, incremental=False, validation=validation)
 
     @available_if(has_epochs)

@@ -134,35 +134,36 @@ def fill_output(activation, nets, intercepts, values):
     ----------
     activation : int
     nets : array (n_rows, n_outputs)
-        Weighted sums without intercepts.
+        Weighted sums, without intercepts in, with them out. Modified in place.
     intercepts : array (n_outputs,)
     values : array (n_rows, n_outputs)
         Overwritten.
     """
     n_rows, n_outputs = values.shape
     for i in range(n_rows):
+        for k in range(n_outputs):
+            nets[i, k] += intercepts[k]
         if activation == IDENTITY:
             for k in range(n_outputs):
-                values[i, k] = nets[i, k] + intercepts[k]
+                values[i, k] = nets[i, k]
         elif activation == LOGISTIC:
             for k in range(n_outputs):
-                values[i, k] = 1.0 / (1.0 + exp_clipped(-(nets[i, k] + intercepts[k])))
+                values[i, k] = 1.0 / (1.0 + exp_clipped(-nets[i, k]))
         elif activation == EXP:
             for k in range(n_outputs):
-                values[i, k] = exp_clipped(nets[i, k] + intercepts[k])
+                values[i, k] = exp_clipped(nets[i, k])
         else:
-            _softmax(i, nets, intercepts, values)
+            _softmax(i, nets, values)
 
 
 @jit
-def _softmax(i, nets, intercepts, values):
+def _softmax(i, nets, values):
     largest = -np.inf
     for k in range(values.shape[1]):
-        values[i, k] = nets[i, k] + intercepts[k]
-        largest = max(largest, values[i, k])
+        largest = max(largest, nets[i, k])
     total = 0.0
     for k in range(values.shape[1]):
-        below = values[i, k] - largest
+        below = nets[i, k] - largest
         e = 0.0 if below < -708.0 else exp_clipped(below)
         values[i, k] = e
         total += e

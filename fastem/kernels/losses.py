@@ -1,10 +1,12 @@
 """Losses of a network's output, and the deltas with which backpropagation begins."""
 
+import math
+
 import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.activations import EXP, LOGISTIC, SOFTMAX
-from fastem.kernels.special import log_positive
+from fastem.kernels.special import add_in_order, log_positive, log_sigmoid
 
 LOG_LOSS, SQUARED_ERROR, POISSON, ABSOLUTE_ERROR = range(4)
 
@@ -24,9 +26,11 @@ def fill_output_deltas(loss, activation, values, targets, weights, smallest, del
     values, targets : array (n_rows, n_outputs)
     weights : array (n_rows,)
     smallest : float
-        LOG_LOSS reads o no closer than this to 0 and 1; derivatives are not clipped.
+        LOG_LOSS reads o no closer than this to 0 and 1; derivatives are not clipped. At zero it
+        reads the weighted sums instead, and nothing is clipped.
     deltas : array (n_rows, n_outputs)
-        Derivatives with respect to the weighted sums. Overwritten.
+        The weighted sums in, where they are read; derivatives with respect to them out.
+        Modified in place.
 
     Returns
     -------
@@ -38,13 +42,16 @@ def fill_output_deltas(loss, activation, values, targets, weights, smallest, del
         weight = weights[i]
         of_row = 0.0
         if loss == LOG_LOSS:
-            of_row = _log_loss(i, activation == SOFTMAX, values, targets, smallest, deltas)
+            if smallest == 0.0:
+                of_row = _exact_log_loss(i, activation == SOFTMAX, targets, deltas)
+            of_row += _log_loss(i, activation == SOFTMAX, values, targets, smallest, deltas)
         elif loss == POISSON:
             for k in range(n_outputs):
                 t, o = targets[i, k], values[i, k]
                 of_row += o - t
                 if t > 0.0:
-                    of_row += t * (np.log(t) - np.log(o))
+                    log_o = deltas[i, k] if smallest == 0.0 else np.log(o)
+                    of_row += t * (np.log(t) - log_o)
                 deltas[i, k] = o - t
         else:
             for k in range(n_outputs):
@@ -74,12 +81,33 @@ def _log_loss(i, is_softmax, values, targets, smallest, deltas):
             mass += targets[i, k]
     for k in range(n_outputs):
         t, o = targets[i, k], values[i, k]
-        clipped = min(max(o, smallest), 1.0 - smallest)
-        if t != 0.0:
-            of_row -= t * log_positive(clipped)
-        if not is_softmax and t != 1.0:
-            of_row -= (1.0 - t) * log_positive(1.0 - clipped)
+        if smallest > 0.0:
+            clipped = min(max(o, smallest), 1.0 - smallest)
+            if t != 0.0:
+                of_row -= t * log_positive(clipped)
+            if not is_softmax and t != 1.0:
+                of_row -= (1.0 - t) * log_positive(1.0 - clipped)
         deltas[i, k] = mass * o - t
+    return of_row
+
+
+@jit
+def _exact_log_loss(i, is_softmax, targets, sums):
+    """Return the log-loss of a row from its weighted sums, however improbable its target."""
+    n_outputs = targets.shape[1]
+    of_row = 0.0
+    if not is_softmax:
+        for k in range(n_outputs):
+            t = targets[i, k]
+            of_row -= t * log_sigmoid(sums[i, k]) + (1.0 - t) * log_sigmoid(-sums[i, k])
+        return of_row
+    largest, total = -np.inf, 0.0
+    for k in range(n_outputs):
+        largest = max(largest, sums[i, k])
+    for k in range(n_outputs):
+        total += math.exp(add_in_order(sums[i, k], -largest))
+    for k in range(n_outputs):
+        of_row -= targets[i, k] * (add_in_order(sums[i, k], -largest) - math.log(total))
     return of_row
 
 
