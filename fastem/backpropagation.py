@@ -101,6 +101,8 @@ def backpropagate(
     ValueError
         If shapes do not fit together, a value is not finite, a name is unknown, the loss does
         not go with the output, or "poisson" meets a negative target.
+    FloatingPointError
+        If products overflow.
 
     Notes
     -----
@@ -133,13 +135,21 @@ def backpropagate(
     theta = layers.pack(coefs, intercepts, _slopes(slopes, layers, names))
     weights = _weights(sample_weight, len(X))
     network = FeedForward(layers, Objective(LOSSES[loss], float(alpha), 0.0, 0.0))
-    mean, penalty, gradient = network.loss_gradient(theta, rows_of(X, targets, weights))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, penalty, gradient = network.loss_gradient(theta, rows_of(X, targets, weights))
+    if not (np.isfinite(mean + penalty) and np.isfinite(gradient).all()):
+        raise FloatingPointError(
+            "The loss or its gradient is not a number: X, coefs, alpha or sample_weight are so "
+            "large that products overflow. Rescale them."
+        )
     parts = layers.unpack(gradient)
     return Backpropagation(mean + penalty, network.outputs(theta, X), *parts)
 
 
 def _array(name: str, values: ArrayLike, ndim: int) -> Array:
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("they are complex")
         array = np.array(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must hold numbers: {error}") from error
@@ -205,10 +215,8 @@ def _widths(n_features: int, coefs: list[Array], names: list[str]) -> list[int]:
     for i, (values, name) in enumerate(zip(coefs, [*names, "output"], strict=True)):
         pieces = 2 if name == "maxout" else 1
         if values.shape[1] == 0 or values.shape[1] % pieces:
-            raise ValueError(
-                f"coefs[{i}] must have columns, two to a unit for 'maxout', got shape "
-                f"{values.shape}."
-            )
+            each = ", two to a unit of 'maxout'" if pieces == 2 else ""
+            raise ValueError(f"coefs[{i}] must have columns{each}, got shape {values.shape}.")
         widths.append(values.shape[1] // pieces)
     return widths
 
@@ -243,6 +251,8 @@ def _slopes(slopes: Any, layers: Layers, names: list[str]) -> list[Array | None]
     checked: list[Array | None] = []
     for i, (values, name, n_units) in enumerate(zip(given, names, layers.widths[1:], strict=False)):
         if name != "prelu":
+            if values is not None:
+                raise ValueError(f"slopes[{i}] must be None: that layer is {name!r}.")
             checked.append(None)
             continue
         start = np.full(n_units, FIRST_SLOPE)

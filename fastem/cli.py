@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With status 0, after ``--help`` and ``--version``.
     """
+    if sys.stdout is None:  # closed by the shell
+        _tell("error: standard output is closed")
+        return 2
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         argv = ["compare", "iris", *argv]

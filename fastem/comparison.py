@@ -145,8 +145,8 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
     final = method.estimator[-1] if hasattr(method.estimator, "steps") else method.estimator
+    converged = bool(final.converged_)
     n_iter = int(final.n_iter_)
-    converged = bool(getattr(final, "converged_", n_iter < final.max_iter))
     return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
 
 

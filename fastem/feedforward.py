@@ -18,8 +18,8 @@ from fastem.layers import (
 from fastem.optimizers import Optimizer
 from fastem.parameters import Array
 
-# Rows of a full pass that go through together: enough for BLAS, few enough for the caches.
-_BLOCK = 1024
+BLOCK = 1024
+"""Rows of a full pass that go through together: enough for BLAS, few enough for the caches."""
 
 
 def rows_of(X: Any, targets: Array, weights: Array) -> Rows:
@@ -72,7 +72,12 @@ class FeedForward:
         return outputs
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> float:
-        """Return the mean loss of outputs per unit weight, summed over outputs."""
+        """Return the mean loss of outputs per unit weight, summed over outputs.
+
+        Not for the exact loss, which reads the weighted sums below the outputs.
+        """
+        assert self.objective.smallest > 0.0
+        assert outputs.shape == targets.shape == (len(weights), self.layers.widths[-1])
         deltas = np.empty_like(outputs)
         code, activation = self.objective.loss, int(self.layers.activations[-1])
         total = fill_output_deltas(
@@ -100,25 +105,27 @@ class FeedForward:
         gradient = np.zeros_like(theta)
         state = State(theta, gradient, gradient)
         work = self._workspace(len(rows.weights), theta)
-        total, weight = (
-            backprop.add_loss_gradient(state, rows, self._plan(), work),
-            rows.weights.sum(),
-        )
+        total = backprop.add_loss_gradient(state, rows, self._plan(), work)
+        weight = rows.weights.sum()
         coefs, alpha = theta[: self.layers.n_coefs], self.objective.alpha
-        gradient[: self.layers.n_coefs] += alpha * coefs
+        penalty = 0.0
+        if alpha > 0.0:  # without a penalty, weights may be of any size
+            penalty = float(0.5 * alpha * (coefs @ coefs) / weight)
+            gradient[: self.layers.n_coefs] += alpha * coefs
         gradient /= weight
-        return float(total / weight), float(0.5 * alpha * (coefs @ coefs) / weight), gradient
+        return float(total / weight), penalty, gradient
 
-    def epoch(
+    def train(
         self,
         theta: Array,
         optimizer: Optimizer,
         rows: Rows,
         order: np.ndarray,
+        piece: tuple[int, int],
         seed: int,
         work: Workspace,
     ) -> tuple[float, float]:
-        """Go through the rows once, a step of the optimizer after every batch.
+        """Go through a piece of an epoch, a step of the optimizer after every batch.
 
         Parameters
         ----------
@@ -128,7 +135,9 @@ class FeedForward:
             Modified in place.
         rows : Rows
         order : array of int (n_samples,) or (0,)
-            The rows to take, in their order; empty for all in the order they are in.
+            The rows of the epoch, in their order; empty for all in the order they are in.
+        piece : (int, int)
+            Where in the epoch to begin and to end.
         seed : int
             Of dropout.
         work : Workspace
@@ -137,16 +146,17 @@ class FeedForward:
         Returns
         -------
         loss, penalty : float
-            Means over the rows, of each batch before its step.
+            Sums over the rows, of the means of each batch before its step.
         """
         plan = Plan(self.layers, self.objective, optimizer.rule())
-        loss, penalty, optimizer.n_steps = backprop.train_epoch(
-            optimizer.state(theta), optimizer.n_steps, rows, order, plan, np.uint64(seed), work
-        )
+        loss, penalty, optimizer.n_steps = backprop.train(
+            optimizer.state(theta), optimizer.n_steps, rows, order, *piece, plan, np.uint64(seed),
+            work,
+        )  # fmt: skip
         return float(loss), float(penalty)
 
     def _plan(self) -> Plan:
         return Plan(self.layers, self.objective._replace(dropout=0.0), SUM)
 
     def _workspace(self, n_samples: int, theta: Array) -> Workspace:
-        return Workspace.of(self.layers, min(n_samples, _BLOCK), theta.dtype, gathers=False)
+        return Workspace.of(self.layers, min(n_samples, BLOCK), theta.dtype, gathers=False)

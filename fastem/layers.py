@@ -85,6 +85,11 @@ class Layers(NamedTuple):
         as_integers = [np.array(values, dtype=np.int64) for values in (widths, columns, codes)]
         return cls(*as_integers, starts[: n + 1], starts[n : 2 * n + 1], starts[2 * n :])
 
+    def __str__(self) -> str:
+        names = {code: name for name, code in (HIDDEN_ACTIVATIONS | OUTPUT_ACTIVATIONS).items()}
+        layers = zip(self.widths[1:], self.activations.tolist(), strict=True)
+        return " - ".join([str(self.widths[0]), *(f"{n} {names[code]}" for n, code in layers)])
+
     @property
     def n_parameters(self) -> int:
         """Length of the vector."""
@@ -102,7 +107,7 @@ class Layers(NamedTuple):
     def pack(
         self, coefs: Sequence[Array], intercepts: Sequence[Array], slopes: Sequence[Array | None]
     ) -> Array:
-        """Return the vector of these parameters, in the precision of the first matrix.
+        """Return the vector of these parameters, in the precision that holds them all.
 
         Raises
         ------
@@ -113,8 +118,13 @@ class Layers(NamedTuple):
         wanted = [*self.shapes(), *((n,) for n in self.columns.tolist())]
         if shapes != wanted:
             raise ValueError(f"coefs and intercepts must have shapes {wanted}, got {shapes}.")
+        lengths = [0 if values is None else np.size(values) for values in slopes]
+        if lengths != np.diff(self.slopes)[:-1].tolist():
+            raise ValueError(
+                f"slopes must have lengths {np.diff(self.slopes)[:-1].tolist()}, got {lengths}."
+            )
         parts = [*coefs, *intercepts, *(values for values in slopes if values is not None)]
-        return np.concatenate([np.ravel(part) for part in parts]).astype(coefs[0].dtype, copy=False)
+        return np.concatenate([np.ravel(part) for part in parts])
 
     def unpack(self, theta: Array) -> tuple[list[Array], list[Array], list[Array | None]]:
         """Return coefs, intercepts and slopes as views of a vector."""

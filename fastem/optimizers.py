@@ -83,7 +83,8 @@ class Sgd:
     def end_epoch(self, n_seen: int) -> None:
         """Set the rate that "invscaling" has after so many rows."""
         if self._schedule == "invscaling":
-            self.rate = self._first_rate / (n_seen + 1) ** self._power
+            with np.errstate(over="ignore"):  # a power beyond numbers leaves no rate
+                self.rate = float(self._first_rate / np.power(n_seen + 1.0, self._power))
 
     def meet_plateau(self) -> tuple[bool, str]:
         """Divide the rate of "adaptive" by five; return whether training is over, and the words."""

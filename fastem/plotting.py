@@ -83,6 +83,13 @@ class LossCurveDisplay:
                 "iterations and losses must be lists of vectors of the same lengths, one each "
                 f"per curve. Got shapes {shapes[0]} and {shapes[1]}."
             )
+        for steps, values in zip(self.iterations, self.losses, strict=True):
+            if not np.isfinite(values).all():
+                raise ValueError("losses must be finite; got NaN or infinity.")
+            if steps.size > 0 and (steps.min() < 0 or (np.diff(steps) <= 0).any()):
+                raise ValueError("iterations must not be negative, and must ascend.")
+        if isinstance(names, str):
+            raise ValueError(f"names must be a list, one name per curve; got {names!r}.")
         if self.names is not None and len(self.names) != len(self.losses):
             raise ValueError(f"Got {len(self.names)} names for {len(self.losses)} curve(s).")
 

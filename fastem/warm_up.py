@@ -19,6 +19,8 @@ from fastem.parameters import Array, Shape
 def warmup() -> None:
     """Compile the kernels, or load them from the disk cache.
 
+    Those for double precision; perceptrons on float32 data compile theirs when they meet it.
+
     Worth calling before a timing, and before forking: a child that is forked while another
     thread compiles waits for ever on the compiler's lock.
     """
@@ -45,6 +47,6 @@ def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:
     theta, rows = np.ones(layers.n_parameters), rows_of(X, targets, weights)
     work = Workspace.of(layers, len(X), theta.dtype, gathers=True)
     optimizer = Adam(theta, 1e-3, 0.9, 0.999, 1e-8)
-    network.epoch(theta, optimizer, rows, np.arange(len(X)), 0, work)
+    network.train(theta, optimizer, rows, np.arange(len(X)), (0, len(X)), 0, work)
     network.loss(network.outputs(theta, X), targets, weights)
     network.loss_gradient(theta, rows)

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.feedforward import BLOCK
 from fastem.layers import HIDDEN_ACTIVATIONS, Layers
 from fastem.memory import check_memory
 from fastem.parameters import Array
 
+LARGEST = 1e100
+"""Of weights of rows, starting values and parameters: products of a few such stay finite."""
+_LARGEST_TARGET = 1e150  # its square is finite
 CLASSIFIER_LOSSES = ("log_loss", "squared_error")
 REGRESSOR_LOSSES = ("squared_error", "poisson", "absolute_error")
 _SOLVERS = ("lbfgs", "sgd", "adam")
@@ -103,7 +107,7 @@ _ACTIVATION = [
         lambda value: (
             not isinstance(value, str)
             and isinstance(value, Sequence)
-            and all(name in HIDDEN_ACTIVATIONS for name in value)
+            and all(isinstance(name, str) and name in HIDDEN_ACTIVATIONS for name in value)
         ),
     ),
 ]
@@ -165,10 +169,11 @@ def check_memory_for(estimator: Any, widths: list[int], n_samples: int, itemsize
     names = estimator.activation
     pieces = 2 if "maxout" in ([names] if isinstance(names, str) else names) else 1
     n_parameters = sum((a + 1) * b * pieces for a, b in pairwise(widths))
-    batch = estimator.batch_size if estimator.batch_size != "auto" else 200
-    n_rows = n_samples if estimator.solver == "lbfgs" else min(batch, n_samples)
-    # starts, parameters, their last finite and best values, and two moments or a gradient
-    n_numbers = 6 * n_parameters + min(n_rows, 1024) * (3 * sum(widths) + max(widths))
+    batch = 200 if estimator.batch_size == "auto" else estimator.batch_size
+    n_rows = min(BLOCK if estimator.solver == "lbfgs" else batch, n_samples)
+    # starts, parameters, their last finite and best values, and two moments or a gradient;
+    # of a batch inputs and targets, values, deltas, and errors of the widest layer
+    n_numbers = 6 * n_parameters + n_rows * ((2 + pieces) * sum(widths) + max(widths))
     check_memory(
         f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} with {widths[0]} features",
         "to train",
@@ -207,6 +212,9 @@ def check_start(estimator: Any, layers: Layers) -> tuple[list[Array] | None, lis
                 raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name}[{i}] contains NaN or infinity.")
+            if array.size > 0 and np.abs(array).max() > LARGEST:
+                largest = np.abs(array).max()
+                raise ValueError(f"{name}[{i}] has values up to {largest:g}; use smaller ones.")
             arrays.append(array)
         checked.append(arrays)
     return checked[0], checked[1]
@@ -223,22 +231,40 @@ def check_continuation(estimator: Any, layers: Layers) -> None:
     last = estimator._layers
     if not all(np.array_equal(now, before) for now, before in zip(layers, last, strict=True)):
         raise ValueError(
-            "warm_start and partial_fit go on with the network of the earlier fit, with units "
-            f"{last.widths[1:].tolist()}; hidden_layer_sizes={estimator.hidden_layer_sizes!r}, "
-            f"activation={estimator.activation!r} and y ask for {layers.widths[1:].tolist()}. "
-            "Use warm_start=False or a new estimator."
+            f"warm_start and partial_fit go on with the network of the earlier fit, {last}; now "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, activation="
+            f"{estimator.activation!r}, loss and y ask for {layers}. Use warm_start=False or a new "
+            "estimator."
         )
 
 
 def check_weights(weights: Array) -> None:
-    """Check that some row has a weight, and none is negative.
+    """Check that some row has a weight, none is negative, and all can be computed with.
 
     Raises
     ------
     ValueError
-        If all are zero or one is negative.
+        If all are zero, one is negative, or they are extreme.
     """
-    if (weights < 0).any():
-        raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
     if not weights.any():
         raise ValueError("sample_weight is zero for every row; give some row a weight.")
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
+    if not 1.0 / LARGEST <= weights.max() <= LARGEST:
+        raise ValueError(
+            f"sample_weight (times class_weight) must be between {1.0 / LARGEST:g} and "
+            f"{LARGEST:g} where it is largest, got {weights.max():g}; rescale it."
+        )
+
+
+def check_targets(targets: Array) -> None:
+    """Check that squared errors stay finite.
+
+    Raises
+    ------
+    ValueError
+        If a target is too large.
+    """
+    largest = np.abs(targets).max()
+    if largest > _LARGEST_TARGET:
+        raise ValueError(f"y has values up to {largest:g}, too large to square; rescale it.")

@@ -8,15 +8,20 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from fastem.estimators._mlp_checks import LARGEST
 from fastem.feedforward import FeedForward, rows_of
 from fastem.layers import Workspace
 from fastem.optimizers import Adam, Optimizer, Sgd
 from fastem.parameters import Array
 
+# Rough costs, and the time after which a running epoch looks up for Ctrl-C.
+_SECONDS_PER_FLOP = 5e-11
+_SECONDS_PER_UPDATE = 1e-9
+_PATIENCE = 0.2
 _DIVERGED = (
     "The loss became non-finite in epoch {epoch} of solver={solver!r}: the weights ran away. Use a "
-    "smaller learning_rate_init than {rate:g}, or bring the features of X to a common scale; the "
-    "last finite weights are kept."
+    "smaller learning_rate_init than {rate:g}, or bring the features of X to a common scale (or a "
+    "smaller alpha than {alpha:g}, if that is large); the last finite weights are kept."
 )
 
 
@@ -24,33 +29,36 @@ class DivergenceError(ValueError):
     """The loss became non-finite; the last finite weights are in place."""
 
 
-class Validation(NamedTuple):
-    """A held-out set.
+class Samples(NamedTuple):
+    """Checked rows, to train on or to validate by.
 
     Attributes
     ----------
     X : array (n_samples, n_features) or CSR matrix
-    y : array
-        Labels or numbers, as the estimator's score takes them.
     targets : array (n_samples, n_outputs)
     weights : array (n_samples,)
-    is_weighted : bool
-        Whether weights were given by the user.
+        Of the loss, by which classes may count more than others.
+    score_weights : array (n_samples,) or None
+        Of scores: what the user gave for each row.
     """
 
     X: Any
-    y: Any
     targets: Array
     weights: Array
-    is_weighted: bool
+    score_weights: Array | None
+
+    def part(self, rows: np.ndarray) -> "Samples":
+        """Return some of the rows."""
+        scores = None if self.score_weights is None else self.score_weights[rows]
+        return Samples(self.X[rows], self.targets[rows], self.weights[rows], scores)
 
 
 def train_epochs(
     estimator: Any,
     network: FeedForward,
     theta: Array,
-    train: tuple[Any, Any, Array, Array],
-    validation: Validation | None,
+    train: Samples,
+    validation: Samples | None,
     *,
     incremental: bool,
 ) -> Any:
@@ -62,8 +70,8 @@ def train_epochs(
     network : FeedForward
     theta : array (n_parameters,)
         Starting values; modified in place.
-    train : (X, y, targets, weights)
-    validation : Validation, optional
+    train : Samples
+    validation : Samples, optional
     incremental : bool
         One epoch only, and the optimizer of earlier calls goes on.
 
@@ -83,17 +91,21 @@ def train_epochs(
     """
     if not incremental or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = _optimizer(estimator, theta)
-    weights = train[-1]
     kept_rows = np.empty(0, np.int64)
     if estimator.early_stopping and validation is None:
         kept_rows, validation = _split(estimator, train)
     elif estimator.shuffle:
-        kept_rows = np.arange(len(weights))
+        kept_rows = np.arange(len(train.weights))
     epochs = _Epochs(estimator, network, train, kept_rows, validation)
     epochs.run(theta, incremental)
     best = estimator._best_theta
     estimator._keep(best.copy() if estimator.early_stopping and best is not None else theta)
     return estimator
+
+
+def _is_sane(theta: Array) -> bool:
+    """Whether no weight has run away to where products overflow; NaN has."""
+    return bool(np.abs(theta).max() <= LARGEST)
 
 
 def _optimizer(estimator: Any, theta: Array) -> Optimizer:
@@ -103,46 +115,50 @@ def _optimizer(estimator: Any, theta: Array) -> Optimizer:
     return Sgd(theta, rate, of.learning_rate, of.power_t, of.momentum, of.nesterovs_momentum)
 
 
-def _split(estimator: Any, train: tuple[Any, Any, Array, Array]) -> tuple[np.ndarray, Validation]:
+def _split(estimator: Any, train: Samples) -> tuple[np.ndarray, Samples]:
     """Return indices of the rows to train on, and the others as a validation set."""
-    X, y, targets, weights = train
     is_binary = hasattr(estimator, "classes_") and estimator.n_outputs_ == 1
     rows, held_out = train_test_split(
-        np.arange(len(weights)),
+        np.arange(len(train.weights)),
         random_state=estimator._random_state,
         test_size=estimator.validation_fraction,
-        stratify=targets if is_binary else None,
+        stratify=train.targets if is_binary else None,
     )
     if len(held_out) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your "
             "dataset."
         )
-    is_weighted = bool((weights != 1.0).any())
-    part = X[held_out], y[held_out], targets[held_out], weights[held_out]
-    return rows, Validation(*part, is_weighted)
+    return rows, train.part(held_out)
 
 
 class _Epochs:
     """Epochs over some rows of the data, until a rule stops them."""
 
-    def __init__(self, estimator, network, train, kept_rows, validation) -> None:
-        X, _, targets, weights = train
+    def __init__(
+        self,
+        estimator: Any,
+        network: FeedForward,
+        train: Samples,
+        kept_rows: np.ndarray,
+        validation: Samples | None,
+    ) -> None:
         self._estimator = estimator
         self._network = network
-        self._rows = rows_of(X, targets, weights)
+        self._rows = rows_of(train.X, train.targets, train.weights)
         self._order = kept_rows
-        self._n_samples = len(kept_rows) if len(kept_rows) > 0 else len(weights)
+        self._n_samples = len(kept_rows) if len(kept_rows) > 0 else len(train.weights)
         self._validation = validation
         # reported means: scikit-learn's squared error is a mean over outputs too
         self._scale = estimator._loss_scale()
-        is_sparse = hasattr(X, "indptr")
+        is_sparse = hasattr(train.X, "indptr")
         self._work = Workspace.of(
             network.layers,
             _batch_size(estimator.batch_size, self._n_samples),
-            weights.dtype,
+            train.weights.dtype,
             gathers=len(kept_rows) > 0 and not is_sparse,
         )
+        self._pieces = _pieces(self._n_samples, len(self._work.rows), network.layers.n_parameters)
 
     def run(self, theta: Array, incremental: bool) -> None:
         estimator, optimizer = self._estimator, self._estimator._optimizer
@@ -155,12 +171,12 @@ class _Epochs:
         if not estimator.early_stopping and estimator.best_loss_ is None:
             estimator.best_loss_ = np.inf
         finite = np.empty_like(theta)
-        estimator.n_iter_ = 0
+        estimator.n_iter_, estimator.converged_ = 0, False
         try:
             for _ in range(estimator.max_iter):
                 np.copyto(finite, theta)
                 loss = self._epoch(theta, optimizer)
-                if not (np.isfinite(loss) and np.isfinite(theta).all()):
+                if not (np.isfinite(loss) and _is_sane(theta)):
                     self._give_up(finite)
                 estimator.n_iter_ += 1
                 estimator.loss_ = loss
@@ -170,7 +186,8 @@ class _Epochs:
                     print(f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
                 self._judge(theta)
                 optimizer.end_epoch(estimator.t_)
-                if self._is_over(optimizer) or incremental:
+                estimator.converged_ = self._is_over(optimizer)
+                if estimator.converged_ or incremental:
                     break
                 if estimator.n_iter_ == estimator.max_iter:
                     warnings.warn(
@@ -180,6 +197,8 @@ class _Epochs:
                         stacklevel=6,
                     )
         except KeyboardInterrupt:
+            if not _is_sane(theta):
+                np.copyto(theta, finite)
             warnings.warn("Training interrupted by user.", stacklevel=6)
 
     def _epoch(self, theta: Array, optimizer: Optimizer) -> float:
@@ -190,9 +209,15 @@ class _Epochs:
             self._order = self._order[order]
         seed = 0
         if network.objective.dropout > 0:
-            seed = int(estimator._random_state.randint(2**62)) + estimator.t_
-        loss, penalty = network.epoch(theta, optimizer, self._rows, self._order, seed, self._work)
-        return loss * self._scale + penalty
+            # with an int as random_state each partial_fit draws the same: t_ tells them apart
+            seed = int(estimator._random_state.randint(2**31 - 1)) + estimator.t_
+        loss = penalty = 0.0
+        for piece in self._pieces:  # between them Ctrl-C is heard
+            parts = network.train(
+                theta, optimizer, self._rows, self._order, piece, seed, self._work
+            )
+            loss, penalty = loss + parts[0], penalty + parts[1]
+        return (loss * self._scale + penalty) / self._n_samples
 
     def _judge(self, theta: Array) -> None:
         """Count epochs without improvement, of the validation score or else of the loss."""
@@ -215,10 +240,7 @@ class _Epochs:
 
     def _score(self, theta: Array) -> float:
         estimator, held_out = self._estimator, self._validation
-        outputs = self._network.outputs(theta, held_out.X)
-        loss = self._network.loss(outputs, held_out.targets, held_out.weights) * self._scale
-        weights = held_out.weights if held_out.is_weighted else None
-        score = estimator._score_outputs(outputs, held_out.y, weights)
+        score, loss = _validate(estimator, self._network, theta, held_out)
         estimator.validation_loss_curve_.append(loss)
         estimator.validation_scores_.append(score)
         return score
@@ -244,8 +266,29 @@ class _Epochs:
         rate = estimator._optimizer.rate
         del estimator._optimizer  # its memory is not finite any more
         raise DivergenceError(
-            _DIVERGED.format(epoch=estimator.n_iter_ + 1, solver=estimator.solver, rate=rate)
+            _DIVERGED.format(
+                epoch=estimator.n_iter_ + 1,
+                solver=estimator.solver,
+                rate=rate,
+                alpha=estimator.alpha,
+            )
         )
+
+
+def _validate(
+    estimator: Any, network: FeedForward, theta: Array, held_out: Samples
+) -> tuple[float, float]:
+    """Return score and mean loss of held-out rows."""
+    outputs = network.outputs(theta, held_out.X)
+    loss = network.loss(outputs, held_out.targets, held_out.weights) * estimator._loss_scale()
+    return estimator._score_outputs(outputs, held_out.targets, held_out.score_weights), loss
+
+
+def _pieces(n_samples: int, batch_size: int, n_parameters: int) -> list[tuple[int, int]]:
+    """Cut an epoch at batches into ranges of rows that take about a fifth of a second."""
+    seconds = n_parameters * (batch_size * _SECONDS_PER_FLOP * 6 + _SECONDS_PER_UPDATE)
+    n_rows = batch_size * max(int(_PATIENCE / seconds), 1)
+    return [(start, min(start + n_rows, n_samples)) for start in range(0, n_samples, n_rows)]
 
 
 def _batch_size(batch_size: int | str, n_samples: int) -> int:
@@ -263,17 +306,16 @@ def train_lbfgs(
     estimator: Any,
     network: FeedForward,
     theta: Array,
-    train: tuple[Any, Any, Array, Array],
-    validation: Validation | None,
+    train: Samples,
+    validation: Samples | None,
 ) -> Any:
     """Train on all rows at once with SciPy's L-BFGS, and set the fitted attributes.
 
     Parameters, errors and warnings as in `train_epochs`.
     """
-    X, _, targets, weights = train
-    rows, scale = rows_of(X, targets, weights), estimator._loss_scale()
-    last_finite = theta.copy()
-    curve: list[float] = []
+    rows = rows_of(train.X, train.targets, train.weights)
+    scale, last_finite = estimator._loss_scale(), theta.copy()
+    curve = list(estimator.loss_curve_)
 
     def objective(candidate: Array) -> tuple[float, Array]:
         loss, penalty, gradient = network.loss_gradient(np.ascontiguousarray(candidate), rows)
@@ -288,32 +330,36 @@ def train_lbfgs(
             print(f"Iteration {len(curve):d}, loss = {curve[-1]:.8f}")
 
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
-    result = minimize(
-        objective, theta, method="L-BFGS-B", jac=True, callback=record, options=options
-    )
-    estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
-    estimator.loss_curve_ = curve
-    if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
-        estimator._keep(last_finite)
-        raise DivergenceError(
-            f"The loss became non-finite in iteration {estimator.n_iter_ + 1} of solver='lbfgs'. "
-            "The input data may contain large values and need to be preprocessed; the last finite "
-            "weights are kept."
+    n_before, result = len(curve), None
+    try:
+        result = minimize(
+            objective, theta, method="L-BFGS-B", jac=True, callback=record, options=options
         )
-    estimator.loss_ = estimator.best_loss_ = float(result.fun)
-    estimator._keep(np.array(result.x))
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=5)
+    estimator.loss_curve_, estimator.n_iter_ = curve, len(curve) - n_before
+    estimator.converged_ = result is not None and result.status == 0
+    if result is not None:
+        if not (np.isfinite(result.fun) and _is_sane(result.x)):
+            estimator._keep(last_finite)
+            raise DivergenceError(
+                f"The loss became non-finite in iteration {estimator.n_iter_ + 1} of "
+                "solver='lbfgs'. The input data may contain large values and need to be "
+                "preprocessed; the last finite weights are kept."
+            )
+        estimator.n_iter_ = min(int(result.nit), estimator.max_iter)
+        estimator.loss_ = estimator.best_loss_ = float(result.fun)
+        np.copyto(last_finite, result.x)
+    estimator._keep(last_finite)
     if validation is not None:
-        outputs = network.outputs(np.array(result.x), validation.X)
-        held_out = validation.weights if validation.is_weighted else None
-        score = estimator._score_outputs(outputs, validation.y, held_out)
-        loss = network.loss(outputs, validation.targets, validation.weights) * scale
+        score, loss = _validate(estimator, network, last_finite, validation)
         estimator.validation_scores_, estimator.validation_loss_curve_ = [score], [loss]
         estimator.best_validation_score_ = score
-    if result.status != 0:
+    if result is not None and result.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) "
-            f"(status={result.status}):\n{result.message}\nIncrease the number of iterations to "
-            f"improve the convergence (max_iter={estimator.max_iter}), or scale the features of X.",
+            f"(status={result.status}):\n{result.message}\nIncrease max_iter="
+            f"{estimator.max_iter} or max_fun={estimator.max_fun}, or scale the features of X.",
             ConvergenceWarning,
             stacklevel=5,
         )

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastem.estimators import _mlp_checks
-from fastem.estimators._mlp_training import DivergenceError, Validation, train_epochs, train_lbfgs
+from fastem.estimators._mlp_training import DivergenceError, Samples, train_epochs, train_lbfgs
 from fastem.feedforward import FeedForward
 from fastem.layers import FIRST_SLOPE, LOSSES, Layers, Objective
 from fastem.parameters import Array
@@ -41,15 +41,15 @@ class BaseFastMLP:
         """Check X and y against each other and, unless it resets, against earlier data."""
         raise NotImplementedError
 
-    def _learn_targets(self, y: Any, *, incremental: bool) -> None:
+    def _learn_targets(self, y: Any, classes: Any, *, incremental: bool) -> None:
         """Find out what y may hold, or check it against what earlier data held."""
 
     def _targets(self, y: Any) -> Array:
         """Return checked labels or numbers as targets (n_samples, n_outputs)."""
         raise NotImplementedError
 
-    def _score_outputs(self, outputs: Array, y: Any, weights: Array | None) -> float:
-        """Return the score of a forward pass."""
+    def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:
+        """Return the score of a forward pass: NaN where an output is not finite."""
         raise NotImplementedError
 
     def _loss_scale(self) -> float:
@@ -67,15 +67,31 @@ class BaseFastMLP:
         sample_weight: Any,
         *,
         incremental: bool,
-        validation: tuple = (None,) * 3,
+        classes: Any = None,
+        validation: tuple = (None, None, None),
     ) -> Any:
         """Train on checked data; what goes wrong before training leaves all as it was."""
         before = dict(vars(self))
         try:
-            network, theta, train, check = self._prepare(
-                X, y, sample_weight, incremental=incremental, validation=validation
-            )
-            return self._train(network, theta, train, check, incremental=incremental)
+            sizes = _mlp_checks.check_hyperparameters(self, self._losses)
+            if incremental and self.early_stopping:
+                raise ValueError("partial_fit does not support early_stopping=True")
+            first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+            X, y = self._check_data(X, y, reset=first_pass)
+            self._learn_targets(y, classes, incremental=incremental)
+            weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+            _mlp_checks.check_weights(weights)
+            targets = self._targets(y)
+            _mlp_checks.check_targets(targets)
+            self._random_state = check_random_state(self.random_state)
+            network, theta = self._network(sizes, X, targets, first_pass=first_pass)
+            train = self._samples(X, y, targets, weights, theta.dtype, incremental=incremental)
+            if sample_weight is None:
+                train = train._replace(score_weights=None)
+            check = self._validation(theta.dtype, *validation)
+            if self.solver == "lbfgs":
+                return train_lbfgs(self, network, theta, train, check)
+            return train_epochs(self, network, theta, train, check, incremental=incremental)
         except DivergenceError:  # the last finite weights are in place
             raise
         except BaseException:
@@ -83,60 +99,56 @@ class BaseFastMLP:
             vars(self).update(before)
             raise
 
-    def _prepare(self, X, y, sample_weight, *, incremental, validation):
-        sizes = _mlp_checks.check_hyperparameters(self, self._losses)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = self._check_data(X, y, reset=first_pass)
-        self._learn_targets(y, incremental=incremental)
-        targets = self._targets(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        by_class = self._class_weights(y, weights, incremental=incremental)
-        if by_class is not None:
-            weights = weights * by_class
-        _mlp_checks.check_weights(weights)
-        self._random_state = check_random_state(self.random_state)
-        names = (
-            [self.activation] * len(sizes) if isinstance(self.activation, str) else self.activation
-        )
+    def _network(
+        self, sizes: list[int], X: Any, targets: Array, *, first_pass: bool
+    ) -> tuple[FeedForward, Array]:
+        """Lay out the network; return it with the parameters to begin with."""
+        names = [self.activation] * len(sizes)
+        if not isinstance(self.activation, str):
+            names = list(self.activation)
         widths = [X.shape[1], *sizes, targets.shape[1]]
         if first_pass:
             _mlp_checks.check_memory_for(self, widths, X.shape[0], X.dtype.itemsize)
-        layers = Layers.of(widths, list(names), self._output_activation())
+        layers = Layers.of(widths, names, self._output_activation())
         if first_pass:
             self._initialize(layers, X.dtype)
         else:
             _mlp_checks.check_continuation(self, layers)
-        dtype = np.float64 if self.solver == "lbfgs" else self.coefs_[0].dtype
-        theta = layers.pack(self.coefs_, self.intercepts_, self.slopes_).astype(dtype)
-        smallest = float(np.finfo(dtype).eps)
+        theta = self._theta()
+        if not np.isfinite(theta).all():
+            raise ValueError("coefs_ or intercepts_ hold NaN or infinity; fit anew.")
+        if self.solver == "lbfgs":  # SciPy's works in double precision
+            theta = theta.astype(np.float64, copy=False)
+        smallest = float(np.finfo(theta.dtype).eps)
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
-        network = FeedForward(layers, objective)
-        check = self._validation(dtype, *validation)
-        train = (
-            _as_rows(X, dtype),
-            y,
-            targets.astype(dtype, copy=False),
-            weights.astype(dtype, copy=False),
-        )
-        return network, theta, train, check
+        return FeedForward(layers, objective), theta
 
-    def _train(self, network, theta, train, check, *, incremental):
-        if self.solver == "lbfgs":
-            return train_lbfgs(self, network, theta, train, check)
-        return train_epochs(self, network, theta, train, check, incremental=incremental)
+    def _samples(
+        self, X: Any, y: Any, targets: Array, weights: Array, dtype: Any, *, incremental: bool
+    ) -> Samples:
+        """Return rows in one precision, classes weighted."""
+        by_class = self._class_weights(y, weights, incremental=incremental)
+        of_loss = weights if by_class is None else weights * by_class
+        _mlp_checks.check_weights(of_loss)
+        return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(of_loss, dtype), weights)
 
-    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Validation | None:
+    def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Samples | None:
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val are a validation set only together; pass both.")
         X, y = self._check_data(X, y, reset=False)
+        if X.shape[0] < 2:
+            raise ValueError(f"X_val must have two rows or more, got {X.shape[0]}.")
         weights = _check_sample_weight(sample_weight, X, dtype=dtype)
         _mlp_checks.check_weights(weights)
-        targets = self._targets(y).astype(dtype, copy=False)
-        return Validation(_as_rows(X, dtype), y, targets, weights, sample_weight is not None)
+        targets = self._targets(y)
+        if targets.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y_val must have {self.n_outputs_} outputs, as y has, got {targets.shape[1]}."
+            )
+        scores = None if sample_weight is None else weights
+        return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(weights, dtype), scores)
 
     def _initialize(self, layers: Layers, dtype: Any) -> None:
         coefs, intercepts = _mlp_checks.check_start(self, layers)
@@ -150,13 +162,20 @@ class BaseFastMLP:
             for start, stop in zip(layers.slopes[:-2], layers.slopes[1:-1], strict=True)
         ]
         self.loss_curve_, self.validation_loss_curve_ = [], None
-        self.__dict__.pop("_optimizer", None)
+        for of_last_fit in ("_optimizer", "loss_"):
+            vars(self).pop(of_last_fit, None)
         self._no_improvement_count = 0
         self._best_theta = None
         self.validation_scores_, self.best_validation_score_ = None, None
         self.best_loss_ = None if self.early_stopping else np.inf
 
-    def _draw(self, layers, dtype, coefs, intercepts):
+    def _draw(
+        self,
+        layers: Layers,
+        dtype: Any,
+        coefs: list[Array] | None,
+        intercepts: list[Array] | None,
+    ) -> tuple[list[Array], list[Array]]:
         """Return starting values in the order in which scikit-learn draws them."""
         drawn, offsets = [], []
         hidden = self.activation if not isinstance(self.activation, str) else [self.activation]
@@ -184,15 +203,26 @@ class BaseFastMLP:
         coefs, intercepts, slopes = self._layers.unpack(theta)
         self.coefs_, self.intercepts_, self.slopes_ = coefs, intercepts, slopes
 
+    def _theta(self) -> Array:
+        """Return the parameters as a vector, in single precision only if all of them are."""
+        theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
+        return theta if theta.dtype == np.float32 else theta.astype(np.float64, copy=False)
+
     def _forward(self, X: Any) -> Array:
         """Check X; return outputs (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
-        if X.dtype == np.float64:  # a network in single precision meets rows in double
+        theta = self._theta()
+        if X.dtype != np.float32:
             theta = theta.astype(np.float64, copy=False)
-        objective = Objective(LOSSES[self.loss], 0.0, 0.0, 0.0)
-        return FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
+        objective = Objective(LOSSES[self.loss], 0.0, 0.0, 1.0)
+        outputs = FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(
+                "The network's output is not a number: X times weights overflow. Rescale the "
+                "features of X, or fit anew if coefs_ were changed."
+            )
+        return outputs
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: sparse X is welcome."""
@@ -201,16 +231,22 @@ class BaseFastMLP:
         return tags
 
 
+def _own(array: Array, dtype: Any) -> Array:
+    """Return an array that kernels were compiled for, copied only if it is another."""
+    array = np.ascontiguousarray(array, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
 def _as_rows(X: Any, dtype: Any) -> Any:
     """Return X in the form and precision that kernels read, copied only if it has another."""
-    if hasattr(X, "tocsr"):
-        X = X.tocsr().astype(dtype, copy=False)
-        try:
-            X.check_format(full_check=True)  # kernels would follow a column index anywhere
-        except ValueError as error:
-            raise ValueError(f"X is not a valid sparse matrix: {error}.") from error
-        if not all(part.flags.writeable for part in (X.data, X.indices, X.indptr)):
-            X = X.copy()
-        return X
-    X = np.ascontiguousarray(X, dtype=dtype)
-    return X if X.flags.writeable else X.copy()
+    if not hasattr(X, "tocsr"):
+        return _own(X, dtype)
+    csr = X.tocsr()
+    index = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
+    parts = _own(csr.data, dtype), _own(csr.indices, index), _own(csr.indptr, index)
+    rows = type(csr)(parts, shape=csr.shape, copy=False)
+    try:
+        rows.check_format(full_check=True)  # kernels would follow a column index anywhere
+    except ValueError as error:
+        raise ValueError(f"X is not a valid sparse matrix: {error}.") from error
+    return rows

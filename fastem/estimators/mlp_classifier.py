@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastem.estimators import _mlp_checks
@@ -37,15 +36,19 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         0.25 on), "elu", or "maxout" (the larger of two weighted sums: `coefs_` have two columns
         to a unit, all first ones before all second ones).
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Stochastic descent, or SciPy's L-BFGS on all rows at once, which has no use for batches,
+        rates, momentum, `shuffle` and `early_stopping`.
     alpha : float, default=0.0001
         Penalty on half the squared coefs, divided by the weight of the batch.
     batch_size : int or "auto", default="auto"
         Rows to a step; "auto" is ``min(200, n_samples)``, 1 is on-line learning.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five whenever two
-        stretches of `n_iter_no_change` epochs bring no improvement.
+        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five where training
+        would stop, until it is 1e-6.
     learning_rate_init : float, default=0.001
+        Rate of "sgd" and "adam" to begin with.
     power_t : float, default=0.5
+        Of "invscaling".
     max_iter : int, default=200
         Most epochs, or iterations of "lbfgs".
     shuffle : bool, default=True
@@ -55,17 +58,21 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     tol : float, default=1e-4
         An epoch that improves by less counts as none; also the gradient tolerance of "lbfgs".
     verbose : bool or int, default=False
+        Whether to print the loss of every epoch or iteration.
     warm_start : bool, default=False
         Go on from the last fit.
     momentum : float, default=0.9
+        Share of the last step that "sgd" adds to the next.
     nesterovs_momentum : bool, default=True
+        Whether the gradient is taken after that share.
     early_stopping : bool, default=False
         Stop by the score of a validation set, given to `fit` or split off, and keep its best epoch.
     validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` splits off.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Of "adam".
     n_iter_no_change : int, default=10
-        Epochs without improvement after which training stops.
+        Training stops after more epochs than this without improvement.
     max_fun : int, default=15000
         Most evaluations of "lbfgs".
     loss : {"log_loss", "squared_error"}, default="log_loss"
@@ -89,7 +96,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         Mean loss of every epoch, penalty included, each batch before its step; of every
         iteration of "lbfgs".
     validation_scores_, validation_loss_curve_ : list of float or None
-        Accuracy and mean loss, without penalty, after every epoch, when there is a validation set.
+        Accuracy and mean loss, without penalty, of a validation set if there is one: after every
+        epoch, or once after "lbfgs".
     best_validation_score_ : float or None
     t_ : int
         Rows seen in training.
@@ -101,6 +109,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     feature_names_in_ : array of str
         When X has string column names.
     n_iter_ : int
+    converged_ : bool
+        Whether a stopping rule, and not a limit, ended the training.
     n_layers_ : int
     n_outputs_ : int
     out_activation_ : str
@@ -258,28 +268,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         ValueError
             As `fit`; if `classes` is missing or has changed, or y has others.
         """
-        before = dict(vars(self))
-        try:
-            self._learn_classes(y, classes)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-        return self._fit(X, y, sample_weight, incremental=True)
-
-    def _learn_classes(self, y: ArrayLike, classes: ArrayLike | None) -> None:
-        if hasattr(self, "classes_"):
-            if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
-                    f"{self.classes_!r}"
-                )
-            return
-        if classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        multilabel = type_of_target(y).startswith("multilabel")
-        self._label_binarizer = LabelBinarizer().fit(y if multilabel else unique_labels(classes))
-        self.classes_ = unique_labels(classes)
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable labels.
@@ -312,16 +301,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         return outputs
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of `predict_proba`: nats, -inf where that is zero.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n_samples, n_features)
-
-        Returns
-        -------
-        log_p : array (n_samples, n_classes)
-        """
+        """Return the logarithm of `predict_proba`, in nats: -inf where that is zero."""
         p = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return np.log(p, out=p)
@@ -338,17 +318,28 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _learn_targets(self, y: Any, *, incremental: bool) -> None:
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-            return
-        classes = unique_labels(y)
-        if self.warm_start and set(classes) != set(self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
-            )
+    def _learn_targets(self, y: Any, classes: Any, *, incremental: bool) -> None:
+        known = hasattr(self, "classes_")
+        if incremental and not known and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if incremental and classes is not None:
+            classes = unique_labels(classes)
+            if known and not np.array_equal(self.classes_, classes):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                    f"{self.classes_!r}"
+                )
+        if not known or not (self.warm_start or incremental):
+            of_fit = y if not incremental or y.ndim == 2 else classes
+            self._label_binarizer = LabelBinarizer().fit(of_fit)
+            self.classes_ = classes if incremental else self._label_binarizer.classes_
+        elif self.warm_start:
+            found = unique_labels(y)
+            if set(found) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous "
+                    f"call to fit. Previously got {self.classes_}, `y` has {found}"
+                )
 
     def _targets(self, y: Any) -> Array:
         classes = unique_labels(y)
@@ -357,7 +348,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
                 f"'y' has {classes}."
             )
-        return self._label_binarizer.transform(y).astype(np.float64)
+        return self._label_binarizer.transform(y).astype(bool).astype(np.float64)
 
     def _class_weights(self, y: Any, weights: Array, *, incremental: bool) -> Array | None:
         if self.class_weight is None:
@@ -374,7 +365,12 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             # weights count as repetitions of their rows
             totals = np.bincount(labels, weights)
             return (totals.sum() / (np.count_nonzero(totals) * np.maximum(totals, _TINY)))[labels]
-        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
+        try:
+            of_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=self.classes_
+            )
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"class_weight={self.class_weight!r}: {error}") from error
         if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
             raise ValueError(f"class_weight must be finite and >= 0, got {self.class_weight!r}.")
         return of_class[labels]
@@ -384,10 +380,14 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             outputs.ravel() if self.n_outputs_ == 1 else outputs
         )
 
-    def _score_outputs(self, outputs: Array, y: Any, weights: Array | None) -> float:
+    def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return accuracy_score(y, self._labels(outputs), sample_weight=weights)
+        if self.out_activation_ == "softmax":
+            right = outputs.argmax(axis=1) == targets.argmax(axis=1)
+        else:
+            right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
+        return float(np.average(right, weights=weights))
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: multilabel y is welcome."""

@@ -37,15 +37,19 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         0.25 on), "elu", or "maxout" (the larger of two weighted sums: `coefs_` have two columns
         to a unit, all first ones before all second ones).
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Stochastic descent, or SciPy's L-BFGS on all rows at once, which has no use for batches,
+        rates, momentum, `shuffle` and `early_stopping`.
     alpha : float, default=0.0001
         Penalty on half the squared coefs, divided by the weight of the batch.
     batch_size : int or "auto", default="auto"
         Rows to a step; "auto" is ``min(200, n_samples)``, 1 is on-line learning.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five whenever two
-        stretches of `n_iter_no_change` epochs bring no improvement.
+        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five where training
+        would stop, until it is 1e-6.
     learning_rate_init : float, default=0.001
+        Rate of "sgd" and "adam" to begin with.
     power_t : float, default=0.5
+        Of "invscaling".
     max_iter : int, default=200
         Most epochs, or iterations of "lbfgs".
     shuffle : bool, default=True
@@ -55,17 +59,21 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     tol : float, default=1e-4
         An epoch that improves by less counts as none; also the gradient tolerance of "lbfgs".
     verbose : bool or int, default=False
+        Whether to print the loss of every epoch or iteration.
     warm_start : bool, default=False
         Go on from the last fit.
     momentum : float, default=0.9
+        Share of the last step that "sgd" adds to the next.
     nesterovs_momentum : bool, default=True
+        Whether the gradient is taken after that share.
     early_stopping : bool, default=False
         Stop by the score of a validation set, given to `fit` or split off, and keep its best epoch.
     validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` splits off.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Of "adam".
     n_iter_no_change : int, default=10
-        Epochs without improvement after which training stops.
+        Training stops after more epochs than this without improvement.
     max_fun : int, default=15000
         Most evaluations of "lbfgs".
     dropout : float, default=0.0
@@ -84,7 +92,8 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         Mean loss of every epoch, penalty included, each batch before its step; of every
         iteration of "lbfgs".
     validation_scores_, validation_loss_curve_ : list of float or None
-        R2 and mean loss, without penalty, after every epoch, when there is a validation set.
+        R2 and mean loss, without penalty, of a validation set if there is one: after every
+        epoch, or once after "lbfgs".
     best_validation_score_ : float or None
     t_ : int
         Rows seen in training.
@@ -96,6 +105,8 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     feature_names_in_ : array of str
         When X has string column names.
     n_iter_ : int
+    converged_ : bool
+        Whether a stopping rule, and not a limit, ended the training.
     n_layers_ : int
     n_outputs_ : int
     out_activation_ : str
@@ -268,6 +279,8 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         )  # fmt: skip
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if y.dtype.kind not in "buif":
+            raise ValueError(f"y must hold real numbers, got {y.dtype}.")
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(f"loss='poisson' needs y >= 0, got {y.min():g}.")
         return X, y
@@ -281,7 +294,7 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     def _numbers(self, outputs: Array) -> Array:
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
-    def _score_outputs(self, outputs: Array, y: Any, weights: Array | None) -> float:
+    def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return r2_score(y, self._numbers(outputs), sample_weight=weights)
+        return float(r2_score(targets, outputs, sample_weight=weights))

@@ -57,7 +57,7 @@ def fill_hidden(activation, nets, intercepts, slopes, values):
         elif activation == RELU:
             for j in range(n_units):
                 a = nets[i, j] + intercepts[j]
-                # written so that NaN stays NaN and is found
+                # written, as the others are, so that NaN stays NaN and is found
                 values[i, j] = 0.0 if a <= 0.0 else a
                 nets[i, j] = 0.0 if a <= 0.0 else 1.0
         elif activation == LEAKY_RELU:
@@ -74,7 +74,7 @@ def fill_hidden(activation, nets, intercepts, slopes, values):
         elif activation == ELU:
             for j in range(n_units):
                 a = nets[i, j] + intercepts[j]
-                e = expm1_clipped(min(a, 0.0))
+                e = expm1_clipped(0.0 if a > 0.0 else a)
                 values[i, j] = e if a <= 0.0 else a
                 nets[i, j] = e + 1.0 if a <= 0.0 else 1.0
         else:

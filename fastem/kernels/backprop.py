@@ -273,8 +273,8 @@ def _loss_of(theta, plan, rows, batch, work):
 
 
 @jit
-def train_epoch(state, n_steps, rows, order, plan, seed, work):
-    """Go through the rows once, a step of descent after every batch.
+def train(state, n_steps, rows, order, first, last, plan, seed, work):
+    """Go through an epoch or a piece of it, a step of descent after every batch.
 
     Parameters
     ----------
@@ -284,7 +284,9 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
         Steps taken before.
     rows : Rows
     order : array of int (n_samples,) or (0,)
-        The rows to take, in their order; empty for all in the order they are in.
+        The rows of the epoch, in their order; empty for all in the order they are in.
+    first, last : int
+        Where in the epoch to begin and to end.
     plan : Plan
     seed : uint64
         Of dropout.
@@ -294,7 +296,7 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
     Returns
     -------
     loss, penalty : float
-        Means over the rows of the batches' losses and penalties before their steps.
+        Sums over the rows of their batches' mean losses and penalties before the steps.
     n_steps : int
 
     Notes
@@ -302,13 +304,12 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
     About ``6 n_samples n_coefs`` flops, and a pass over all parameters for every batch. A
     batch whose rows have no weight is passed over.
     """
-    n_samples = len(order) if len(order) > 0 else len(rows.weights)
     batch_size = len(work.rows)
     state, rows, work, rule = untracked(state), untracked(rows), untracked(work), plan.rule
-    n_hidden = plan.layers.widths[1:-1].sum()
+    n_hidden = plan.layers.widths[1:-1].sum()  # of all layers: places for a row's dropout
     losses = penalties = 0.0
-    for start in range(0, n_samples, batch_size):
-        stop = min(start + batch_size, n_samples)
+    for start in range(first, last, batch_size):
+        stop = min(start + batch_size, last)
         batch = _pick(rows, order, start, stop, seed, start * n_hidden, work)
         total = _loss_of(state.theta, plan, rows, batch, work)
         weight = 0.0
@@ -324,7 +325,7 @@ def train_epoch(state, n_steps, rows, order, plan, seed, work):
         squares = _backward(plan, rate, state, rows, batch, weight, work)
         losses += total / weight * batch.n_rows
         penalties += 0.5 * plan.objective.alpha * squares / weight * batch.n_rows
-    return losses / n_samples, penalties / n_samples, n_steps
+    return losses, penalties, n_steps
 
 
 @jit

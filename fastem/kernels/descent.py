@@ -43,9 +43,11 @@ def descend(rule, rate, parameters, gradient, alpha, weight, first, second):
         for j in range(len(parameters)):
             first[j] += gradient[j]
         return squares
-    scale = 1.0 / weight
+    # numbers of the arrays' own precision: products with others would be taken in double
+    number = parameters.dtype.type
+    scale, alpha, rate = number(1.0 / weight), number(alpha), number(rate)
     if rule.kind == SGD:
-        momentum, nesterov = rule.momentum, rule.nesterov
+        momentum, nesterov = number(rule.momentum), rule.nesterov
         for j in range(len(parameters)):
             w = parameters[j]
             squares += w * w
@@ -56,13 +58,15 @@ def descend(rule, rate, parameters, gradient, alpha, weight, first, second):
                 velocity = momentum * velocity - step
             parameters[j] = w + velocity
         return squares
-    beta_1, beta_2, epsilon = rule.beta_1, rule.beta_2, rule.epsilon
+    beta_1, beta_2 = number(rule.beta_1), number(rule.beta_2)
+    rest_1, rest_2 = number(1.0 - rule.beta_1), number(1.0 - rule.beta_2)
+    epsilon = number(rule.epsilon)
     for j in range(len(parameters)):
         w = parameters[j]
         squares += w * w
         g = scale * (gradient[j] + alpha * w)
-        m = beta_1 * first[j] + (1.0 - beta_1) * g
-        v = beta_2 * second[j] + (1.0 - beta_2) * g * g
+        m = beta_1 * first[j] + rest_1 * g
+        v = beta_2 * second[j] + rest_2 * g * g
         first[j] = m
         second[j] = v
         parameters[j] = w - rate * m / (math.sqrt(v) + epsilon)

@@ -63,11 +63,11 @@ def fill_output_deltas(loss, activation, values, targets, weights, smallest, del
                     of_row += abs(error)
                     deltas[i, k] = np.sign(error)
             _through_activation(i, activation, values, deltas)
-        # a row without weight has no say, whatever its loss
+        # a row without weight has no say, even if its loss is not finite
         if weight != 0.0:
             total += weight * of_row
         for k in range(n_outputs):
-            deltas[i, k] *= weight
+            deltas[i, k] = weight * deltas[i, k] if weight != 0.0 else 0.0
     return total
 
 

@@ -37,7 +37,9 @@ def exp_clipped(x):
     ``math.exp`` is a library call that blocks vectorisation; this is Cody and Waite's
     range reduction with a Taylor polynomial of degree 13 on |r| <= log(2) / 2.
     """
-    x = min(max(x, -708.0), 709.0)
+    # written so that NaN fails both comparisons and stays NaN
+    x = -708.0 if x < -708.0 else x
+    x = 709.0 if x > 709.0 else x
     shifted = x * _LOG2_E + _SHIFT
     k = shifted - _SHIFT
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
@@ -65,7 +67,7 @@ def expm1_clipped(x):
     The same reduction as in `exp_clipped`; ``2**k - 1`` is added last, so that nothing
     cancels near zero. Below -708 the result is -1.
     """
-    x = max(x, -708.0)
+    x = -708.0 if x < -708.0 else x  # NaN stays NaN
     shifted = x * _LOG2_E + _SHIFT
     k = shifted - _SHIFT
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
