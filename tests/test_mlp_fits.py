@@ -44,20 +44,21 @@ def start_of(task, widths, pieces=1):
 # Starting values
 
 
-@pytest.mark.parametrize(("init", "name", "factor", "both"), [
-    ("glorot", "relu", 6.0, True), ("glorot", "logistic", 2.0, True), ("glorot", "prelu", 6.0, True),
-    ("he", "relu", 6.0, False), ("he", "logistic", 6.0, False),
-])  # fmt: skip
-def test_bounds_of_starting_values(init, name, factor, both):
+@pytest.mark.parametrize(
+    ("init", "name", "factor"),
+    [("glorot", "relu", 6.0), ("glorot", "logistic", 2.0), ("glorot", "prelu", 6.0),
+     ("he", "relu", 6.0), ("he", "logistic", 6.0)],
+)  # fmt: skip
+def test_bounds_of_starting_values(init, name, factor):
     model = fast("multiclass", **STAY, hidden_layer_sizes=(70, 60), activation=name, init=init)
     model.fit(X, TARGETS["multiclass"])
     for W, b in zip(model.coefs_, model.intercepts_, strict=True):
-        bound = np.sqrt(factor / (W.shape[0] + W.shape[1] * both))
+        bound = np.sqrt(factor / (W.shape[0] + (W.shape[1] if init == "glorot" else 0)))
         assert np.abs(W).max() <= bound
         assert (W.max(), W.min()) == pytest.approx((bound, -bound), rel=0.1)
         assert np.abs(W.mean()) < 0.2 * bound
         if init == "he":
-            assert not b.any()
+            assert np.abs(b).max() < 1e-290
         else:
             assert np.abs(b).max() <= bound
             assert len(np.unique(b)) == len(b)
@@ -83,8 +84,7 @@ def test_what_is_given_is_taken(task):
     for given, found in zip([*kept["coefs_init"], *kept["intercepts_init"]], parameters(model)):  # noqa: B905
         np.testing.assert_array_equal(found, given)
     fast(task, **SGD, **start).fit(X, TARGETS[task])
-    for given, after in zip(*(sum(s.values(), []) for s in (kept, start)), strict=True):
-        np.testing.assert_array_equal(after, given)
+    np.testing.assert_equal(start, kept)
 
 
 def test_what_is_given_is_not_drawn():
@@ -291,9 +291,13 @@ def test_bad_validation_sets(held_out, message):
 def test_divergence_is_told_and_the_last_finite_weights_kept(call, task):
     y = TARGETS[task]
     model = fast(task, **{**SGD, "learning_rate_init": 1e4, "max_iter": 50}, activation="identity")
-    with pytest.raises(ValueError, match=r"non-finite") as caught:
+
+    def train():
         for _ in range(50):
             getattr(model, call)(X, y)
+
+    with pytest.raises(ValueError, match=r"non-finite") as caught:
+        train()
     message = str(caught.value)
     assert "smaller learning_rate_init" in message
     epoch = int(re.search(r"epoch (\d+)", message)[1])
