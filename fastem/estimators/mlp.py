@@ -56,7 +56,8 @@ class BaseFastMLP:
         """Return what turns a loss summed over outputs into the one that is reported."""
         return 1.0
 
-    def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
+    def _class_weights(self, y: Any, weights: Array, *, incremental: bool) -> Array | None:
+        """Return what weights of rows are multiplied by, if anything."""
         return None
 
     def _fit(
@@ -91,7 +92,7 @@ class BaseFastMLP:
         self._learn_targets(y, incremental=incremental)
         targets = self._targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-        by_class = self._class_weights(y, incremental=incremental)
+        by_class = self._class_weights(y, weights, incremental=incremental)
         if by_class is not None:
             weights = weights * by_class
         _mlp_checks.check_weights(weights)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
+from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
@@ -16,6 +16,8 @@ from sklearn.utils.validation import validate_data
 from fastem.estimators import _mlp_checks
 from fastem.estimators.mlp import BaseFastMLP, has_epochs
 from fastem.parameters import Array
+
+_TINY = np.finfo(float).tiny
 
 
 class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
@@ -357,20 +359,25 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             )
         return self._label_binarizer.transform(y).astype(np.float64)
 
-    def _class_weights(self, y: Any, *, incremental: bool) -> Array | None:
+    def _class_weights(self, y: Any, weights: Array, *, incremental: bool) -> Array | None:
         if self.class_weight is None:
             return None
         if y.ndim == 2:
             raise ValueError("class_weight needs one label per row; use sample_weight instead.")
-        if not incremental:
-            return compute_sample_weight(self.class_weight, y)
+        labels = np.searchsorted(self.classes_, y)
         if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' is not supported by partial_fit, which does not see all "
-                "labels at once; pass a dict of weights."
-            )
+            if incremental:
+                raise ValueError(
+                    "class_weight='balanced' is not supported by partial_fit, which does not see "
+                    "all labels at once; pass a dict of weights."
+                )
+            # weights count as repetitions of their rows
+            totals = np.bincount(labels, weights)
+            return (totals.sum() / (np.count_nonzero(totals) * np.maximum(totals, _TINY)))[labels]
         of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
-        return of_class[np.searchsorted(self.classes_, y)]
+        if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
+            raise ValueError(f"class_weight must be finite and >= 0, got {self.class_weight!r}.")
+        return of_class[labels]
 
     def _labels(self, outputs: Array) -> np.ndarray:
         return self._label_binarizer.inverse_transform(
