@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference_backprop as reference
 from mlp_problems import (
+    ADAM,
     BY_SOLVER,
     CONVERGENCE,
     REGRESSIONS,
@@ -251,6 +252,19 @@ def test_going_on_keeps_the_best_epoch_of_all_fits():
     assert model.score(X, y) == model.best_validation_score_
 
 
+def test_early_stopping_comes_and_goes_in_warm_starts():
+    y = TARGETS["multiclass"]
+    model = fast("multiclass", **SGD, warm_start=True).fit(X, y)
+    assert model.best_loss_ == min(model.loss_curve_)
+    model.set_params(early_stopping=True).fit(X, y, X_val=X, y_val=y)
+    assert model.best_validation_score_ == max(model.validation_scores_) == model.score(X, y)
+    assert len(model.validation_scores_) == 6
+    assert len(model.loss_curve_) == 12
+    last = model.set_params(early_stopping=False, max_iter=1).fit(X, y).loss_
+    assert model.best_loss_ <= last
+    assert len(model.loss_curve_) == 13
+
+
 def test_validation_under_lbfgs():
     y = TARGETS["multiclass"]
     model = fast("multiclass", solver="lbfgs").fit(X, y, X_val=X[:9], y_val=y[:9])
@@ -326,6 +340,25 @@ def test_no_size_of_the_features_gives_not_a_number(solver, activation, task, fa
         p = model.predict_proba(X)
         assert np.isfinite(p).all()
         np.testing.assert_allclose(p.sum(axis=1), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "one output", "poisson"])
+@pytest.mark.parametrize("activation", ["identity", "relu", "maxout", "tanh"])
+def test_rows_too_large_to_predict_are_told(activation, task):
+    model = fast(task, **ADAM, activation=activation).fit(X, TARGETS[task])
+    method = "predict" if task in REGRESSIONS else "predict_proba"
+    for factor in (1e20, 1e150):  # within range
+        assert not np.isnan(getattr(model, method)(X * factor)).any()
+    try:
+        values = getattr(model, method)(np.sign(X) * 1e308)
+    except (ValueError, FloatingPointError) as error:
+        assert re.search(r"not a number|overflow|non-finite|[Rr]escale", str(error))  # noqa: PT017
+        with pytest.raises(type(error), match=r"not a number|overflow|non-finite|[Rr]escale"):
+            model.predict(np.sign(X) * 1e308)
+    else:
+        # infinity less infinity is not a number, or infinity: the order of the sum decides
+        assert not np.isnan(values).any()
 
 
 # Copies
