@@ -290,6 +290,19 @@ def test_extreme_log_odds(name, pair, size):
         assert np.abs(result.coef_gradients[-1]).max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["identity", "relu", "tanh", "maxout"])
+def test_overflow_is_told(name):
+    net = draw_net(np.random.default_rng(0), [3, 4, 2], name, "softmax")
+    rows = np.array([[1e308, -1e308, 1e308], [1e308, 1e308, 1e308]])
+    try:
+        result = backpropagate(net, rows, np.eye(2), "log_loss")
+    except (ValueError, FloatingPointError) as error:
+        assert re.search(r"not a number|overflow|non-finite|[Rr]escale", str(error))  # noqa: PT017
+    else:
+        assert not np.isnan([result.loss, *result.output.ravel()]).any()
+        assert not any(np.isnan(array).any() for array in arrays_of(result))
+
+
 # Bad input
 
 NET = draw_net(np.random.default_rng(0), [3, 4, 2], "tanh", "softmax")

@@ -1,6 +1,7 @@
 """Forms of data, the generator and the interface: as scikit-learn's multi-layer perceptrons."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastem import FastMLPClassifier, FastMLPRegressor
+from fastem.feedforward import FeedForward
 
 pytest.importorskip("sklearn", minversion="1.9")  # whose numbers they are
 pytestmark = pytest.mark.filterwarnings(CONVERGENCE)
@@ -77,6 +79,18 @@ def test_sparse_rows(solver, task, form):
     assert_same(ours, dense, rows.toarray())
     if solver.get("solver") != "lbfgs":
         assert_same_fit(task, WEIGHTS, rows, **options, early_stopping=True)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_sparse_rows_with_entries_in_any_order_and_more_than_once(solver):
+    rows = sparse.csr_matrix(
+        ([1.0, 2.0, 3.0, -1.0, 0.0, 5.0], [2, 0, 2, 1, 1, 3], [0, 3, 4, 5, 6]), shape=(4, 4)
+    )
+    dense, y = rows.toarray(), [0, 1, 0, 1]
+    assert dense[0, 2] == 4.0
+    a, b = (fast("binary", solver=solver, max_iter=4).fit(one, y) for one in (rows, dense))
+    np.testing.assert_allclose(a.predict_proba(rows), b.predict_proba(dense), rtol=1e-10)
+    np.testing.assert_allclose(a.coefs_[0], b.coefs_[0], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("task", TARGETS)
@@ -153,6 +167,44 @@ def test_targets_in_a_column(task):
     models = [kind(task, **ADAM).fit(X, TARGETS[task][:, None]) for kind in (fast, slow)]
     assert_same(*models)
     assert models[0].predict(X).shape == (len(X),)
+
+
+# Interruptions and warnings
+
+
+def test_an_interruption_keeps_what_there_is(monkeypatch):
+    epoch, epochs = FeedForward.epoch, itertools.count()
+
+    def interrupted(*args, **options):
+        if next(epochs) == 3:
+            raise KeyboardInterrupt
+        return epoch(*args, **options)
+
+    three = fast("multiclass", **ADAM, max_iter=3).fit(X, TARGETS["multiclass"])
+    monkeypatch.setattr(FeedForward, "epoch", interrupted)
+    with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$") as caught:
+        model = fast("multiclass", **ADAM).fit(X, TARGETS["multiclass"])
+    assert [w.filename for w in caught] == [__file__]
+    assert model.n_iter_ == 3
+    for a, b in zip(parameters(model), parameters(three), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("kind", [FastMLPClassifier, FastMLPRegressor])
+@pytest.mark.parametrize(
+    ("call", "options", "message"),
+    [("fit", {"max_iter": 2}, "Maximum iterations"), ("fit", {"solver": "lbfgs"}, "lbfgs failed"),
+     ("fit", {"batch_size": 99, "tol": 9.0, "n_iter_no_change": 1}, "Got `batch_size`"),
+     ("fit", {"early_stopping": True, "max_iter": 2}, "Maximum iterations"),
+     ("partial_fit", {"batch_size": 99}, "Got `batch_size`")],
+)  # fmt: skip
+def test_warnings_point_at_the_line_of_the_caller(kind, call, options, message):
+    model = kind(hidden_layer_sizes=(3,), random_state=0, **{"max_iter": 5, **options})
+    given = {"classes": [0, 1]} if call == "partial_fit" and kind is FastMLPClassifier else {}
+    with pytest.warns(UserWarning, match=message) as caught:
+        getattr(model, call)(X, TARGETS["binary"], **given)
+    assert [w.filename for w in caught] == [__file__]
 
 
 # Interface

@@ -246,8 +246,11 @@ def test_partial_fits_after_a_fit_and_fits_after_that(solver):
     for model in models:
         model.fit(X, y).partial_fit(X[:10], y[:10]).partial_fit(X[10:], y[10:])
     assert_same(*models)
+    for model in models:  # the optimiser is that of the first calls
+        model.set_params(learning_rate_init=0.5, alpha=1.0, batch_size=20).partial_fit(X, y)
+    assert_same(*models)
     for model in models:
-        model.fit(X, y)
+        model.set_params(learning_rate_init=0.02).fit(X, y)
     assert_same(*models)
 
 
