@@ -149,7 +149,7 @@ class FeedForward:
             Sums over the rows, of the means of each batch before its step.
         """
         plan = Plan(self.layers, self.objective, optimizer.rule())
-        loss, penalty, optimizer.n_steps = backprop.train(
+        loss, penalty, optimizer.n_steps = backprop.train_batches(
             optimizer.state(theta), optimizer.n_steps, rows, order, *piece, plan, np.uint64(seed),
             work,
         )  # fmt: skip

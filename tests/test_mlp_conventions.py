@@ -347,7 +347,7 @@ def test_one_signature_per_kernel_in_double_precision():
         assert after == before  # of the warm-up
         used = [name for name, types in after.items() if types]
         assert {
-            "fastem.kernels.backprop.train_epoch",
+            "fastem.kernels.backprop.train_batches",
             "fastem.kernels.backprop.fill_outputs",
         } <= set(used)
         if not compiled:  # what is compiled leaves signatures of its helpers too: once more

@@ -173,7 +173,7 @@ def test_targets_in_a_column(task):
 
 
 def test_an_interruption_keeps_what_there_is(monkeypatch):
-    epoch, epochs = FeedForward.epoch, itertools.count()
+    epoch, epochs = FeedForward.train, itertools.count()
 
     def interrupted(*args, **options):
         if next(epochs) == 3:
@@ -181,7 +181,7 @@ def test_an_interruption_keeps_what_there_is(monkeypatch):
         return epoch(*args, **options)
 
     three = fast("multiclass", **ADAM, max_iter=3).fit(X, TARGETS["multiclass"])
-    monkeypatch.setattr(FeedForward, "epoch", interrupted)
+    monkeypatch.setattr(FeedForward, "train", interrupted)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$") as caught:
         model = fast("multiclass", **ADAM).fit(X, TARGETS["multiclass"])
     assert [w.filename for w in caught] == [__file__]

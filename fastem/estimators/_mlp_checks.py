@@ -12,7 +12,7 @@ from fastem.layers import HIDDEN_ACTIVATIONS, Layers
 from fastem.memory import check_memory
 from fastem.parameters import Array
 
-LARGEST = 1e100
+LARGEST = {"float64": 1e100, "float32": 1e12}
 """Of weights of rows, starting values and parameters: products of a few such stay finite."""
 _LARGEST_TARGET = 1e150  # its square is finite
 CLASSIFIER_LOSSES = ("log_loss", "squared_error")
@@ -51,7 +51,10 @@ def _instance(words: str, *kinds: type) -> _Wanted:
     return _Wanted(words, lambda value: isinstance(value, kinds))
 
 
-_BOOLEAN = _instance("an instance of 'bool' or an instance of 'numpy.bool'", bool, np.bool_)
+_BOOLEAN = [
+    _instance("an instance of 'bool'", bool),
+    _instance("an instance of 'numpy.bool'", np.bool_),
+]
 _INFINITE = _Wanted(
     "a float among {inf}", lambda value: isinstance(value, float) and value == np.inf
 )
@@ -77,18 +80,18 @@ _WANTED: dict[str, list[_Wanted]] = {
     "learning_rate_init": [_interval(numbers.Real, 0, closed="()")],
     "power_t": [_interval(numbers.Real, 0)],
     "max_iter": [_interval(numbers.Integral, 1)],
-    "shuffle": [_BOOLEAN],
+    "shuffle": _BOOLEAN,
     "random_state": [
         _interval(numbers.Integral, 0, 2**32 - 1, "[]"),
         _instance("an instance of 'numpy.random.mtrand.RandomState'", np.random.RandomState),
         _Wanted("None", lambda value: value is None or value is np.random),
     ],
     "tol": [_interval(numbers.Real, 0)],
-    "verbose": [_interval(numbers.Integral, 0), _BOOLEAN],
-    "warm_start": [_BOOLEAN],
+    "verbose": [_interval(numbers.Integral, 0), *_BOOLEAN],
+    "warm_start": _BOOLEAN,
     "momentum": [_interval(numbers.Real, 0, 1, "[]")],
-    "nesterovs_momentum": [_BOOLEAN],
-    "early_stopping": [_BOOLEAN],
+    "nesterovs_momentum": _BOOLEAN,
+    "early_stopping": _BOOLEAN,
     "validation_fraction": [_interval(numbers.Real, 0, 1)],
     "beta_1": [_interval(numbers.Real, 0, 1)],
     "beta_2": [_interval(numbers.Real, 0, 1)],
@@ -139,8 +142,10 @@ def check_hyperparameters(estimator: Any, losses: tuple[str, ...]) -> list[int]:
                 f"Got {value!r} instead."
             )
     sizes = estimator.hidden_layer_sizes
+    if isinstance(sizes, (bool, np.bool_)):
+        raise ValueError(f"hidden_layer_sizes must be integers, got {sizes!r}.")
     sizes = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)
-    if not all(isinstance(units, numbers.Integral) for units in sizes):
+    if not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be integers, got {sizes}.")
     sizes = [int(units) for units in sizes]
     if any(units <= 0 for units in sizes):
@@ -212,7 +217,7 @@ def check_start(estimator: Any, layers: Layers) -> tuple[list[Array] | None, lis
                 raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name}[{i}] contains NaN or infinity.")
-            if array.size > 0 and np.abs(array).max() > LARGEST:
+            if array.size > 0 and np.abs(array).max() > LARGEST["float64"]:
                 largest = np.abs(array).max()
                 raise ValueError(f"{name}[{i}] has values up to {largest:g}; use smaller ones.")
             arrays.append(array)
@@ -250,10 +255,11 @@ def check_weights(weights: Array) -> None:
         raise ValueError("sample_weight is zero for every row; give some row a weight.")
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
-    if not 1.0 / LARGEST <= weights.max() <= LARGEST:
+    limit = LARGEST[weights.dtype.name]
+    if not 1.0 / limit <= float(weights.max()) <= limit:
         raise ValueError(
-            f"sample_weight (times class_weight) must be between {1.0 / LARGEST:g} and "
-            f"{LARGEST:g} where it is largest, got {weights.max():g}; rescale it."
+            f"sample_weight (times class_weight) must be between {1.0 / limit:g} and {limit:g} "
+            f"where it is largest, got {weights.max():g}; rescale it."
         )
 
 

@@ -105,7 +105,7 @@ def train_epochs(
 
 def _is_sane(theta: Array) -> bool:
     """Whether no weight has run away to where products overflow; NaN has."""
-    return bool(np.abs(theta).max() <= LARGEST)
+    return float(np.abs(theta).max()) <= LARGEST[theta.dtype.name]
 
 
 def _optimizer(estimator: Any, theta: Array) -> Optimizer:
@@ -122,7 +122,7 @@ def _split(estimator: Any, train: Samples) -> tuple[np.ndarray, Samples]:
         np.arange(len(train.weights)),
         random_state=estimator._random_state,
         test_size=estimator.validation_fraction,
-        stratify=train.targets if is_binary else None,
+        stratify=train.targets.astype(bool) if is_binary else None,
     )
     if len(held_out) < 2:
         raise ValueError(
@@ -194,12 +194,12 @@ class _Epochs:
                         f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached "
                         "and the optimization hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=6,
+                        stacklevel=5,
                     )
         except KeyboardInterrupt:
             if not _is_sane(theta):
                 np.copyto(theta, finite)
-            warnings.warn("Training interrupted by user.", stacklevel=6)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
 
     def _epoch(self, theta: Array, optimizer: Optimizer) -> float:
         estimator, network = self._estimator, self._network
@@ -262,7 +262,8 @@ class _Epochs:
 
     def _give_up(self, finite: Array) -> None:
         estimator = self._estimator
-        estimator._keep(finite)
+        best = estimator._best_theta if estimator.early_stopping else None
+        estimator._keep(finite if best is None else best.copy())
         rate = estimator._optimizer.rate
         del estimator._optimizer  # its memory is not finite any more
         raise DivergenceError(
@@ -297,7 +298,7 @@ def _batch_size(batch_size: int | str, n_samples: int) -> int:
     if batch_size > n_samples:
         warnings.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=7,
+            stacklevel=6,
         )
     return int(np.clip(batch_size, 1, n_samples))
 
@@ -336,7 +337,7 @@ def train_lbfgs(
             objective, theta, method="L-BFGS-B", jac=True, callback=record, options=options
         )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
+        warnings.warn("Training interrupted by user.", stacklevel=4)
     estimator.loss_curve_, estimator.n_iter_ = curve, len(curve) - n_before
     estimator.converged_ = result is not None and result.status == 0
     if result is not None:
@@ -361,6 +362,6 @@ def train_lbfgs(
             f"(status={result.status}):\n{result.message}\nIncrease max_iter="
             f"{estimator.max_iter} or max_fun={estimator.max_fun}, or scale the features of X.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     return estimator

@@ -323,10 +323,10 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         if incremental and not known and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if incremental and classes is not None:
-            classes = unique_labels(classes)
+            given, classes = classes, unique_labels(classes)
             if known and not np.array_equal(self.classes_, classes):
                 raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                    f"`classes={given!r}` is not the same as on last call to partial_fit, was: "
                     f"{self.classes_!r}"
                 )
         if not known or not (self.warm_start or incremental):

@@ -273,7 +273,7 @@ def _loss_of(theta, plan, rows, batch, work):
 
 
 @jit
-def train(state, n_steps, rows, order, first, last, plan, seed, work):
+def train_batches(state, n_steps, rows, order, first, last, plan, seed, work):
     """Go through an epoch or a piece of it, a step of descent after every batch.
 
     Parameters
