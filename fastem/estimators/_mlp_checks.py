@@ -12,8 +12,9 @@ from fastem.layers import HIDDEN_ACTIVATIONS, Layers
 from fastem.memory import check_memory
 from fastem.parameters import Array
 
-LARGEST = {"float64": 1e100, "float32": 1e12}
-"""Of weights of rows, starting values and parameters: products of a few such stay finite."""
+LARGEST = {8: 1e100, 4: 1e12}
+"""Of weights of rows, starting values and parameters, by the bytes of a number: products of a
+few such stay finite."""
 _LARGEST_TARGET = 1e150  # its square is finite
 CLASSIFIER_LOSSES = ("log_loss", "squared_error")
 REGRESSOR_LOSSES = ("squared_error", "poisson", "absolute_error")
@@ -217,7 +218,7 @@ def check_start(estimator: Any, layers: Layers) -> tuple[list[Array] | None, lis
                 raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name}[{i}] contains NaN or infinity.")
-            if array.size > 0 and np.abs(array).max() > LARGEST["float64"]:
+            if array.size > 0 and np.abs(array).max() > LARGEST[8]:
                 largest = np.abs(array).max()
                 raise ValueError(f"{name}[{i}] has values up to {largest:g}; use smaller ones.")
             arrays.append(array)
@@ -255,7 +256,7 @@ def check_weights(weights: Array) -> None:
         raise ValueError("sample_weight is zero for every row; give some row a weight.")
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
-    limit = LARGEST[weights.dtype.name]
+    limit = LARGEST[weights.itemsize]
     if not 1.0 / limit <= float(weights.max()) <= limit:
         raise ValueError(
             f"sample_weight (times class_weight) must be between {1.0 / limit:g} and {limit:g} "

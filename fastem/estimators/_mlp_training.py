@@ -105,7 +105,7 @@ def train_epochs(
 
 def _is_sane(theta: Array) -> bool:
     """Whether no weight has run away to where products overflow; NaN has."""
-    return float(np.abs(theta).max()) <= LARGEST[theta.dtype.name]
+    return float(np.abs(theta).max()) <= LARGEST[theta.itemsize]
 
 
 def _optimizer(estimator: Any, theta: Array) -> Optimizer:
