@@ -1,12 +1,39 @@
 """What every bench shares: rows that say what the time bought, printed below the times."""
 
+import importlib.metadata
+import os
+import re
+import shlex
+
 import pytest
 
+import fastem
+from fastem.parallel import effective_n_jobs
+
+_LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 _ROWS = pytest.StashKey[list]()
 
 
 def pytest_configure(config):
     config.stash[_ROWS] = []
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    """Put into the JSON what `report.py` needs to say where its figures come from."""
+    words = ["pytest", *map(str, config.invocation_params.args)]
+    machine_info["command"] = shlex.join(_without_folder(word) for word in words)
+    machine_info["cores"] = effective_n_jobs(None)
+    machine_info["versions"] = {
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "fastem": fastem.__version__,
+    }
+    if hasattr(os, "sysconf"):
+        machine_info["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _without_folder(word):
+    """An absolute path says more of one machine than of the command."""
+    return re.sub(r"(^|=)/.*/", r"\1", word)
 
 
 @pytest.fixture
