@@ -1,0 +1,216 @@
+"""The tables of speed are those that `benches/report.py` writes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import report
+from benchmark_json import COMMAND, row, run, write
+from results import duration, figure
+
+ROOT = Path(__file__).parents[1]
+
+README = """before
+<!-- e_step table: written by benches/report.py -->
+old
+<!-- end -->
+between
+<!-- mlp table: written by benches/report.py -->
+<!-- end -->
+after
+"""
+
+E_STEPS = [
+    row(report.E_STEP, f"bench_hidden_units[m={m}]", least, 1.5 * least, m=m, share_of_dgemm=share)
+    for m, least, share in [(8, 1e-4, 0.1), (10, 0.0014, 0.426), (11, 0.002, 0.5), (20, 1.25, 0.8)]
+]
+MLPS = [
+    row(report.MLP, f"bench_mlp[{name}]", 0.01, 0.012, ms_fastem=12.0, ms_sklearn=246.0,
+        times_sklearn_speed=20.5, by_least_times=19.0, n_iter=100, loss_differs=3.2e-13)
+    for name in ("iris-smoke", "of-tomorrow")
+]  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return the arguments that keep the script away from the files of the repository."""
+    paths = {name: tmp_path / f"{name}.txt" for name in ("readme", "docs", "keep")}
+    paths["readme"].write_text(README, "utf-8")
+    return paths
+
+
+def _main(json_path, files, *others):
+    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    return report.main([str(json_path), *options, *others])
+
+
+def test_the_repository_has_what_the_script_writes(files):
+    files["readme"].write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
+    assert _main(ROOT / "docs" / "benchmarks.json", files) == 0
+    kept = {"readme": "README.md", "docs": "docs/benchmarks.md", "keep": "docs/benchmarks.json"}
+    for name, path in kept.items():
+        assert files[name].read_text("utf-8") == (ROOT / path).read_text("utf-8"), path
+
+
+def test_what_is_kept_names_no_machine_and_is_small():
+    text = (ROOT / "docs" / "benchmarks.json").read_text("utf-8")
+    assert len(text) < 50_000
+    results = json.loads(text)
+    assert not {"node", "release"} & results["machine_info"].keys()
+    assert results["commit_info"].keys() == {"id", "dirty"}
+    assert not re.search(r'["= ]/\w', text), "a path"
+
+
+def test_every_row_of_the_readme_has_a_name_of_its_own():
+    results = json.loads((ROOT / "docs" / "benchmarks.json").read_text("utf-8"))
+    names = [x["name"] for x in results["benchmarks"] if x["group"] == report.MLP]
+    assert {f"bench_mlp[{name}]" for name in report.NETWORKS} == set(names)
+
+
+def test_readme_tables(tmp_path, files):
+    assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
+    text = files["readme"].read_text("utf-8")
+    assert [line for line in text.splitlines() if line.startswith("| ")] == [
+        "| hidden units | configurations | least time | median | share of dgemm |",
+        "| 10 | 1 024 | 1.40 ms | 2.10 ms | 0.43 |",
+        "| 20 | 1 048 576 | 1.25 s | 1.88 s | 0.80 |",
+        "| network | fastem | scikit-learn | times its speed | by least times |",
+        "| iris, 8 units, Adam, batches of 8 | 12.0 ms | 246 ms | 20 | 19 |",
+        "| of-tomorrow | 12.0 ms | 246 ms | 20 | 19 |",
+    ]
+    assert text.count("(Abacus, cores: 3, 2026-01-02; [all figures](docs/benchmarks.md).)") == 2
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert "<!-- end -->\nbetween\n" in text
+    assert text.endswith("<!-- end -->\nafter\n")
+
+
+def test_document(tmp_path, files):
+    path = write(tmp_path / "a.json", run(*E_STEPS, *MLPS))
+    assert _main(path, files, "--note", "Made up.") == 0
+    text = files["docs"].read_text("utf-8")
+    assert "\n\nMade up.\n\n| what | value |\n|---|---|\n| processor | Abacus |\n" in text
+    for line in (
+        "| cores | 4, of which used: 3 |",
+        "| memory | 16.0 GiB |",
+        "| Python | CPython 3.12.1 |",
+        "| numpy | 2.0.1 |",
+        "| date | 2026-01-02 |",
+        "| commit | `0123456789ab`, with changes |",
+        f"    {COMMAND}",
+        "## e_step: hidden units",
+        "| benchmark | least time | median | rounds | hidden units | share of dgemm |",
+        "| `hidden_units[m=8]` | 100 µs | 150 µs | 5 | 8 | 0.100 |",
+        "| `mlp[iris-smoke]` | 10.0 ms | 12.0 ms | 5 | 12.0 | 246 | 20.5 | 19.0 | 100 | 3.20e-13 |",
+    ):
+        assert f"\n{line}\n" in text, line
+    assert "some-" not in text
+
+
+def test_what_is_kept_writes_the_same_again(tmp_path, files):
+    path = write(tmp_path / "a.json", run(*E_STEPS, *MLPS))
+    _main(path, files, "--note", "Made up.")
+    first = {name: path.read_text("utf-8") for name, path in files.items()}
+    for unwanted in ("data", "node", "flags", "branch", "some-"):
+        assert unwanted not in first["keep"], unwanted
+    assert _main(files["keep"], files) == 0
+    assert {name: path.read_text("utf-8") for name, path in files.items()} == first
+
+
+def test_absent_fields_are_said_to_be_unknown(tmp_path, files):
+    bare = run(*E_STEPS, *MLPS, machine_info={}, commit_info={}, datetime=None)
+    assert _main(write(tmp_path / "a.json", bare), files) == 0
+    text = files["docs"].read_text("utf-8")
+    for name in ("processor", "memory", "date"):
+        assert f"\n| {name} | unknown |\n" in text
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "is not what pytest --benchmark-json writes"),
+        ({"benchmarks": []}, "is not what pytest --benchmark-json writes"),
+        (run({"name": "bench"}), "is not what pytest --benchmark-json writes"),
+        (run(row("g", "bench", "fast", 1.0)), "is not what pytest --benchmark-json writes"),
+        (run(row("g", "bench", 0.0, 1.0)), "is not what pytest --benchmark-json writes"),
+        (run(), "holds no benchmarks"),
+        (run(*E_STEPS), "no benchmarks of the group 'mlp: against scikit-learn'"),
+        (run(*MLPS), "no benchmarks of the group 'e_step: hidden units'"),
+        (run(E_STEPS[0], *MLPS), "ten hidden units or more"),
+        (run(*E_STEPS, row(report.MLP, "bench", 1.0, 1.0)), "a benchmark without 'ms_fastem'"),
+        (None, "No such file"),
+    ],
+)
+def test_unusable_json(tmp_path, files, capsys, results, message):
+    path = tmp_path / "a.json"
+    if results is not None:
+        write(path, results)
+    assert _main(path, files) == 2
+    _assert_one_line(capsys, message)
+    assert files["readme"].read_text("utf-8") == README
+    assert not files["docs"].exists()
+    assert not files["keep"].exists()
+
+
+@pytest.mark.parametrize(
+    ("readme", "message"),
+    [
+        (None, "No such file"),
+        ("", "must have this line once: <!-- e_step table"),
+        (README + README, "must have this line once: <!-- e_step table"),
+        (README.partition("between")[0], "must have this line once: <!-- mlp table"),
+        (README.replace("<!-- end -->", "", 1), "lacks <!-- end --> after: <!-- e_step"),
+        (README.partition("<!-- end -->\nafter")[0], "lacks <!-- end --> after: <!-- mlp"),
+    ],
+)
+def test_unusable_readme(tmp_path, files, capsys, readme, message):
+    files["readme"].unlink()
+    if readme is not None:
+        files["readme"].write_text(readme, "utf-8")
+    assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 2
+    _assert_one_line(capsys, message)
+    assert not files["docs"].exists()
+
+
+def _assert_one_line(capsys, message):
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(61.0, "61.0 s"), (0.99996, "1.00 s"), (0.9994, "999 ms"), (1.2e-3, "1.20 ms"),
+     (9.5e-5, "95.0 µs"), (2e-8, "0.0200 µs")],
+)  # fmt: skip
+def test_duration(seconds, expected):
+    assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (12345, "12 345"), (999.4, "999"), (999.6, "1 000"), (0.0, "0.00"), (-1.5, "-1.50")],
+)
+def test_figure(value, expected):
+    assert figure(value) == expected
+
+
+def test_disturbed_rows_are_called_so(tmp_path, files):
+    shares = [row(report.E_STEP, "bench_x", 1.0, 1.0, m=10, share_of_dgemm=1.2)]
+    ratios = [
+        row(report.MLP, "bench_y", 1.0, 1.0, ms_fastem=1.0, ms_sklearn=9.0,
+            times_sklearn_speed=9.0, by_least_times=6.0)
+    ]  # fmt: skip
+    assert _main(write(tmp_path / "a.json", run(*shares, *ratios)), files) == 0
+    for name in ("readme", "docs"):
+        text = files[name].read_text("utf-8")
+        assert text.count("A share above 1") == text.count("differ by a third") == 1
+    assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
+    for name in ("readme", "docs"):
+        text = files[name].read_text("utf-8")
+        assert "A share above 1" not in text
+        assert "differ by a third" not in text
