@@ -17,6 +17,7 @@ from mlp_problems import (
 )
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 
 pytestmark = pytest.mark.filterwarnings(CONVERGENCE)
 
@@ -82,6 +83,37 @@ def test_early_stopping_by_a_set_of_ones_own(solver, task):
         count = count + 1 if score < top + model.tol else 0
         top = max(top, score)
         assert (count > 3) == (i + 1 == model.n_iter_)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "one output", "three outputs"])
+@pytest.mark.parametrize("solver", STOCHASTIC, **BY_SOLVER)
+def test_a_split_made_before_is_the_split_made_inside(solver, task, weights):
+    y, n_outputs = TARGETS[task], 3 if task in ("multiclass", "three outputs") else 1
+    rng = np.random.default_rng(2)
+    options = {
+        **solver, "early_stopping": True, "validation_fraction": 0.3, "max_iter": 8,
+        "coefs_init": [rng.normal(size=(4, 5)), rng.normal(size=(5, n_outputs))],
+        "intercepts_init": [np.zeros(5), np.zeros(n_outputs)],  # nothing is drawn before the split
+    }  # fmt: skip
+    inside = fast(task, **options, random_state=np.random.RandomState(7)).fit(X, y, weights)
+    generator = np.random.RandomState(7)
+    train, held_out = train_test_split(
+        np.arange(45),
+        test_size=0.3,
+        random_state=generator,
+        stratify=y if task == "binary" else None,
+    )
+    parts = [None, None] if weights is None else [weights[train], weights[held_out]]
+    before = fast(task, **options, random_state=generator)
+    before.fit(
+        X[train], y[train], parts[0],
+        X_val=X[held_out], y_val=y[held_out], sample_weight_val=parts[1],
+    )  # fmt: skip
+    assert same_bits(inside, before)
+    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_", "n_iter_"):
+        assert getattr(inside, name) == getattr(before, name), name
+    assert len(set(inside.validation_loss_curve_)) == inside.n_iter_ > 2
 
 
 def test_going_on_keeps_the_best_epoch_of_all_fits():
