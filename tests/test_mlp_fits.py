@@ -170,6 +170,16 @@ def test_bad_class_weights(task, value, message):
         fast(task, class_weight=value).fit(X, TARGETS[task])
 
 
+@pytest.mark.parametrize("task", ["multiclass", "one output"])
+@pytest.mark.parametrize("solver", STOCHASTIC, **BY_SOLVER)
+def test_on_line_learning_passes_over_rows_without_weight(solver, task):
+    y, kept = TARGETS[task], np.flatnonzero(WEIGHTS)
+    options = {**solver, "batch_size": 1, "shuffle": False, "alpha": 0.5}
+    weighted = fast(task, **options).fit(X, y, WEIGHTS)
+    assert same_bits(weighted, fast(task, **options).fit(X[kept], y[kept], WEIGHTS[kept]))
+    assert np.isfinite(weighted.loss_curve_).all()
+
+
 # Copies
 
 
