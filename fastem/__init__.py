@@ -4,6 +4,7 @@ from fastem._version import __version__
 from fastem.backpropagation import Backpropagation, backpropagate
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import e_step
+from fastem.engines.quadrature import Quadrature
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
@@ -19,6 +20,7 @@ __all__ = [
     "FastMLPClassifier",
     "FastMLPRegressor",
     "LossCurveDisplay",
+    "Quadrature",
     "__version__",
     "backpropagate",
     "e_step",

@@ -72,6 +72,11 @@ class Engine(Protocol):
     """An algorithm for the E-step, with its settings."""
 
     name: str
+    has_table: bool
+    """Whether its statistics hold counts of configurations, for M-steps of the output layer."""
+
+    def seconds(self, shape: Shape, n_samples: int) -> float:
+        """Return about what an E-step takes on one thread; infinity where it does not apply."""
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan, in bytes."""
