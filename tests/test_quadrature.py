@@ -1,5 +1,7 @@
 """Quadrature of two classes against enumeration, and against exact sums over a lattice."""
 
+import pickle
+
 import numpy as np
 import pytest
 import reference
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_moons
+from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem.engines.auto import cheapest_engine
@@ -216,6 +219,23 @@ def test_many_units_are_fitted_by_default(tmp_path):
     again = fastem.FastEMClassifier.load(tmp_path / "moons.npz")
     assert again.e_step_ == model.e_step_
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_settings_of_an_engine_are_parameters():
+    X, y = make_moons(40, noise=0.2, random_state=0)
+    model = fastem.FastEMClassifier((3,), e_step=fastem.Quadrature(), max_iter=3, random_state=0)
+    assert model.get_params()["e_step__tol"] == 1e-10
+    search = GridSearchCV(model, {"e_step__tol": [1e-6, 1e-9]}, cv=2).fit(X, y)
+    assert search.best_estimator_.e_step_.tol in (1e-6, 1e-9)
+    assert model.e_step == fastem.Quadrature()  # its own settings are untouched
+    fitted = clone(model).fit(X, y)
+    fitted.set_params(e_step__tol=1e-3)
+    assert fitted.e_step_.tol == 1e-10
+    assert clone(search.best_estimator_).e_step == search.best_estimator_.e_step
+    assert pickle.loads(pickle.dumps(model)).e_step == model.e_step
+    with pytest.raises(ValueError, match=r"no setting 'nodes'; it has \['tol'\]"):
+        model.set_params(e_step__nodes=3)
 
 
 # The choice, and bad input

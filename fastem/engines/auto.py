@@ -1,5 +1,7 @@
 """The choice of an engine: by name, by instance, or by itself."""
 
+import dataclasses
+
 from fastem.engines.base import Engine
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
@@ -39,7 +41,7 @@ def resolve_engine(
         if e_step in ENGINES:
             return ENGINES[e_step]()
     elif isinstance(e_step, tuple(ENGINES.values())):
-        return e_step
+        return dataclasses.replace(e_step)  # what is fitted with does not follow later settings
     choices = ", ".join(repr(choice) for choice in ("auto", *ENGINES))
     kinds = ", ".join(f"fastem.{kind.__name__}()" for kind in ENGINES.values())
     raise ValueError(

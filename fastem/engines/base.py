@@ -1,6 +1,7 @@
 """What an E-step engine is: settings that plan, and a plan that is run many times."""
 
-from typing import NamedTuple, Protocol
+import dataclasses
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,34 @@ def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSo
     starts = np.searchsorted(y[order], np.arange(shape.n_classes + 1))
     inputs = add_ones(np.asarray(X)[order], shape.fit_intercept)
     return ClassSortedRows(inputs, np.ascontiguousarray(weights[order]), starts, order)
+
+
+class EngineSettings:
+    """The settings of an engine as scikit-learn knows parameters: ``e_step__tol`` and the like.
+
+    Engines are frozen dataclasses of their settings.
+    """
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def set_params(self, **settings: Any) -> "EngineSettings":
+        """Change settings; return the engine.
+
+        Raises
+        ------
+        ValueError
+            If there is no such setting.
+        """
+        known = self.get_params()
+        for name, value in settings.items():
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(known)}."
+                )
+            object.__setattr__(self, name, value)
+        return self
 
 
 class Plan(Protocol):

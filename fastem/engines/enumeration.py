@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows
+from fastem.engines.base import ClassSortedRows, EngineSettings
 from fastem.expectations import Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
 from fastem.kernels import configurations, enumeration, log_space
@@ -222,7 +222,7 @@ def _check_log_odds(largest: Array, hidden: Array) -> None:
 
 
 @dataclass(frozen=True)
-class Enumeration:
+class Enumeration(EngineSettings):
     """Exact E-step by enumeration of the ``2**m`` configurations of the hidden units.
 
     Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` beside.

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy.special import expit, log_expit
 
-from fastem.engines.base import ClassSortedRows
+from fastem.engines.base import ClassSortedRows, EngineSettings
 from fastem.expectations import Statistics
 from fastem.grid import row_ranges
 from fastem.kernels import quadrature
@@ -270,7 +270,7 @@ class QuadraturePlan:
 
 
 @dataclass(frozen=True)
-class Quadrature:
+class Quadrature(EngineSettings):
     """E-step of two classes by quadrature: linear in the number of hidden units.
 
     Parameters
