@@ -32,7 +32,16 @@ RANKS = {
         "warm_up",
     ],
     4: ["estimators"],
-    5: ["methods", "comparison", "tables", "plotting", "report", "cli", "__main__"],
+    5: [
+        "methods",
+        "comparison",
+        "growth",
+        "tables",
+        "plotting",
+        "report",
+        "cli",
+        "__main__",
+    ],
 }
 RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
