@@ -9,6 +9,7 @@ from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
 from fastem.plotting import LossCurveDisplay
+from fastem.scaling import ScalingProfile, profile_scaling
 from fastem.warm_up import warmup
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "FastMLPClassifier",
     "FastMLPRegressor",
     "LossCurveDisplay",
+    "ScalingProfile",
     "__version__",
     "backpropagate",
     "e_step",
+    "profile_scaling",
     "warmup",
 ]

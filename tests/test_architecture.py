@@ -36,6 +36,8 @@ RANKS = {
         "methods",
         "comparison",
         "growth",
+        "scaling",
+        "stopwatch",
         "tables",
         "plotting",
         "report",
