@@ -9,6 +9,7 @@ from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
 from fastem.plotting import LossCurveDisplay
+from fastem.plotting_scaling import ScalingDisplay
 from fastem.scaling import ScalingProfile, profile_scaling
 from fastem.warm_up import warmup
 
@@ -20,6 +21,7 @@ __all__ = [
     "FastMLPClassifier",
     "FastMLPRegressor",
     "LossCurveDisplay",
+    "ScalingDisplay",
     "ScalingProfile",
     "__version__",
     "backpropagate",

@@ -206,7 +206,7 @@ def engine_names(engines: str | Sequence[str]) -> list[str]:
 def _summary(
     stopwatch: Stopwatch, names: list[str], samples: list[int], hidden: list[int]
 ) -> ScalingProfile:
-    times = {problem: row.seconds for problem, row in stopwatch.rows.items()}
+    times = stopwatch.seconds
     g, asked = stopwatch.n_classes, [(e, n, m) for e in names for n in samples for m in hidden]
 
     def curve(name: str, n: int) -> dict[int, float]:
@@ -228,7 +228,7 @@ def _summary(
                     yield ScalingFit(name, None, m, slope)
 
     return ScalingProfile(
-        [stopwatch.rows[x] for x in asked if x in stopwatch.rows],
+        [stopwatch.row(*x) for x in asked if x in times],
         list(fits()),
         list(fits_in_rows()) if len(samples) >= _FEWEST_FOR_A_SLOPE else [],
         [

@@ -34,7 +34,8 @@ class ScalingRow(NamedTuple):
     share_of_dgemm : float
         ``6 n 2**m`` flops, those of enumeration, over ``seconds`` and ``dgemm_rate``.
     dgemm_rate : float, flops per second
-        Of plain float64 products with the same threads, measured just before and after.
+        Of plain float64 products with the same threads: the best rate of those measured
+        between the problems.
     bytes : int
         What the engine says that its plan needs.
     """
@@ -95,7 +96,7 @@ class Stopwatch:
 
     Attributes
     ----------
-    rows : dict to ScalingRow
+    seconds : dict to float
     refusals : dict to str
         The reasons.
     """
@@ -103,23 +104,27 @@ class Stopwatch:
     def __init__(self, n_classes: int, n_features: int, n_threads: int, seed: int) -> None:
         self.n_classes, self.n_threads = n_classes, n_threads
         self._n_features, self._seed = n_features, seed
-        self._rate: float | None = None
-        self.rows: dict[tuple[str, int, int], ScalingRow] = {}
+        self._rate = 0.0
+        self.seconds: dict[tuple[str, int, int], float] = {}
         self.refusals: dict[tuple[str, int, int], str] = {}
 
     def time(self, name: str, n_samples: int, n_hidden: int) -> None:
         """Time a problem, or note why the engine refuses it."""
         shape = Shape(self._n_features, n_hidden, self.n_classes)
-        engine = ENGINES[name]()
         try:
-            seconds = self._seconds(engine, shape, n_samples)
+            seconds = self._seconds(ENGINES[name](), shape, n_samples)
         except (ValueError, MemoryError) as error:
             self.refusals[name, n_samples, n_hidden] = str(error) or "out of memory"
             return
-        rate, self._rate = self._rate, dgemm_rate(self.n_threads)
-        rate = max(rate or 0.0, self._rate)
+        self.seconds[name, n_samples, n_hidden] = seconds
+        self._take_rate()
+
+    def row(self, name: str, n_samples: int, n_hidden: int) -> ScalingRow:
+        """Return what is known of a problem that was timed."""
+        seconds = self.seconds[name, n_samples, n_hidden]
+        shape = Shape(self._n_features, n_hidden, self.n_classes)
         n_terms = n_samples * 2**n_hidden
-        self.rows[name, n_samples, n_hidden] = ScalingRow(
+        return ScalingRow(
             name,
             n_samples,
             n_hidden,
@@ -128,10 +133,14 @@ class Stopwatch:
             self.n_threads,
             seconds,
             1e9 * seconds / n_terms,
-            6 * n_terms / seconds / rate,
-            rate,
-            engine.bytes_needed(shape, n_samples, self.n_threads),
+            6 * n_terms / seconds / self._rate,
+            self._rate,
+            ENGINES[name]().bytes_needed(shape, n_samples, self.n_threads),
         )
+
+    def _take_rate(self) -> None:
+        """Measure the rate of products again: the best one is the machine undisturbed."""
+        self._rate = max(self._rate, dgemm_rate(self.n_threads))
 
     def _seconds(self, engine: Engine, shape: Shape, n_samples: int) -> float:
         check_memory(
@@ -143,8 +152,6 @@ class Stopwatch:
         sizes = self._seed, n_samples, *shape[:3]
         rows, parameters = draw_problem(shape, n_samples, np.random.default_rng(sizes))
         plan = engine.plan(rows, shape, self.n_threads)
-        if self._rate is None:
-            self._rate = dgemm_rate(self.n_threads)
         plan.expect(parameters)  # compiles, and touches every page
         return _least_seconds(lambda: plan.expect(parameters), _LEAST_REPEATS, _SECONDS_PER_SIZE)
 
