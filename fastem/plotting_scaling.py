@@ -144,9 +144,10 @@ class ScalingDisplay:
             for crossing in crossings(curves[a], curves[b]):
                 self.crossings_.append(crossing)
                 ax.plot(*crossing, marker="X", markersize=9, color="black", zorder=3)
-                m = f"{crossing.size:.1f}"
-                near = {"xytext": (8, -4), "textcoords": "offset points"}
-                ax.annotate(f"{a} = {b}\nat {m} units", crossing, fontsize="small", **near)
+                text = f"{a} = {b}\nat {crossing.size:.1f} units"
+                # both curves climb to the right: the corner below is free
+                place = {"xytext": (6, -6), "textcoords": "offset points", "va": "top"}
+                ax.annotate(text, crossing, fontsize="small", **place)
 
     def _draw_guide(self) -> None:
         """Draw a line that doubles with every unit, above the slowest of all rows."""

@@ -10,6 +10,7 @@ from fastem.parallel import effective_n_jobs
 from fastem.stopwatch import ScalingRow, Stopwatch
 
 _FEWEST_FOR_A_SLOPE = 3
+_ROUNDS = 2  # over all sizes: what slows the machine for a while hits one of them alone
 
 
 class ScalingFit(NamedTuple):
@@ -127,7 +128,7 @@ def profile_scaling(
     seed : int
         Of the networks, and of the rows that are drawn from them.
     callback : callable, optional
-        Called with the number of problems done, that of all, and the one that comes next
+        Called with the number of timings done, that of all, and the problem that comes next
         in words; at the end with an empty string.
 
     Returns
@@ -148,10 +149,10 @@ def profile_scaling(
 
     Notes
     -----
-    Every size is run once to compile and to touch its memory, and then for 0.3 s, at least
-    three times. A table of ``2**m`` configurations is filled whatever the number of rows, and
-    rows are read whatever the number of units: slopes leave out the sizes that still show
-    that. See `ScalingFit`.
+    In each of two rounds over all sizes, a size is run once to compile and to touch its
+    memory, and then for 0.15 s, at least twice; the least time counts. A table of ``2**m``
+    configurations is filled whatever the number of rows, and rows are read whatever the number
+    of units: slopes leave out the sizes that still show that. See `ScalingFit`.
 
     Examples
     --------
@@ -175,12 +176,13 @@ def profile_scaling(
     if len(samples) >= _FEWEST_FOR_A_SLOPE:
         overheads += [(name, classes, m) for name in names for m in hidden]
     problems = list(dict.fromkeys([*grid, *overheads]))
-    for done, problem in enumerate(problems):
+    rounds = problems * _ROUNDS
+    for done, problem in enumerate(rounds):
         if callback is not None:
-            callback(done, len(problems), "{}, n = {}, m = {}".format(*problem))
+            callback(done, len(rounds), "{}, n = {}, m = {}".format(*problem))
         stopwatch.time(*problem)
     if callback is not None:
-        callback(len(problems), len(problems), "")
+        callback(len(rounds), len(rounds), "")
     return _summary(stopwatch, names, samples, hidden)
 
 

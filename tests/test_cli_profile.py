@@ -202,8 +202,10 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
     assert main(["profile", "--hidden", "1,4", "--engine", "enumeration"]) == 0
     output = capsys.readouterr()
     assert output.err == (
-        "\r\x1b[K1/2  enumeration, n = 10000, m = 1 (the first one also compiles)"
-        "\r\x1b[K2/2  enumeration, n = 10000, m = 4\r\x1b[K"
+        "\r\x1b[K1/4  enumeration, n = 10000, m = 1 (the first one also compiles)"
+        "\r\x1b[K2/4  enumeration, n = 10000, m = 4"
+        "\r\x1b[K3/4  enumeration, n = 10000, m = 1"
+        "\r\x1b[K4/4  enumeration, n = 10000, m = 4\r\x1b[K"
     )
     assert "enumeration" in output.out
 

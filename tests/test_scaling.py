@@ -177,10 +177,27 @@ def test_callback_counts_to_the_end():
     calls = []
     profile_scaling(hidden=[1, 4], samples=[10], callback=lambda *call: calls.append(call))
     assert calls == [
-        (0, 2, "enumeration, n = 10, m = 1"),
-        (1, 2, "enumeration, n = 10, m = 4"),
-        (2, 2, ""),
+        (0, 4, "enumeration, n = 10, m = 1"),
+        (1, 4, "enumeration, n = 10, m = 4"),
+        (2, 4, "enumeration, n = 10, m = 1"),
+        (3, 4, "enumeration, n = 10, m = 4"),
+        (4, 4, ""),
     ]
+
+
+def test_the_least_of_all_rounds_counts(monkeypatch):
+    times = iter([3.0, 5.0, 2.0, 7.0])
+    monkeypatch.setattr(Stopwatch, "_seconds", lambda *args: next(times))
+    monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
+    profile = profile_scaling(hidden=[1, 4], samples=[10])
+    assert [row.seconds for row in profile.rows] == [2.0, 5.0]
+
+
+@pytest.mark.usefixtures("planted")
+def test_the_best_rate_of_products_counts(monkeypatch):
+    rates = iter([3e9, 4e9, 2e9, 1e9])
+    monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: next(rates))
+    assert {row.dgemm_rate for row in profile_scaling(hidden=[1, 4], samples=[10]).rows} == {4e9}
 
 
 # --- refused ------------------------------------------------------------------------------
