@@ -10,6 +10,8 @@ from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
 from fastem.plotting import LossCurveDisplay
+from fastem.plotting_scaling import ScalingDisplay
+from fastem.scaling import ScalingProfile, profile_scaling
 from fastem.warm_up import warmup
 
 __all__ = [
@@ -21,8 +23,11 @@ __all__ = [
     "FastMLPRegressor",
     "LossCurveDisplay",
     "Quadrature",
+    "ScalingDisplay",
+    "ScalingProfile",
     "__version__",
     "backpropagate",
     "e_step",
+    "profile_scaling",
     "warmup",
 ]

@@ -32,7 +32,21 @@ RANKS = {
         "warm_up",
     ],
     4: ["estimators"],
-    5: ["methods", "comparison", "tables", "plotting", "report", "cli", "__main__"],
+    5: [
+        "methods",
+        "comparison",
+        "growth",
+        "scaling",
+        "stopwatch",
+        "tables",
+        "plotting",
+        "plotting_scaling",
+        "report",
+        "cli",
+        "cli_arguments",
+        "cli_profile",
+        "__main__",
+    ],
 }
 RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
@@ -93,7 +107,8 @@ def test_scikit_learn_stays_with_the_estimators():
 
 
 @pytest.mark.parametrize(
-    ("package", "allowed"), [("matplotlib", ["plotting.py"]), ("pandas", ["cli.py", "tables.py"])]
+    ("package", "allowed"),
+    [("matplotlib", ["plotting.py", "plotting_scaling.py"]), ("pandas", ["cli.py", "tables.py"])],
 )
 def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
@@ -108,7 +123,7 @@ def test_only_the_command_line_formats_text():
         for name, _ in imports
         if name.startswith("fastem.report")
     }
-    assert importers == {"cli.py"}
+    assert importers == {"cli.py", "cli_profile.py"}
 
 
 def test_no_threading_layer_of_numba():
