@@ -108,7 +108,7 @@ def scaling_text(content: dict[str, Any]) -> str:
             str(row["n_configs"]),
             _in_units(row["seconds"], [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")]),
             f"{row['ns_per_configuration']:.3g}",
-            f"{row['share_of_dgemm']:.2f}",
+            "-" if row["share_of_dgemm"] is None else f"{row['share_of_dgemm']:.2f}",
             _in_units(row["bytes"], [(2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")]),
         ]
         for row in content["rows"]

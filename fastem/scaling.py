@@ -1,5 +1,6 @@
 """The cost of E-steps against the size of the problem, measured on this machine."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from fastem.engines.auto import ENGINES
 from fastem.growth import Slope, crossings, slope_in_rows, slope_in_units
 from fastem.parallel import effective_n_jobs
+from fastem.parameters import Shape
 from fastem.stopwatch import ScalingRow, Stopwatch
 
 _FEWEST_FOR_A_SLOPE = 3
@@ -164,8 +166,8 @@ def profile_scaling(
     True
     """
     hidden, samples = _sizes("hidden", hidden), _sizes("samples", samples)
-    names = engine_names(engines)
     classes = _integer("classes", classes, 2)
+    names = engine_names(engines, classes)
     n_features = _integer("n_features", n_features, 1)
     seed = _integer("seed", seed, 0)
     if n_threads is not None:
@@ -186,8 +188,10 @@ def profile_scaling(
     return _summary(stopwatch, names, samples, hidden)
 
 
-def engine_names(engines: str | Sequence[str]) -> list[str]:
+def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
     """Return the names that "all", a name, or several stand for, each once.
+
+    "all" are those that can do so many classes.
 
     Raises
     ------
@@ -195,7 +199,9 @@ def engine_names(engines: str | Sequence[str]) -> list[str]:
         If one is unknown, or there is none.
     """
     given = list(engines) if isinstance(engines, list | tuple) else [engines]
-    names = [name for x in given for name in (list(ENGINES) if x == "all" else [x])]
+    small = Shape(n_features=1, n_hidden=2, n_classes=n_classes)
+    able = [name for name, kind in ENGINES.items() if math.isfinite(kind().seconds(small, 1))]
+    names = [name for x in given for name in (able if x == "all" else [x])]
     choices = ", ".join(repr(choice) for choice in ("all", *ENGINES))
     for name in names:
         if not isinstance(name, str) or name not in ENGINES:

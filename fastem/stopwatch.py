@@ -32,8 +32,9 @@ class ScalingRow(NamedTuple):
         Of an E-step with gradients: the least of several, compilation left out.
     ns_per_configuration : float
         Nanoseconds per row and configuration.
-    share_of_dgemm : float
-        ``6 n 2**m`` flops, those of enumeration, over ``seconds`` and ``dgemm_rate``.
+    share_of_dgemm : float or None
+        ``6 n 2**m`` flops over ``seconds`` and ``dgemm_rate``; None of engines that do without
+        these products.
     dgemm_rate : float, flops per second
         Of plain float64 products with the same threads: the best rate of those measured
         between the problems.
@@ -49,7 +50,7 @@ class ScalingRow(NamedTuple):
     n_threads: int
     seconds: float
     ns_per_configuration: float
-    share_of_dgemm: float
+    share_of_dgemm: float | None
     dgemm_rate: float
     bytes: int
 
@@ -126,7 +127,8 @@ class Stopwatch:
         """Return what is known of a problem that was timed."""
         seconds = self.seconds[name, n_samples, n_hidden]
         shape = Shape(self._n_features, n_hidden, self.n_classes)
-        n_terms = n_samples * 2**n_hidden
+        n_terms, engine = n_samples * 2**n_hidden, ENGINES[name]()
+        share = 6 * n_terms / seconds / self._rate if engine.has_table else None
         return ScalingRow(
             name,
             n_samples,
@@ -136,9 +138,9 @@ class Stopwatch:
             self.n_threads,
             seconds,
             1e9 * seconds / n_terms,
-            6 * n_terms / seconds / self._rate,
+            share,
             self._rate,
-            ENGINES[name]().bytes_needed(shape, n_samples, self.n_threads),
+            engine.bytes_needed(shape, n_samples, self.n_threads),
         )
 
     def _take_rate(self) -> None:

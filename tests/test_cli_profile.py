@@ -121,13 +121,13 @@ def test_nothing_fits(capsys):
 
 def test_numbers_in_a_file(capsys, tmp_path):
     path = tmp_path / "numbers.json"
-    argv = ["--hidden", "4-22", "--classes", 2, "--seed", 3, "--json", path]
+    argv = ["--hidden", "4-22", "--classes", 4, "--seed", 3, "--json", path]
     text = succeed(capsys, *argv)
     assert text.endswith(f"numbers written to {path}\n")
     content = json.loads(path.read_text())
     assert {row["engine"] for row in content["rows"]} == {"enumeration", "level"}
     assert [row["n_hidden"] for row in content["rows"]] == [*range(4, 21)] * 2
-    assert {row["n_classes"] for row in content["rows"]} == {2}
+    assert {row["n_classes"] for row in content["rows"]} == {4}
     assert content["by_hidden"][0]["slope"]["value"] == pytest.approx(1.0)
     assert content["by_samples"] == []
     assert content["crossings"][0]["n_hidden"] == pytest.approx(9.5)
