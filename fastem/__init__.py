@@ -8,7 +8,7 @@ from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
-from fastem.plotting import LossCurveDisplay
+from fastem.plotting import HiddenUnitsDisplay, LossCurveDisplay
 from fastem.warm_up import warmup
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "FastEMClassifier",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "HiddenUnitsDisplay",
     "LossCurveDisplay",
     "__version__",
     "backpropagate",
