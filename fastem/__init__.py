@@ -9,8 +9,7 @@ from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.expectations import Expectations
-from fastem.plotting import LossCurveDisplay
-from fastem.plotting_scaling import ScalingDisplay
+from fastem.plotting import HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
 from fastem.scaling import ScalingProfile, profile_scaling
 from fastem.warm_up import warmup
 
@@ -21,6 +20,7 @@ __all__ = [
     "FastEMClassifier",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "HiddenUnitsDisplay",
     "LossCurveDisplay",
     "Quadrature",
     "ScalingDisplay",

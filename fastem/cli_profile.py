@@ -69,7 +69,7 @@ def _run_profile(arguments: argparse.Namespace) -> int:
             Path(arguments.json).write_text(f"{text}\n", encoding="utf-8")
             written.append(f"numbers written to {arguments.json}")
         if arguments.plot is not None:
-            from fastem.plotting_scaling import save_scaling
+            from fastem.plotting import save_scaling
 
             save_scaling(profile, arguments.plot)
             written.append(f"times drawn into {arguments.plot}")

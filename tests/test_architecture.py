@@ -40,7 +40,6 @@ RANKS = {
         "stopwatch",
         "tables",
         "plotting",
-        "plotting_scaling",
         "report",
         "cli",
         "cli_arguments",
@@ -102,13 +101,12 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "cli.py", "plotting.py", "methods.py", "comparison.py", "tables.py")
+    allowed = ("estimators/", "cli.py", "plotting/", "methods.py", "comparison.py", "tables.py")
     assert _outside(users, *allowed) == []
 
 
 @pytest.mark.parametrize(
-    ("package", "allowed"),
-    [("matplotlib", ["plotting.py", "plotting_scaling.py"]), ("pandas", ["cli.py", "tables.py"])],
+    ("package", "allowed"), [("matplotlib", ["plotting/"]), ("pandas", ["cli.py", "tables.py"])]
 )
 def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastem import ScalingDisplay, profile_scaling
-from fastem.plotting_scaling import save_scaling
+from fastem.plotting import save_scaling
 from fastem.scaling import ScalingProfile
 from fastem.stopwatch import ScalingRow
 

@@ -84,6 +84,9 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Penalised negative log-likelihood per unit weight.
     loss_curve_ : list of float, nats
         The same at every iterate, the starting point included.
+    loss_curve_seconds_ : list of float
+        Wall time of every entry of `loss_curve_`, since the ascent from its start began;
+        where a warm start goes on with a curve, its clock goes on too.
     e_step_ : engine
         The engine that was used.
     n_features_in_ : int

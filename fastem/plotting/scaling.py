@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastem.growth import crossings
-from fastem.plotting import require_matplotlib
+from fastem.plotting._matplotlib import require_matplotlib
 from fastem.scaling import ScalingProfile
 from fastem.stopwatch import ScalingRow
 
