@@ -7,9 +7,9 @@ each finds its rows sorted by class and its arrays float64.
 
 But for the loops, all sum over all configurations with log-sum-exp, of ``_ENTRIES`` rows
 times configurations at once. The log-prior is ``a Z' - sum(softplus(a))``, one product; the
-output table and its derivatives are made once for all rows. Forms that were slower: a
-product for each of ``log u`` and ``log(1 - u)``, rows with their own copy of the table, all
-rows at once, and in JAX ``lax.map`` with recomputation in place of gradients by ``lax.scan``.
+output table and its derivatives are made once for all rows. Forms that were no faster: rows
+that gather their own copy of the table, larger pieces, and in JAX ``lax.map`` over pieces or
+rows with recomputation, in place of a ``lax.scan`` that adds up gradients.
 """
 
 import math
@@ -22,7 +22,7 @@ from problems import EStepProblem
 
 Array = NDArray[np.float64]
 
-# Rows times configurations at once, which bound the memory: the best of 2**15, ..., 2**22.
+# Rows times configurations at once, which bound the memory; chosen by measurement.
 _ENTRIES = {"numpy": 2**18, "torch": 2**19, "jax": 2**20}
 
 
