@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from fastem.engines.base import ClassSortedRows, sort_by_class
+from fastem.engines.base import ClassSortedRows
 from fastem.parameters import Parameters, Shape
+from fastem.stopwatch import draw_problem
 
 
 class EStepProblem(NamedTuple):
@@ -24,16 +25,8 @@ def e_step_problem(
     """Draw a network with log-odds of order one, then rows and labels from it."""
     rng = np.random.default_rng([n_samples, n_hidden, n_classes, n_features])
     shape = Shape(n_features, n_hidden, n_classes)
-    hidden = rng.normal(size=(shape.n_inputs, n_hidden)) / np.sqrt(shape.n_inputs)
-    output = rng.normal(size=(n_hidden, n_classes))
-    parameters = Parameters(hidden, output, rng.normal(size=n_classes))
-
-    X = rng.normal(size=(n_samples, n_features))
-    log_odds = X @ hidden[:-1] + hidden[-1]
-    z = rng.logistic(size=log_odds.shape) < log_odds
-    logits = z @ output + parameters.output_intercepts
-    y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-    return EStepProblem(sort_by_class(X, y, np.ones(n_samples), shape), shape, parameters)
+    rows, parameters = draw_problem(shape, n_samples, rng)
+    return EStepProblem(rows, shape, parameters)
 
 
 # Hidden units that FastEMClassifier is given on a data set, where not its default.

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 import threading
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastem import __version__, report
+from fastem.cli_arguments import check_plot, check_writable, one_of, penalty, positive, seed, share
+from fastem.cli_profile import add_profile
 from fastem.layers import HIDDEN_ACTIVATIONS
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = ["compare", "iris", *argv]
     try:
         arguments = _parser().parse_args(argv)
-        with _patience(), _warnings_in_one_line():
+        with _patience(arguments), _warnings_in_one_line():
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastem {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (_add_compare, _add_fit, _add_predict):
+    for add in (_add_compare, _add_fit, _add_predict, add_profile):
         add(verbs)
     return parser
 
@@ -102,9 +103,9 @@ def _add_compare(verbs: Any) -> None:
     add("--activation", type=_activation, metavar="NAME", help=text)
     text = "of backpropagation (default: adam)"
     add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
-    add("--epochs", type=_positive, metavar="N", help="most epochs of backpropagation")
+    add("--epochs", type=positive, metavar="N", help="most epochs of backpropagation")
     text = "share of the rows kept for testing (default: %(default)s)"
-    add("--test-size", type=_share, default=0.25, metavar="SHARE", help=text)
+    add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "draw both learning curves into FILE, a .png, .pdf, .svg or the like"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
@@ -138,45 +139,17 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--hidden", type=_positive, metavar="M", help="hidden units (default: those of EM)")
-    add("--max-iter", type=_positive, metavar="N", help="most iterations of EM")
-    add("--alpha", type=_penalty, metavar="A", help="L2 penalty (default: each method's own)")
-    add("--seed", type=_seed, default=0, help="of split and starts (default: %(default)s)")
+    add("--hidden", type=positive, metavar="M", help="hidden units (default: those of EM)")
+    add("--max-iter", type=positive, metavar="N", help="most iterations of EM")
+    add("--alpha", type=penalty, metavar="A", help="L2 penalty (default: each method's own)")
+    add("--seed", type=seed, default=0, help="of split and starts (default: %(default)s)")
 
 
-def _number(kind: type, accept: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not accept(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-        return value
-
-    return parse
-
-
-_positive = _number(int, lambda value: value > 0, "a positive whole number")
-_seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
-_penalty = _number(float, lambda value: 0 <= value < math.inf, "a finite number >= 0")
-_share = _number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
-
-
-def _one_of(names: Sequence[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
-        return text
-
-    return parse
-
-
-_solver = _one_of(_SOLVERS)
+_solver = one_of(_SOLVERS)
 
 
 def _activation(text: str) -> str:
-    names = [_one_of(_ACTIVATIONS)(name.strip()) for name in text.split(",")]
+    names = [one_of(_ACTIVATIONS)(name.strip()) for name in text.split(",")]
     if len(names) > 1:
         raise argparse.ArgumentTypeError(
             f"{text!r} names {len(names)} activations, one per hidden layer, and the networks that "
@@ -191,7 +164,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.methods import backpropagation, exact_em
 
     if arguments.plot is not None:
-        _check_plot(arguments.plot)
+        check_plot(arguments.plot)
     table, settings = _read_table(arguments), _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
     try:
@@ -208,18 +181,6 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     finally:  # the work is done, whatever becomes of its picture
         _print(content, report.comparison_text, arguments.json)
     return 0
-
-
-def _check_plot(path: str) -> None:
-    from fastem.plotting import FIGURE_SUFFIXES, require_matplotlib
-
-    suffix = Path(path).suffix
-    if suffix.lower() not in FIGURE_SUFFIXES:
-        listed = ", ".join(FIGURE_SUFFIXES)
-        found = f"{suffix!r} is none of" if suffix else "it needs one of"
-        raise ValueError(f"cannot write {path}: the suffix says the format, and {found} {listed}")
-    _check_writable(path)
-    require_matplotlib("--plot")
 
 
 def _plot(comparison: "Comparison", path: str) -> None:
@@ -239,7 +200,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     from fastem.methods import exact_em
     from fastem.tables import with_names
 
-    _check_writable(arguments.model)  # asked before the work, not after it
+    check_writable(arguments.model)  # asked before the work, not after it
     if Path(arguments.model).exists() and not Path(arguments.model).is_file():
         raise ValueError(f"cannot write {arguments.model}: it is not a regular file")
     table = _read_table(arguments)
@@ -259,7 +220,7 @@ def _run_predict(arguments: argparse.Namespace) -> int:
     from fastem.tables import read_features, with_names
 
     if arguments.output is not None:
-        _check_writable(arguments.output)
+        check_writable(arguments.output)
     model = FastEMClassifier.load(arguments.model)
     names = getattr(model, "feature_names_in_", None)
     X = read_features(arguments.data, names, model.n_features_in_)
@@ -300,16 +261,6 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     return Settings(*shared, **own)
 
 
-def _check_writable(path: str) -> None:
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"cannot write {path}: it is a directory")
-    if not target.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no directory {target.parent}")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ValueError(f"cannot write {path}: no permission")
-
-
 def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any]:
     from fastem.comparison import mean_log_loss
 
@@ -336,7 +287,10 @@ def _print(
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _patience(arguments: argparse.Namespace) -> Iterator[None]:
+    if "progress" in arguments and sys.stderr is not None and sys.stderr.isatty():
+        yield  # a line of progress says enough, and would be cut in two
+        return
     message = "still at work; the first run also compiles, for some twenty seconds"
     timer = threading.Timer(_SECONDS_OF_SILENCE, _tell, [message])
     timer.daemon = True

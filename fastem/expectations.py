@@ -41,9 +41,10 @@ class Statistics(NamedTuple):
         Marginal, not weighted.
     hidden_probability, hidden_posterior : array (n_hidden, n_samples), probability
         P(Z=1|x) and P(Z=1|x,y).
-    counts : array (n_classes, n_high, n_low), summed weight
-        Expected weight of every class in every configuration.
-    output_table : array (n_classes, n_high, n_low), probability
+    counts : array (n_classes, n_high, n_low) or None, summed weight
+        Expected weight of every class in every configuration; None from engines that visit
+        no configurations.
+    output_table : array (n_classes, n_high, n_low) or None, probability
         P(y|z), as it was in this E-step.
     hidden_gradient : array (n_inputs, n_hidden)
         Gradient of the weighted log-likelihood with respect to the hidden weights: eq. 12
@@ -55,7 +56,7 @@ class Statistics(NamedTuple):
     log_likelihood: Array
     hidden_probability: Array
     hidden_posterior: Array
-    counts: Array
-    output_table: Array
+    counts: Array | None
+    output_table: Array | None
     hidden_gradient: Array
     output_gradient: Array

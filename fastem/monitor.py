@@ -1,5 +1,6 @@
 """The record of a fit: objective by iteration, convergence, and the alarm for a fall."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -31,6 +32,9 @@ class Monitor:
     ----------
     history : list of float, nats
         Objective of every iterate, the starting point included.
+    seconds : list of float
+        Wall time from the making of the monitor to each of them. Where an ascent is continued
+        the clock goes on from the last, and what lay between is not counted.
     converged : bool
     stopped : bool
         ``report`` asked for the end.
@@ -44,6 +48,8 @@ class Monitor:
         self.tol = tol
         self.report = report
         self.history: list[float] = []
+        self.seconds: list[float] = []
+        self._began = time.perf_counter()
         self.converged = False
         self.fell = False
         self.stopped = False
@@ -70,8 +76,11 @@ class Monitor:
         if not np.isfinite(objective):
             raise FloatingPointError(f"The objective at the starting values is {objective}.")
         continues = bool(self.history) and self.history[-1] == objective
-        if not continues:
-            self.history = [objective]
+        now = time.perf_counter()
+        if continues:
+            self._began = now - self.seconds[-1]
+        else:
+            self.history, self.seconds = [objective], [now - self._began]
         self.converged = self.stopped = self.interrupted = self.fell = False
         return continues
 
@@ -88,6 +97,7 @@ class Monitor:
             self.fell = True
             return True
         self.history.append(objective)
+        self.seconds.append(time.perf_counter() - self._began)
         self.converged = objective - last <= self.tol * size
         try:
             if self.report is not None and self.report(self.n_iter, objective, theta):

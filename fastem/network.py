@@ -54,7 +54,7 @@ class Network:
                 f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.n_hidden} hidden units",
                 "together with its E-step",
                 "Use fewer features or hidden units, or m_step='gradient'.",
-                engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes),
+                engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes, has_table=engine.has_table),
             )
             self._m_step = kind(rows, shape, alpha, n_threads, learning_rate)
 

@@ -96,6 +96,93 @@ def predictions_csv(content: dict[str, Any]) -> str:
     return text.getvalue()
 
 
+def scaling_text(content: dict[str, Any]) -> str:
+    """Return a profile of E-steps in words: a table of times, and how they grow."""
+    first = content["rows"][0]
+    header = "engine", "n", "m", "configurations", "time", "ns/config", "of dgemm", "memory"
+    rows = [
+        [
+            row["engine"],
+            str(row["n_samples"]),
+            str(row["n_hidden"]),
+            str(row["n_configs"]),
+            _in_units(row["seconds"], [(1.0, "s"), (1e-3, "ms"), (1e-6, "us")]),
+            f"{row['ns_per_configuration']:.3g}",
+            "-" if row["share_of_dgemm"] is None else f"{row['share_of_dgemm']:.2f}",
+            _in_units(row["bytes"], [(2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")]),
+        ]
+        for row in content["rows"]
+    ]
+    return "\n".join(
+        [
+            f"exact E-steps with gradients: n rows, m hidden units, {first['n_classes']} classes, "
+            f"{first['n_threads']} thread(s)",
+            "",
+            _aligned([header, *rows]),
+            "",
+            "time: the least of several; ns/config: per row and configuration",
+            "of dgemm: 6 n 2^m flops, as a share of plain products' with the same threads",
+            *_growth_lines(content),
+            *(
+                f"{' and '.join(x['engines'])} cross at n = {x['n_samples']}, "
+                f"m = {x['n_hidden']:.1f}"
+                for x in content["crossings"]
+            ),
+            *_skipped_lines(content["skipped"]),
+        ]
+    )
+
+
+def _growth_lines(content: dict[str, Any]) -> list[str]:
+    few = "too few sizes take ten times the overhead"
+    lines = []
+    for fit in content["by_hidden"]:
+        text = few
+        if (slope := fit["slope"]) is not None:
+            value = f"{slope['value']:.3f} +- {slope['standard_error']:.3f}"
+            text = f"{value} doublings per hidden unit, from m = {_ranges(slope['sizes'])}"
+        lines.append(f"growth of {fit['engine']} at n = {fit['n_samples']}: {text}")
+    for fit in content["by_samples"]:
+        if (slope := fit["slope"]) is not None:
+            value = f"{slope['value']:.3f} +- {slope['standard_error']:.3f}"
+            sizes = ", ".join(map(str, slope["sizes"]))
+            text = f"power {value} of the rows, from n = {sizes}"
+            lines.append(f"growth of {fit['engine']} at m = {fit['n_hidden']}: {text}")
+    without = [fit["n_hidden"] for fit in content["by_samples"] if fit["slope"] is None]
+    if without:
+        lines.append(f"growth with the rows at m = {_ranges(sorted(set(without)))}: {few}")
+    return lines
+
+
+def _skipped_lines(skipped: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line per engine and number of rows, with the first of the reasons."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for skip in skipped:
+        groups.setdefault((skip["engine"], skip["n_samples"]), []).append(skip)
+    return [
+        f"skipped: {engine}, n = {n}, m = {_ranges([x['n_hidden'] for x in group])}: "
+        f"{group[0]['reason']}"
+        for (engine, n), group in groups.items()
+    ]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending integers as in ``4-6, 10``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Return a value in the largest unit of which it is at least one, or else the smallest."""
+    size, name = next((unit for unit in units if value >= unit[0]), units[-1])
+    return f"{value / size:#.3g}".removesuffix(".") + f" {name}"
+
+
 def _data_line(data: dict[str, Any]) -> str:
     classes = data["classes"]
     listed = ", ".join(map(str, classes[:_MOST_CLASSES_IN_COLUMNS]))

@@ -6,6 +6,7 @@ from fastem.acceleration import QuasiNewtonStep
 from fastem.em import run_em
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
+from fastem.engines.quadrature import Quadrature
 from fastem.feedforward import FeedForward, rows_of
 from fastem.initialization import draw_start
 from fastem.layers import LOSSES, Layers, Objective, Workspace
@@ -38,6 +39,8 @@ def warmup() -> None:
     certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
+    by_quadrature = Quadrature().plan(rows, shape, 1)
+    by_quadrature.expect(start)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)
 
 

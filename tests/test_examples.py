@@ -189,3 +189,11 @@ def test_documented_defaults_are_the_defaults():
         expected = f'"{default}"' if isinstance(default, str) else repr(default)
         if default is not None:
             assert documented[name].replace("1e-6", "1e-06") == expected, name
+
+
+def test_pictures(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    _example("pictures").main(tmp_path, max_iter=2, n_rows=200)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(sizes) == {"learning_curves.png", "hidden_units.png", "moons.png"}
+    assert max(sizes.values()) < 150_000

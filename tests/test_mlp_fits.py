@@ -1,17 +1,13 @@
-"""Fits with starting values, weights of classes and validation sets of the user's own."""
+"""Fits with starting values and weights of classes of the user's own, and copies of them."""
 
 import copy
 import pickle
-import re
 
 import numpy as np
 import pytest
-import reference_backprop as reference
 from mlp_problems import (
-    ADAM,
     BY_SOLVER,
     CONVERGENCE,
-    REGRESSIONS,
     SGD,
     STOCHASTIC,
     TARGETS,
@@ -21,7 +17,6 @@ from mlp_problems import (
     parameters,
     same_bits,
 )
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
@@ -32,8 +27,6 @@ pytestmark = pytest.mark.filterwarnings(CONVERGENCE)
 
 STAY = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1}
 SOLVERS = [*STOCHASTIC, {"solver": "lbfgs"}]
-TRAIN, HELD_OUT = np.arange(30), np.arange(30, 45)
-INDICATORS = {"multiclass": np.eye(3)[TARGETS["multiclass"]]}
 
 
 def start_of(task, widths, pieces=1):
@@ -177,188 +170,14 @@ def test_bad_class_weights(task, value, message):
         fast(task, class_weight=value).fit(X, TARGETS[task])
 
 
-# Validation sets
-
-
-@pytest.mark.parametrize("form", [np.array, sparse.csr_matrix])
-@pytest.mark.parametrize("weights", [None, WEIGHTS[HELD_OUT]], ids=["plain", "weighted"])
-@pytest.mark.parametrize("task", ["multiclass", "binary", "one output", "three outputs", "poisson"])
-@pytest.mark.parametrize("solver", STOCHASTIC, **BY_SOLVER)
-def test_validation_curves(solver, task, weights, form):
-    rows, y = form(X), TARGETS[task]
-    held_out = {"X_val": rows[HELD_OUT], "y_val": y[HELD_OUT], "sample_weight_val": weights}
-    model = fast(task, **solver).fit(rows[TRAIN], y[TRAIN], **held_out)
-    assert same_bits(model, fast(task, **solver).fit(rows[TRAIN], y[TRAIN]))  # it has no say
-    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 6
-    for n in (1, 4, 6):
-        part = clone(model).set_params(max_iter=n).fit(rows[TRAIN], y[TRAIN])
-        score = part.score(rows[HELD_OUT], y[HELD_OUT], weights)
-        assert model.validation_scores_[n - 1] == pytest.approx(score, abs=1e-12)
-        net = reference.Net(part.coefs_, part.intercepts_, [None], ("relu",), part.out_activation_)
-        name = "log_loss" if task not in REGRESSIONS else part.loss
-        targets = INDICATORS.get(task, y.reshape(45, -1))[HELD_OUT]
-        loss = reference.total_loss(net, X[HELD_OUT], targets, name, 0.0, weights)
-        if task == "three outputs":  # as scikit-learn reports it: the mean over outputs
-            loss /= 3.0
-        assert model.validation_loss_curve_[n - 1] == pytest.approx(loss, rel=1e-10)
-    assert model.best_validation_score_ == max(model.validation_scores_)
-    assert model.best_loss_ == min(model.loss_curve_)
-
-
-def test_no_validation_no_curves():
-    model = fast("multiclass", **SGD).fit(X, TARGETS["multiclass"])
-    assert model.validation_scores_ is None
-    assert model.validation_loss_curve_ is None
-    model.set_params(early_stopping=True).fit(X, TARGETS["multiclass"])
-    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == model.n_iter_
-    assert np.isfinite(model.validation_loss_curve_).all()
-    model.set_params(early_stopping=False).fit(X, TARGETS["multiclass"])
-    assert model.validation_loss_curve_ is None
-
-
 @pytest.mark.parametrize("task", ["multiclass", "one output"])
 @pytest.mark.parametrize("solver", STOCHASTIC, **BY_SOLVER)
-def test_early_stopping_by_a_set_of_ones_own(solver, task):
-    y = TARGETS[task]
-    held_out = {"X_val": X[HELD_OUT], "y_val": y[HELD_OUT]}
-    options = {**solver, "learning_rate_init": 0.1, "n_iter_no_change": 3, "max_iter": 80}
-    model = fast(task, **options, early_stopping=True).fit(X[TRAIN], y[TRAIN], **held_out)
-    assert model.n_iter_ < 80
-    scores = model.validation_scores_
-    assert model.best_validation_score_ == max(scores)
-    assert model.score(X[HELD_OUT], y[HELD_OUT]) == max(scores) > scores[-1]
-    assert model.best_loss_ is None
-    assert model.t_ == 30 * model.n_iter_  # all rows of the training set are trained on
-    best = int(np.argmax(scores)) + 1
-    same = fast(task, **{**options, "max_iter": best}).fit(X[TRAIN], y[TRAIN])
-    assert same_bits(model, same)
-    # the rule itself
-    count, top = 0, -np.inf
-    for i, score in enumerate(scores):
-        count = count + 1 if score < top + model.tol else 0
-        top = max(top, score)
-        assert (count > 3) == (i + 1 == model.n_iter_)
-
-
-def test_going_on_keeps_the_best_epoch_of_all_fits():
-    y = TARGETS["multiclass"]
-    model = fast("multiclass", **SGD, early_stopping=True, warm_start=True, max_iter=10)
-    model.fit(X, y, X_val=X, y_val=y)
-    best = model.best_validation_score_
-    assert model.score(X, y) == best
-    model.set_params(learning_rate_init=1.0)  # nothing good comes of that
-    model.fit(X, y, X_val=X, y_val=y)
-    assert model.best_validation_score_ >= best
-    assert model.score(X, y) == model.best_validation_score_
-
-
-def test_early_stopping_comes_and_goes_in_warm_starts():
-    y = TARGETS["multiclass"]
-    model = fast("multiclass", **SGD, warm_start=True).fit(X, y)
-    assert model.best_loss_ == min(model.loss_curve_)
-    model.set_params(early_stopping=True).fit(X, y, X_val=X, y_val=y)
-    assert model.best_validation_score_ == max(model.validation_scores_) == model.score(X, y)
-    assert len(model.validation_scores_) == 6
-    assert len(model.loss_curve_) == 12
-    last = model.set_params(early_stopping=False, max_iter=1).fit(X, y).loss_
-    assert model.best_loss_ <= last
-    assert len(model.loss_curve_) == 13
-
-
-def test_validation_under_lbfgs():
-    y = TARGETS["multiclass"]
-    model = fast("multiclass", solver="lbfgs").fit(X, y, X_val=X[:9], y_val=y[:9])
-    assert model.validation_scores_[-1] == model.score(X[:9], y[:9])
-    loss = -np.mean(np.log(model.predict_proba(X[:9])[np.arange(9), y[:9]]))
-    assert model.validation_loss_curve_[-1] == pytest.approx(loss, rel=1e-12)
-
-
-BAD_VALIDATION = {
-    "no y": ({"X_val": X}, "y_val"),
-    "no X": ({"y_val": TARGETS["multiclass"]}, "X_val"),
-    "weights alone": ({"sample_weight_val": WEIGHTS}, "X_val"),
-    "narrow": ({"X_val": X[:, :3], "y_val": TARGETS["multiclass"]}, "3 features.*expecting 4"),
-    "short": ({"X_val": X, "y_val": TARGETS["multiclass"][:9]}, r"\[45, 9\]"),
-    "NaN": ({"X_val": X * np.nan, "y_val": TARGETS["multiclass"]}, "contains NaN"),
-    "labels": ({"X_val": X, "y_val": TARGETS["multiclass"] + 1}, r"\[1 2 3\]"),
-    "short weights": (
-        {"X_val": X, "y_val": TARGETS["multiclass"], "sample_weight_val": WEIGHTS[:9]},
-        r"sample_weight.*\(9,\).*\(45,\)",
-    ),
-    "no weight": (
-        {"X_val": X, "y_val": TARGETS["multiclass"], "sample_weight_val": 0.0 * WEIGHTS}, "zero",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("held_out", "message"), BAD_VALIDATION.values(), ids=BAD_VALIDATION)
-def test_bad_validation_sets(held_out, message):
-    with pytest.raises(ValueError, match=message):
-        fast("multiclass", **SGD).fit(X, TARGETS["multiclass"], **held_out)
-
-
-# Divergence
-
-
-@pytest.mark.parametrize("task", ["one output", "three outputs", "poisson"])
-@pytest.mark.parametrize("call", ["fit", "partial_fit"])
-def test_divergence_is_told_and_the_last_finite_weights_kept(call, task):
-    y = TARGETS[task]
-    model = fast(task, **{**SGD, "learning_rate_init": 1e4, "max_iter": 50}, activation="identity")
-
-    def train():
-        for _ in range(50):
-            getattr(model, call)(X, y)
-
-    with pytest.raises(ValueError, match=r"non-finite") as caught:
-        train()
-    message = str(caught.value)
-    assert "smaller learning_rate_init" in message
-    epoch = int(re.search(r"epoch (\d+)", message)[1])
-    assert epoch == (model.n_iter_ + 1 if call == "fit" else 1)
-    assert all(np.isfinite(values).all() for values in parameters(model))
-    assert np.isfinite(model.loss_curve_).all()
-    model.set_params(learning_rate_init=1e-3).fit(X, y)
-    fresh = clone(model).fit(X, y)
-    assert same_bits(model, fresh)
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered")
-@pytest.mark.parametrize("factor", [1e100, 1e300])
-@pytest.mark.parametrize("task", ["binary", "multiclass", "one output", "poisson"])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "elu", "prelu", "maxout"])
-@pytest.mark.parametrize("solver", SOLVERS, **BY_SOLVER)
-def test_no_size_of_the_features_gives_not_a_number(solver, activation, task, factor):
-    model = fast(task, **solver, activation=activation)
-    try:
-        model.fit(X * factor, TARGETS[task])
-    except ValueError as error:
-        assert re.search(r"non-finite", str(error))  # noqa: PT017
-    arrays = [*parameters(model), *(s for s in model.slopes_ if s is not None)]
-    assert all(np.isfinite(values).all() for values in arrays)
-    if hasattr(model, "predict_proba"):
-        p = model.predict_proba(X)
-        assert np.isfinite(p).all()
-        np.testing.assert_allclose(p.sum(axis=1), 1.0)
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
-@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "one output", "poisson"])
-@pytest.mark.parametrize("activation", ["identity", "relu", "maxout", "tanh"])
-def test_rows_too_large_to_predict_are_told(activation, task):
-    model = fast(task, **ADAM, activation=activation).fit(X, TARGETS[task])
-    method = "predict" if task in REGRESSIONS else "predict_proba"
-    for factor in (1e20, 1e150):  # within range
-        assert not np.isnan(getattr(model, method)(X * factor)).any()
-    try:
-        values = getattr(model, method)(np.sign(X) * 1e308)
-    except (ValueError, FloatingPointError) as error:
-        assert re.search(r"not a number|overflow|non-finite|[Rr]escale", str(error))  # noqa: PT017
-        with pytest.raises(type(error), match=r"not a number|overflow|non-finite|[Rr]escale"):
-            model.predict(np.sign(X) * 1e308)
-    else:
-        # infinity less infinity is not a number, or infinity: the order of the sum decides
-        assert not np.isnan(values).any()
+def test_on_line_learning_passes_over_rows_without_weight(solver, task):
+    y, kept = TARGETS[task], np.flatnonzero(WEIGHTS)
+    options = {**solver, "batch_size": 1, "shuffle": False, "alpha": 0.5}
+    weighted = fast(task, **options).fit(X, y, WEIGHTS)
+    assert same_bits(weighted, fast(task, **options).fit(X[kept], y[kept], WEIGHTS[kept]))
+    assert np.isfinite(weighted.loss_curve_).all()
 
 
 # Copies

@@ -188,6 +188,54 @@ def test_dropped_units_are_as_many_as_asked_and_the_mean_stays(rate):
     np.testing.assert_allclose(model.predict(rows), n)  # all are there outside training
 
 
+def dropout_step(rows, y, start, rate):
+    """One step of descent at rate one: the model, and minus its gradients."""
+    model = FastMLPRegressor(
+        hidden_layer_sizes=[W.shape[1] for W in start[0][:-1]], activation="tanh", solver="sgd",
+        learning_rate_init=1.0, momentum=0.0, alpha=0.0, dropout=rate, max_iter=1, shuffle=False,
+        random_state=0, coefs_init=start[0], intercepts_init=start[1],
+    ).fit(rows, y)  # fmt: skip
+    return model, [a - b for a, b in zip([*start[0], *start[1]], parameters(model), strict=True)]
+
+
+def test_what_is_dropped_forward_is_dropped_backward():
+    # row i has feature i alone: the gradient of W tells what was kept for which row
+    n, rate, rng = 40, 0.3, np.random.default_rng(0)
+    start = [rng.normal(size=(n, 6)), rng.normal(size=(6, 1))], [rng.normal(size=6), np.ones(1)]
+    y = rng.normal(size=n)
+    model, (dW, dV, db, dc) = dropout_step(np.eye(n), y, start, rate)
+    kept = (dW != 0.0) / (1.0 - rate)
+    assert 0.6 < np.mean(dW != 0.0) < 0.8
+    (W, V), (b, c) = start
+    values = kept * np.tanh(W + b)
+    delta = (values @ V + c - y[:, None]) / n
+    assert model.loss_ == pytest.approx(0.5 * n * np.sum(delta**2), rel=1e-11)
+    np.testing.assert_allclose(dV, values.T @ delta, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(dc, delta.sum(axis=0), rtol=1e-9, atol=1e-13)
+    below = delta @ V.T * kept * (1.0 - np.tanh(W + b) ** 2)
+    np.testing.assert_allclose(dW, below, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(db, below.sum(axis=0), rtol=1e-9, atol=1e-13)
+
+
+def test_two_layers_drop_forward_and_backward():
+    rate, rng = 0.5, np.random.default_rng(1)
+    coefs = [rng.normal(size=shape) for shape in ((1, 8), (8, 9), (9, 1))]
+    intercepts = [rng.normal(size=n) for n in (8, 9, 1)]
+    model, (dU, dW, dV, *_) = dropout_step(np.ones((1, 1)), [5.0], (coefs, intercepts), rate)
+    first, second = (dW != 0.0).any(axis=1), (dV != 0.0)[:, 0]
+    assert 0 < first.sum() < 8
+    assert 0 < second.sum() < 9
+    one = np.tanh(coefs[0][0] + intercepts[0])
+    two = np.tanh(2.0 * first * one @ coefs[1] + intercepts[1])
+    delta = (2.0 * second * two) @ coefs[2] + intercepts[2] - 5.0
+    assert model.loss_ == pytest.approx(0.5 * delta[0] ** 2, rel=1e-12)
+    middle = delta[0] * coefs[2][:, 0] * 2.0 * second * (1.0 - two**2)
+    np.testing.assert_allclose(dV[:, 0], delta * 2.0 * second * two, rtol=1e-9)
+    np.testing.assert_allclose(dW, np.outer(2.0 * first * one, middle), rtol=1e-9, atol=1e-14)
+    below = coefs[1] @ middle * 2.0 * first * (1.0 - one**2)
+    np.testing.assert_allclose(dU[0], below, rtol=1e-9, atol=1e-14)
+
+
 def test_every_layer_and_every_epoch_drops_units_of_its_own():
     n = 50
     options = {

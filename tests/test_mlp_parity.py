@@ -209,6 +209,29 @@ def test_warm_starts(solver, task):
     assert len(models[0].loss_curve_) == 6 + 3 + 3
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_patience_of_a_second_fit(warm_start):
+    options = {**ADAM, "n_iter_no_change": 4, "tol": 1.0, "max_iter": 20, "warm_start": warm_start}
+    models = [kind("multiclass", **options) for kind in (fast, slow)]
+    for n_iter in (6, 1 if warm_start else 6):  # a warm start has lost its patience already
+        for model in models:
+            model.fit(X, TARGETS["multiclass"])
+        assert_same(*models)
+        assert models[0].n_iter_ == n_iter
+
+
+def test_an_optimizer_does_not_outlive_its_network():
+    y = TARGETS["multiclass"]
+    model = fast("multiclass", **ADAM).fit(X, y)
+    model.set_params(solver="lbfgs", hidden_layer_sizes=(8,)).fit(X, y)
+    start = {"coefs_init": model.coefs_, "intercepts_init": model.intercepts_}
+    fresh = fast("multiclass", **ADAM, hidden_layer_sizes=(8,), shuffle=False, **start)
+    fresh.partial_fit(X, y, classes=[0, 1, 2])
+    model.set_params(solver="adam", shuffle=False).partial_fit(X, y)
+    for a, b in zip(parameters(model), parameters(fresh), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_second_fit_without_warm_start_begins_anew():
     model = fast("multiclass", **ADAM).fit(X, TARGETS["multiclass"])
     first = [values.copy() for values in parameters(model)]

@@ -1,6 +1,7 @@
 """What an E-step engine is: settings that plan, and a plan that is run many times."""
 
-from typing import NamedTuple, Protocol
+import dataclasses
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,34 @@ def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSo
     return ClassSortedRows(inputs, np.ascontiguousarray(weights[order]), starts, order)
 
 
+class EngineSettings:
+    """The settings of an engine as scikit-learn knows parameters: ``e_step__tol`` and the like.
+
+    Engines are frozen dataclasses of their settings.
+    """
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def set_params(self, **settings: Any) -> "EngineSettings":
+        """Change settings; return the engine.
+
+        Raises
+        ------
+        ValueError
+            If there is no such setting.
+        """
+        known = self.get_params()
+        for name, value in settings.items():
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(known)}."
+                )
+            object.__setattr__(self, name, value)
+        return self
+
+
 class Plan(Protocol):
     """An E-step prepared for given rows: memory allocated, pieces cut."""
 
@@ -72,6 +101,11 @@ class Engine(Protocol):
     """An algorithm for the E-step, with its settings."""
 
     name: str
+    has_table: bool
+    """Whether its statistics hold counts of configurations, for M-steps of the output layer."""
+
+    def seconds(self, shape: Shape, n_samples: int) -> float:
+        """Return about what an E-step takes on one thread; infinity where it does not apply."""
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan, in bytes."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows
+from fastem.engines.base import ClassSortedRows, EngineSettings
 from fastem.expectations import Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
 from fastem.kernels import configurations, enumeration, log_space
@@ -199,7 +199,8 @@ def _refuse_too_many_units(
     check_memory(
         f"hidden_layer_sizes=({n_hidden},)",
         f"for exact enumeration of 2**{n_hidden} hidden configurations",
-        "Use fewer hidden units: each one less halves the need.",
+        "Use fewer hidden units: each one less halves the need"
+        + (", or fastem.Quadrature()." if shape.n_classes == 2 else "."),
         *needed,
     )
 
@@ -221,7 +222,7 @@ def _check_log_odds(largest: Array, hidden: Array) -> None:
 
 
 @dataclass(frozen=True)
-class Enumeration:
+class Enumeration(EngineSettings):
     """Exact E-step by enumeration of the ``2**m`` configurations of the hidden units.
 
     Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` beside.
@@ -236,6 +237,16 @@ class Enumeration:
     """
 
     name: ClassVar[str] = "enumeration"
+    has_table: ClassVar[bool] = True
+
+    def seconds(self, shape: Shape, n_samples: int) -> float:
+        """Return about what an E-step takes on one thread."""
+        if shape.n_hidden > _MOST_UNITS:
+            return math.inf
+        table = shape.n_classes * 2.0**shape.n_hidden * _SECONDS_PER_TABLE_ENTRY
+        return table + n_samples * (
+            6 * 2.0**shape.n_hidden * _SECONDS_PER_FLOP + shape.n_hidden * _SECONDS_PER_UNIT
+        )
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.

@@ -34,7 +34,8 @@ def e_step(
         Weights in log-odds per unit, shaped as in scikit-learn's MLP.
     intercepts : [b (n_hidden,), c (n_classes,)]
         Log-odds of hidden units and logits of classes.
-    method : {"auto", "enumeration"} or engine instance
+    method : {"auto", "enumeration", "quadrature"} or engine instance
+        "auto" takes the cheapest exact one.
     sample_weight : array-like (n_samples,), optional
         Not negative; multiplies each row's share of the gradients.
     n_jobs : int, optional
@@ -89,7 +90,7 @@ def e_step(
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
-    engine = resolve_engine(method, "method")
+    engine = resolve_engine(method, "method", shape, len(X))
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists([W, V], [b, c]))
     log_likelihood = np.empty(len(X))

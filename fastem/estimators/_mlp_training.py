@@ -1,5 +1,6 @@
 """The course of a training: epochs with their stopping rules, or L-BFGS."""
 
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -103,6 +104,12 @@ def train_epochs(
     return estimator
 
 
+def _clock(estimator: Any) -> tuple[list[float], float]:
+    """Return the times on record, and when training would have begun to go on from the last."""
+    seconds = list(estimator.loss_curve_seconds_)
+    return seconds, time.perf_counter() - (seconds[-1] if seconds else 0.0)
+
+
 def _is_sane(theta: Array) -> bool:
     """Whether no weight has run away to where products overflow; NaN has."""
     return float(np.abs(theta).max()) <= LARGEST[theta.itemsize]
@@ -163,6 +170,7 @@ class _Epochs:
     def run(self, theta: Array, incremental: bool) -> None:
         estimator, optimizer = self._estimator, self._estimator._optimizer
         estimator.loss_curve_ = list(estimator.loss_curve_)
+        estimator.loss_curve_seconds_, began = _clock(estimator)
         if self._validation is not None:
             estimator.validation_scores_ = list(estimator.validation_scores_ or [])
             estimator.validation_loss_curve_ = list(estimator.validation_loss_curve_ or [])
@@ -182,6 +190,7 @@ class _Epochs:
                 estimator.loss_ = loss
                 estimator.t_ += self._n_samples
                 estimator.loss_curve_.append(loss)
+                estimator.loss_curve_seconds_.append(time.perf_counter() - began)
                 if estimator.verbose:
                     print(f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
                 self._judge(theta)
@@ -317,6 +326,7 @@ def train_lbfgs(
     rows = rows_of(train.X, train.targets, train.weights)
     scale, last_finite = estimator._loss_scale(), theta.copy()
     curve = list(estimator.loss_curve_)
+    seconds, began = _clock(estimator)
 
     def objective(candidate: Array) -> tuple[float, Array]:
         loss, penalty, gradient = network.loss_gradient(np.ascontiguousarray(candidate), rows)
@@ -327,6 +337,7 @@ def train_lbfgs(
             raise StopIteration
         np.copyto(last_finite, intermediate_result.x)
         curve.append(float(intermediate_result.fun))
+        seconds.append(time.perf_counter() - began)
         if estimator.verbose:
             print(f"Iteration {len(curve):d}, loss = {curve[-1]:.8f}")
 
@@ -339,6 +350,7 @@ def train_lbfgs(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=4)
     estimator.loss_curve_, estimator.n_iter_ = curve, len(curve) - n_before
+    estimator.loss_curve_seconds_ = seconds
     estimator.converged_ = result is not None and result.status == 0
     if result is not None:
         if not (np.isfinite(result.fun) and _is_sane(result.x)):

@@ -101,6 +101,8 @@ def save(model: Any, path: str | os.PathLike) -> None:
         If the labels are neither numbers nor strings.
     """
     arrays = {"classes": _plain_labels(model.classes_), "loss_curve": np.array(model.loss_curve_)}
+    if hasattr(model, "loss_curve_seconds_"):
+        arrays["loss_curve_seconds"] = np.array(model.loss_curve_seconds_)
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
     if hasattr(model, "feature_names_in_"):
@@ -184,6 +186,8 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.n_features_in_ = n_features
     model.n_layers_ = 3
     model.loss_curve_ = arrays["loss_curve"].tolist()
+    if "loss_curve_seconds" in arrays:  # files of earlier versions have none
+        model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()
     model.loss_ = model.loss_curve_[-1]
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))

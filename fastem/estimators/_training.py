@@ -102,6 +102,7 @@ class Training:
             if all(map(np.array_equal, led_here, parameters)):
                 # copies: a fit that fails must leave the earlier one as it was
                 stepper, monitor.history = deepcopy(last.stepper), list(last.monitor.history)
+                monitor.seconds = list(last.monitor.seconds)
                 if all(map(np.array_equal, last.scaling, self._scaling)):
                     theta = last.theta  # exact, where folding and unfolding would round
         with single_threaded_blas():
@@ -161,6 +162,7 @@ class Training:
             "converged_": monitor.converged,
             "loss_": losses[-1],
             "loss_curve_": losses,
+            "loss_curve_seconds_": list(monitor.seconds),
         }
 
     def _new_monitor(self) -> Monitor:

@@ -29,9 +29,10 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     Parameters
     ----------
     hidden_layer_sizes : tuple of one int, or int, default=(10,)
-        Number m of hidden units. Cost and memory grow as ``2**m``.
-    e_step : {"auto", "enumeration"} or engine instance, default="auto"
-        Algorithm of the E-step; "auto" takes the cheapest exact one.
+        Number m of hidden units. Cost and memory grow as ``2**m``, or as m for two classes.
+    e_step : {"auto", "enumeration", "quadrature"} or engine instance, default="auto"
+        Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
+        classes and many hidden units quadrature.
     m_step : {"newton", "bound", "gradient"}, default="newton"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
         of rate `learning_rate_init`, halved where the objective would fall. With none of
@@ -83,6 +84,9 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Penalised negative log-likelihood per unit weight.
     loss_curve_ : list of float, nats
         The same at every iterate, the starting point included.
+    loss_curve_seconds_ : list of float
+        Wall time of every entry of `loss_curve_`, since the ascent from its start began;
+        where a warm start goes on with a curve, its clock goes on too.
     e_step_ : engine
         The engine that was used.
     n_features_in_ : int
@@ -202,7 +206,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
 
     def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
         n_hidden = _checks.check_hyperparameters(self)
-        engine = resolve_engine(self.e_step)
+        resolve_engine(self.e_step)  # a wrong name is told before the data are looked at
         given = X, y, sample_weight
         continued = self.warm_start and hasattr(self, "coefs_")
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not continued)
@@ -213,6 +217,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         if continued:
             _checks.check_continuation(self, classes, n_hidden)
         shape = Shape(X.shape[1], n_hidden, len(classes), bool(self.fit_intercept))
+        engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             training = Training(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init

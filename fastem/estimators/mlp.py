@@ -162,6 +162,7 @@ class BaseFastMLP:
             for start, stop in zip(layers.slopes[:-2], layers.slopes[1:-1], strict=True)
         ]
         self.loss_curve_, self.validation_loss_curve_ = [], None
+        self.loss_curve_seconds_ = []
         for of_last_fit in ("_optimizer", "loss_"):
             vars(self).pop(of_last_fit, None)
         self._no_improvement_count = 0

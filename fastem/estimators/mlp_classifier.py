@@ -95,6 +95,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     loss_curve_ : list of float
         Mean loss of every epoch, penalty included, each batch before its step; of every
         iteration of "lbfgs".
+    loss_curve_seconds_ : list of float
+        Wall time of every entry of `loss_curve_` since training began, earlier calls included.
     validation_scores_, validation_loss_curve_ : list of float or None
         Accuracy and mean loss, without penalty, of a validation set if there is one: after every
         epoch, or once after "lbfgs".

@@ -194,12 +194,18 @@ class MStep(ABC):
         self.output = OutputRegression(shape, alpha, n_threads)
 
     @classmethod
-    def bytes_needed(cls, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
-        """Return the peak memory of an M-step in bytes, beside that of the E-step."""
+    def bytes_needed(
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
+    ) -> int:
+        """Return the peak memory of an M-step in bytes, beside that of the E-step.
+
+        ``has_table`` says whether the E-step gives counts of configurations.
+        """
         m, p, g = shape.n_hidden, shape.n_inputs, shape.n_classes
         n_workers = min(n_threads, n_samples // _ROWS_PER_PIECE + 1)
         scratch = n_workers * min(n_samples, TILE) * m
-        return 8 * (2**m + scratch + 8 * p * m + 16 * g * 2 ** (m - m // 2))
+        tables = 2**m + 16 * g * 2 ** (m - m // 2) if has_table else 0
+        return 8 * (tables + scratch + 8 * p * m + 4 * g * m)
 
     @abstractmethod
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:

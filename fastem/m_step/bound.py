@@ -25,11 +25,13 @@ class Bound(MStep):
     """
 
     @classmethod
-    def bytes_needed(cls, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+    def bytes_needed(
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
+    ) -> int:
         """Return the peak memory of an M-step in bytes: weighted rows, and ``4 p**2``."""
-        p, moments = shape.n_inputs, shape.n_hidden + 1
+        p, moments = shape.n_inputs, shape.n_hidden + 1 if has_table else 0
         more = n_samples * p + 4 * p**2 + 4 * moments**2
-        return super().bytes_needed(shape, n_samples, n_threads) + 8 * more
+        return super().bytes_needed(shape, n_samples, n_threads, has_table=has_table) + 8 * more
 
     @cached_property
     def _factor(self) -> tuple[Array, bool]:
@@ -52,12 +54,25 @@ class Bound(MStep):
         """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
+        if statistics.counts is None:
+            curvature = self._curvature_without_counts(statistics) + penalty
+            return joined + gradient / (curvature[:, None] + np.finfo(float).tiny)
         factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
         step = cho_solve(factor, gradient - gradient.mean(axis=1, keepdims=True))
         # along a shift common to all classes only the penalty counts: its optimum is zero
         penalised = penalty > 0.0
         step[penalised] -= joined[penalised].mean(axis=1, keepdims=True)
         return joined + step
+
+    def _curvature_without_counts(self, statistics: Statistics) -> Array:
+        """Return a diagonal above the curvature of Q that needs posterior means only.
+
+        ``(sum_h z_h d_h)**2 <= (m + 1) sum_h z_h d_h**2`` for bits z with a one at the end, so the
+        second moments are below ``m + 1`` times the diagonal of means.
+        """
+        weights = self.hidden.rows.weights
+        means = np.append(statistics.hidden_posterior @ weights, weights.sum())
+        return 0.5 * len(means) * means[: self.output.n_rows]
 
     def _second_moments(self, statistics: Statistics) -> Array:
         """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""

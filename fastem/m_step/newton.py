@@ -26,15 +26,20 @@ class Newton(Bound):
     """
 
     @classmethod
-    def bytes_needed(cls, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
+    def bytes_needed(
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
+    ) -> int:
         """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
         m, p, g = shape.n_hidden, shape.n_inputs, shape.n_classes
         n_workers = min(n_threads, m)
         hidden = (m + n_workers + 2) * p**2 + n_workers * min(n_samples, TILE) * p
-        output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
-        # moments of a pair, on each thread
-        output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
-        return super().bytes_needed(shape, n_samples, n_threads) + 8 * (hidden + output)
+        output = 0
+        if has_table:
+            output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
+            # moments of a pair, on each thread
+            output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
+        shared = super().bytes_needed(shape, n_samples, n_threads, has_table=has_table)
+        return shared + 8 * (hidden + output)
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -78,6 +83,8 @@ class Newton(Bound):
         return hessians
 
     def _output(self, joined: Array, statistics: Statistics) -> Array:
+        if statistics.counts is None:
+            return self.step_output(joined, statistics)
         gradient = self.output.gradient(joined, statistics)
         step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
         new = self.output.damped(joined, step.reshape(joined.shape), statistics)

@@ -1,4 +1,4 @@
-"""Pictures of a fit; matplotlib is imported when one is drawn, and no sooner."""
+"""Learning curves, against iterations or wall time."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.parameters import Array
+from fastem.plotting._matplotlib import final_step, require_matplotlib
 
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
+_AXES = ("iterations", "seconds")
 _SCALES = ("auto", "linear", "log")
 _LONG = 50  # iterations that a linear axis still tells apart
 _STEEP = 10.0  # largest over smallest loss that a linear axis still shows
@@ -34,7 +35,7 @@ class LossCurveDisplay:
     Parameters
     ----------
     iterations : list of arrays (n_points,)
-        One per curve; ascending, and not negative.
+        One per curve; ascending, and not negative. May be seconds.
     losses : list of arrays (n_points,)
         One per curve, mean per row (per unit weight).
     names : list of str, optional
@@ -96,6 +97,7 @@ class LossCurveDisplay:
         cls,
         estimator: Any,
         *,
+        x: str = "iterations",
         name: str | None = None,
         ax: Any = None,
         x_scale: str = "auto",
@@ -109,6 +111,8 @@ class LossCurveDisplay:
         estimator : fitted estimator, or dict of str to fitted estimator
             Anything that has ``loss_curve_``, or a pipeline that ends in it.
             The names of a dict are those of the legend.
+        x : {"iterations", "seconds"}
+            What the curves are drawn against: seconds are those of ``loss_curve_seconds_``.
         name : str, optional
             Name of a single estimator, by default that of its class.
         ax, x_scale, y_scale, curve_kwargs
@@ -123,10 +127,13 @@ class LossCurveDisplay:
         NotFittedError
             If an estimator is not fitted.
         ValueError
-            If an estimator records no losses, or a name is given beside a dict.
+            If an estimator records no losses, or not their times, x is unknown, or a name is
+            given beside a dict.
         ImportError
             If matplotlib is not installed.
         """
+        if x not in _AXES:
+            raise ValueError(f"x must be 'iterations' or 'seconds'. Got {x!r}.")
         if isinstance(estimator, Mapping):
             if name is not None:
                 raise ValueError("name is for a single estimator; the names of a dict are its keys")
@@ -134,15 +141,16 @@ class LossCurveDisplay:
             if not estimators:
                 raise ValueError("There is no estimator to draw: the dict is empty.")
         else:
-            estimators = {name or type(_final_step(estimator)).__name__: estimator}
+            estimators = {name or type(final_step(estimator)).__name__: estimator}
         require_matplotlib("LossCurveDisplay.from_estimator")
-        curves = [loss_curve(x) for x in estimators.values()]
-        finals = [_final_step(x) for x in estimators.values()]
+        curves = [loss_curve(of) for of in estimators.values()]
+        finals = [final_step(of) for of in estimators.values()]
+        steps = [at for at, _ in curves] if x == "iterations" else [_seconds(of) for of in finals]
         display = cls(
-            iterations=[steps for steps, _ in curves],
+            iterations=steps,
             losses=[losses for _, losses in curves],
             names=list(estimators),
-            x_label=_x_label(finals),
+            x_label=_x_label(finals) if x == "iterations" else "wall time (seconds)",
             y_label=_y_label(finals),
         )
         return display.plot(ax, x_scale=x_scale, y_scale=y_scale, curve_kwargs=curve_kwargs)
@@ -193,7 +201,8 @@ class LossCurveDisplay:
         self.lines_ = []
         for steps, values, style in zip(self.iterations, self.losses, styles, strict=True):
             self.lines_ += ax.plot(steps, values, **style)
-        _set_scales(ax, x_log=x_log, y_log=y_log)
+        counted = all((steps == np.round(steps)).all() for steps in self.iterations)
+        _set_scales(ax, x_log=x_log, y_log=y_log, counted=counted)
         ax.set(xlabel=self.x_label, ylabel=self.y_label)
         if not ax.get_title():
             ax.set_title("Learning curves" if len(self.lines_) > 1 else "Learning curve")
@@ -251,7 +260,7 @@ def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
     ValueError
         If it is of a kind that records no losses.
     """
-    final = _final_step(estimator)
+    final = final_step(estimator)
     check_is_fitted(final)
     if getattr(final, "loss_curve_", None) is None:
         raise ValueError(
@@ -289,16 +298,14 @@ def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, tit
     figure.savefig(path, dpi=150)
 
 
-def require_matplotlib(who: str) -> None:
-    """Raise an ImportError that says how to get matplotlib, where there is none."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"{who} needs matplotlib: pip install '.[plot]'") from error
-
-
-def _final_step(estimator: Any) -> Any:
-    return estimator[-1] if hasattr(estimator, "steps") else estimator
+def _seconds(estimator: Any) -> Array:
+    seconds = getattr(estimator, "loss_curve_seconds_", None)
+    if seconds is None or len(seconds) != len(estimator.loss_curve_):
+        raise ValueError(
+            f"{type(estimator).__name__} has not recorded a time for every loss: there is no "
+            "loss_curve_seconds_ to draw. Use x='iterations', or fit anew."
+        )
+    return np.asarray(seconds, dtype=np.float64)
 
 
 def _x_label(estimators: Sequence[Any]) -> str:
@@ -319,13 +326,13 @@ def _is_log(name: str, scale: str, automatic: bool) -> bool:
     return automatic if scale == "auto" else scale == "log"
 
 
-def _set_scales(ax: Any, *, x_log: bool, y_log: bool) -> None:
+def _set_scales(ax: Any, *, x_log: bool, y_log: bool, counted: bool) -> None:
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     if x_log:
         ax.set_xscale("symlog", linthresh=1.0, linscale=0.3, subs=range(2, 10))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    else:
+    elif counted:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if y_log:
         ax.set_yscale("log")

@@ -1,0 +1,82 @@
+"""Make the pictures of the documentation: python examples/pictures.py [FOLDER]."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits, make_moons
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.inspection import DecisionBoundaryDisplay
+from sklearn.preprocessing import StandardScaler
+
+from fastem import FastEMClassifier, FastMLPClassifier, HiddenUnitsDisplay, LossCurveDisplay, warmup
+
+FOLDER = "docs/images"
+N_UNITS = 12
+
+
+def save(figure, path):
+    """Write a small PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    print(path)
+
+
+def learning_curves(em, X, y, max_iter):
+    """Draw EM and backpropagation on digits, against wall time."""
+    batch = min(200, len(y))
+    network = FastMLPClassifier(
+        (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
+        alpha=em.alpha * batch / len(y),  # as much penalty to a row as EM has
+    ).fit(X, y)  # fmt: skip
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    LossCurveDisplay.from_estimator(
+        {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
+    ).ax_.set_title(f"Digits, {N_UNITS} hidden units")
+    return figure
+
+
+def hidden_units(em, X, y):
+    """Draw what every hidden unit looks for in a digit, and in which digits it is on."""
+    figure = Figure(figsize=(12.0, 3.8), layout="constrained")
+    HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
+    return figure
+
+
+def moons(max_iter):
+    """Draw the probability of a class about two interleaved moons."""
+    X, y = make_moons(300, noise=0.2, random_state=0)
+    model = FastEMClassifier((6,), max_iter=max_iter, random_state=0).fit(X, y)
+    figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+    display = DecisionBoundaryDisplay.from_estimator(
+        model, X, ax=figure.subplots(), response_method="predict_proba",
+        cmap="RdBu_r", alpha=0.7, levels=20, vmin=0.0, vmax=1.0,
+    )  # fmt: skip
+    colours = ListedColormap(["#2166ac", "#b2182b"])
+    display.ax_.scatter(X[:, 0], X[:, 1], c=y, cmap=colours, edgecolor="white", s=25)
+    display.ax_.set_title("Two moons, six hidden units: P(red | x)")
+    figure.colorbar(display.surface_, ax=display.ax_)
+    return figure
+
+
+def main(folder=FOLDER, max_iter=200, n_rows=None):
+    """Write all pictures into a folder."""
+    matplotlib.use("Agg")
+    X, y = load_digits(return_X_y=True)
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # weights that compare
+    folder = Path(folder)
+    warmup()  # no curve waits for a compiler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        FastMLPClassifier((2,), "logistic", max_iter=1).fit(X, y)
+        em = FastEMClassifier((N_UNITS,), max_iter=max_iter, random_state=0).fit(X, y)
+        save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
+        save(hidden_units(em, X, y), folder / "hidden_units.png")
+        save(moons(max_iter), folder / "moons.png")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

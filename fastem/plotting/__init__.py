@@ -1,0 +1,17 @@
+"""Pictures of a fit; matplotlib is imported when one is drawn, and no sooner."""
+
+from fastem.plotting._matplotlib import FIGURE_SUFFIXES, require_matplotlib
+from fastem.plotting.curves import LossCurveDisplay, loss_curve, save_loss_curves
+from fastem.plotting.scaling import ScalingDisplay, save_scaling
+from fastem.plotting.units import HiddenUnitsDisplay
+
+__all__ = [
+    "FIGURE_SUFFIXES",
+    "HiddenUnitsDisplay",
+    "LossCurveDisplay",
+    "ScalingDisplay",
+    "loss_curve",
+    "require_matplotlib",
+    "save_loss_curves",
+    "save_scaling",
+]

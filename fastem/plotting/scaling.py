@@ -1,0 +1,212 @@
+"""Pictures of a profile; matplotlib is imported when one is drawn, and no sooner."""
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import combinations, groupby
+from typing import Any, Self
+
+import numpy as np
+
+from fastem.growth import crossings
+from fastem.plotting._matplotlib import require_matplotlib
+from fastem.scaling import ScalingProfile
+from fastem.stopwatch import ScalingRow
+
+_ABOVE = 3.0  # how far above the slowest curve the guide runs: apart from it, and in sight
+
+
+class ScalingDisplay:
+    """Times of E-steps against hidden units, one curve per engine and number of rows.
+
+    Beside each curve a dotted line of the same colour is its limit of dgemm: the time that
+    ``6 n 2**m`` flops, those of enumeration, would take at the rate of plain products. A dashed
+    grey line doubles with every unit. Crosses mark where two engines take the same time.
+
+    Parameters
+    ----------
+    rows : list of ScalingRow
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+        The curves that were measured.
+    limits_ : list of matplotlib Line2D
+        The limit of dgemm, one per number of rows, classes and threads.
+    guide_ : matplotlib Line2D
+    crossings_ : list of Crossing
+        Those that are marked.
+
+    See Also
+    --------
+    ScalingDisplay.from_results : Draws what `profile_scaling` returns.
+
+    Examples
+    --------
+    >>> from fastem import ScalingDisplay, profile_scaling
+    >>> profile = profile_scaling(hidden=[2, 3], samples=[50], n_threads=1)
+    >>> display = ScalingDisplay(profile.rows)  # display.plot() draws it
+    >>> len(display.rows)
+    2
+    """
+
+    def __init__(self, rows: Iterable[ScalingRow]) -> None:
+        self.rows = list(rows)
+        if not self.rows:
+            raise ValueError("There is nothing to draw: no size was measured.")
+        if not all(isinstance(row, ScalingRow) for row in self.rows):
+            raise ValueError("rows must be the rows of a ScalingProfile.")
+
+    @classmethod
+    def from_results(
+        cls, results: ScalingProfile | Sequence[ScalingProfile], *, ax: Any = None
+    ) -> Self:
+        """Draw one profile, or several in one figure.
+
+        Parameters
+        ----------
+        results : ScalingProfile, or list of ScalingProfile
+        ax : matplotlib Axes, optional
+            See `plot`.
+
+        Returns
+        -------
+        display : ScalingDisplay
+
+        Raises
+        ------
+        ValueError
+            If nothing was measured.
+        ImportError
+            If matplotlib is not installed.
+        """
+        profiles = [results] if isinstance(results, ScalingProfile) else list(results)
+        if not all(isinstance(profile, ScalingProfile) for profile in profiles):
+            raise ValueError("results must be a ScalingProfile, or a list of them.")
+        display = cls(row for profile in profiles for row in profile.rows)
+        return display.plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; by default a figure of its own.
+
+        Returns
+        -------
+        self : ScalingDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        require_matplotlib("ScalingDisplay.plot")
+        from matplotlib.ticker import MaxNLocator
+
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_, self.limits_, self.crossings_ = [], [], []
+        ax.set_yscale("log")
+        for problem, rows in _grouped(self.rows, lambda row: (*row[1:2], *row[4:6])):
+            self._draw_problem(self._words(problem), rows)
+        self._draw_guide()
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="hidden units", ylabel="seconds per E-step")
+        if not ax.get_title():
+            ax.set_title("Exact E-step with gradients")
+        ax.grid(True, alpha=0.3)
+        ax.legend()
+        return self
+
+    def _draw_problem(self, words: str, rows: list[ScalingRow]) -> None:
+        """Draw the curves of all engines on problems that differ in hidden units alone."""
+        ax, curves = self.ax_, {}
+        for engine, own in _grouped(rows, lambda row: row.engine):
+            times: dict[int, float] = {}
+            for row in own:  # of two profiles of the same, the faster
+                times[row.n_hidden] = min(row.seconds, times.get(row.n_hidden, np.inf))
+            curves[engine] = times = dict(sorted(times.items()))
+            marker = "o" if len(times) < 40 else None
+            label = f"{engine}, {words}"
+            self.lines_ += ax.plot(*_unzip(times), marker=marker, markersize=4, label=label)
+        limit = {row.n_hidden: _at_dgemm_rate(row) for row in rows}
+        style = {"linestyle": ":", "color": self.lines_[-len(curves)].get_color()}
+        label = f"limit of dgemm, {words}"
+        self.limits_ += ax.plot(*_unzip(dict(sorted(limit.items()))), label=label, **style)
+        for a, b in combinations(curves, 2):
+            for crossing in crossings(curves[a], curves[b]):
+                self.crossings_.append(crossing)
+                ax.plot(*crossing, marker="X", markersize=9, color="black", zorder=3)
+                text = f"{a} = {b}\nat {crossing.size:.1f} units"
+                # both curves climb to the right: the corner below is free
+                place = {"xytext": (6, -6), "textcoords": "offset points", "va": "top"}
+                ax.annotate(text, crossing, fontsize="small", **place)
+
+    def _draw_guide(self) -> None:
+        """Draw a line that doubles with every unit, above the slowest of all rows."""
+        m = np.array([row.n_hidden for row in self.rows])
+        slowest = max(self.rows, key=lambda row: row.seconds)
+        floor = min(line.get_ydata().min() for line in (*self.lines_, *self.limits_))
+        ends = np.array([m.min(), m.max()], dtype=np.float64)
+        log2_top = np.log2(_ABOVE * slowest.seconds)
+        # no further down than the curves, or a level one would be pressed flat
+        ends[0] = max(ends[0], slowest.n_hidden + np.log2(floor) - log2_top)
+        times = np.exp2(log2_top + ends - slowest.n_hidden)
+        style = {"linestyle": "--", "color": "grey", "linewidth": 1.0}
+        (self.guide_,) = self.ax_.plot(ends, times, label="doubling with every unit", **style)
+
+    def _words(self, problem: tuple[int, int, int]) -> str:
+        """Return rows, and of classes and threads what is not the same in all curves."""
+        n_samples, n_classes, n_threads = problem
+        words = [f"{n_samples} rows"]
+        if len({row.n_classes for row in self.rows}) > 1:
+            words.append(f"{n_classes} classes")
+        if len({row.n_threads for row in self.rows}) > 1:
+            words.append(f"{n_threads} thread(s)")
+        return ", ".join(words)
+
+
+def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
+    """Write a figure of a profile to a file, on a machine with or without a display.
+
+    Parameters
+    ----------
+    profile : ScalingProfile
+    path : path
+        Its suffix is one of ``plotting.FIGURE_SUFFIXES``, and says the format.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    require_matplotlib("save_scaling")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 4.5), layout="constrained")  # pyplot would look for a screen
+    display = ScalingDisplay.from_results(profile, ax=figure.subplots())
+    row = profile.rows[0]
+    sizes = f"{row.n_classes} classes, {row.n_threads} thread(s)"
+    display.ax_.set_title(f"Exact E-step with gradients: {sizes}")
+    figure.savefig(path, dpi=150)
+
+
+def _grouped(rows: list[ScalingRow], key: Any) -> list[tuple[Any, list[ScalingRow]]]:
+    return [(value, list(group)) for value, group in groupby(sorted(rows, key=key), key)]
+
+
+def _at_dgemm_rate(row: ScalingRow) -> float:
+    return 6 * row.n_samples * row.n_configs / row.dgemm_rate
+
+
+def _unzip(curve: dict[int, float]) -> tuple[list[int], list[float]]:
+    return list(curve), list(curve.values())

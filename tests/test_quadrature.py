@@ -1,0 +1,284 @@
+"""Quadrature of two classes against enumeration, and against exact sums over a lattice."""
+
+import pickle
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, make_moons
+from sklearn.model_selection import GridSearchCV
+
+import fastem
+from fastem.engines.auto import cheapest_engine
+from fastem.parameters import Shape
+
+QUADRATURE = fastem.Quadrature()
+
+
+def draw(m, n, size, seed=0, n_features=4, log_odds=2.0):
+    rng = np.random.default_rng([m, n, seed])
+    coefs = [
+        rng.normal(size=(n_features, m)) * log_odds / 2.0, rng.normal(size=(m, 2)) * size
+    ]  # fmt: skip
+    intercepts = [rng.normal(size=m), rng.normal(size=2)]
+    X, y, weights = rng.normal(size=(n, n_features)), rng.integers(0, 2, n), rng.random(n)
+    return X, y, coefs, intercepts, weights
+
+
+def assert_equal(found, exact, tol=1e-10):
+    np.testing.assert_allclose(found.log_likelihood, exact.log_likelihood, rtol=0.0, atol=tol)
+    np.testing.assert_allclose(found.hidden_posterior, exact.hidden_posterior, rtol=0.0, atol=tol)
+    pairs = zip(
+        [*found.coef_gradients, *found.intercept_gradients],
+        [*exact.coef_gradients, *exact.intercept_gradients],
+        strict=True,
+    )
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=0.0, atol=10.0 * tol * max(np.abs(b).max(), 1.0))
+
+
+@pytest.mark.parametrize("size", [0.0, 0.3, 3.0, 20.0])
+@pytest.mark.parametrize("m", [1, 2, 7, 12, 18])
+def test_equals_enumeration(m, size):
+    X, y, coefs, intercepts, weights = draw(m, 60 if m < 18 else 12, size)
+    found, exact = (
+        fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=method)
+        for method in (QUADRATURE, "enumeration")
+    )
+    assert_equal(found, exact)
+    assert found.effective_sample_size is None
+
+
+def test_equals_the_slow_truth():
+    X, y, (W, V), (b, c), _ = draw(6, 20, 5.0)
+    truth = reference.log_marginal(X, [W, V], [b, c])[np.arange(20), y]
+    found = fastem.e_step(X, y, [W, V], [b, c], method=QUADRATURE)
+    np.testing.assert_allclose(found.log_likelihood, truth, rtol=0.0, atol=1e-10)
+
+
+def lattice(log_odds, steps, c, unit):
+    """Exact ``log E sigmoid(S)`` where v are multiples of a unit: the law of S, bit by bit."""
+    low = int(steps[steps < 0].sum())
+    law = np.zeros(int(np.abs(steps).sum()) + 1)
+    law[-low] = 1.0
+    for a, k in zip(log_odds, steps, strict=True):
+        on = 1.0 / (1.0 + np.exp(-a))
+        moved = np.roll(law, int(k))  # nothing falls off: the ends are not reached yet
+        law = on * moved + law / (1.0 + np.exp(a))
+    S = c + unit * (low + np.arange(len(law)))
+    with np.errstate(divide="ignore"):
+        terms = np.log(law) - np.logaddexp(0.0, -S)
+    top = terms.max()
+    return top + np.log(np.exp(terms - top).sum())
+
+
+@pytest.mark.parametrize(("m", "most", "unit"), [(30, 9, 0.5), (100, 5, 0.25), (1000, 3, 0.2)])
+def test_equals_exact_sums_over_a_lattice(m, most, unit):
+    rng = np.random.default_rng(m)
+    steps, b = rng.integers(-most, most + 1, m), rng.normal(size=m) * 2.0
+    X, W = np.array([[-1.0], [0.0], [1.0]]), rng.normal(size=(1, m))
+    V = np.column_stack([np.zeros(m), unit * steps])
+    for c in (0.0, -40.0, 35.0):
+        for k in (0, 1):
+            exact = [
+                lattice(x * W[0] + b, steps if k else -steps, c if k else -c, unit) for x in X[:, 0]
+            ]
+            found = fastem.e_step(X, [k] * 3, [W, V], [b, [0.0, c]], method=QUADRATURE)
+            np.testing.assert_allclose(found.log_likelihood, exact, rtol=0.0, atol=1e-9)
+
+
+def test_gradients_of_many_units_are_finite_differences():
+    X, y, coefs, intercepts, weights = draw(40, 30, 1.0)
+    result = fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE)
+    rng = np.random.default_rng(1)
+    arrays = [*coefs, *intercepts]
+    gradients = [*result.coef_gradients, *result.intercept_gradients]
+    for array, gradient in zip(arrays, gradients, strict=True):
+        direction, step = rng.normal(size=array.shape), 1e-5
+        values = []
+        for sign in (1.0, -1.0):
+            array += sign * step * direction
+            moved = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+            values.append(weights @ moved.log_likelihood)
+            array -= sign * step * direction
+        slope = (values[0] - values[1]) / (2.0 * step)
+        np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=2e-6, atol=1e-6)
+
+
+@given(
+    st.lists(st.floats(-900.0, 900.0), min_size=3, max_size=3),
+    st.lists(st.floats(-60.0, 60.0), min_size=3, max_size=3),
+    st.floats(-300.0, 300.0),
+    st.integers(0, 1),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_extremes_equal_enumeration(b, v, c, k):
+    V = np.column_stack([np.zeros(3), v])
+    arguments = np.zeros((1, 1)), [k], [np.zeros((1, 3)), V], [np.array(b), np.array([0.0, c])]
+    exact = fastem.e_step(*arguments, method="enumeration")
+    found = fastem.e_step(*arguments, method=QUADRATURE)
+    np.testing.assert_allclose(found.log_likelihood, exact.log_likelihood, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(found.hidden_posterior, exact.hidden_posterior, rtol=0.0, atol=1e-9)
+
+
+def test_factors_that_vanish():
+    # a unit that is on half of the time has a factor of zero where t v is pi: at a node
+    for v in np.linspace(0.5, 40.0, 60):
+        V = np.array([[0.0, v], [0.0, 1.0]])
+        arguments = np.zeros((1, 1)), [1], [np.zeros((1, 2)), V], [np.zeros(2), np.zeros(2)]
+        assert_equal(
+            fastem.e_step(*arguments, method=QUADRATURE),
+            fastem.e_step(*arguments, method="enumeration"),
+        )
+
+
+def test_two_heaps():
+    # rarely far above zero, mostly far below: no single line serves both
+    V = np.array([[0.0, 70.0], [0.0, -3.0], [0.0, 2.0]])
+    b, c = np.array([-19.0, 0.3, -0.2]), np.array([0.0, -20.0])
+    arguments = np.zeros((1, 1)), [1], [np.zeros((1, 3)), V], [b, c]
+    exact = fastem.e_step(*arguments, method="enumeration")
+    assert_equal(fastem.e_step(*arguments, method=QUADRATURE), exact)
+
+
+def test_improbable_labels():
+    m = 20
+    V = np.column_stack([np.zeros(m), np.full(m, -35.0)])
+    b = np.full(m, 30.0)
+    result = fastem.e_step(
+        np.zeros((1, 1)), [1], [np.zeros((1, m)), V], [b, np.zeros(2)], method=QUADRATURE
+    )
+    exact = fastem.e_step(
+        np.zeros((1, 1)), [1], [np.zeros((1, m)), V], [b, np.zeros(2)], method="enumeration"
+    )
+    assert exact.log_likelihood[0] < -500.0
+    np.testing.assert_allclose(result.log_likelihood, exact.log_likelihood, rtol=0.0, atol=1e-9)
+
+
+def test_threads_do_not_change_a_bit():
+    X, y, coefs, intercepts, weights = draw(30, 700, 2.0)
+    one, *others = (
+        fastem.e_step(
+            X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE, n_jobs=n_jobs
+        )
+        for n_jobs in (1, 2, 3)
+    )
+    for other in others:
+        np.testing.assert_array_equal(one.log_likelihood, other.log_likelihood)
+        np.testing.assert_array_equal(one.hidden_posterior, other.hidden_posterior)
+        np.testing.assert_array_equal(one.coef_gradients[1], other.coef_gradients[1])
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    X, y, coefs, intercepts, _ = draw(20, 50, 3.0)
+    together = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+    alone = fastem.e_step(X[7:8], y[7:8], coefs, intercepts, method=QUADRATURE)
+    np.testing.assert_allclose(
+        alone.log_likelihood, together.log_likelihood[7:8], rtol=0.0, atol=1e-10
+    )
+
+
+# Fits
+
+
+@pytest.mark.parametrize("m_step", ["newton", "bound", "gradient"])
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_em_never_lowers_the_objective(m_step, accelerate):
+    X, y = make_moons(80, noise=0.2, random_state=0)
+    model = fastem.FastEMClassifier(
+        (25,), e_step="quadrature", m_step=m_step, accelerate=accelerate, max_iter=25,
+        random_state=0, learning_rate_init=0.05,
+    ).fit(X, y)  # fmt: skip
+    assert max(np.diff(model.loss_curve_)) <= 1e-12
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_same_fit_as_by_enumeration():
+    X, y = load_breast_cancer(return_X_y=True)
+    start = fastem.FastEMClassifier((6,), solver="lbfgs", max_iter=15, random_state=0)
+    by_engine = [clone(start).set_params(e_step=e).fit(X, y) for e in ("quadrature", "enumeration")]
+    np.testing.assert_allclose(by_engine[0].loss_curve_, by_engine[1].loss_curve_, rtol=1e-7)
+    p, q = (model.predict_proba(X) for model in by_engine)
+    np.testing.assert_allclose(p, q, rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_many_units_are_fitted_by_default(tmp_path):
+    X, y = make_moons(120, noise=0.2, random_state=0)
+    model = fastem.FastEMClassifier((80,), max_iter=40, random_state=0).fit(X, y)
+    assert model.e_step_ == fastem.Quadrature()
+    assert model.score(X, y) > 0.9
+    assert model.posterior(X, y).shape == (120, 80)
+    model.save(tmp_path / "moons.npz")
+    again = fastem.FastEMClassifier.load(tmp_path / "moons.npz")
+    assert again.e_step_ == model.e_step_
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_settings_of_an_engine_are_parameters():
+    X, y = make_moons(40, noise=0.2, random_state=0)
+    model = fastem.FastEMClassifier((3,), e_step=fastem.Quadrature(), max_iter=3, random_state=0)
+    assert model.get_params()["e_step__tol"] == 1e-10
+    search = GridSearchCV(model, {"e_step__tol": [1e-6, 1e-9]}, cv=2).fit(X, y)
+    assert search.best_estimator_.e_step_.tol in (1e-6, 1e-9)
+    assert model.e_step == fastem.Quadrature()  # its own settings are untouched
+    fitted = clone(model).fit(X, y)
+    fitted.set_params(e_step__tol=1e-3)
+    assert fitted.e_step_.tol == 1e-10
+    assert clone(search.best_estimator_).e_step == search.best_estimator_.e_step
+    assert pickle.loads(pickle.dumps(model)).e_step == model.e_step
+    with pytest.raises(ValueError, match=r"no setting 'nodes'; it has \['tol'\]"):
+        model.set_params(e_step__nodes=3)
+
+
+# The choice, and bad input
+
+
+def test_the_cheapest_engine_that_applies():
+    assert cheapest_engine(Shape(10, 8, 2), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, 30, 2), 1000) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, 30, 3), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, 900, 3), 1000) == fastem.Enumeration()  # which then refuses
+
+
+def test_other_than_two_classes_are_refused():
+    W, V = np.zeros((2, 3)), np.zeros((3, 3))
+    with pytest.raises(ValueError, match=r"two classes, and there are 3.*Enumeration"):
+        fastem.e_step(
+            np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3)] * 2, method=fastem.Quadrature()
+        )
+
+
+@pytest.mark.parametrize("tol", [0.0, -1.0, 1e-15, 1.0, np.nan])
+def test_a_tolerance_out_of_range(tol):
+    X, y, coefs, intercepts, _ = draw(2, 3, 1.0)
+    with pytest.raises(ValueError, match="tol must be between"):
+        fastem.e_step(X, y, coefs, intercepts, method=fastem.Quadrature(tol=tol))
+
+
+def test_weights_too_large_are_told():
+    X, y, coefs, intercepts, _ = draw(12, 6, 1e7)
+    with pytest.raises(FloatingPointError, match=r"nodes.*alpha.*Enumeration"):
+        fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+
+
+def test_log_odds_that_overflow_are_told():
+    coefs = [np.array([[1e200], [-1e200]]), np.array([[1.0, -1.0]])]
+    with pytest.raises(FloatingPointError, match="overflow"):
+        fastem.e_step(
+            np.full((1, 2), 1e200), [0], coefs, [np.zeros(1), np.zeros(2)], method=QUADRATURE
+        )
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(fastem.memory, "available_bytes", lambda: 1000)
+    X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
+        fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)

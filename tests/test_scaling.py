@@ -1,0 +1,234 @@
+"""The cost of E-steps against the size of the problem: what is measured, and what is made of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastem
+from fastem import profile_scaling, stopwatch
+from fastem.engines.auto import ENGINES
+from fastem.engines.enumeration import Enumeration
+from fastem.parameters import Shape
+from fastem.stopwatch import Stopwatch, dgemm_rate, draw_problem
+
+QUICK = {"hidden": [2, 3], "samples": [20], "n_features": 2, "n_threads": 1}
+
+
+class Level(Enumeration):
+    """An engine under another name."""
+
+    name = "level"
+
+
+@pytest.fixture
+def two_engines(monkeypatch):
+    monkeypatch.setitem(ENGINES, "level", Level)
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Seconds that are known: doubling with units and linear in rows, or level."""
+
+    def seconds(self, engine, shape, n_samples):
+        if shape.n_hidden > 20:
+            raise ValueError(f"{2**shape.n_hidden} tables are too many")
+        units = shape.n_hidden if engine.name == "enumeration" else 9.5
+        return 1e-7 * n_samples * 2.0**units + 1e-6 * n_samples
+
+    monkeypatch.setattr(Stopwatch, "_seconds", seconds)
+    monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
+
+
+@pytest.fixture
+def fast_clock(monkeypatch):
+    monkeypatch.setattr(stopwatch, "_SECONDS_PER_SIZE", 0.0)
+    monkeypatch.setattr(stopwatch, "_PRODUCT_SIZE", 20)
+
+
+# --- measured -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fast_clock")
+def test_every_pair_of_sizes_is_a_row():
+    profile = profile_scaling(**{**QUICK, "hidden": (3, 2, 3), "samples": iter([30, 20])})
+    assert [(r.n_samples, r.n_hidden) for r in profile.rows] == [(20, 2), (20, 3), (30, 2), (30, 3)]
+    for row in profile.rows:
+        assert (row.engine, row.n_classes, row.n_threads) == ("enumeration", 3, 1)
+        assert row.n_configs == 2**row.n_hidden
+        n_terms = row.n_samples * row.n_configs
+        assert row.seconds > 0.0
+        assert row.ns_per_configuration == pytest.approx(1e9 * row.seconds / n_terms)
+        share = 6 * n_terms / row.seconds / row.dgemm_rate
+        assert row.share_of_dgemm == pytest.approx(share)
+        shape = Shape(2, row.n_hidden, 3)
+        assert row.bytes == Enumeration().bytes_needed(shape, row.n_samples, 1)
+
+
+@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_threads_and_the_plain_product(n_threads):
+    assert dgemm_rate(n_threads) > 0.0
+    profile = profile_scaling(**{**QUICK, "n_threads": n_threads})
+    assert {row.n_threads for row in profile.rows} == {n_threads}
+
+
+@pytest.mark.usefixtures("fast_clock")
+def test_fewer_rows_than_classes():
+    profile = profile_scaling(**{**QUICK, "samples": [1], "classes": 5})
+    assert [row.n_samples for row in profile.rows] == [1, 1]
+
+
+def test_problems_are_repeatable_and_follow_their_seed():
+    shape = Shape(3, 2, 4)
+    (rows, parameters), (again, _), (other, _) = (
+        draw_problem(shape, 40, np.random.default_rng(seed)) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(rows.inputs, again.inputs)
+    assert not np.array_equal(rows.inputs, other.inputs)
+    assert rows.inputs.shape == (40, 4)
+    assert parameters.output.shape == (2, 4)
+    assert rows.class_starts[-1] == 40
+
+
+@pytest.mark.usefixtures("fast_clock")
+def test_sizes_beyond_memory_are_skipped_with_the_reason():
+    profile = profile_scaling(**{**QUICK, "hidden": [2, 45, 500], "samples": [20, 10**15]})
+    assert [(row.n_samples, row.n_hidden) for row in profile.rows] == [(20, 2)]
+    skipped = {(skip.n_samples, skip.n_hidden): skip.reason for skip in profile.skipped}
+    assert set(skipped) == {(20, 45), (20, 500), (10**15, 2), (10**15, 45), (10**15, 500)}
+    assert "2**45 hidden configurations" in skipped[20, 45]
+    assert "samples=1000000000000000 needs" in skipped[10**15, 2]
+    assert [(fit.n_samples, fit.slope) for fit in profile.by_hidden] == [(20, None)]
+
+
+def test_an_allocation_that_fails_is_a_size_that_is_skipped(monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(Stopwatch, "_seconds", fail)
+    profile = profile_scaling(**QUICK)
+    assert profile.rows == profile.by_hidden == []
+    assert [skip.reason for skip in profile.skipped] == ["out of memory"] * 2
+
+
+# --- made of timings that are known -------------------------------------------------------
+
+
+@pytest.mark.usefixtures("planted")
+def test_growth_is_fitted_where_overhead_is_small():
+    profile = profile_scaling(hidden=range(4, 17), samples=[100, 1000, 10_000])
+    assert [(fit.n_samples, fit.n_hidden) for fit in profile.by_hidden] == [
+        (100, None), (1000, None), (10_000, None)
+    ]  # fmt: skip
+    for fit in profile.by_hidden:
+        assert fit.slope.sizes == list(range(7, 17))  # ten times the time of one unit
+        assert fit.slope.value == pytest.approx(1.0, abs=0.02)
+        assert fit.slope.standard_error < 0.01
+    assert [fit.n_hidden for fit in profile.by_samples] == list(range(4, 17))
+    for fit in profile.by_samples:
+        assert fit.n_samples is None
+        assert fit.slope.value == pytest.approx(1.0)
+        assert fit.slope.sizes == [100, 1000, 10_000]
+
+
+@pytest.mark.usefixtures("planted")
+def test_two_numbers_of_rows_are_too_few_for_a_slope():
+    assert profile_scaling(hidden=[4], samples=[100, 1000]).by_samples == []
+
+
+@pytest.mark.usefixtures("planted", "two_engines")
+def test_engines_cross():
+    profile = profile_scaling(hidden=range(4, 24), samples=[100])
+    (crossing,) = profile.crossings
+    assert crossing.engines == ("enumeration", "level")
+    assert crossing.n_samples == 100
+    assert crossing.n_hidden == pytest.approx(9.5, abs=0.02)
+    assert {skip.n_hidden for skip in profile.skipped} == {21, 22, 23}
+
+
+@pytest.mark.usefixtures("planted", "two_engines")
+@pytest.mark.parametrize(
+    ("engines", "names"),
+    [
+        ("all", ["enumeration", "level"]),
+        ("level", ["level"]),
+        (["level", "enumeration", "level"], ["level", "enumeration"]),
+        (("level", "all"), ["level", "enumeration"]),
+    ],
+)
+def test_engines_by_name(engines, names):
+    profile = profile_scaling(hidden=[4], samples=[100], engines=engines)
+    assert [row.engine for row in profile.rows] == names
+
+
+@pytest.mark.usefixtures("planted", "two_engines")
+def test_as_json():
+    content = profile_scaling(hidden=range(4, 24), samples=[10, 100, 1000]).to_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert {name: len(rows) for name, rows in content.items()} == {
+        "rows": 102, "by_hidden": 6, "by_samples": 34, "crossings": 3, "skipped": 18
+    }  # fmt: skip
+    assert set(content["by_hidden"][0]["slope"]) == {"value", "standard_error", "sizes"}
+
+
+@pytest.mark.usefixtures("planted")
+def test_callback_counts_to_the_end():
+    calls = []
+    profile_scaling(hidden=[1, 4], samples=[10], callback=lambda *call: calls.append(call))
+    assert calls == [
+        (0, 4, "enumeration, n = 10, m = 1"),
+        (1, 4, "enumeration, n = 10, m = 4"),
+        (2, 4, "enumeration, n = 10, m = 1"),
+        (3, 4, "enumeration, n = 10, m = 4"),
+        (4, 4, ""),
+    ]
+
+
+def test_the_least_of_all_rounds_counts(monkeypatch):
+    times = iter([3.0, 5.0, 2.0, 7.0])
+    monkeypatch.setattr(Stopwatch, "_seconds", lambda *args: next(times))
+    monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
+    profile = profile_scaling(hidden=[1, 4], samples=[10])
+    assert [row.seconds for row in profile.rows] == [2.0, 5.0]
+
+
+@pytest.mark.usefixtures("planted")
+def test_the_best_rate_of_products_counts(monkeypatch):
+    rates = iter([3e9, 4e9, 2e9, 1e9])
+    monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: next(rates))
+    assert {row.dgemm_rate for row in profile_scaling(hidden=[1, 4], samples=[10]).rows} == {4e9}
+
+
+# --- refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("hidden", []),
+        ("hidden", [0]),
+        ("hidden", [2.5]),
+        ("hidden", 4),
+        ("hidden", "4-6"),
+        ("hidden", [True]),
+        ("samples", [-1]),
+        ("samples", []),
+        ("classes", 1),
+        ("classes", "3"),
+        ("n_features", 0),
+        ("engines", "exact"),
+        ("engines", []),
+        ("engines", None),
+        ("engines", [Enumeration()]),
+        ("n_threads", 0),
+        ("n_threads", -1),
+        ("n_threads", 1.0),
+        ("seed", -1),
+        ("seed", None),
+    ],
+)
+def test_a_bad_argument_is_named_before_any_work(monkeypatch, name, bad):
+    monkeypatch.setattr(Stopwatch, "time", None)  # calling it fails
+    with pytest.raises(ValueError, match=rf"^{name} must"):
+        fastem.profile_scaling(**{**QUICK, name: bad})
