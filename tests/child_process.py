@@ -32,3 +32,19 @@ def squares_and_log_likelihood(seed):
     rows, shape, parameters = small_problem()
     statistics = Enumeration().plan(rows, shape, 2).expect(parameters)
     return squares.tolist(), float(statistics.log_likelihood.sum())
+
+
+LIST_SIGNATURES = """
+import importlib, json, pkgutil, warnings
+import fastem, fastem.kernels
+
+def kernels():
+    for module in pkgutil.iter_modules(fastem.kernels.__path__):
+        module = importlib.import_module(f"fastem.kernels.{module.name}")
+        for name, kernel in vars(module).items():
+            if hasattr(kernel, "signatures") and kernel.__module__ == module.__name__:
+                yield f"{module.__name__}.{name}", kernel
+
+def signatures():
+    return {name: [str(types) for types in kernel.signatures] for name, kernel in kernels()}
+"""

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from child_process import LIST_SIGNATURES
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -923,22 +924,12 @@ def test_forked_processes_fit_after_the_parent(method):
     assert same_bits(clone(model).fit(X, y), expected)  # and the parent goes on
 
 
-_SIGNATURES = """
-import importlib, json, pkgutil, warnings
+_SIGNATURES = (
+    LIST_SIGNATURES
+    + """
 import numpy as np
 from sklearn.datasets import load_iris
-import fastem, fastem.kernels
 from fastem import FastEMClassifier
-
-def kernels():
-    for module in pkgutil.iter_modules(fastem.kernels.__path__):
-        module = importlib.import_module(f"fastem.kernels.{module.name}")
-        for name, kernel in vars(module).items():
-            if hasattr(kernel, "signatures") and kernel.__module__ == module.__name__:
-                yield f"{module.__name__}.{name}", kernel
-
-def signatures():
-    return {name: [str(types) for types in kernel.signatures] for name, kernel in kernels()}
 
 warnings.simplefilter("ignore")  # of convergence
 fastem.warmup()
@@ -967,6 +958,7 @@ for data in inputs.values():
 compiled = any(kernel.stats.cache_misses for _, kernel in kernels())
 print(json.dumps([compiled, before, signatures()]))
 """
+)
 
 
 def test_one_signature_per_kernel():

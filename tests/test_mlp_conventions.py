@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from child_process import LIST_SIGNATURES
 from mlp_problems import ADAM, CONVERGENCE, SGD, TARGETS, WEIGHTS, X, fast, parameters, slow
 from reference_backprop import HIDDEN
 from sklearn.base import clone, is_classifier
@@ -287,22 +288,12 @@ def test_going_on_with_another_network(change):
 
 # Kernels
 
-_SIGNATURES = """
-import importlib, json, pkgutil, warnings
+_SIGNATURES = (
+    LIST_SIGNATURES
+    + """
 import numpy as np
 from scipy import sparse
-import fastem, fastem.kernels
 from fastem import FastMLPClassifier, FastMLPRegressor
-
-def kernels():
-    for module in pkgutil.iter_modules(fastem.kernels.__path__):
-        module = importlib.import_module(f"fastem.kernels.{module.name}")
-        for name, kernel in vars(module).items():
-            if hasattr(kernel, "signatures") and kernel.__module__ == module.__name__:
-                yield f"{module.__name__}.{name}", kernel
-
-def signatures():
-    return {name: [str(types) for types in kernel.signatures] for name, kernel in kernels()}
 
 warnings.simplefilter("ignore")  # of convergence
 fastem.warmup()
@@ -334,6 +325,7 @@ fastem.backpropagate(X.astype(np.float32), np.eye(3)[y].astype(int), [np.ones((5
 compiled = any(kernel.stats.cache_misses for _, kernel in kernels())
 print(json.dumps([compiled, before, signatures()]))
 """
+)
 
 
 def test_one_signature_per_kernel_in_double_precision():

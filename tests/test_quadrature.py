@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem.engines.auto import cheapest_engine
+from fastem.engines.base import add_ones
 from fastem.parameters import Shape
 
 QUADRATURE = fastem.Quadrature()
@@ -179,6 +180,16 @@ def test_rows_do_not_depend_on_their_neighbours():
     np.testing.assert_allclose(
         alone.log_likelihood, together.log_likelihood[7:8], rtol=0.0, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("size", [0.5, 6.0, 40.0])
+def test_both_classes_to_the_tolerance(size):
+    X, _, coefs, intercepts, _ = draw(11, 80, size)
+    shape = Shape(4, 11, 2)
+    arguments = add_ones(X, True), shape.from_lists(coefs, intercepts), shape, 1
+    exact = fastem.Enumeration().log_marginal(*arguments)
+    assert exact.min() < np.log(0.4)
+    np.testing.assert_allclose(QUADRATURE.log_marginal(*arguments), exact, rtol=0.0, atol=1e-9)
 
 
 # Fits

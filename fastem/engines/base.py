@@ -62,6 +62,22 @@ def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSo
     return ClassSortedRows(inputs, np.ascontiguousarray(weights[order]), starts, order)
 
 
+def largest_inputs(inputs: Array) -> Array:
+    """Return the largest size of every column; no array of the size of the inputs is made."""
+    return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
+
+
+def check_log_odds(largest: Array, hidden: Array) -> None:
+    """Raise if log-odds could overflow: ``largest`` is the largest input of each column."""
+    with np.errstate(over="ignore"):
+        bound = largest @ np.abs(hidden)
+    if not np.isfinite(bound).all():
+        raise FloatingPointError(
+            "The log-odds of a hidden unit are not a number: inputs times weights overflow. "
+            "Rescale the features (standardize=True) or use smaller weights."
+        )
+
+
 class EngineSettings:
     """The settings of an engine as scikit-learn knows parameters: ``e_step__tol`` and the like.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows, EngineSettings
+from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
 from fastem.expectations import Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
 from fastem.kernels import configurations, enumeration, log_space
@@ -63,7 +63,7 @@ class EnumerationPlan:
         n_samples, n_inputs = rows.inputs.shape
         n_hidden = shape.n_hidden
         self._rows = rows
-        self._largest_inputs = _largest(rows.inputs)
+        self._largest_inputs = largest_inputs(rows.inputs)
         self._shape = shape
         self._chunks = chunks = cut_by_class(rows.class_starts, n_hidden)
         self._table = _OutputTable(shape, n_threads)
@@ -93,7 +93,7 @@ class EnumerationPlan:
         FloatingPointError
             If inputs times weights overflow.
         """
-        _check_log_odds(self._largest_inputs, parameters.hidden)
+        check_log_odds(self._largest_inputs, parameters.hidden)
         with single_threaded_blas():
             self._table.fill(parameters)
             coefs_T = np.ascontiguousarray(parameters.hidden.T)
@@ -205,22 +205,6 @@ def _refuse_too_many_units(
     )
 
 
-def _largest(inputs: Array) -> Array:
-    """Return the largest size of every column; no array of the size of the inputs is made."""
-    return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
-
-
-def _check_log_odds(largest: Array, hidden: Array) -> None:
-    """Raise if log-odds could overflow: ``largest`` is the largest input of each column."""
-    with np.errstate(over="ignore"):
-        bound = largest @ np.abs(hidden)
-    if not np.isfinite(bound).all():
-        raise FloatingPointError(
-            "The log-odds of a hidden unit are not a number: inputs times weights overflow. "
-            "Rescale the features (standardize=True) or use smaller weights."
-        )
-
-
 @dataclass(frozen=True)
 class Enumeration(EngineSettings):
     """Exact E-step by enumeration of the ``2**m`` configurations of the hidden units.
@@ -317,7 +301,7 @@ class Enumeration(EngineSettings):
         """
         n_samples, n_inputs = inputs.shape
         _refuse_too_many_units(self.bytes_to_predict, shape, n_samples, n_threads)
-        _check_log_odds(_largest(inputs), parameters.hidden)
+        check_log_odds(largest_inputs(inputs), parameters.hidden)
         table = _OutputTable(shape, n_threads)
         out = np.empty((n_samples, shape.n_classes))
         coefs_T = np.ascontiguousarray(parameters.hidden.T)

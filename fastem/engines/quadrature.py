@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy.special import expit, log_expit
 
-from fastem.engines.base import ClassSortedRows, EngineSettings
+from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
 from fastem.expectations import Statistics
 from fastem.grid import row_ranges
 from fastem.kernels import quadrature
@@ -25,6 +25,7 @@ _NODES_PER_PIECE = 2_000_000  # of rows times units times nodes: some ten millis
 _SECONDS_PER_NODE = 4e-9
 _TYPICAL_NODES = 100
 _ROWS_PER_PIECE = 256
+_LOG_HALF = math.log(0.5)
 
 
 class _Integrals(NamedTuple):
@@ -218,15 +219,10 @@ def _difference(parameters: Parameters) -> tuple[Array, float]:
     return v, float(parameters.output_intercepts[1] - parameters.output_intercepts[0])
 
 
-def _log_odds(inputs: Array, parameters: Parameters) -> Array:
-    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-        log_odds = inputs @ parameters.hidden
-    if not np.isfinite(log_odds).all():
-        raise FloatingPointError(
-            "The log-odds of a hidden unit are not a number: inputs times weights overflow. "
-            "Rescale the features (standardize=True) or use smaller weights."
-        )
-    return np.ascontiguousarray(log_odds)
+def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
+    check_log_odds(largest, parameters.hidden)
+    with single_threaded_blas():
+        return inputs @ parameters.hidden
 
 
 class QuadraturePlan:
@@ -234,6 +230,7 @@ class QuadraturePlan:
 
     def __init__(self, rows: ClassSortedRows, tol: float, n_threads: int) -> None:
         self._rows, self._tol = rows, tol
+        self._largest_inputs = largest_inputs(rows.inputs)
         self._n_threads = n_threads
         self._signs = np.full(len(rows.weights), 1.0)
         self._signs[: rows.class_starts[1]] = -1.0
@@ -247,7 +244,7 @@ class QuadraturePlan:
             If inputs times weights overflow, or the tolerance cannot be reached.
         """
         rows, (v, c) = self._rows, _difference(parameters)
-        log_odds = _log_odds(rows.inputs, parameters)
+        log_odds = _log_odds(rows.inputs, self._largest_inputs, parameters)
         seconds = log_odds.size * _TYPICAL_NODES * _SECONDS_PER_NODE
         n_threads = threads_worth(seconds, self._n_threads)
         found = _Integrator(log_odds, v, c, self._tol, n_threads).integrate(
@@ -334,14 +331,25 @@ class Quadrature(EngineSettings):
             If inputs times weights overflow, or the tolerance cannot be reached.
         """
         self._check(shape, len(inputs), n_threads)
-        (v, c), log_odds = _difference(parameters), _log_odds(inputs, parameters)
+        v, c = _difference(parameters)
+        log_odds = _log_odds(inputs, largest_inputs(inputs), parameters)
         n_threads = threads_worth(log_odds.size * _TYPICAL_NODES * _SECONDS_PER_NODE, n_threads)
-        integrator = _Integrator(log_odds, v, c, self.tol, n_threads)
-        columns = [
-            integrator.integrate(np.full(len(inputs), sign), derivatives=False).log_probability
-            for sign in (-1.0, 1.0)
-        ]
-        return np.stack(columns, axis=1)
+        out = np.empty((len(inputs), 2))
+        # what is integrated is the class that S is against: the other is one less that, and
+        # needs an integral of its own only where the guess was wrong
+        minority = (expit(log_odds) @ v + c <= 0.0).astype(np.int64)
+        rows = np.arange(len(inputs))
+        for _ in range(2):
+            integrator = _Integrator(log_odds[rows], v, c, self.tol, n_threads)
+            found = integrator.integrate(2.0 * minority[rows] - 1.0, derivatives=False)
+            out[rows, minority[rows]] = found.log_probability
+            with np.errstate(divide="ignore"):
+                out[rows, 1 - minority[rows]] = np.log(-np.expm1(found.log_probability))
+            rows = rows[found.log_probability > _LOG_HALF]
+            minority[rows] = 1 - minority[rows]
+            if len(rows) == 0:
+                break
+        return out
 
     def _check(self, shape: Shape, n_samples: int, n_threads: int) -> None:
         if shape.n_classes != 2:

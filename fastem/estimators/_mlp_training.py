@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
@@ -124,7 +125,7 @@ def _optimizer(estimator: Any, theta: Array) -> Optimizer:
 
 def _split(estimator: Any, train: Samples) -> tuple[np.ndarray, Samples]:
     """Return indices of the rows to train on, and the others as a validation set."""
-    is_binary = hasattr(estimator, "classes_") and estimator.n_outputs_ == 1
+    is_binary = is_classifier(estimator) and estimator.n_outputs_ == 1
     rows, held_out = train_test_split(
         np.arange(len(train.weights)),
         random_state=estimator._random_state,

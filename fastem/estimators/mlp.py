@@ -1,8 +1,9 @@
 """What the classifier and the regressor have in common."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -60,6 +61,53 @@ class BaseFastMLP:
         """Return what weights of rows are multiplied by, if anything."""
         return None
 
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            float32 stays float32, everything else becomes float64.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Labels, or for multilabel a column of 0 and 1 for each; of a regressor numbers.
+        sample_weight : array-like (n_samples,), optional
+            Not negative.
+        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
+            Validation set: its score and loss are recorded after every epoch, and
+            `early_stopping` goes by it.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are out of range, or the loss becomes non-finite; in
+            the second case the last finite weights are in place.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs or iterations did not do.
+
+        Notes
+        -----
+        An epoch costs about ``6 n_samples n_coefs`` flops and, for every batch, a pass over
+        all parameters.
+        """
+        validation = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, incremental=False, validation=validation)
+
     def _fit(
         self,
         X: Any,
@@ -85,9 +133,10 @@ class BaseFastMLP:
             _mlp_checks.check_targets(targets)
             self._random_state = check_random_state(self.random_state)
             network, theta = self._network(sizes, X, targets, first_pass=first_pass)
-            train = self._samples(X, y, targets, weights, theta.dtype, incremental=incremental)
-            if sample_weight is None:
-                train = train._replace(score_weights=None)
+            by_class = self._class_weights(y, weights, incremental=incremental)
+            of_loss = weights if by_class is None else weights * by_class
+            scores = None if sample_weight is None else weights
+            train = _samples(X, targets, of_loss, scores, theta.dtype)
             check = self._validation(theta.dtype, *validation)
             if self.solver == "lbfgs":
                 return train_lbfgs(self, network, theta, train, check)
@@ -123,15 +172,6 @@ class BaseFastMLP:
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
         return FeedForward(layers, objective), theta
 
-    def _samples(
-        self, X: Any, y: Any, targets: Array, weights: Array, dtype: Any, *, incremental: bool
-    ) -> Samples:
-        """Return rows in one precision, classes weighted."""
-        by_class = self._class_weights(y, weights, incremental=incremental)
-        of_loss = weights if by_class is None else weights * by_class
-        _mlp_checks.check_weights(of_loss)
-        return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(of_loss, dtype), weights)
-
     def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> Samples | None:
         if X is None and y is None and sample_weight is None:
             return None
@@ -141,14 +181,13 @@ class BaseFastMLP:
         if X.shape[0] < 2:
             raise ValueError(f"X_val must have two rows or more, got {X.shape[0]}.")
         weights = _check_sample_weight(sample_weight, X, dtype=dtype)
-        _mlp_checks.check_weights(weights)
         targets = self._targets(y)
         if targets.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"y_val must have {self.n_outputs_} outputs, as y has, got {targets.shape[1]}."
             )
         scores = None if sample_weight is None else weights
-        return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(weights, dtype), scores)
+        return _samples(X, targets, weights, scores, dtype)
 
     def _initialize(self, layers: Layers, dtype: Any) -> None:
         coefs, intercepts = _mlp_checks.check_start(self, layers)
@@ -230,6 +269,12 @@ class BaseFastMLP:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _samples(X: Any, targets: Array, weights: Array, scores: Array | None, dtype: Any) -> Samples:
+    """Return checked rows in the form and precision that kernels read."""
+    _mlp_checks.check_weights(weights)
+    return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(weights, dtype), scores)
 
 
 def _own(array: Array, dtype: Any) -> Array:

@@ -190,52 +190,6 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: Any = None,
-        y_val: ArrayLike | None = None,
-        sample_weight_val: ArrayLike | None = None,
-    ) -> "FastMLPRegressor":
-        """Train the network.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n_samples, n_features)
-            float32 stays float32, everything else becomes float64.
-        y : array-like (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like (n_samples,), optional
-            Not negative.
-        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
-            Validation set: its score and loss are recorded after every epoch, and
-            `early_stopping` goes by it.
-
-        Returns
-        -------
-        self : FastMLPRegressor
-
-        Raises
-        ------
-        ValueError
-            If a parameter or the data are out of range, or the loss becomes non-finite; in
-            the second case the last finite weights are in place.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If `max_iter` epochs or iterations did not do.
-
-        Notes
-        -----
-        An epoch costs about ``6 n_samples n_coefs`` flops and, for every batch, a pass over
-        all parameters.
-        """
-        validation = (X_val, y_val, sample_weight_val)
-        return self._fit(X, y, sample_weight, incremental=False, validation=validation)
-
     @available_if(has_epochs)
     def partial_fit(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None

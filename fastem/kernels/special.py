@@ -31,15 +31,12 @@ def _float_of(typing_context, bits):
 
 
 @jit_strict
-def exp_clipped(x):
-    """Return ``exp(x)`` with x clipped to [-708, 709], within 2 units in the last place.
+def _exp_in_parts(x):
+    """Return e and f of ``exp(x) = f (1 + e)``, f a power of two and |e| < 0.42.
 
     ``math.exp`` is a library call that blocks vectorisation; this is Cody and Waite's
     range reduction with a Taylor polynomial of degree 13 on |r| <= log(2) / 2.
     """
-    # written so that NaN fails both comparisons and stays NaN
-    x = -708.0 if x < -708.0 else x
-    x = 709.0 if x > 709.0 else x
     shifted = x * _LOG2_E + _SHIFT
     k = shifted - _SHIFT
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
@@ -56,36 +53,29 @@ def exp_clipped(x):
     p = p * r + 1.0 / 6.0
     p = p * r + 0.5
     p = p * r + 1.0
-    p = p * r + 1.0
-    return p * _float_of((_bits_of(shifted) + 1023) << 52)
+    return p * r, _float_of((_bits_of(shifted) + 1023) << 52)
+
+
+@jit_strict
+def exp_clipped(x):
+    """Return ``exp(x)`` with x clipped to [-708, 709], within 2 units in the last place."""
+    # written so that NaN fails both comparisons and stays NaN
+    x = -708.0 if x < -708.0 else x
+    x = 709.0 if x > 709.0 else x
+    excess, scale = _exp_in_parts(x)
+    return (excess + 1.0) * scale
 
 
 @jit_strict
 def expm1_clipped(x):
     """Return ``exp(x) - 1`` of x <= 0, within 4 units in the last place, vectorisable.
 
-    The same reduction as in `exp_clipped`; ``2**k - 1`` is added last, so that nothing
-    cancels near zero. Below -708 the result is -1.
+    ``scale - 1`` is added last, so that nothing cancels near zero. Below -708 the result
+    is -1.
     """
     x = -708.0 if x < -708.0 else x  # NaN stays NaN
-    shifted = x * _LOG2_E + _SHIFT
-    k = shifted - _SHIFT
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    scale = _float_of((_bits_of(shifted) + 1023) << 52)
-    return p * r * scale + (scale - 1.0)
+    excess, scale = _exp_in_parts(x)
+    return excess * scale + (scale - 1.0)
 
 
 @jit_strict
