@@ -227,10 +227,10 @@ class Enumeration(EngineSettings):
         """Return about what an E-step takes on one thread."""
         if shape.n_hidden > _MOST_UNITS:
             return math.inf
-        table = shape.n_classes * 2.0**shape.n_hidden * _SECONDS_PER_TABLE_ENTRY
-        return table + n_samples * (
-            6 * 2.0**shape.n_hidden * _SECONDS_PER_FLOP + shape.n_hidden * _SECONDS_PER_UNIT
-        )
+        # tables are left out: a choice that went by them would differ between many rows and the
+        # few of a rehearsal
+        flops = 6 * 2.0**shape.n_hidden
+        return n_samples * (flops * _SECONDS_PER_FLOP + shape.n_hidden * _SECONDS_PER_UNIT)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
