@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
-from fastem.expectations import Statistics
+from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
 from fastem.kernels import configurations, enumeration, log_space
 from fastem.memory import check_memory
@@ -28,9 +28,9 @@ class _OutputTable:
     """P(y|z) over all configurations, rebuilt for each set of output weights."""
 
     def __init__(self, shape: Shape, n_threads: int) -> None:
-        self._n_low_bits = n_low_bits(shape.n_hidden)
+        self._n_low_bits = n_low_bits(shape.last)
         n_low = 2**self._n_low_bits
-        n_high = 2**shape.n_hidden // n_low
+        n_high = 2**shape.last // n_low
         self.slices = table_slices(n_high, n_low)
         self.values = np.empty((shape.n_classes, n_high, n_low))
         self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
@@ -61,7 +61,7 @@ class EnumerationPlan:
 
     def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:
         n_samples, n_inputs = rows.inputs.shape
-        n_hidden = shape.n_hidden
+        n_hidden = shape.first
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
         self._shape = shape
@@ -93,24 +93,25 @@ class EnumerationPlan:
         FloatingPointError
             If inputs times weights overflow.
         """
-        check_log_odds(self._largest_inputs, parameters.hidden)
+        check_log_odds(self._largest_inputs, parameters.hidden[0])
         with single_threaded_blas():
             self._table.fill(parameters)
-            coefs_T = np.ascontiguousarray(parameters.hidden.T)
+            coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
             self._add_rows(coefs_T)
             self._fill_counts()
             hidden_gradient = self._chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
                 hidden_gradient += self._redo_in_log_space(coefs_T)
             output_gradient = self._output_gradient()
-        return Statistics(
-            self._log_likelihood,
+        hidden = HiddenStatistics(
+            self._rows.inputs,
+            self._rows.weights,
             self._hidden_probability,
             self._hidden_posterior,
-            self._counts,
-            self._table.values,
             hidden_gradient,
-            output_gradient,
+        )
+        return Statistics(
+            self._log_likelihood, (hidden,), self._counts, self._table.values, output_gradient
         )
 
     def _add_rows(self, coefs_T: Array) -> None:
@@ -152,7 +153,7 @@ class EnumerationPlan:
         rows, n_classes = self._rows, self._shape.n_classes
         marked = np.flatnonzero(np.isneginf(self._log_likelihood))
         cuts = np.searchsorted(marked, rows.class_starts)
-        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.n_hidden))
+        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.first))
 
         def redo_class(k: int, worker: int) -> None:
             if cuts[k] < cuts[k + 1]:
@@ -191,7 +192,7 @@ class EnumerationPlan:
 def _refuse_too_many_units(
     bytes_needed: Callable[[Shape, int, int], int], shape: Shape, n_samples: int, n_threads: int
 ) -> None:
-    n_hidden = shape.n_hidden
+    n_hidden = shape.first
     if n_hidden > _MOST_UNITS:
         needed = math.inf, f"more than 2**{n_hidden} bytes"
     else:
@@ -225,19 +226,19 @@ class Enumeration(EngineSettings):
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread."""
-        if shape.n_hidden > _MOST_UNITS:
+        if shape.first > _MOST_UNITS:
             return math.inf
         # tables are left out: a choice that went by them would differ between many rows and the
         # few of a rehearsal
-        flops = 6 * 2.0**shape.n_hidden
-        return n_samples * (flops * _SECONDS_PER_FLOP + shape.n_hidden * _SECONDS_PER_UNIT)
+        flops = 6 * 2.0**shape.first
+        return n_samples * (flops * _SECONDS_PER_FLOP + shape.first * _SECONDS_PER_UNIT)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
 
         That of the rows themselves is not counted.
         """
-        m, g, p = shape.n_hidden, shape.n_classes, shape.n_inputs
+        m, g, p = shape.first, shape.n_classes, shape.n_inputs
         table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
         n_chunks = most_chunks(n_samples, m, g)
         n_workers = min(n_threads, n_chunks)
@@ -253,7 +254,7 @@ class Enumeration(EngineSettings):
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal` for ``n_samples`` rows, in bytes."""
-        m, g = shape.n_hidden, shape.n_classes
+        m, g = shape.first, shape.n_classes
         table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
         tile = min(n_samples, TILE)
         n_workers = min(n_threads, n_samples // TILE + 1)
@@ -301,16 +302,16 @@ class Enumeration(EngineSettings):
         """
         n_samples, n_inputs = inputs.shape
         _refuse_too_many_units(self.bytes_to_predict, shape, n_samples, n_threads)
-        check_log_odds(largest_inputs(inputs), parameters.hidden)
+        check_log_odds(largest_inputs(inputs), parameters.hidden[0])
         table = _OutputTable(shape, n_threads)
         out = np.empty((n_samples, shape.n_classes))
-        coefs_T = np.ascontiguousarray(parameters.hidden.T)
+        coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
         pieces = row_ranges(n_samples, TILE)
         tile = min(n_samples, TILE)
-        flops = n_samples * shape.n_classes * 2 * 2.0**shape.n_hidden
+        flops = n_samples * shape.n_classes * 2 * 2.0**shape.first
         n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
-        low_bits = n_low_bits(shape.n_hidden)
-        size = enumeration.workspace_size(n_inputs, shape.n_hidden, low_bits, tile)
+        low_bits = n_low_bits(shape.first)
+        size = enumeration.workspace_size(n_inputs, shape.first, low_bits, tile)
         workspaces = np.empty((min(n_threads, len(pieces)), size))
         n_redo = np.zeros(len(pieces), dtype=np.int64)
 

@@ -86,7 +86,7 @@ def e_step(
     X = _finite("X", X, 2)
     arrays = check_parameters(coefs, intercepts, X.shape[1])
     (W, V), (b, c) = arrays
-    shape = Shape(W.shape[0], W.shape[1], V.shape[1], fit_intercept=True)
+    shape = Shape(W.shape[0], (W.shape[1],), V.shape[1], fit_intercept=True)
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
@@ -95,14 +95,14 @@ def e_step(
     statistics = plan.expect(shape.from_lists([W, V], [b, c]))
     log_likelihood = np.empty(len(X))
     log_likelihood[rows.order] = statistics.log_likelihood
-    posterior = np.empty((len(X), shape.n_hidden))
-    posterior[rows.order] = statistics.hidden_posterior.T
-    hidden, output = statistics.hidden_gradient, statistics.output_gradient
+    posterior = np.empty((len(X), shape.first))
+    posterior[rows.order] = statistics.hidden[0].posterior.T
+    gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
     return Expectations(
         log_likelihood,
         posterior,
-        [hidden[:-1].copy(), output[:-1].copy()],
-        [hidden[-1].copy(), output[-1].copy()],
+        [gradient[:-1].copy() for gradient in gradients],
+        [gradient[-1].copy() for gradient in gradients],
     )
 
 
