@@ -19,7 +19,8 @@ class Expectations(NamedTuple):
         eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
     effective_sample_size : array (n_samples,) or None
-        None for exact engines.
+        Samples from the posterior that a row's samples are worth, ``(sum w)**2 / sum w**2``; None
+        for exact engines.
     """
 
     log_likelihood: Array
@@ -32,6 +33,8 @@ class Expectations(NamedTuple):
 class HiddenStatistics(NamedTuple):
     """What an E-step tells about one hidden layer: a logistic regression for every unit.
 
+    Engines that visit no configurations give later layers no rows: the first four are None.
+
     Attributes
     ----------
     inputs : array (n_rows, n_inputs)
@@ -43,13 +46,17 @@ class HiddenStatistics(NamedTuple):
     gradient : array (n_inputs, n_hidden)
         Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
         of `fastem.e_step`.
+    input_weights : array (n_inputs,) or None, summed weight
+        Where there are no rows: the expected weight of each unit below being on, the weight of all
+        samples for the intercept.
     """
 
-    inputs: Array
-    weights: Array
-    probability: Array
-    posterior: Array
+    inputs: Array | None
+    weights: Array | None
+    probability: Array | None
+    posterior: Array | None
     gradient: Array
+    input_weights: Array | None = None
 
 
 class Statistics(NamedTuple):
@@ -72,6 +79,11 @@ class Statistics(NamedTuple):
     output_gradient : array (n_hidden + 1, n_classes)
         Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
         last row is for the intercepts.
+    unit_weights : array (n_hidden + 1,) or None, summed weight
+        Expected weight of every unit of the last hidden layer being on, and the weight of all
+        samples; None where rows or counts tell it.
+    effective_sample_size : array (n_samples,) or None
+        None from exact engines.
     """
 
     log_likelihood: Array
@@ -79,3 +91,5 @@ class Statistics(NamedTuple):
     counts: Array | None
     output_table: Array | None
     output_gradient: Array
+    unit_weights: Array | None = None
+    effective_sample_size: Array | None = None

@@ -1,7 +1,7 @@
 """What an E-step engine is: settings that plan, and a plan that is run many times."""
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,12 @@ class EngineSettings:
     Engines are frozen dataclasses of their settings.
     """
 
+    is_exact: ClassVar[bool] = True
+
+    def seeded(self, random_state: Any) -> "EngineSettings":
+        """Return the engine as it runs under a ``random_state``: exact ones draw nothing."""
+        return self
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -107,7 +113,10 @@ class EngineSettings:
 
 
 class Plan(Protocol):
-    """An E-step prepared for given rows: memory allocated, pieces cut."""
+    """An E-step prepared for given rows: memory allocated, pieces cut.
+
+    Plans that draw number their E-steps, and have ``rewind(n_done)``.
+    """
 
     def expect(self, parameters: Parameters) -> Statistics:
         """Run the E-step under the given parameters."""
@@ -119,6 +128,11 @@ class Engine(Protocol):
     name: str
     has_table: bool
     """Whether its statistics hold counts of configurations, for M-steps of the output layer."""
+    is_exact: bool
+    """Whether equal parameters give equal expectations, without error of sampling."""
+
+    def seeded(self, random_state: Any) -> "Engine":
+        """Return the engine as it runs under a ``random_state``, with an integer seed if it draws."""
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread; infinity where it does not apply."""
