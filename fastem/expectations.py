@@ -46,9 +46,8 @@ class HiddenStatistics(NamedTuple):
     gradient : array (n_inputs, n_hidden)
         Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
         of `fastem.e_step`.
-    input_weights : array (n_inputs,) or None, summed weight
-        Where there are no rows: the expected weight of each unit below being on, the weight of all
-        samples for the intercept.
+    input_moments : array (n_inputs, n_inputs) or None, summed weight
+        Where there are no rows: second moments of the units below, about, and of a one.
     """
 
     inputs: Array | None
@@ -56,7 +55,7 @@ class HiddenStatistics(NamedTuple):
     probability: Array | None
     posterior: Array | None
     gradient: Array
-    input_weights: Array | None = None
+    input_moments: Array | None = None
 
 
 class Statistics(NamedTuple):
@@ -79,9 +78,9 @@ class Statistics(NamedTuple):
     output_gradient : array (n_hidden + 1, n_classes)
         Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
         last row is for the intercepts.
-    unit_weights : array (n_hidden + 1,) or None, summed weight
-        Expected weight of every unit of the last hidden layer being on, and the weight of all
-        samples; None where rows or counts tell it.
+    unit_moments : array (n_hidden + 1, n_hidden + 1) or None, summed weight
+        Second moments of the units of the last hidden layer, about, and of a one; from engines
+        that visit no configurations of it and promise no more than estimates.
     effective_sample_size : array (n_samples,) or None
         None from exact engines.
     """
@@ -91,5 +90,5 @@ class Statistics(NamedTuple):
     counts: Array | None
     output_table: Array | None
     output_gradient: Array
-    unit_weights: Array | None = None
+    unit_moments: Array | None = None
     effective_sample_size: Array | None = None

@@ -84,21 +84,30 @@ class Monitor:
         self.converged = self.stopped = self.interrupted = self.fell = False
         return continues
 
+    def falls(self, objective: float) -> bool:
+        """Tell whether an objective is below the last on record by more than rounding."""
+        last = self.history[-1]
+        size = max(abs(last), abs(objective))
+        slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
+        return not np.isfinite(objective) or objective < last - _ROUNDING * size - slack
+
+    def has_converged(self) -> bool:
+        """Tell whether the last two objectives on record agree within the tolerance."""
+        before, last = self.history[-2:]
+        return last - before <= self.tol * max(abs(before), abs(last))
+
     def update(self, objective: float, theta: Array) -> bool:
         """Record an iterate; return whether the ascent should stop.
 
         An iterate that is not finite, or lower than the last by more than rounding, is not
         recorded: it raises the alarm `fell`, and the last iterate stands.
         """
-        last = self.history[-1]
-        size = max(abs(last), abs(objective))
-        slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
-        if not np.isfinite(objective) or objective < last - _ROUNDING * size - slack:
+        if self.falls(objective):
             self.fell = True
             return True
         self.history.append(objective)
         self.seconds.append(time.perf_counter() - self._began)
-        self.converged = objective - last <= self.tol * size
+        self.converged = self.has_converged()
         try:
             if self.report is not None and self.report(self.n_iter, objective, theta):
                 self.stopped = not self.converged

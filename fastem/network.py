@@ -56,7 +56,14 @@ class Network:
                 "Use fewer features or hidden units, or m_step='gradient'.",
                 engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes, has_table=engine.has_table),
             )
-            self._m_step = kind(rows, shape, alpha, n_threads, learning_rate)
+            self._m_step = kind(
+                rows, shape, alpha, n_threads, learning_rate, has_table=engine.has_table
+            )
+
+    def rewind(self, n_done: int) -> None:
+        """Number E-steps from here on as if so many had been done, for engines that draw."""
+        if hasattr(self._plan, "rewind"):
+            self._plan.rewind(n_done)
 
     def expect(self, theta: Array) -> tuple[float, Statistics]:
         """Run the E-step; return the penalised log-likelihood (nats) and its statistics."""

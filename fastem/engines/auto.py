@@ -5,10 +5,15 @@ import dataclasses
 from fastem.engines.base import Engine
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
+from fastem.engines.sampling import Sampling
 from fastem.memory import available_bytes
 from fastem.parameters import Shape
 
-ENGINES: dict[str, type] = {"enumeration": Enumeration, "quadrature": Quadrature}
+ENGINES: dict[str, type] = {
+    "enumeration": Enumeration,
+    "quadrature": Quadrature,
+    "sampling": Sampling,
+}
 """Engines by the name that ``e_step`` takes."""
 
 

@@ -94,6 +94,9 @@ def e_step(
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists([W, V], [b, c]))
     log_likelihood = np.empty(len(X))
+    effective = statistics.effective_sample_size
+    if effective is not None:
+        effective = effective[np.argsort(rows.order)]
     log_likelihood[rows.order] = statistics.log_likelihood
     posterior = np.empty((len(X), shape.first))
     posterior[rows.order] = statistics.hidden[0].posterior.T
@@ -103,6 +106,7 @@ def e_step(
         posterior,
         [gradient[:-1].copy() for gradient in gradients],
         [gradient[-1].copy() for gradient in gradients],
+        effective,
     )
 
 

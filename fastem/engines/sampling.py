@@ -26,9 +26,9 @@ _MOST_PIECES = 128
 _MOST_SUMS = 2**23  # numbers, of all pieces together
 _PREDICTING = 2**64 - 1  # in place of the number of an E-step
 # Of a sample, on one thread: per unit, and per unit of one layer and output of the next.
-_SECONDS_PER_UNIT = 6e-10
-_SECONDS_PER_PRODUCT = 1.2e-10
-_SECONDS_PER_OUTPUT = 4e-9
+_SECONDS_PER_UNIT = 3e-10
+_SECONDS_PER_PRODUCT = 1.3e-10
+_SECONDS_PER_OUTPUT = 2.5e-9
 _BITS = np.array([[code >> b & 1 for b in range(sampling.UNITS)] for code in range(sampling.CODES)])
 
 
@@ -77,15 +77,12 @@ class _Sampler:
         )  # fmt: skip
 
     def folded(self, sums: Array) -> list[Array]:
-        """Return sums by unit for every hidden layer, (n_units + 1, n_outputs + 1).
-
-        The last row is the sum over all codes; the last column holds weights.
-        """
+        """Return sums by unit for every hidden layer, (n_units + 1, n_outputs); last over all."""
         folded = []
         for t, by_code in enumerate(self._layers(sums)):
             by_unit = (_BITS.T @ by_code).reshape(-1, by_code.shape[2])
             both = np.vstack([by_unit[: self.sizes[t]], by_code[0].sum(axis=0)])
-            folded.append(both[:, : self.sizes[t + 1] + 1])
+            folded.append(both[:, : self.sizes[t + 1]])
         return folded
 
     def _layers(self, flat: Array) -> list[Array]:
@@ -113,7 +110,7 @@ class SamplingPlan:
         self._log_odds = np.empty((n_rows, n_hidden))
         self._log_likelihood, self._effective = np.empty(n_rows), np.empty(n_rows)
         self._probability = np.empty((n_hidden, n_rows))
-        self._posterior = np.empty((n_hidden, n_rows))
+        self._posterior = np.empty((sum(shape.hidden_layer_sizes), n_rows))
         self._n_done, self._has_warned = 0, False
 
     def rewind(self, n_done: int) -> None:
@@ -144,19 +141,18 @@ class SamplingPlan:
             for i in empty:
                 for total, more in zip(sums, self._redo(i, parameters, per_row), strict=True):
                     total += more
+            moments = self._moments()
             hidden = [self._first_layer()]
         if not self._has_warned:
             self._warn_of_few()
-        for below, above in zip(sums[:-1], sums[1:], strict=True):
-            n_inputs = len(below) - 1 + self._shape.fit_intercept
-            gradient = np.ascontiguousarray(below[:n_inputs, :-1])
-            hidden.append(HiddenStatistics(None, None, None, None, gradient, below[:n_inputs, -1]))
-            del above
-        output = np.ascontiguousarray(sums[-1][:, :-1])
+        for gradient, of_inputs in zip(sums[:-1], moments[:-1], strict=True):
+            n = len(gradient) - 1 + self._shape.fit_intercept
+            hidden.append(
+                HiddenStatistics(None, None, None, None, gradient[:n], of_inputs[:n, :n])
+            )
         return Statistics(
-            self._log_likelihood, tuple(hidden), None, None, output, sums[-1][:, -1],
-            self._effective,
-        )  # fmt: skip
+            self._log_likelihood, tuple(hidden), None, None, sums[-1], moments[-1], self._effective
+        )
 
     def _out(self) -> tuple[Array, ...]:
         return self._log_likelihood, self._effective, self._probability, self._posterior
@@ -195,12 +191,25 @@ class SamplingPlan:
         )
 
     def _first_layer(self) -> HiddenStatistics:
-        rows = self._rows
-        moved = rows.weights * (self._posterior - self._probability)
+        rows, posterior = self._rows, self._posterior[: self._shape.first]
+        moved = rows.weights * (posterior - self._probability)
         gradient = np.ascontiguousarray((moved @ rows.inputs).T)
-        return HiddenStatistics(
-            rows.inputs, rows.weights, self._probability, self._posterior, gradient
-        )
+        return HiddenStatistics(rows.inputs, rows.weights, self._probability, posterior, gradient)
+
+    def _moments(self) -> list[Array]:
+        """Return weighted second moments of the units of every hidden layer, a one at the end.
+
+        Units of a layer are taken as independent given x and y.
+        """
+        weights, found, start = self._rows.weights, [], 0
+        for n_units in self._shape.hidden_layer_sizes:
+            means = np.ones((n_units + 1, len(weights)))
+            means[:-1] = self._posterior[start : start + n_units]
+            moments = (means * weights) @ means.T
+            moments[np.diag_indices(n_units + 1)] = means @ weights
+            found.append(moments)
+            start += n_units
+        return found
 
     def _warn_of_few(self) -> None:
         n_samples = self._sampler.n_samples
@@ -223,7 +232,7 @@ def _layout(shape: Shape) -> tuple[list[int], list[int]]:
     """Return the groups of units of every hidden layer, and the columns that it sends to."""
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
     groups = [-(-m // sampling.UNITS) for m in sizes[:-1]]
-    return groups, [4 * (n // 4 + 1) for n in sizes[1:]]
+    return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
 
 def _split(joined: Array, fit_intercept: bool) -> tuple[Array, Array]:
@@ -236,14 +245,16 @@ def _split(joined: Array, fit_intercept: bool) -> tuple[Array, Array]:
 def _keys(seed: int, n_done: int, numbers: Array) -> Array:
     """Return a key for every row of an E-step, (n_rows,)."""
     keys = np.empty(len(numbers), dtype=np.uint64)
-    top = random.derive(random.derive(np.uint64(0), np.uint64(seed)), np.uint64(n_done))
-    random.fill_keys_of_rows(np.uint64(top), numbers, keys)
+    path = np.array([[seed, n_done]], dtype=np.uint64)
+    top = np.empty(1, dtype=np.uint64)
+    random.fill_keys_of_rows(np.uint64(0), path, top)
+    random.fill_keys_of_rows(top[0], numbers, keys)
     return keys
 
 
 def _n_sums(shape: Shape) -> int:
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
-    return sum((m + 1) * (n + 1) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum((m + 1) * n for m, n in zip(sizes[:-1], sizes[1:], strict=True))
 
 
 def _rows_per_piece(shape: Shape, n_rows: int) -> int:
@@ -308,7 +319,9 @@ class Sampling(EngineSettings):
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
         pieces = -(-n_samples // _rows_per_piece(shape, n_samples))
-        rows = 8 * n_samples * (5 * shape.first + 8)
+        units = shape.hidden_layer_sizes
+        rows = 8 * n_samples * (4 * shape.first + sum(units) + 3 * max(units) + 8)
+        rows += 8 * 3 * sum((m + 1) ** 2 for m in units)
         return rows + 8 * (pieces + 2) * _n_sums(shape) + self._scratch(shape, n_threads)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:

@@ -20,6 +20,7 @@ from fastem.monitor import Monitor
 from fastem.network import Network
 from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Parameters, Shape
+from fastem.stochastic import SmoothedMonitor, StochasticStep
 
 
 class Ascent(NamedTuple):
@@ -66,7 +67,7 @@ class Training:
         weights: Array,
     ) -> None:
         self._estimator = estimator
-        self._shape = shape
+        self._shape, self._engine = shape, engine
         kept = weights > 0.0
         X, labels, weights = X[kept], labels[kept], weights[kept]
         if estimator.standardize:
@@ -166,9 +167,12 @@ class Training:
         }
 
     def _new_monitor(self) -> Monitor:
-        return Monitor(float(self._estimator.tol))
+        kind = Monitor if self._engine.is_exact else SmoothedMonitor
+        return kind(float(self._estimator.tol))
 
     def _new_stepper(self) -> Stepper:
+        if not self._engine.is_exact:
+            return StochasticStep(float(self._estimator.tol))
         if self._estimator.m_step == "gradient":
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
@@ -196,6 +200,7 @@ class Training:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
+        self._network.rewind(monitor.n_iter)
         progress.begin_start()
         max_iter = self._estimator.max_iter
         if self._estimator.solver == "lbfgs":

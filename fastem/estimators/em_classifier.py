@@ -218,6 +218,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             _checks.check_continuation(self, classes, n_hidden)
         shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
+        engine = engine.seeded(self.random_state)
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             training = Training(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init

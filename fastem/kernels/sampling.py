@@ -17,8 +17,7 @@ values     (n_samples, width) per hidden layer     logits, later residuals ``z -
 sums       (n_groups, 16, width) per hidden layer  values, weighted and summed by code
 =========  ======================================  =========================================
 
-There are ``n + 1`` columns or up to three more: column n is set to one, so that its sums are
-the expected weights of codes, and the others to zero.
+Columns after the n outputs fill up a multiple of four and hold zeros where they are summed.
 """
 
 import math
@@ -28,7 +27,7 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.random import GAMMA, derive, mix
 from fastem.kernels.special import add_in_order, exp_clipped, log_positive
-from fastem.kernels.views import matrix
+from fastem.kernels.views import matrix, vector
 
 UNITS = 4  # of a code
 CODES = 16
@@ -47,8 +46,8 @@ def n_groups(n_units):
 
 @jit
 def width(n_outputs):
-    """Return the columns for so many outputs and a one, a multiple of four."""
-    return 4 * (n_outputs // 4 + 1)
+    """Return the columns for so many outputs, a multiple of four."""
+    return 4 * ((n_outputs + 3) // 4)
 
 
 @jit
@@ -98,15 +97,8 @@ def _draw_next(key, n_units, values, codes):
             on = np.int64(word >> _11) * _UNIT < values[s, h]
             codes[h // UNITS, s] |= np.uint8(on) << np.uint8(h % UNITS)
             values[s, h] = on - values[s, h]
-        _fill_spare(values, s, n_units)
-
-
-@jit
-def _fill_spare(values, s, n_outputs):
-    """Set the column after the outputs to one, and those after it to zero."""
-    values[s, n_outputs] = 1.0
-    for k in range(n_outputs + 1, values.shape[1]):
-        values[s, k] = 0.0
+        for h in range(n_units, columns):
+            values[s, h] = 0.0
 
 
 @jit
@@ -114,16 +106,13 @@ def _fill_logits(codes, tables, start, values):
     """Overwrite values (n_samples, width) with the sums of table rows that codes pick."""
     groups, n_samples = codes.shape
     columns = values.shape[1]
-    for s in range(n_samples):
-        for k in range(0, columns, 4):
-            a = b = c = d = 0.0
-            for j in range(groups):
-                place = start + (CODES * j + codes[j, s]) * columns + k
-                a += tables[place]
-                b += tables[place + 1]
-                c += tables[place + 2]
-                d += tables[place + 3]
-            values[s, k], values[s, k + 1], values[s, k + 2], values[s, k + 3] = a, b, c, d
+    values[:] = 0.0
+    for j in range(groups):
+        for s in range(n_samples):
+            row = vector(tables, start + (CODES * j + codes[j, s]) * columns, columns)
+            out = vector(values, s * columns, columns)
+            for k in range(columns):
+                out[k] += row[k]
 
 
 @jit
@@ -131,17 +120,13 @@ def _add_sums(codes, values, weights, start, sums):
     """Add values, weighted, to the sums of their codes: what `_fill_logits` does, turned round."""
     groups, n_samples = codes.shape
     columns = values.shape[1]
-    for s in range(n_samples):
-        weight = weights[s]
-        for k in range(0, columns, 4):
-            a, b = weight * values[s, k], weight * values[s, k + 1]
-            c, d = weight * values[s, k + 2], weight * values[s, k + 3]
-            for j in range(groups):
-                place = start + (CODES * j + codes[j, s]) * columns + k
-                sums[place] += a
-                sums[place + 1] += b
-                sums[place + 2] += c
-                sums[place + 3] += d
+    for j in range(groups):
+        for s in range(n_samples):
+            weight = weights[s]
+            row = vector(values, s * columns, columns)
+            out = vector(sums, start + (CODES * j + codes[j, s]) * columns, columns)
+            for k in range(columns):
+                out[k] += weight * row[k]
 
 
 @jit
@@ -217,13 +202,14 @@ def _weigh(logits, label, n_classes, weights, normalisers):
         for k in range(n_classes):
             logits[s, k] = -logits[s, k]
         logits[s, label] += 1.0
-        _fill_spare(logits, s, n_classes)
+        for k in range(n_classes, logits.shape[1]):
+            logits[s, k] = 0.0
     return min(largest + math.log(total / n_samples), 0.0), total * total / squares
 
 
 @jit
-def _fill_posterior(codes, weights, n_units, posterior, i):
-    """Overwrite column i with the summed shares of samples that have each unit on."""
+def _fill_posterior(codes, weights, n_units, first, posterior, i):
+    """Overwrite column i, from a row on, with the shares of samples that have each unit on."""
     groups, n_samples = codes.shape
     by_code = np.empty(CODES)
     for j in range(groups):
@@ -235,7 +221,7 @@ def _fill_posterior(codes, weights, n_units, posterior, i):
             for code in range(CODES):
                 if code >> (h - UNITS * j) & 1:
                     share += by_code[code]
-            posterior[h, i] = min(share, 1.0)
+            posterior[first + h, i] = min(share, 1.0)
 
 
 @jit
@@ -265,7 +251,8 @@ def add_rows(
         -inf where no sample has a finite log-weight; such a row adds nothing.
     effective : array (n_rows,)
         ``(sum w)**2 / sum w**2``.
-    probability, posterior : array (n_hidden, n_rows)
+    probability : array (n_hidden, n_rows)
+    posterior : array (sum of units of all hidden layers, n_rows)
 
     Notes
     -----
@@ -286,14 +273,14 @@ def add_rows(
         log_likelihood[i], effective[i] = _weigh(logits, labels[i], n_classes, weights, normalisers)
         if effective[i] == 0.0:
             continue
-        first = matrix(codes, 0, n_groups(sizes[0]), n_samples)
-        _fill_posterior(first, weights, sizes[0], posterior, i)
         for s in range(n_samples):
             scaled[s] = sample_weights[i] * weights[s]
-        group = table = place = 0
+        group = table = place = unit = 0
         for t in range(n_layers):
             columns = width(sizes[t + 1])
             own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
+            _fill_posterior(own, weights, sizes[t], unit, posterior, i)
+            unit += sizes[t]
             _add_sums(own, matrix(values, place, n_samples, columns), scaled, table, sums)
             group += n_groups(sizes[t])
             table += n_groups(sizes[t]) * CODES * columns

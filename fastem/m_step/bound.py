@@ -31,7 +31,7 @@ class Bound(MStep):
     ) -> int:
         """Return the peak memory of an M-step in bytes: weighted rows, and ``4 p**2``."""
         moments = shape.last + 1 if has_table else 0
-        rows = layer_rows(shape, n_samples)
+        rows = layer_rows(shape, n_samples, has_table)
         weighted = max(n * p for n, (p, _) in zip(rows, shape.hidden_shapes, strict=True))
         more = weighted + 4 * max(p for p, _ in shape.hidden_shapes) ** 2 + 4 * moments**2
         return super().bytes_needed(shape, n_samples, n_threads, has_table=has_table) + 8 * more
@@ -46,6 +46,9 @@ class Bound(MStep):
         self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics
     ) -> Array:
         """Return the weights of a hidden layer after the step."""
+        if layer.inputs is None:
+            factor = _regular_factor(0.25 * layer.input_moments, part.penalty)
+            return weights + cho_solve(factor, part.gradient(weights, layer))
         if part is not self.hidden[0]:
             factor = _hidden_factor(part, layer)  # weights of configurations change
         elif self._factor is None:
@@ -58,7 +61,7 @@ class Bound(MStep):
         """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
-        if statistics.counts is None:
+        if statistics.counts is None and statistics.unit_moments is None:
             curvature = self._curvature_without_counts(statistics) + penalty
             return joined + gradient / (curvature[:, None] + np.finfo(float).tiny)
         factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
@@ -80,12 +83,14 @@ class Bound(MStep):
 
     def _second_moments(self, statistics: Statistics) -> Array:
         """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""
+        n_rows = self.output.n_rows
+        if statistics.counts is None:
+            return statistics.unit_moments[:n_rows, :n_rows]
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
         high_sums, low_sums = np.empty(n_high), np.empty(n_low)
         bit_sums = np.empty((n_high.bit_length() - 1, n_low))
         multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
-        n_rows = self.output.n_rows
         return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_rows, :n_rows]
 
 

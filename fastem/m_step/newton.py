@@ -31,7 +31,8 @@ class Newton(Bound):
     ) -> int:
         """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
         hidden, output = 0, 0
-        for n, (p, m) in zip(layer_rows(shape, n_samples), shape.hidden_shapes, strict=True):
+        n_rows = layer_rows(shape, n_samples, has_table)
+        for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True):
             n_workers = min(n_threads, m)
             hidden = max(hidden, (m + n_workers + 2) * p**2 + n_workers * min(n, TILE) * p)
         if has_table:
@@ -49,6 +50,8 @@ class Newton(Bound):
         return Parameters(tuple(hidden), *self.output.split(joined))
 
     def _hidden(self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics) -> Array:
+        if layer.inputs is None:
+            return self.step_hidden(part, weights, layer)
         hessians = self._hidden_hessians(part, layer)
         gradient = part.gradient(weights, layer)
         step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T
