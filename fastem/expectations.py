@@ -33,7 +33,8 @@ class Expectations(NamedTuple):
 class HiddenStatistics(NamedTuple):
     """What an E-step tells about one hidden layer: a logistic regression for every unit.
 
-    Engines that visit no configurations give later layers no rows: the first four are None.
+    Engines that visit no configurations give later layers no inputs: theirs are None, and so is the
+    prior, and rows are the samples.
 
     Attributes
     ----------
@@ -46,16 +47,16 @@ class HiddenStatistics(NamedTuple):
     gradient : array (n_inputs, n_hidden)
         Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
         of `fastem.e_step`.
-    input_moments : array (n_inputs, n_inputs) or None, summed weight
-        Where there are no rows: second moments of the units below, about, and of a one.
+    input_posterior : array (n_units_below, n_rows) or None, probability
+        Where there are no inputs: the posterior of the layer below.
     """
 
     inputs: Array | None
-    weights: Array | None
+    weights: Array
     probability: Array | None
-    posterior: Array | None
+    posterior: Array
     gradient: Array
-    input_moments: Array | None = None
+    input_posterior: Array | None = None
 
 
 class Statistics(NamedTuple):
@@ -78,9 +79,6 @@ class Statistics(NamedTuple):
     output_gradient : array (n_hidden + 1, n_classes)
         Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
         last row is for the intercepts.
-    unit_moments : array (n_hidden + 1, n_hidden + 1) or None, summed weight
-        Second moments of the units of the last hidden layer, about, and of a one; from engines
-        that visit no configurations of it and promise no more than estimates.
     effective_sample_size : array (n_samples,) or None
         None from exact engines.
     """
@@ -90,5 +88,4 @@ class Statistics(NamedTuple):
     counts: Array | None
     output_table: Array | None
     output_gradient: Array
-    unit_moments: Array | None = None
     effective_sample_size: Array | None = None

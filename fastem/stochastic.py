@@ -1,7 +1,7 @@
 """EM on estimates: decreasing steps, and convergence that noise neither feigns nor hides.
 
-An E-step that draws gives the M-step M(theta) with an error of sampling. Full steps climb as EM does, until
-the error hides what is left to climb; from there on
+An E-step that draws gives the M-step M(theta) with an error of sampling. Full steps climb as
+EM does, until the error hides what is left to climb; from there on
 
     theta <- theta + gamma_t (M(theta) - theta),      gamma_t = t**(-a),   1/2 < a <= 1
 

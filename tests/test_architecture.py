@@ -25,6 +25,7 @@ RANKS = {
         "em",
         "acceleration",
         "lbfgs",
+        "stochastic",
         "solvers",
         "feedforward",
         "backpropagation",

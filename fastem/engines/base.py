@@ -132,7 +132,7 @@ class Engine(Protocol):
     """Whether equal parameters give equal expectations, without error of sampling."""
 
     def seeded(self, random_state: Any) -> "Engine":
-        """Return the engine as it runs under a ``random_state``, with an integer seed if it draws."""
+        """Return the engine as it runs under a ``random_state``: with a seed, if it draws."""
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread; infinity where it does not apply."""

@@ -34,20 +34,21 @@ def e_step(
         Weights in log-odds per unit, shaped as in scikit-learn's MLP.
     intercepts : [b (n_hidden,), c (n_classes,)]
         Log-odds of hidden units and logits of classes.
-    method : {"auto", "enumeration", "quadrature"} or engine instance
-        "auto" takes the cheapest exact one.
+    method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
+        "auto" takes the cheapest exact one, and sampling where none is within reach.
     sample_weight : array-like (n_samples,), optional
         Not negative; multiplies each row's share of the gradients.
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int or RandomState, optional
-        For engines that draw. None of the present ones does, so it has no effect.
+        Seed of `Sampling`, where the engine has none of its own; without effect on exact engines.
 
     Returns
     -------
     expectations : Expectations
         Log-likelihood per row (nats), hidden posterior (probability), gradients of the
-        weighted total log-likelihood.
+        weighted total log-likelihood. By `Sampling` all of them are estimates, from samples
+        that the rows do not share.
 
     Raises
     ------
@@ -56,6 +57,11 @@ def e_step(
         range, a weight is negative, or the problem does not fit into memory.
     FloatingPointError
         If inputs times weights overflow.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" falls to sampling, or the effective sample size is low: see `Sampling`.
 
     Notes
     -----
@@ -90,7 +96,7 @@ def e_step(
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
-    engine = resolve_engine(method, "method", shape, len(X))
+    engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists([W, V], [b, c]))
     log_likelihood = np.empty(len(X))

@@ -4,16 +4,25 @@ import dataclasses
 import math
 import numbers
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
+from fastem.engines.sampler import (
+    Sampler,
+    keys_of,
+    layout,
+    n_sums,
+    rows_per_piece,
+    seconds_per_sample,
+)
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import row_ranges
-from fastem.kernels import random, sampling
+from fastem.kernels import sampling
 from fastem.memory import check_memory
 from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
@@ -22,72 +31,7 @@ LOW_SHARE = 0.1
 """Effective sample size over samples below which half of the rows may not lie."""
 
 _ATTEMPTS = 3  # at a row without weight, each with ten times the samples
-_MOST_PIECES = 128
-_MOST_SUMS = 2**23  # numbers, of all pieces together
 _PREDICTING = 2**64 - 1  # in place of the number of an E-step
-# Of a sample, on one thread: per unit, and per unit of one layer and output of the next.
-_SECONDS_PER_UNIT = 3e-10
-_SECONDS_PER_PRODUCT = 1.3e-10
-_SECONDS_PER_OUTPUT = 2.5e-9
-_BITS = np.array([[code >> b & 1 for b in range(sampling.UNITS)] for code in range(sampling.CODES)])
-
-
-class _Sampler:
-    """Kernels, scratch memory and tables for one shape and number of samples."""
-
-    def __init__(self, shape: Shape, n_samples: int, n_workers: int) -> None:
-        self.n_samples = n_samples
-        self.sizes = np.array([*shape.hidden_layer_sizes, shape.n_classes])
-        groups, columns = _layout(shape)
-        self._cuts = np.cumsum([0, *(g * sampling.CODES * w for g, w in zip(groups, columns))])
-        self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns)]
-        self._codes = np.empty((n_workers, n_samples * sum(groups)), dtype=np.uint8)
-        self._values = np.empty((n_workers, n_samples * sum(columns)))
-        self._work = np.empty((n_workers, 3, n_samples))
-        self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
-        self.sums = np.empty((n_workers, self._cuts[-1]))
-        self._tables = np.zeros(self._cuts[-1])
-
-    def fill_tables(self, parameters: Parameters, fit_intercept: bool) -> None:
-        """Sum the weights out of every hidden layer by code."""
-        pairs = [_split(weights, fit_intercept) for weights in parameters.hidden[1:]]
-        pairs.append((parameters.output, parameters.output_intercepts))
-        for (weights, intercepts), table in zip(pairs, self._layers(self._tables), strict=True):
-            n_units, n_outputs = weights.shape
-            padded = np.zeros((len(table) * sampling.UNITS, n_outputs))
-            padded[:n_units] = weights
-            table[:, :, :n_outputs] = _BITS @ padded.reshape(len(table), sampling.UNITS, -1)
-            table[0, :, :n_outputs] += intercepts
-
-    def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
-        """Sample rows; `sums` of the worker are added to."""
-        sampling.add_rows(
-            *per_row, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],
-            self._values[worker], self._work[worker], self._thresholds[worker],
-            self.sums[worker], *out,
-        )  # fmt: skip
-
-    def fill_log_marginal(
-        self, worker: int, rows: tuple[int, int], log_odds: Array, keys: Array, out: Array
-    ) -> None:
-        """Fill rows of log-probabilities of all classes."""
-        sampling.fill_log_marginal(
-            log_odds, keys, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],
-            self._values[worker], self._work[worker], self._thresholds[worker], out,
-        )  # fmt: skip
-
-    def folded(self, sums: Array) -> list[Array]:
-        """Return sums by unit for every hidden layer, (n_units + 1, n_outputs); last over all."""
-        folded = []
-        for t, by_code in enumerate(self._layers(sums)):
-            by_unit = (_BITS.T @ by_code).reshape(-1, by_code.shape[2])
-            both = np.vstack([by_unit[: self.sizes[t]], by_code[0].sum(axis=0)])
-            folded.append(both[:, : self.sizes[t + 1]])
-        return folded
-
-    def _layers(self, flat: Array) -> list[Array]:
-        cuts = zip(self._cuts[:-1], self._cuts[1:], self._shapes, strict=True)
-        return [flat[a:b].reshape(shape) for a, b, shape in cuts]
 
 
 class SamplingPlan:
@@ -99,11 +43,11 @@ class SamplingPlan:
         n_rows, n_hidden = len(rows.weights), shape.first
         self._rows, self._shape, self._seed = rows, shape, seed
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._pieces = row_ranges(n_rows, _rows_per_piece(shape, n_rows))
-        seconds = n_rows * n_samples * _seconds_per_sample(shape)
+        self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
+        seconds = n_rows * n_samples * seconds_per_sample(shape)
         self._n_threads = threads_worth(seconds, n_threads)
         n_workers = max(min(self._n_threads, len(self._pieces)), 1)
-        self._sampler = _Sampler(shape, n_samples, n_workers)
+        self._sampler = Sampler(shape, n_samples, n_workers)
         labels = np.repeat(np.arange(shape.n_classes), np.diff(rows.class_starts))
         self._per_row = labels, rows.weights
         self._numbers = np.ascontiguousarray(rows.order[:, None]).view(np.uint64)
@@ -114,7 +58,7 @@ class SamplingPlan:
         self._n_done, self._has_warned = 0, False
 
     def rewind(self, n_done: int) -> None:
-        """Number the next E-step as if so many had been done: it draws what that one drew."""
+        """Go on as if so many E-steps had been done: the next draws what that one drew."""
         self._n_done = n_done
 
     def expect(self, parameters: Parameters) -> Statistics:
@@ -131,7 +75,7 @@ class SamplingPlan:
             Once, if the median effective sample size is below a tenth of the samples.
         """
         check_log_odds(self._largest_inputs, parameters.hidden[0])
-        keys = _keys(self._seed, self._n_done, self._numbers)
+        keys = keys_of(self._seed, self._n_done, self._numbers)
         self._n_done += 1
         per_row = self._log_odds, *self._per_row, keys
         with single_threaded_blas():
@@ -141,18 +85,11 @@ class SamplingPlan:
             for i in empty:
                 for total, more in zip(sums, self._redo(i, parameters, per_row), strict=True):
                     total += more
-            moments = self._moments()
-            hidden = [self._first_layer()]
+            hidden = [self._first_layer(), *self._later_layers(sums[:-1])]
         if not self._has_warned:
             self._warn_of_few()
-        for gradient, of_inputs in zip(sums[:-1], moments[:-1], strict=True):
-            n = len(gradient) - 1 + self._shape.fit_intercept
-            hidden.append(
-                HiddenStatistics(None, None, None, None, gradient[:n], of_inputs[:n, :n])
-            )
-        return Statistics(
-            self._log_likelihood, tuple(hidden), None, None, sums[-1], moments[-1], self._effective
-        )
+        log_likelihood, effective = self._log_likelihood, self._effective
+        return Statistics(log_likelihood, tuple(hidden), None, None, sums[-1], effective)
 
     def _out(self) -> tuple[Array, ...]:
         return self._log_likelihood, self._effective, self._probability, self._posterior
@@ -178,7 +115,7 @@ class SamplingPlan:
         n_samples = self._sampler.n_samples
         for _ in range(_ATTEMPTS):
             n_samples *= 10
-            sampler = _Sampler(self._shape, n_samples, 1)
+            sampler = Sampler(self._shape, n_samples, 1)
             sampler.fill_tables(parameters, self._shape.fit_intercept)
             sampler.sums[0] = 0.0
             sampler.add_rows(0, (i, i + 1), per_row, self._out())
@@ -196,20 +133,12 @@ class SamplingPlan:
         gradient = np.ascontiguousarray((moved @ rows.inputs).T)
         return HiddenStatistics(rows.inputs, rows.weights, self._probability, posterior, gradient)
 
-    def _moments(self) -> list[Array]:
-        """Return weighted second moments of the units of every hidden layer, a one at the end.
-
-        Units of a layer are taken as independent given x and y.
-        """
-        weights, found, start = self._rows.weights, [], 0
-        for n_units in self._shape.hidden_layer_sizes:
-            means = np.ones((n_units + 1, len(weights)))
-            means[:-1] = self._posterior[start : start + n_units]
-            moments = (means * weights) @ means.T
-            moments[np.diag_indices(n_units + 1)] = means @ weights
-            found.append(moments)
-            start += n_units
-        return found
+    def _later_layers(self, sums: list[Array]) -> Iterator[HiddenStatistics]:
+        units = np.cumsum([0, *self._shape.hidden_layer_sizes])
+        by_layer = [self._posterior[a:b] for a, b in pairwise(units)]
+        for gradient, (below, own) in zip(sums, pairwise(by_layer), strict=True):
+            n_inputs = len(below) + self._shape.fit_intercept
+            yield HiddenStatistics(None, self._rows.weights, None, own, gradient[:n_inputs], below)
 
     def _warn_of_few(self) -> None:
         n_samples = self._sampler.n_samples
@@ -228,55 +157,13 @@ class SamplingPlan:
             )
 
 
-def _layout(shape: Shape) -> tuple[list[int], list[int]]:
-    """Return the groups of units of every hidden layer, and the columns that it sends to."""
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
-    groups = [-(-m // sampling.UNITS) for m in sizes[:-1]]
-    return groups, [4 * -(-n // 4) for n in sizes[1:]]
-
-
-def _split(joined: Array, fit_intercept: bool) -> tuple[Array, Array]:
-    """Return the weights and the intercepts of a later hidden layer."""
-    if fit_intercept:
-        return joined[:-1], joined[-1]
-    return joined, np.zeros(joined.shape[1])
-
-
-def _keys(seed: int, n_done: int, numbers: Array) -> Array:
-    """Return a key for every row of an E-step, (n_rows,)."""
-    keys = np.empty(len(numbers), dtype=np.uint64)
-    path = np.array([[seed, n_done]], dtype=np.uint64)
-    top = np.empty(1, dtype=np.uint64)
-    random.fill_keys_of_rows(np.uint64(0), path, top)
-    random.fill_keys_of_rows(top[0], numbers, keys)
-    return keys
-
-
-def _n_sums(shape: Shape) -> int:
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
-    return sum((m + 1) * n for m, n in zip(sizes[:-1], sizes[1:], strict=True))
-
-
-def _rows_per_piece(shape: Shape, n_rows: int) -> int:
-    most = max(1, min(_MOST_PIECES, _MOST_SUMS // _n_sums(shape)))
-    return max(8, -(-n_rows // most))
-
-
-def _seconds_per_sample(shape: Shape) -> float:
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
-    seconds = 0.0
-    for m, n in zip(sizes[:-1], sizes[1:], strict=True):
-        seconds += m * (_SECONDS_PER_UNIT + n * _SECONDS_PER_PRODUCT) + n * _SECONDS_PER_OUTPUT
-    return seconds
-
-
 @dataclass(frozen=True)
 class Sampling(EngineSettings):
     """E-step by importance sampling: any network, estimates in place of exact sums.
 
-    For every row, configurations are drawn from the prior P(z|x) and weighed by P(y|z). Estimates are
-    consistent: their standard error falls as ``1 / sqrt(n_samples)``, their bias as
-    ``1 / n_samples``. They are never exact, and a fit by them may lower the likelihood.
+    For every row, configurations are drawn from the prior P(z|x) and weighed by P(y|z).
+    Estimates are consistent: their standard error falls as ``1 / sqrt(n_samples)``, their bias
+    as ``1 / n_samples``. They are never exact, and an iteration of EM may lower the likelihood.
 
     Parameters
     ----------
@@ -314,15 +201,13 @@ class Sampling(EngineSettings):
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread."""
-        return n_samples * self.n_samples * _seconds_per_sample(shape)
+        return n_samples * self.n_samples * seconds_per_sample(shape)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
-        pieces = -(-n_samples // _rows_per_piece(shape, n_samples))
-        units = shape.hidden_layer_sizes
-        rows = 8 * n_samples * (4 * shape.first + sum(units) + 3 * max(units) + 8)
-        rows += 8 * 3 * sum((m + 1) ** 2 for m in units)
-        return rows + 8 * (pieces + 2) * _n_sums(shape) + self._scratch(shape, n_threads)
+        pieces = -(-n_samples // rows_per_piece(shape, n_samples))
+        rows = 8 * n_samples * (4 * shape.first + sum(shape.hidden_layer_sizes) + 8)
+        return rows + 8 * (pieces + 2) * n_sums(shape) + self._scratch(shape, n_threads)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
@@ -330,7 +215,7 @@ class Sampling(EngineSettings):
         return rows + self._scratch(shape, n_threads)
 
     def _scratch(self, shape: Shape, n_threads: int) -> int:
-        groups, columns = _layout(shape)
+        groups, columns = layout(shape)
         tables = 8 * sampling.CODES * sum(map(math.prod, zip(groups, columns, strict=True)))
         per_sample = sum(groups) + 8 * sum(columns) + 24
         return (n_threads + 2) * tables + n_threads * self.n_samples * per_sample
@@ -366,10 +251,12 @@ class Sampling(EngineSettings):
         self._check(shape, n_rows, self.bytes_to_predict, n_threads)
         check_log_odds(largest_inputs(inputs), parameters.hidden[0])
         n_threads = threads_worth(self.seconds(shape, n_rows), n_threads)
-        pieces = row_ranges(n_rows, _rows_per_piece(shape, n_rows))
-        sampler = _Sampler(shape, self.n_samples, max(min(n_threads, len(pieces)), 1))
-        keys = _keys(
-            self.seeded(None).random_state, _PREDICTING, np.ascontiguousarray(inputs).view(np.uint64)
+        pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
+        sampler = Sampler(shape, self.n_samples, max(min(n_threads, len(pieces)), 1))
+        keys = keys_of(
+            self.seeded(None).random_state,
+            _PREDICTING,
+            np.ascontiguousarray(inputs).view(np.uint64),
         )
         log_odds, out = np.empty((n_rows, shape.first)), np.empty((n_rows, shape.n_classes))
 
@@ -410,7 +297,7 @@ def _is_integer(value: Any) -> bool:
 def _draw_seed(random_state: Any) -> int:
     """Return a seed below 2**31 from what scikit-learn takes for a ``random_state``."""
     if random_state is None:
-        return int(np.random.randint(2**31 - 1))
+        return int(np.random.mtrand._rand.randint(2**31 - 1))  # as scikit-learn's None
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     if _is_integer(random_state) and random_state >= 0:

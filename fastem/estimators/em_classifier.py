@@ -30,18 +30,19 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     ----------
     hidden_layer_sizes : tuple of one int, or int, default=(10,)
         Number m of hidden units. Cost and memory grow as ``2**m``, or as m for two classes.
-    e_step : {"auto", "enumeration", "quadrature"} or engine instance, default="auto"
+    e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
-        classes and many hidden units quadrature.
+        classes and many hidden units quadrature. Where none is within reach it says so and
+        samples: what follows are estimates, by `Sampling`.
     m_step : {"newton", "bound", "gradient"}, default="newton"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
         of rate `learning_rate_init`, halved where the objective would fall. With none of
-        them does an iteration lower the objective.
+        them does an iteration lower the objective, as long as the E-step is exact.
     solver : {"em", "lbfgs"}, default="em"
         EM, or direct ascent of the marginal likelihood with the same exact gradient.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, which falls back on EM steps. Gradient M-steps are
-        never accelerated.
+        never accelerated, nor are estimates by `Sampling`.
     alpha : float, default=0.15
         Penalty: multiplies half the squared norm of the weights (intercepts are free) on
         standardised features, against the summed log-likelihood.
@@ -56,7 +57,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     max_iter : int, default=500
         Most iterations of a call of `fit`, from each start.
     tol : float, default=1e-6
-        A fit has converged when an iteration gains less than this share of the objective.
+        A fit has converged when an iteration gains less than this share of the objective; by
+        `Sampling`, when the mean of twenty gains less than twenty times that, twice.
     n_init : int, default=1
         Random starts; the best is kept.
     coefs_init, intercepts_init : list of two arrays, optional
@@ -67,7 +69,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Draws the starting values.
+        Draws the starting values, and seeds `Sampling` where that has no seed of its own.
     verbose : int, default=0
         0 is silent, 1 shows a progress line, 2 prints a line per iteration.
 
@@ -83,12 +85,13 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     loss_ : float, nats
         Penalised negative log-likelihood per unit weight.
     loss_curve_ : list of float, nats
-        The same at every iterate, the starting point included.
+        The same at every iterate, the starting point included. By `Sampling` estimates, which
+        rise and fall.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_`, since the ascent from its start began;
         where a warm start goes on with a curve, its clock goes on too.
     e_step_ : engine
-        The engine that was used.
+        The engine that was used; `Sampling` with its seed, so that predictions repeat.
     n_features_in_ : int
     feature_names_in_ : array of str
         When X has string column names.
@@ -218,7 +221,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             _checks.check_continuation(self, classes, n_hidden)
         shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
-        engine = engine.seeded(self.random_state)
+        engine = _seeded(engine, self, continued)
+        _checks.check_solver(self.solver, engine)
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             training = Training(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init
@@ -276,3 +280,11 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             If the file is truncated or is not a model of this class.
         """
         return _persistence.load(cls, path)
+
+
+def _seeded(engine: Engine, estimator: FastEMClassifier, continued: bool) -> Engine:
+    """Return the engine with its seed; a warm start keeps the seed of the fit it goes on with."""
+    before = getattr(estimator, "e_step_", None)
+    if continued and type(before) is type(engine) and not engine.is_exact:
+        return engine.seeded(before.random_state)
+    return engine.seeded(estimator.random_state)

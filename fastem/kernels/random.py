@@ -1,9 +1,9 @@
 """Random numbers by counting: word j of a stream is a hash of the stream's key and j.
 
 The words are those of splitmix64 (Steele, Lea and Flood 2014): a Weyl sequence through a
-mixing function that is one to one. Nothing is carried from one word to the next, so loops over words
-vectorise, and every row has a stream of its own whoever works on it. Two streams of L words
-with random keys overlap with a probability of ``2 L / 2**64``.
+mixing function that is one to one. Nothing is carried from one word to the next, so loops
+over words vectorise, and every row has a stream of its own whoever works on it. Two streams
+of L words with random keys overlap with a probability of ``2 L / 2**64``.
 """
 
 import numpy as np

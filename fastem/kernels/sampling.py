@@ -1,13 +1,16 @@
 """E-steps by self-normalised importance sampling, the prior being the proposal.
 
-For a row, configurations ``z_s`` are drawn from P(z|x), and weighed by ``o_y(z_s)``. Four units make
-a *code*, a number below 16. What configurations send into the next layer, ``z V + c``, is a sum
-of one row per code out of tables that hold the sum of V over the units that are on; and the gradient with
-respect to V, a sum of ``z' d`` over samples, is first taken by code and then folded into units once
-for many rows. Both take ``m / 4`` additions per sample and output in place of m.
+For a row, configurations z_s are drawn from P(z|x), and weighed by ``o_y(z_s)``. A unit with
+probability u is on where 32 random bits are below ``2**32 u``, rounded: its probability is off by
+2**-33 at the most, the law of m units by ``m 2**-33`` in total variation.
 
-Layers are laid end to end in flat arrays, so that one compiled kernel serves any depth. Let
-layer t have ``sizes[t]`` units, the classes coming last; it sends into ``n = sizes[t + 1]`` outputs.
+Four units make a *code*, a number below 16. What configurations send into the next layer,
+``z V + c``, is a sum of one row per code out of tables that hold the sums of V over the units that
+are on. The gradient with respect to V, a sum of ``z' d`` over samples, is taken by code first
+and folded into units once for many rows. Either takes ``m / 4`` additions per sample and output.
+
+Layers are laid end to end in flat arrays, so that one compiled kernel serves any depth. Layer
+t has ``sizes[t]`` units, the classes coming last, and sends into ``n = sizes[t + 1]`` outputs.
 
 =========  ======================================  =========================================
 codes      (n_groups, n_samples) per hidden layer  codes of the units
@@ -226,8 +229,8 @@ def _fill_posterior(codes, weights, n_units, first, posterior, i):
 
 @jit
 def add_rows(
-    log_odds, labels, sample_weights, keys, start, stop, n_samples, sizes, tables, codes, values, work,
-    thresholds, sums, log_likelihood, effective, probability, posterior,
+    log_odds, labels, sample_weights, keys, start, stop, n_samples, sizes, tables, codes, values,
+    work, thresholds, sums, log_likelihood, effective, probability, posterior,
 ):  # fmt: skip
     """Sample rows ``start:stop``; fill what is per row, and add to the sums over rows.
 

@@ -213,11 +213,13 @@ class MStep(ABC):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes, beside that of the E-step.
 
-        ``has_table`` says whether the E-step gives counts of configurations.
+        ``has_table`` says whether the E-step gives counts of configurations, ``is_exact`` whether
+        it gives more than estimates.
         """
         scratch, m, g = 0, shape.last, shape.n_classes
         n_rows = layer_rows(shape, n_samples, has_table)

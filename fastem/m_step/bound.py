@@ -27,14 +27,17 @@ class Bound(MStep):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes: weighted rows, and ``4 p**2``."""
-        moments = shape.last + 1 if has_table else 0
+        moments = shape.last + 1 if has_table or not is_exact else 0
+        means = 0 if is_exact else 2 * n_samples * (max(shape.hidden_layer_sizes) + 1)
         rows = layer_rows(shape, n_samples, has_table)
         weighted = max(n * p for n, (p, _) in zip(rows, shape.hidden_shapes, strict=True))
-        more = weighted + 4 * max(p for p, _ in shape.hidden_shapes) ** 2 + 4 * moments**2
-        return super().bytes_needed(shape, n_samples, n_threads, has_table=has_table) + 8 * more
+        more = weighted + 4 * max(p for p, _ in shape.hidden_shapes) ** 2 + 4 * moments**2 + means
+        kind = {"has_table": has_table, "is_exact": is_exact}
+        return super().bytes_needed(shape, n_samples, n_threads, **kind) + 8 * more
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -47,7 +50,8 @@ class Bound(MStep):
     ) -> Array:
         """Return the weights of a hidden layer after the step."""
         if layer.inputs is None:
-            factor = _regular_factor(0.25 * layer.input_moments, part.penalty)
+            moments = _independent_moments(layer.input_posterior, layer.weights, len(weights))
+            factor = _regular_factor(0.25 * moments, part.penalty)
             return weights + cho_solve(factor, part.gradient(weights, layer))
         if part is not self.hidden[0]:
             factor = _hidden_factor(part, layer)  # weights of configurations change
@@ -61,7 +65,7 @@ class Bound(MStep):
         """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
-        if statistics.counts is None and statistics.unit_moments is None:
+        if statistics.counts is None and statistics.effective_sample_size is None:
             curvature = self._curvature_without_counts(statistics) + penalty
             return joined + gradient / (curvature[:, None] + np.finfo(float).tiny)
         factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
@@ -82,16 +86,29 @@ class Bound(MStep):
         return 0.5 * len(means) * means[: self.output.n_rows]
 
     def _second_moments(self, statistics: Statistics) -> Array:
-        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""
+        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows).
+
+        Where expectations are estimates, and nothing is promised of the step, units are taken as
+        independent given x and y: the diagonal that is a bound makes steps shorter by far.
+        """
         n_rows = self.output.n_rows
         if statistics.counts is None:
-            return statistics.unit_moments[:n_rows, :n_rows]
+            layer = statistics.hidden[-1]
+            return _independent_moments(layer.posterior, layer.weights, n_rows)
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
         high_sums, low_sums = np.empty(n_high), np.empty(n_low)
         bit_sums = np.empty((n_high.bit_length() - 1, n_low))
         multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
         return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_rows, :n_rows]
+
+
+def _independent_moments(posterior: Array, weights: Array, n_rows: int) -> Array:
+    """Return second moments of units with the given posterior, and a one, (n_rows, n_rows)."""
+    means = np.vstack([posterior, np.ones(len(weights))])[:n_rows]
+    moments = (means * weights) @ means.T
+    np.fill_diagonal(moments, means @ weights)
+    return moments
 
 
 def _hidden_factor(part: HiddenRegressions, layer: HiddenStatistics) -> tuple[Array, bool]:

@@ -27,8 +27,9 @@ class Newton(Bound):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
         hidden, output = 0, 0
         n_rows = layer_rows(shape, n_samples, has_table)
@@ -40,8 +41,8 @@ class Newton(Bound):
             output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
             # moments of a pair, on each thread
             output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
-        shared = super().bytes_needed(shape, n_samples, n_threads, has_table=has_table)
-        return shared + 8 * (hidden + output)
+        kind = {"has_table": has_table, "is_exact": is_exact}
+        return super().bytes_needed(shape, n_samples, n_threads, **kind) + 8 * (hidden + output)
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
