@@ -33,23 +33,26 @@ def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
 
 
 @jit
+def fill_sigmoids(on, off):
+    """Turn log-odds into P(Z=1) in place, and fill P(Z=0)."""
+    for i in range(on.size):
+        a = on[i]
+        e = exp_clipped(-abs(a))
+        larger = 1.0 / (1.0 + e)
+        smaller = e * larger
+        on[i] = larger if a >= 0.0 else smaller
+        off[i] = smaller if a >= 0.0 else larger
+
+
+@jit
 def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
     """Fill P(Z=1|x) and P(Z=0|x), each from its own sigmoid: 1 - u would lose digits."""
     if coefs_T.size > 0 and X.shape[1] > 0:
         np.dot(coefs_T, X[start:stop].T, on)
     else:
         on[:] = 0.0
-    n_hidden, n_rows = on.shape
-    for h in range(n_hidden):
-        on_h = on[h]
-        off_h = off[h]
-        for i in range(n_rows):
-            a = on_h[i]
-            e = exp_clipped(-abs(a))
-            larger = 1.0 / (1.0 + e)
-            smaller = e * larger
-            on_h[i] = larger if a >= 0.0 else smaller
-            off_h[i] = smaller if a >= 0.0 else larger
+    for h in range(on.shape[0]):
+        fill_sigmoids(on[h], off[h])
 
 
 @jit
@@ -69,7 +72,7 @@ def _sum_of_products(factor, table):
 
 
 @jit
-def _take(workspace, n_rows, n_columns):
+def take(workspace, n_rows, n_columns):
     """Return the first matrix in the workspace, and what is left of it."""
     size = n_rows * n_columns
     return workspace[:size].reshape(n_rows, n_columns), workspace[size:]
@@ -158,15 +161,15 @@ def add_rows(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = _take(workspace, n_high, n)
-        N, rest = _take(rest, n_high, n)
-        B, rest = _take(rest, n_low, n)
-        M, rest = _take(rest, n_low, n)
-        on, rest = _take(rest, n_hidden, n)
-        off, rest = _take(rest, n_hidden, n)
-        delta, rest = _take(rest, n_hidden, n)
-        more_counts, rest = _take(rest, n_high, n_low)
-        more_gradient, rest = _take(rest, n_inputs, n_hidden)
+        A, rest = take(workspace, n_high, n)
+        N, rest = take(rest, n_high, n)
+        B, rest = take(rest, n_low, n)
+        M, rest = take(rest, n_low, n)
+        on, rest = take(rest, n_hidden, n)
+        off, rest = take(rest, n_hidden, n)
+        delta, rest = take(rest, n_hidden, n)
+        more_counts, rest = take(rest, n_high, n_low)
+        more_gradient, rest = take(rest, n_inputs, n_hidden)
 
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
@@ -287,11 +290,11 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = _take(workspace, n_high, n)
-        B, rest = _take(rest, n_low, n)
-        M, rest = _take(rest, n_low, n)
-        on, rest = _take(rest, n_hidden, n)
-        off, rest = _take(rest, n_hidden, n)
+        A, rest = take(workspace, n_high, n)
+        B, rest = take(rest, n_low, n)
+        M, rest = take(rest, n_low, n)
+        on, rest = take(rest, n_hidden, n)
+        off, rest = take(rest, n_hidden, n)
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
