@@ -16,7 +16,7 @@ from fastem.em import Iterate, Model
 from fastem.monitor import Monitor
 
 _POWER = 0.6
-_WINDOW = 20
+_WINDOW = 30
 
 
 def plateaus(objectives: list[float], tol: float) -> list[int]:

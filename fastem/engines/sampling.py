@@ -108,6 +108,8 @@ class SamplingPlan:
             found[piece] = self._sampler.folded(self._sampler.sums[worker])
 
         run(add_piece, len(self._pieces), self._n_threads)
+        if not found:
+            return self._sampler.folded(np.zeros_like(self._sampler.sums[0]))
         return [np.sum(of_layer, axis=0) for of_layer in zip(*found, strict=True)]
 
     def _redo(self, i: int, parameters: Parameters, per_row: tuple) -> list[Array]:

@@ -60,7 +60,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Most iterations of a call of `fit`, from each start.
     tol : float, default=1e-6
         A fit has converged when an iteration gains less than this share of the objective; by
-        `Sampling`, when the mean of twenty gains less than twenty times that, twice.
+        `Sampling`, when the mean of thirty gains less than thirty times that, twice.
     n_init : int, default=1
         Random starts; the best is kept.
     coefs_init, intercepts_init : list of arrays, optional

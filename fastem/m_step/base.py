@@ -203,6 +203,7 @@ class MStep(ABC):
         has_table: bool = True,
     ) -> None:
         self.n_threads = n_threads
+        self.class_starts = rows.class_starts
         self.learning_rate = learning_rate
         n_rows = layer_rows(shape, len(rows.weights), has_table)
         self.hidden = [

@@ -1,5 +1,7 @@
 """Bound M-step: the maximum of a quadratic below Q whose curvature does not change."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -7,6 +9,8 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import multinomial
 from fastem.m_step.base import RIDGE, HiddenRegressions, MStep, layer_rows
 from fastem.parameters import Array, Parameters, Shape
+
+_LEAST_SHARE = 1e-3  # of a class: one without rows is left behind, not driven to infinity
 
 
 class Bound(MStep):
@@ -65,7 +69,9 @@ class Bound(MStep):
         """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
-        if statistics.counts is None and statistics.effective_sample_size is None:
+        if statistics.effective_sample_size is not None:
+            return joined + self._step_on_estimates(gradient, statistics)
+        if statistics.counts is None:
             curvature = self._curvature_without_counts(statistics) + penalty
             return joined + gradient / (curvature[:, None] + np.finfo(float).tiny)
         factor = _regular_factor(0.5 * self._second_moments(statistics), penalty)
@@ -85,16 +91,29 @@ class Bound(MStep):
         means = np.append(layer.posterior @ layer.weights, layer.weights.sum())
         return 0.5 * len(means) * means[: self.output.n_rows]
 
-    def _second_moments(self, statistics: Statistics) -> Array:
-        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows).
+    def _step_on_estimates(self, gradient: Array, statistics: Statistics) -> Array:
+        """Return a step for each class by itself, from moments as posterior means tell them.
 
-        Where expectations are estimates, and nothing is promised of the step, units are taken as
-        independent given x and y: the diagonal that is a bound makes steps shorter by far.
+        The curvature, ``sum_s N(s) (diag(o) - o o') (x) z z'``, is below its first part, a block
+        ``sum_s N(s) o_k(s) z z'`` for each class. P(y = k|s) of a row's states lies between the
+        share of the class, in a network that knows nothing, and the row's own label, in one
+        that knows all: the mean of both is taken. No bound, but estimates promise no ascent.
         """
+        layer, n_rows = statistics.hidden[-1], self.output.n_rows
+        moments = _independent_moments(layer.posterior, layer.weights, n_rows)
+        total = layer.weights.sum()
+        step = np.empty_like(gradient)
+        for k, (start, stop) in enumerate(pairwise(self.class_starts)):
+            weights = layer.weights[start:stop]
+            own = _independent_moments(layer.posterior[:, start:stop], weights, n_rows)
+            share = max(weights.sum() / total, _LEAST_SHARE)
+            block = 0.5 * (own + share * moments)
+            step[:, k] = cho_solve(_regular_factor(block, self.output.penalty), gradient[:, k])
+        return step
+
+    def _second_moments(self, statistics: Statistics) -> Array:
+        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""
         n_rows = self.output.n_rows
-        if statistics.counts is None:
-            layer = statistics.hidden[-1]
-            return _independent_moments(layer.posterior, layer.weights, n_rows)
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
         high_sums, low_sums = np.empty(n_high), np.empty(n_low)
@@ -104,7 +123,10 @@ class Bound(MStep):
 
 
 def _independent_moments(posterior: Array, weights: Array, n_rows: int) -> Array:
-    """Return second moments of units with the given posterior, and a one, (n_rows, n_rows)."""
+    """Return second moments of units and a one, (n_rows, n_rows).
+
+    Units are taken as independent given x and y.
+    """
     means = np.vstack([posterior, np.ones(len(weights))])[:n_rows]
     moments = (means * weights) @ means.T
     np.fill_diagonal(moments, means @ weights)
