@@ -33,12 +33,15 @@ class Ascent(NamedTuple):
     monitor : Monitor
     stepper : Stepper
     scaling : Scaling
+    median_effective_size : float or None
+        Of its last E-step, if that drew.
     """
 
     theta: Array
     monitor: Monitor
     stepper: Stepper
     scaling: Scaling
+    median_effective_size: float | None = None
 
 
 class Training:
@@ -211,4 +214,5 @@ class Training:
         progress.end_start(lambda: self.attributes(theta, monitor))
         folded = self._scaling.fold(self._shape.unpack(theta))
         _checks.check_finite(self._shape.pack(folded))
-        return Ascent(theta, monitor, stepper, self._scaling)
+        effective = self._network.median_effective_size()
+        return Ascent(theta, monitor, stepper, self._scaling, effective)
