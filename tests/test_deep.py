@@ -1,5 +1,7 @@
 """Networks of several hidden layers against brute force over all their joint states."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import reference
@@ -312,6 +314,31 @@ def test_too_many_units_in_any_layer_are_refused(sizes):
     rows = sort_by_class(np.zeros((3, 2)), np.array([0, 1, 1]), np.ones(3), shape)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(.*\) needs .*GiB|more than"):
         engine.plan(rows, shape, 1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("sizes", [(12, 8), (8, 13), (14, 3)])
+def test_memory_is_announced(sizes, scale):
+    shape = Shape(4, sizes, 3)
+    rng = np.random.default_rng(0)
+    rows = sort_by_class(rng.normal(size=(200, 4)), np.arange(200) % 3, np.ones(200), shape)
+    parameters = shape.unpack(scale * rng.normal(size=shape.n_parameters))
+    engine = Enumeration()
+
+    def expect():
+        engine.plan(rows, shape, 1).expect(parameters)
+
+    def predict():
+        engine.log_marginal(rows.inputs, parameters, shape, 1)
+
+    for call, bytes_needed in ((expect, engine.bytes_needed), (predict, engine.bytes_to_predict)):
+        call()  # compiles
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= 1.1 * bytes_needed(shape, 200)
+        assert bytes_needed(shape, 200) <= 2.5 * peak
 
 
 @pytest.mark.parametrize(("change", "message"), [

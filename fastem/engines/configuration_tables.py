@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fastem.engines.base import add_ones, check_log_odds
+from fastem.engines.base import check_log_odds
 from fastem.expectations import HiddenStatistics
 from fastem.grid import TILE, n_low_bits, row_ranges, rows_per_chunk, table_slices
 from fastem.kernels import configurations, enumeration, log_space, upper_layers
@@ -255,7 +255,10 @@ class HiddenTable:
 def _configuration_inputs(n_hidden: int, fit_intercept: bool) -> Array:
     """Return all configurations of a layer as rows, bit h in column h, (2**m, n_inputs)."""
     states = np.arange(2**n_hidden)
-    return add_ones((states[:, None] >> np.arange(n_hidden)) & 1, fit_intercept)
+    inputs = np.ones((2**n_hidden, n_hidden + fit_intercept))
+    for unit in range(n_hidden):
+        inputs[:, unit] = (states >> unit) & 1
+    return inputs
 
 
 def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
@@ -278,8 +281,8 @@ def bytes_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False
     ):
         pieces, _, size = _cut(shape, layer)
         n_inputs = m + shape.fit_intercept
-        # the inputs, and twice the table of the layer above
-        total += 2**m * (n_inputs + 2 * m_above) + 2 * g * 2**m_above
+        # the inputs, probabilities, and twice the table of the layer above
+        total += 2**m * (n_inputs + 2 * m_above + g) + 2 * g * 2**m_above
         total += min(n_threads, len(pieces)) * size
         if not predicts_only:
             total += (len(pieces) + 2) * g * 2**m_above + 2**m * (2 * g + 4 * m_above)
