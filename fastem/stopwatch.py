@@ -156,7 +156,7 @@ class Stopwatch:
         )
         sizes = self._seed, n_samples, shape.n_features, shape.first, shape.n_classes
         rows, parameters = draw_problem(shape, n_samples, np.random.default_rng(sizes))
-        plan = engine.plan(rows, shape, self.n_threads)
+        plan = engine.seeded(self._seed).plan(rows, shape, self.n_threads)
         plan.expect(parameters)  # compiles, and touches every page
         return _least_seconds(lambda: plan.expect(parameters), _LEAST_REPEATS, _SECONDS_PER_SIZE)
 

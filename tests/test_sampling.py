@@ -18,6 +18,7 @@ from fastem.engines.base import add_ones, sort_by_class
 from fastem.kernels import random, sampling
 from fastem.memory import available_bytes
 from fastem.parameters import Parameters, Shape
+from fastem.scaling import engine_names, profile_scaling
 from fastem.stochastic import SmoothedMonitor, StochasticStep, plateaus
 
 Sampling = fastem.Sampling
@@ -142,9 +143,8 @@ def test_equal_weights_are_worth_all_samples():
 def test_words_are_those_of_splitmix64():
     # the first words of the reference implementation (Vigna) from the state 1234567
     known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    out = np.empty(4, dtype=np.uint64)
-    random.fill_words(np.uint64((1234567 + int(random.GAMMA)) % 2**64), out)
-    assert out.tolist() == known
+    states = [np.uint64((1234567 + j * int(random.GAMMA)) % 2**64) for j in range(1, 5)]
+    assert [int(random.mix(state)) for state in states] == known
 
 
 def codes_of(key, probability, n_samples):
@@ -400,6 +400,14 @@ def test_auto_says_so_once(monkeypatch):
         warnings.simplefilter("error")
         fastem.e_step([[0.0]], [1], coefs, intercepts, random_state=0)
         fastem.e_step([[0.0]], [1], coefs, intercepts, random_state=0, method="sampling")
+
+
+def test_all_engines_of_a_profile_are_exact_and_sampling_goes_by_name():
+    assert "sampling" not in engine_names("all", 2)
+    assert engine_names(["all", "sampling"], 3)[-1] == "sampling"
+    (row,) = profile_scaling(hidden=[30], samples=[50], engines="sampling", n_threads=1).rows
+    assert row.seconds > 0.0
+    assert row.share_of_dgemm is None
 
 
 def test_engines_name_those_that_can():

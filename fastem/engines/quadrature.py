@@ -115,7 +115,7 @@ class _Integrator:
             raise FloatingPointError(
                 f"Quadrature reached a relative error of {np.max(error[rows]):.1e} in "
                 f"{len(rows)} row(s), and tol={self._tol:g} is asked for. Use a larger tol, "
-                "smaller weights (a larger alpha), or fastem.Enumeration()."
+                "smaller weights (a larger alpha), fastem.Enumeration() or fastem.Sampling()."
             )
         side, delta = self._plans[:2, rows]
         on = expit(self._log_odds[rows] + (side * delta)[:, None] * self._v)
@@ -152,7 +152,7 @@ class _Integrator:
         if not (nodes <= _MOST_NODES).all():
             raise FloatingPointError(
                 f"Quadrature would need {np.max(nodes):.1e} nodes: the output weights are too "
-                "large. Use a larger alpha, a larger tol, or fastem.Enumeration()."
+                "large. Use a larger alpha, a larger tol, fastem.Enumeration() or fastem.Sampling()."
             )
 
     def _add(self, pending: Array, derivatives: bool, sums, of_units, of_slopes) -> None:

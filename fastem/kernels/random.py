@@ -31,13 +31,6 @@ def derive(key, number):
 
 
 @jit
-def fill_words(key, out):
-    """Overwrite with the first words of a stream."""
-    for j in range(len(out)):
-        out[j] = mix(key + np.uint64(j) * GAMMA)
-
-
-@jit
 def fill_keys_of_rows(key, rows, out):
     """Overwrite with a key for every row that depends on its numbers alone.
 
