@@ -152,7 +152,7 @@ class _Integrator:
         if not (nodes <= _MOST_NODES).all():
             raise FloatingPointError(
                 f"Quadrature would need {np.max(nodes):.1e} nodes: the output weights are too "
-                "large. Use a larger alpha, a larger tol, fastem.Enumeration() or fastem.Sampling()."
+                "large. Use a larger alpha or tol, fastem.Enumeration() or fastem.Sampling()."
             )
 
     def _add(self, pending: Array, derivatives: bool, sums, of_units, of_slopes) -> None:
