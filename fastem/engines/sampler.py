@@ -47,7 +47,7 @@ class Sampler:
 
     def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
         """Sample rows; `sums` of the worker are added to."""
-        sampling.add_rows(
+        sampling.add_sampled_rows(
             *per_row, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],
             self._values[worker], self._work[worker], self._thresholds[worker],
             self.sums[worker], *out,
@@ -57,7 +57,7 @@ class Sampler:
         self, worker: int, rows: tuple[int, int], log_odds: Array, keys: Array, out: Array
     ) -> None:
         """Fill rows of log-probabilities of all classes."""
-        sampling.fill_log_marginal(
+        sampling.fill_sampled_log_marginal(
             log_odds, keys, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],
             self._values[worker], self._work[worker], self._thresholds[worker], out,
         )  # fmt: skip

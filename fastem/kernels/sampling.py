@@ -228,7 +228,7 @@ def _fill_posterior(codes, weights, n_units, first, posterior, i):
 
 
 @jit
-def add_rows(
+def add_sampled_rows(
     log_odds, labels, sample_weights, keys, start, stop, n_samples, sizes, tables, codes, values,
     work, thresholds, sums, log_likelihood, effective, probability, posterior,
 ):  # fmt: skip
@@ -291,7 +291,7 @@ def add_rows(
 
 
 @jit
-def fill_log_marginal(
+def fill_sampled_log_marginal(
     log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds, out
 ):
     """Overwrite rows of ``log p(y = k|x)`` (n_rows, n_classes), nats: means over samples.
@@ -299,7 +299,7 @@ def fill_log_marginal(
     Parameters
     ----------
     log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds
-        As `add_rows` takes them.
+        As `add_sampled_rows` takes them.
     """
     n_classes = sizes[-1]
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
