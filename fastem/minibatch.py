@@ -158,6 +158,8 @@ class Descent:
 
     Attributes
     ----------
+    learning_rate : float
+        May be changed between epochs.
     theta : array (n_parameters,)
         The last iterate; empty before the start.
     best : array (n_parameters,)
@@ -168,14 +170,14 @@ class Descent:
 
     def __init__(self, learning_rate: float, random_state: np.random.RandomState) -> None:
         self._shuffler = np.random.RandomState(random_state.randint(_LARGEST_SEED))
-        self._learning_rate = learning_rate
+        self.learning_rate = learning_rate
         self.extent = Extent()
         self.restart(np.empty(0))
 
     def restart(self, theta: Array) -> None:
         """Begin at given parameters, with nothing learnt from earlier steps."""
         self.theta, self.best = theta.copy(), theta.copy()
-        self._adam = Adam(self.theta, self._learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        self._adam = Adam(self.theta, self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
 
     def run_epoch(self, model: BatchModel) -> float:
         """Go once through the rows in a new order; return the running objective (nats).
@@ -185,7 +187,7 @@ class Descent:
         FloatingPointError
             If it is not finite.
         """
-        total = 0.0
+        total, self._adam.rate = 0.0, self.learning_rate
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):

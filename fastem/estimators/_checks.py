@@ -15,9 +15,13 @@ from fastem.parameters import Array, Shape
 
 _CHOICES = {
     "m_step": tuple(M_STEPS),
-    "solver": ("em", "lbfgs"),
+    "solver": ("em", "lbfgs", "adam"),
     "prediction": ("marginal", "plugin"),
 }
+# What learning_rate_init="auto" stands for. A step of Adam is about as long as its rate; the
+# gradient M-step multiplies a sum over rows. Of 0.001, 0.005, 0.02, 0.03, 0.05 and 0.1, Adam got
+# within 3 % of EM's objective on iris, wine and breast cancer in 500 epochs from 0.05 on.
+_LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
 # Squares of features, summed over rows, must stay finite.
 _LARGEST_RAW_FEATURE = 1e140
 
@@ -46,13 +50,17 @@ def check_hyperparameters(estimator: Any) -> int:
         ("alpha", 0.0, True), ("tol", 0.0, True), ("learning_rate_init", 0.0, False),
     ):  # fmt: skip
         value = getattr(estimator, name)
+        if name == "learning_rate_init" and isinstance(value, str) and value == "auto":
+            continue
         inside = _is_number(value, numbers.Real) and np.isfinite(value)
         if not inside or value < lowest or (value == lowest and not included):
             sign = ">=" if included else ">"
             raise ValueError(f"{name} must be a finite number {sign} {lowest:g}, got {value!r}.")
-    for name, lowest in (("max_iter", 1), ("n_init", 1), ("verbose", 0)):
+    for name, lowest in (("max_iter", 1), ("n_init", 1), ("verbose", 0), ("batch_size", 1)):
         value = getattr(estimator, name)
         if isinstance(value, (bool, np.bool_)) and name == "verbose":
+            continue
+        if isinstance(value, str) and value == "auto" and name == "batch_size":
             continue
         if not _is_number(value, numbers.Integral) or value < lowest:
             raise ValueError(f"{name} must be an integer >= {lowest}, got {value!r}.")
@@ -77,6 +85,12 @@ def _check_hidden_layer_sizes(sizes: Any) -> int:
     return int(layers[0])
 
 
+def learning_rate(estimator: Any) -> float:
+    """Return the checked parameter `learning_rate_init` as a number."""
+    rate = estimator.learning_rate_init
+    return _LEARNING_RATES[estimator.solver] if isinstance(rate, str) else float(rate)
+
+
 def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -> None:
     """Check that some weight is on two classes at least.
 
@@ -85,16 +99,27 @@ def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.nd
     ValueError
         If all weights are zero, one is too large, or there is one class only.
     """
-    if not weights.any():
-        raise ValueError("sample_weight is zero for every row; give some row a weight.")
-    if weights.max() > LARGEST_WEIGHT:
-        raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
+    check_some_weight(weights)
     present = np.unique(labels[weights > 0.0])
     if len(present) < 2:
         raise ValueError(
             f"y has only one class, {classes[present].tolist()[0]!r} (in rows of positive weight); "
             "a classifier needs samples of at least two classes."
         )
+
+
+def check_some_weight(weights: Array) -> None:
+    """Check that some row has a weight, and none too large a one.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row; give some row a weight.")
+    if weights.max() > LARGEST_WEIGHT:
+        raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
 
 
 def check_scale(X: Array) -> None:
