@@ -218,7 +218,10 @@ class PartialFit:
         if is_first:
             training = EpochTraining(*given)
             return training, training.begin_stream()
-        parameters, last = shape.from_lists(self.coefs_, self.intercepts_), self._last_descent(shape)
+        parameters, last = (
+            shape.from_lists(self.coefs_, self.intercepts_),
+            self._last_descent(shape),
+        )
         if last is None:
             training = EpochTraining(*given)
             return training, training.join_stream(parameters)

@@ -205,9 +205,7 @@ class Training:
         )
         return shape.pack(self._scaling.unfold(given))
 
-    def _ascend(
-        self, theta: Array, monitor: Monitor, stepper: Any, progress: Progress
-    ) -> Ascent:
+    def _ascend(self, theta: Array, monitor: Monitor, stepper: Any, progress: Progress) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 

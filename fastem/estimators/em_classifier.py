@@ -194,7 +194,8 @@ class FastEMClassifier(
             start has a finite objective, a warm start does not meet the network that was
             fitted, or the problem does not fit into memory.
         FloatingPointError
-            If a warm start goes on from weights whose objective on X is not finite.
+            If a warm start goes on from weights whose objective on X is not finite, or if by
+            Adam they run away; of starts that do so, the others are kept.
         KeyboardInterrupt
             If Ctrl-C is pressed before there is anything to keep.
 
