@@ -125,8 +125,8 @@ class EpochMonitor(Monitor):
     """Record of an ascent by mini-batches, whose objective may fall from epoch to epoch.
 
     It has converged when each of ten epochs in a row gains less than ``tol`` times its size over
-    the best objective before it. Entries of ``history`` but the first are running objectives: of every batch before
-    its step, summed over an epoch.
+    the best objective before it. Entries of ``history`` but the first are running objectives:
+    of every batch before its step, summed over an epoch.
 
     Attributes
     ----------

@@ -513,8 +513,8 @@ def test_parameters_are_kept_and_copied():
     options = {
         "hidden_layer_sizes": (3,), "e_step": fastem.Enumeration(), "m_step": "bound",
         "solver": "em", "accelerate": False, "alpha": 0.5, "fit_intercept": True,
-        "standardize": False, "prediction": "plugin", "learning_rate_init": 0.1, "max_iter": 2, "batch_size": 7,
-        "tol": 1e-3, "n_init": 2, "coefs_init": model.coefs_,
+        "standardize": False, "prediction": "plugin", "learning_rate_init": 0.1, "max_iter": 2,
+        "batch_size": 7, "tol": 1e-3, "n_init": 2, "coefs_init": model.coefs_,
         "intercepts_init": model.intercepts_, "warm_start": True, "n_jobs": 1,
         "random_state": 3, "verbose": 0,
     }  # fmt: skip

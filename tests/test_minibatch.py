@@ -192,7 +192,7 @@ def test_ctrl_c_keeps_the_best_epoch():
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf, FloatingPointError("overflow")])
 def test_weights_that_run_away_are_an_error(bad):
-    with pytest.raises(FloatingPointError, match="smaller learning_rate_init than 0.1"):
+    with pytest.raises(FloatingPointError, match=r"smaller learning_rate_init than 0\.1"):
         climb([-90.0, bad])
 
 
@@ -328,16 +328,15 @@ def test_threads_do_not_change_a_bit():
 
 @pytest.mark.parametrize("rate", [1e10, 1e200])
 @pytest.mark.filterwarnings(CONVERGENCE)
-def test_a_rate_beyond_reason_is_an_error_or_finite(rate):
+def test_a_rate_beyond_reason_is_told_or_survived(rate):
     X, y = load("iris")
     model = classifier(learning_rate_init=rate, max_iter=5)
-    try:
-        model.fit(X, y)
-    except ValueError as error:
-        assert "smaller learning_rate_init" in str(error)
+    if rate > 1e100:
+        with pytest.raises(ValueError, match="smaller learning_rate_init"):
+            model.fit(X, y)
         assert not hasattr(model, "coefs_")
     else:
-        assert np.isfinite(model.loss_)
+        assert np.isfinite(model.fit(X, y).loss_)
 
 
 @pytest.mark.parametrize("verbose", [1, 2])

@@ -124,7 +124,8 @@ def test_the_first_rows_set_the_scale():
 def test_rows_of_one_class_and_single_rows_are_welcome():
     model = classifier()
     for k in CLASSES:
-        model.partial_fit(X[Y == k], Y[Y == k], classes=CLASSES)
+        of_class = np.flatnonzero(k == Y)
+        model.partial_fit(X[of_class], Y[of_class], classes=CLASSES)
     model.partial_fit(X[:1], Y[:1])
     assert np.isfinite(model.predict_proba(X)).all()
     one = classifier().partial_fit(X[:1], Y[:1], classes=CLASSES)
