@@ -26,13 +26,15 @@ class FastEMClassifier(
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: hidden units are Bernoulli with logistic
-    probabilities, classes are softmax given their states. `fit` maximises the exact
+    probabilities, classes are softmax given their states; in a deeper network every hidden
+    layer is stochastic given the states of the one below. `fit` maximises the exact
     marginal likelihood, less ``alpha / 2`` times the squared weights.
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of one int, or int, default=(10,)
-        Number m of hidden units. Cost and memory grow as ``2**m``, or as m for two classes.
+    hidden_layer_sizes : tuple of ints, or int, default=(10,)
+        Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for
+        two classes. A further layer costs no sample anything, and ``g 2**(m + m_above)`` once.
     e_step : {"auto", "enumeration", "quadrature"} or engine instance, default="auto"
         Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
         classes and many hidden units quadrature.
@@ -68,7 +70,7 @@ class FastEMClassifier(
         Adam, when ten epochs in a row do not raise the best running objective by so much.
     n_init : int, default=1
         Random starts; the best is kept.
-    coefs_init, intercepts_init : list of two arrays, optional
+    coefs_init, intercepts_init : list of arrays, optional
         Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
     warm_start : bool, default=False
         Go on from the last fit. On the same data ``max_iter=1`` t times equals ``max_iter=t``
@@ -85,9 +87,9 @@ class FastEMClassifier(
     Attributes
     ----------
     classes_ : array (n_classes,)
-    coefs_ : list of arrays (n_features, n_hidden), (n_hidden, n_classes)
+    coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
         Log-odds per unit of the feature, and per unit being on.
-    intercepts_ : list of arrays (n_hidden,), (n_classes,)
+    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,)
     n_iter_ : int
         Iterations of the start that was kept; of Adam, epochs and calls of `partial_fit`.
     converged_ : bool
@@ -107,7 +109,7 @@ class FastEMClassifier(
     feature_names_in_ : array of str
         When X has string column names.
     n_layers_ : int
-        Input, hidden and output layers: 3.
+        Input, hidden and output layers: 3 with one hidden layer.
 
     References
     ----------
@@ -222,7 +224,7 @@ class FastEMClassifier(
         return {n: value for n, value in vars(self).items() if n.endswith("_") or n == "_ascent"}
 
     def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
-        n_hidden = _checks.check_hyperparameters(self)
+        sizes = _checks.check_hyperparameters(self)
         resolve_engine(self.e_step)  # a wrong name is told before the data are looked at
         given = X, y, sample_weight
         continued = self.warm_start and hasattr(self, "coefs_")
@@ -232,15 +234,15 @@ class FastEMClassifier(
         classes, labels = np.unique(y, return_inverse=True)
         _checks.check_weights_and_classes(weights, labels, classes)
         if continued:
-            _checks.check_continuation(self, classes, n_hidden)
-        shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
+            _checks.check_continuation(self, classes, sizes)
+        shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             kind = EpochTraining if self.solver == "adam" else Training
             training = kind(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init
         progress = Progress(self, n_starts, *given, training.total_weight)
-        self.classes_, self.e_step_, self.n_layers_ = classes, engine, 3
+        self.classes_, self.e_step_, self.n_layers_ = classes, engine, shape.depth + 2
         if continued:
             parameters = shape.from_lists(self.coefs_, self.intercepts_)
             ascent = training.continue_from(parameters, getattr(self, "_ascent", None), progress)
