@@ -364,3 +364,14 @@ def test_verbose(capsys):
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 6
     assert f"call 6, running loss {model.loss_:.8f} nats" in out
+
+
+def test_a_deep_network_streams():
+    options = {"random_state": 0, "n_jobs": 1, "batch_size": 50}
+    deep = FastEMClassifier((4, 3), solver="adam", **options)
+    for _ in range(60):
+        deep.partial_fit(X, Y, classes=CLASSES)
+    assert deep.n_layers_ == 4
+    assert [values.shape for values in deep.coefs_] == [(4, 4), (4, 3), (3, 3)]
+    assert deep.loss_ < 0.5 * deep.loss_curve_[0]
+    assert deep.score(X, Y) > 0.9

@@ -171,8 +171,12 @@ def check_start(
     return checked[0], checked[1]
 
 
+def _going_on(estimator: Any) -> str:
+    return "warm_start=True" if estimator.warm_start else "partial_fit"
+
+
 def check_continuation(estimator: Any, classes: np.ndarray, sizes: tuple[int, ...]) -> None:
-    """Check that a warm start meets the network that was fitted.
+    """Check that a warm start or a stream meets the network that was fitted.
 
     Raises
     ------
@@ -186,14 +190,14 @@ def check_continuation(estimator: Any, classes: np.ndarray, sizes: tuple[int, ..
         )
     if not estimator.fit_intercept and any(b.any() for b in estimator.intercepts_):
         raise ValueError(
-            "warm_start=True cannot go on without the intercepts of the earlier fit, got "
-            "fit_intercept=False; use warm_start=False."
+            f"{_going_on(estimator)} cannot go on without the intercepts of the earlier fit, got "
+            "fit_intercept=False; use fit with warm_start=False."
         )
     fitted = tuple(len(b) for b in estimator.intercepts_[:-1])
     if sizes != fitted:
         raise ValueError(
-            f"warm_start=True needs the hidden units of the earlier fit, {fitted}, got "
-            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; use warm_start=False."
+            f"{_going_on(estimator)} needs the hidden units of the earlier fit, {fitted}, got "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; use fit with warm_start=False."
         )
 
 

@@ -182,7 +182,7 @@ class PartialFit:
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         began = time.perf_counter()
-        n_hidden = _checks.check_hyperparameters(self)
+        sizes = _checks.check_hyperparameters(self)
         resolve_engine(self.e_step)
         is_first = not hasattr(self, "coefs_")
         classes = _known_classes(self, classes, is_first)
@@ -192,8 +192,8 @@ class PartialFit:
         _checks.check_some_weight(weights)
         labels = _class_indices(y, classes)
         if not is_first:
-            _checks.check_continuation(self, classes, n_hidden)
-        shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
+            _checks.check_continuation(self, classes, sizes)
+        shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         given = self, shape, engine, X, labels, weights
         with single_threaded_blas():
@@ -202,7 +202,7 @@ class PartialFit:
         coefs, intercepts = training.lists(ascent.theta)
         seconds = list(getattr(self, "loss_curve_seconds_", []))
         elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
-        self.classes_, self.e_step_, self.n_layers_ = classes, engine, 3
+        self.classes_, self.e_step_, self.n_layers_ = classes, engine, shape.depth + 2
         self.coefs_, self.intercepts_, self._ascent = coefs, intercepts, ascent
         self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
         self.loss_curve_seconds_ = [*seconds, elapsed]
