@@ -649,7 +649,11 @@ if find_spec("sklearn.callback"):
         assert callback.calls[-2:] == ["end fit", "teardown"]
         assert same_bits(model, classifier(max_iter=9, **options).fit(X, y, weights))
 
-    @pytest.mark.parametrize("options", [{}, {"accelerate": False}, {"solver": "lbfgs"}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"accelerate": False}, {"solver": "lbfgs"}, {"solver": "adam"}],
+        ids=str,
+    )
     def test_callback_stops_the_ascent(options):
         X, y = load("iris")
         model = classifier(**options).set_callbacks(Recorder(stop_at=4))
