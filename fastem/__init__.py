@@ -5,6 +5,7 @@ from fastem.backpropagation import Backpropagation, backpropagate
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import e_step
 from fastem.engines.quadrature import Quadrature
+from fastem.engines.sampling import Sampling
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
@@ -23,6 +24,7 @@ __all__ = [
     "HiddenUnitsDisplay",
     "LossCurveDisplay",
     "Quadrature",
+    "Sampling",
     "ScalingDisplay",
     "ScalingProfile",
     "__version__",

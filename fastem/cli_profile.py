@@ -16,7 +16,7 @@ _classes = number(int, lambda value: value > 1, "a whole number of at least 2")
 
 def add_profile(verbs: Any) -> None:
     """Add the verb to a parser of arguments."""
-    text = "time exact E-steps over sizes, and fit how the time grows"
+    text = "time E-steps over sizes, and fit how the time grows"
     parser = verbs.add_parser("profile", help=text, description=text)
     add = parser.add_argument
     text = "hidden units, as in 4-20 or 8,10,12 (default: 4-16)"
@@ -24,7 +24,7 @@ def add_profile(verbs: Any) -> None:
     text = "rows, as in 1000,10000 (default: %(default)s)"
     add("--samples", type=sizes, default="10000", metavar="SIZES", help=text)
     add("--classes", type=_classes, default=3, metavar="G", help="(default: %(default)s)")
-    text = "an engine, several with commas, or all (default: %(default)s)"
+    text = "an engine, several with commas, or all exact ones (default: %(default)s)"
     add("--engine", type=_engines, default="all", metavar="NAME", help=text)
     add("--threads", type=positive, metavar="N", help="(default: all cores)")
     add("--seed", type=seed, default=0, help="of the problems (default: %(default)s)")

@@ -19,7 +19,8 @@ class Expectations(NamedTuple):
         eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
     effective_sample_size : array (n_samples,) or None
-        None for exact engines.
+        Samples from the posterior that a row's samples are worth, ``(sum w)**2 / sum w**2``; None
+        for exact engines.
     """
 
     log_likelihood: Array
@@ -32,6 +33,9 @@ class Expectations(NamedTuple):
 class HiddenStatistics(NamedTuple):
     """What an E-step tells about one hidden layer: a logistic regression for every unit.
 
+    Engines that visit no configurations give later layers no inputs: theirs are None, and so is the
+    prior, and rows are the samples.
+
     Attributes
     ----------
     inputs : array (n_rows, n_inputs)
@@ -43,13 +47,16 @@ class HiddenStatistics(NamedTuple):
     gradient : array (n_inputs, n_hidden)
         Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
         of `fastem.e_step`.
+    input_posterior : array (n_units_below, n_rows) or None, probability
+        Where there are no inputs: the posterior of the layer below.
     """
 
-    inputs: Array
+    inputs: Array | None
     weights: Array
-    probability: Array
+    probability: Array | None
     posterior: Array
     gradient: Array
+    input_posterior: Array | None = None
 
 
 class Statistics(NamedTuple):
@@ -72,6 +79,8 @@ class Statistics(NamedTuple):
     output_gradient : array (n_hidden + 1, n_classes)
         Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
         last row is for the intercepts.
+    effective_sample_size : array (n_samples,) or None
+        None from exact engines.
     """
 
     log_likelihood: Array
@@ -79,3 +88,4 @@ class Statistics(NamedTuple):
     counts: Array | None
     output_table: Array | None
     output_gradient: Array
+    effective_sample_size: Array | None = None

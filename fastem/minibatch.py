@@ -14,6 +14,7 @@ from fastem.parameters import Array, Shape
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1
+_JUDGING = 2**40  # in place of the number of a step
 
 
 class Extent(NamedTuple):
@@ -38,6 +39,9 @@ class BatchModel(Protocol):
     """A model whose objective is a sum over rows, and which looks at some of them at a time."""
 
     n_rows: int
+
+    def rewind(self, n_done: int) -> None:
+        """Go on as if so many batches had been looked at: models that draw number them."""
 
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches."""
@@ -105,6 +109,10 @@ class BatchedNetwork:
         first = self._sorted(np.arange(batch_size))
         self._network = Network(first, shape, engine, None, alpha=alpha, n_threads=n_threads)
 
+    def rewind(self, n_done: int) -> None:
+        """Go on as if so many batches had been looked at: engines that draw number them."""
+        self._network.rewind(n_done)
+
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches, the last one shorter."""
         for start in range(0, len(order), self._batch_size):
@@ -134,6 +142,7 @@ class BatchedNetwork:
     def objective(self, theta: Array) -> float:
         """Return the penalised log-likelihood (nats) of all rows: an E-step, batch after batch."""
         every = np.arange(self.n_rows)
+        self.rewind(_JUDGING)  # the same draws whenever the same parameters are judged
         return float(sum(self._look_at(theta, batch)[0] for batch in self.batches(every)))
 
     def _look_at(self, theta: Array, batch: NDArray[np.int64]):
@@ -191,6 +200,7 @@ class Descent:
             If it is not finite.
         """
         total, self._adam.rate = 0.0, self.learning_rate
+        model.rewind(self._adam.n_steps)
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):

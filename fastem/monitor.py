@@ -94,25 +94,37 @@ class Monitor:
         self.converged = self.stopped = self.interrupted = self.fell = False
         return continues
 
+    def falls(self, objective: float) -> bool:
+        """Tell whether an objective is below the last on record by more than rounding."""
+        last = self.history[-1]
+        size = max(abs(last), abs(objective))
+        slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
+        return not np.isfinite(objective) or objective < last - _ROUNDING * size - slack
+
+    def has_converged(self) -> bool:
+        """Tell whether the last two objectives on record agree within the tolerance."""
+        before, last = self.history[-2:]
+        return last - before <= self.tol * max(abs(before), abs(last))
+
     def update(self, objective: float, theta: Array) -> bool:
         """Record an iterate; return whether the ascent should stop.
 
         An iterate that is not finite, or lower than the last by more than rounding, is not
         recorded: it raises the alarm `fell`, and the last iterate stands.
         """
-        last = self.history[-1]
-        size = max(abs(last), abs(objective))
-        slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
-        if not np.isfinite(objective) or objective < last - _ROUNDING * size - slack:
+        if self.falls(objective):
             self.fell = True
             return True
-        self.converged = objective - last <= self.tol * size
-        return self._record(objective, theta)
+        self._record(objective)
+        self.converged = self.has_converged()
+        return self._report(objective, theta)
 
-    def _record(self, objective: float, theta: Array) -> bool:
-        """Put an iterate on record and report it; return whether the ascent should stop."""
+    def _record(self, objective: float) -> None:
         self.history.append(objective)
         self.seconds.append(time.perf_counter() - self._began)
+
+    def _report(self, objective: float, theta: Array) -> bool:
+        """Report an iterate that is on record; return whether the ascent should stop."""
         try:
             if self.report is not None and self.report(self.n_iter, objective, theta):
                 self.stopped = not self.converged
@@ -168,7 +180,8 @@ class EpochMonitor(Monitor):
         self.improved = gain > 0.0
         self._standing, self.best = objective, max(objective, self.best)
         self.converged = self._n_stale >= _PATIENCE
-        return self._record(objective, theta)
+        self._record(objective)
+        return self._report(objective, theta)
 
     def settle(self, objective: float) -> None:
         """Note the objective, of all rows at once, of the iterate that is kept."""

@@ -54,9 +54,17 @@ class Network:
                 f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.first} hidden units",
                 "together with its E-step",
                 "Use fewer features or hidden units, or m_step='gradient'.",
-                engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes, has_table=engine.has_table),
+                engine.bytes_needed(*sizes)
+                + kind.bytes_needed(*sizes, has_table=engine.has_table, is_exact=engine.is_exact),
             )
-            self._m_step = kind(rows, shape, alpha, n_threads, learning_rate)
+            self._m_step = kind(
+                rows, shape, alpha, n_threads, learning_rate, has_table=engine.has_table
+            )
+
+    def rewind(self, n_done: int) -> None:
+        """Go on as if so many E-steps had been done: engines that draw number them."""
+        if hasattr(self._plan, "rewind"):
+            self._plan.rewind(n_done)
 
     def take(self, rows: ClassSortedRows, share: float) -> None:
         """Go over to other rows, no more than the first were, and to a share of the penalty.

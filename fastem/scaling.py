@@ -116,7 +116,7 @@ def profile_scaling(
     seed: int = 0,
     callback: Callable[[int, int, str], Any] | None = None,
 ) -> ScalingProfile:
-    """Time exact E-steps with gradients over sizes, and fit how the times grow.
+    """Time E-steps with gradients over sizes, and fit how the times grow.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def profile_scaling(
         Hidden units and rows; every pair of them is a problem.
     classes, n_features : int
     engines : "all", str, or list of str
-        Names as in ``e_step``.
+        Names as in ``e_step``; "all" are the exact ones.
     n_threads : int, optional
         None for all cores.
     seed : int
@@ -191,7 +191,7 @@ def profile_scaling(
 def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
     """Return the names that "all", a name, or several stand for, each once.
 
-    "all" are those that can do so many classes.
+    "all" are the exact ones that can do so many classes.
 
     Raises
     ------
@@ -200,7 +200,11 @@ def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
     """
     given = list(engines) if isinstance(engines, list | tuple) else [engines]
     small = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=n_classes)
-    able = [name for name, kind in ENGINES.items() if math.isfinite(kind().seconds(small, 1))]
+    able = [
+        name
+        for name, kind in ENGINES.items()
+        if kind.is_exact and math.isfinite(kind().seconds(small, 1))
+    ]
     names = [name for x in given for name in (able if x == "all" else [x])]
     choices = ", ".join(repr(choice) for choice in ("all", *ENGINES))
     for name in names:

@@ -7,6 +7,7 @@ from fastem.em import run_em
 from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
+from fastem.engines.sampling import Sampling
 from fastem.feedforward import FeedForward, rows_of
 from fastem.initialization import draw_start
 from fastem.layers import LOSSES, Layers, Objective, Workspace
@@ -46,6 +47,9 @@ def warmup() -> None:
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     by_quadrature = Quadrature().plan(rows, shape, 1)
     by_quadrature.expect(start)
+    by_sampling = Sampling(n_samples=8, random_state=0)
+    by_sampling.plan(rows, shape, 1).expect(start)
+    by_sampling.log_marginal(rows.inputs, start, shape, 1)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)
 
 

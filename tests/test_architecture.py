@@ -26,6 +26,7 @@ RANKS = {
         "acceleration",
         "lbfgs",
         "minibatch",
+        "stochastic",
         "solvers",
         "feedforward",
         "backpropagation",

@@ -209,7 +209,7 @@ def test_hidden_units_beyond_memory_are_refused_at_once():
     m = 50
     coefs, intercepts = [np.zeros((1, m)), np.zeros((m, 3))], [np.zeros(m), np.zeros(3)]
     with pytest.raises(ValueError, match=rf"2\*\*{m} .* available"):
-        fastem.e_step(np.zeros((3, 1)), [0, 1, 2], coefs, intercepts)
+        fastem.e_step(np.zeros((3, 1)), [0, 1, 2], coefs, intercepts, method="enumeration")
 
 
 def test_hidden_units_beyond_memory_of_two_classes_have_another_engine():

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from fastem import FastEMClassifier
+from fastem import FastEMClassifier, Sampling
 from fastem.network import Network
 
 X, Y = load_iris(return_X_y=True)
@@ -375,3 +375,11 @@ def test_a_deep_network_streams():
     assert [values.shape for values in deep.coefs_] == [(4, 4), (4, 3), (3, 3)]
     assert deep.loss_ < 0.5 * deep.loss_curve_[0]
     assert deep.score(X, Y) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:Of n_samples")
+def test_a_stream_by_sampling_goes_on_after_pickling():
+    options = {"e_step": Sampling(n_samples=50)}
+    whole = streamed(classifier(**options))
+    part = pickle.loads(pickle.dumps(streamed(classifier(**options), CHUNKS[:2])))
+    assert same_bits(streamed(part, CHUNKS[2:]), whole)

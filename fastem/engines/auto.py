@@ -1,15 +1,26 @@
 """The choice of an engine: by name, by instance, or by itself."""
 
 import dataclasses
+import warnings
 
 from fastem.engines.base import Engine
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
+from fastem.engines.sampling import Sampling
 from fastem.memory import available_bytes
 from fastem.parameters import Shape
 
-ENGINES: dict[str, type] = {"enumeration": Enumeration, "quadrature": Quadrature}
+ENGINES: dict[str, type] = {
+    "enumeration": Enumeration,
+    "quadrature": Quadrature,
+    "sampling": Sampling,
+}
 """Engines by the name that ``e_step`` takes."""
+
+MOST_SECONDS = 60.0
+"""Of an exact E-step on one thread: beyond, "auto" would rather sample."""
+
+_told: set[Shape] = set()
 
 
 def resolve_engine(
@@ -22,8 +33,9 @@ def resolve_engine(
 
     Parameters
     ----------
-    e_step : {"auto", "enumeration", "quadrature"} or engine instance
-        "auto" takes the cheapest exact engine for the problem.
+    e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
+        "auto" takes the cheapest exact engine for the problem, or sampling where none is in
+        reach.
     name : str, default="e_step"
         What the caller's user knows the parameter as.
     shape : Shape, optional
@@ -34,10 +46,20 @@ def resolve_engine(
     ------
     ValueError
         If there is no engine of that name.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" stands for sampling, once for every network in a process.
     """
     if isinstance(e_step, str):
         if e_step == "auto":
-            return Enumeration() if shape is None else cheapest_engine(shape, n_samples)
+            if shape is None:
+                return Enumeration()
+            engine = cheapest_engine(shape, n_samples)
+            if not engine.is_exact:
+                _tell_of_sampling(shape, name)
+            return engine
         if e_step in ENGINES:
             return ENGINES[e_step]()
     elif isinstance(e_step, tuple(ENGINES.values())):
@@ -52,7 +74,8 @@ def resolve_engine(
 def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
     """Return the exact engine that takes least time among those that fit into memory.
 
-    Where none fits, that is enumeration, whose plan says what it would need.
+    Where none fits, or none is expected to end an E-step within a minute on one thread, that is
+    sampling, if it is the quicker.
 
     Parameters
     ----------
@@ -60,12 +83,30 @@ def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
     n_samples : int
     """
     available = available_bytes()
-    best, least = Enumeration(), float("inf")
+    best, least = None, float("inf")
     for kind in ENGINES.values():
         engine = kind()
         seconds = engine.seconds(shape, n_samples)
-        if seconds >= least:
+        if not engine.is_exact or seconds >= least:
             continue
         if available is None or engine.bytes_needed(shape, n_samples) <= available:
             best, least = engine, seconds
+    sampled = Sampling()
+    if least > MOST_SECONDS and sampled.seconds(shape, n_samples) < least:
+        return sampled
     return best
+
+
+def _tell_of_sampling(shape: Shape, name: str) -> None:
+    """Warn that "auto" means estimates, once for every network in a process."""
+    if shape in _told:
+        return
+    _told.add(shape)
+    warnings.warn(
+        f"{name}='auto' takes sampling for hidden_layer_sizes={shape.hidden_layer_sizes} and "
+        f"{shape.n_classes} classes: no exact engine fits into memory and is expected to end an "
+        f"E-step within {MOST_SECONDS:g} s. Results are estimates. Say {name}='sampling' to have "
+        "them without this message, or use fewer hidden units.",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,12 @@ class EngineSettings:
     Engines are frozen dataclasses of their settings.
     """
 
+    is_exact: ClassVar[bool] = True
+
+    def seeded(self, random_state: Any) -> "EngineSettings":
+        """Return the engine as it runs under a ``random_state``: exact ones draw nothing."""
+        return self
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -123,7 +129,10 @@ class EngineSettings:
 
 
 class Plan(Protocol):
-    """An E-step prepared for given rows: memory allocated, pieces cut."""
+    """An E-step prepared for given rows: memory allocated, pieces cut.
+
+    Plans that draw number their E-steps, and have ``rewind(n_done)``.
+    """
 
     def take(self, rows: ClassSortedRows) -> None:
         """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
@@ -138,6 +147,11 @@ class Engine(Protocol):
     name: str
     has_table: bool
     """Whether its statistics hold counts of configurations, for M-steps of the output layer."""
+    is_exact: bool
+    """Whether equal parameters give equal expectations, without error of sampling."""
+
+    def seeded(self, random_state: Any) -> "Engine":
+        """Return the engine as it runs under a ``random_state``: with a seed, if it draws."""
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread; infinity where it does not apply."""

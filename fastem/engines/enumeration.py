@@ -171,8 +171,9 @@ def _refuse_too_many_units(
     check_memory(
         f"hidden_layer_sizes={shape.hidden_layer_sizes}",
         f"for exact enumeration of 2**{largest} hidden configurations",
-        "Use fewer hidden units: each one less halves the need"
-        + (", or fastem.Quadrature()." if shape.n_classes == 2 and shape.depth == 1 else "."),
+        "Use fewer hidden units: each one less halves the need, or "
+        + ("fastem.Quadrature() or " if shape.n_classes == 2 and shape.depth == 1 else "")
+        + "fastem.Sampling(), which estimates.",
         *needed,
     )
 

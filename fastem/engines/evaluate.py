@@ -35,20 +35,21 @@ def e_step(
         hidden layer, and one into the classes.
     intercepts : [b (n_hidden,), ..., c (n_classes,)]
         Log-odds of hidden units and logits of classes.
-    method : {"auto", "enumeration", "quadrature"} or engine instance
-        "auto" takes the cheapest exact one.
+    method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
+        "auto" takes the cheapest exact one, and sampling where none is within reach.
     sample_weight : array-like (n_samples,), optional
         Not negative; multiplies each row's share of the gradients.
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int or RandomState, optional
-        For engines that draw. None of the present ones does, so it has no effect.
+        Seed of `Sampling`, where the engine has none of its own; without effect on exact engines.
 
     Returns
     -------
     expectations : Expectations
         Log-likelihood per row (nats), hidden posterior (probability), gradients of the
-        weighted total log-likelihood.
+        weighted total log-likelihood. By `Sampling` all of them are estimates, from samples
+        that the rows do not share.
 
     Raises
     ------
@@ -57,6 +58,11 @@ def e_step(
         range, a weight is negative, or the problem does not fit into memory.
     FloatingPointError
         If inputs times weights overflow.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" falls to sampling, or the effective sample size is low: see `Sampling`.
 
     Notes
     -----
@@ -92,10 +98,13 @@ def e_step(
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
-    engine = resolve_engine(method, "method", shape, len(X))
+    engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists(coefs, intercepts))
     log_likelihood = np.empty(len(X))
+    effective = statistics.effective_sample_size
+    if effective is not None:
+        effective = effective[np.argsort(rows.order)]
     log_likelihood[rows.order] = statistics.log_likelihood
     posterior = np.empty((len(X), shape.first))
     posterior[rows.order] = statistics.hidden[0].posterior.T
@@ -105,6 +114,7 @@ def e_step(
         posterior,
         [gradient[:-1].copy() for gradient in gradients],
         [gradient[-1].copy() for gradient in gradients],
+        effective,
     )
 
 

@@ -359,12 +359,12 @@ class Quadrature(EngineSettings):
         if shape.depth > 1:
             raise ValueError(
                 f"Quadrature is for one hidden layer, and there are {shape.depth}. Use "
-                "fastem.Enumeration()."
+                "fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
         if shape.n_classes != 2:
             raise ValueError(
                 f"Quadrature is for two classes, and there are {shape.n_classes}. Use "
-                "fastem.Enumeration()."
+                "fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
         if not 1e-13 <= self.tol < 1.0:
             raise ValueError(f"tol must be between 1e-13 and 1, got {self.tol!r}.")

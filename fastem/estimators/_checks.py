@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.engines.base import LARGEST_WEIGHT
+from fastem.engines.base import LARGEST_WEIGHT, Engine
 from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
 from fastem.parameters import Array, Shape
@@ -88,6 +88,22 @@ def learning_rate(estimator: Any) -> float:
     """Return the checked parameter `learning_rate_init` as a number."""
     rate = estimator.learning_rate_init
     return _LEARNING_RATES[estimator.solver] if isinstance(rate, str) else float(rate)
+
+
+def check_solver(solver: str, engine: Engine) -> None:
+    """Check that the solver can use what the engine gives.
+
+    Raises
+    ------
+    ValueError
+        If a line search would be led by estimates.
+    """
+    if solver == "lbfgs" and not engine.is_exact:
+        raise ValueError(
+            f"solver='lbfgs' needs exact E-steps, and e_step={engine.name!r} gives estimates. Use "
+            "solver='em', or an exact engine: fastem.Enumeration(), or fastem.Quadrature() for two "
+            "classes."
+        )
 
 
 def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -> None:

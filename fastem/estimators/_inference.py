@@ -50,7 +50,10 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Predict P(y = k | x) of every class.
 
         Exact, ``sum_z P(z|x) P(y|z)``, with ``prediction="marginal"``; the softmax of the
-        mean hidden activation, passed on from layer to layer, with ``prediction="plugin"``.
+        mean hidden activation, passed on from layer to layer, with ``prediction="plugin"``. A
+        model fitted by `Sampling` averages P(y|z) over as many samples of P(z|x) in place of the
+        exact sum. They follow from its seed and the row alone: equal rows are always given equal
+        probabilities.
 
         Parameters
         ----------

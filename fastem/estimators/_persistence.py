@@ -1,6 +1,5 @@
 """Models on disk: one .npz of plain arrays and one JSON string, never pickled code."""
 
-import dataclasses
 import json
 import os
 import secrets
@@ -132,7 +131,8 @@ def _plain_labels(classes: np.ndarray) -> np.ndarray:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, tuple(ENGINES.values())):
-        return {"engine": value.name, "settings": dataclasses.asdict(value)}
+        settings = {name: _to_json(setting) for name, setting in value.get_params().items()}
+        return {"engine": value.name, "settings": settings}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):

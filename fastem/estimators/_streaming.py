@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
 from fastem.estimators import _checks
-from fastem.estimators._training import Ascent, Training
+from fastem.estimators._training import Ascent, Training, seeded
 from fastem.minibatch import BatchedNetwork, Descent, Extent, run_adam
 from fastem.monitor import EpochMonitor
 from fastem.parallel import effective_n_jobs, single_threaded_blas
@@ -195,6 +195,7 @@ class PartialFit:
             _checks.check_continuation(self, classes, sizes)
         shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
+        engine = seeded(engine, self, not is_first)
         given = self, shape, engine, X, labels, weights
         with single_threaded_blas():
             training, ascent = self._place_in_stream(given, shape, is_first)

@@ -21,6 +21,7 @@ from fastem.monitor import Monitor
 from fastem.network import Network
 from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Parameters, Shape
+from fastem.stochastic import SmoothedMonitor, StochasticStep
 
 
 class Ascent(NamedTuple):
@@ -70,7 +71,7 @@ class Training:
         scaling: Scaling | None = None,
     ) -> None:
         self._estimator = estimator
-        self._shape = shape
+        self._shape, self._engine = shape, engine
         kept = weights > 0.0
         X, labels, weights = X[kept], labels[kept], weights[kept]
         if scaling is None and estimator.standardize:
@@ -181,10 +182,13 @@ class Training:
         return self._shape.to_lists(self._scaling.fold(self._shape.unpack(theta)))
 
     def _new_monitor(self) -> Monitor:
-        return Monitor(float(self._estimator.tol))
+        kind = Monitor if self._engine.is_exact else SmoothedMonitor
+        return kind(float(self._estimator.tol))
 
     def _new_stepper(self, random_state: np.random.RandomState) -> Any:
         """Return a way from one iterate to the next that has learnt nothing yet."""
+        if not self._engine.is_exact:
+            return StochasticStep(float(self._estimator.tol))
         if self._estimator.m_step == "gradient":
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
@@ -220,6 +224,15 @@ class Training:
 
     def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
         max_iter = self._estimator.max_iter
+        self._model.rewind(monitor.n_iter)
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, stepper)
+
+
+def seeded(engine: Engine, estimator: Any, continued: bool) -> Engine:
+    """Return the engine with its seed; what goes on keeps the seed of what it goes on with."""
+    before = getattr(estimator, "e_step_", None)
+    if continued and type(before) is type(engine) and not engine.is_exact:
+        return engine.seeded(before.random_state)
+    return engine.seeded(estimator.random_state)

@@ -15,7 +15,7 @@ from fastem.estimators import _checks, _persistence
 from fastem.estimators._inference import NetworkInference
 from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators._streaming import EpochTraining, PartialFit
-from fastem.estimators._training import Training
+from fastem.estimators._training import Training, seeded
 from fastem.parallel import single_threaded_blas
 from fastem.parameters import Shape
 
@@ -35,20 +35,22 @@ class FastEMClassifier(
     hidden_layer_sizes : tuple of ints, or int, default=(10,)
         Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for
         two classes. A further layer costs no sample anything, and ``g 2**(m + m_above)`` once.
-    e_step : {"auto", "enumeration", "quadrature"} or engine instance, default="auto"
+    e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
-        classes and many hidden units quadrature.
+        classes and many hidden units quadrature. Where none is within reach it says so and
+        samples: what follows are estimates, by `Sampling`.
     m_step : {"newton", "bound", "gradient"}, default="newton"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
         of rate `learning_rate_init`, halved where the objective would fall. With none of
-        them does an iteration lower the objective.
+        them does an iteration lower the objective, as long as the E-step is exact.
     solver : {"em", "lbfgs", "adam"}, default="em"
         EM; direct ascent of the marginal likelihood with the same exact gradient; or Adam, which
-        takes a step along the exact marginal gradient of every mini-batch of rows. For tables of
-        many rows, and for streams (`partial_fit`); on small ones EM gets farther, and sooner.
+        takes a step along the marginal gradient of every mini-batch of rows, exact as the E-step
+        is. For tables of many rows, and for streams (`partial_fit`); on small ones EM gets
+        farther, and sooner.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, which falls back on EM steps. Gradient M-steps are
-        never accelerated.
+        never accelerated, nor are estimates by `Sampling`.
     alpha : float, default=0.15
         Penalty: multiplies half the squared norm of the weights (intercepts are free) on
         standardised features, against the summed log-likelihood.
@@ -68,7 +70,8 @@ class FastEMClassifier(
         Most iterations of a call of `fit`, from each start; of Adam, epochs.
     tol : float, default=1e-6
         A fit has converged when an iteration gains less than this share of the objective; by
-        Adam, when ten epochs in a row do not raise the best running objective by so much.
+        Adam, when ten epochs in a row do not raise the best running objective by so much; by
+        `Sampling` in EM, when the mean of thirty gains less than thirty times that, twice.
     n_init : int, default=1
         Random starts; the best is kept.
     coefs_init, intercepts_init : list of arrays, optional
@@ -81,7 +84,8 @@ class FastEMClassifier(
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Draws the starting values, and the order of the rows in every epoch.
+        Draws the starting values, and the order of the rows in every epoch, and seeds `Sampling`
+        where that has no seed of its own.
     verbose : int, default=0
         0 is silent, 1 shows a progress line, 2 prints a line per iteration.
 
@@ -100,12 +104,13 @@ class FastEMClassifier(
         after `partial_fit`, and after Ctrl-C, it is the last or the best of `loss_curve_`.
     loss_curve_ : list of float, nats
         The same at every iterate, the starting point included. Of Adam, the running loss of
-        every epoch or call of `partial_fit`: of each batch before its step.
+        every epoch or call of `partial_fit`: of each batch before its step. By `Sampling`
+        estimates, which rise and fall.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_`, since the ascent from its start began;
         where a warm start goes on with a curve, its clock goes on too.
     e_step_ : engine
-        The engine that was used.
+        The engine that was used; `Sampling` with its seed, so that predictions repeat.
     n_features_in_ : int
     feature_names_in_ : array of str
         When X has string column names.
@@ -238,6 +243,8 @@ class FastEMClassifier(
             _checks.check_continuation(self, classes, sizes)
         shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
+        engine = seeded(engine, self, continued)
+        _checks.check_solver(self.solver, engine)
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             kind = EpochTraining if self.solver == "adam" else Training
             training = kind(self, shape, engine, X, labels, weights)

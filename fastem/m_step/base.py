@@ -27,9 +27,12 @@ def _floor_of(objective: Array | float) -> Array | float:
     return objective - _ROUNDING * np.abs(objective)
 
 
-def layer_rows(shape: Shape, n_samples: int) -> list[int]:
-    """Return how many rows each hidden layer regresses on: samples, then configurations."""
-    return [n_samples, *(2**m for m in shape.hidden_layer_sizes[:-1])]
+def layer_rows(shape: Shape, n_samples: int, has_table: bool = True) -> list[int]:
+    """Return how many rows each hidden layer regresses on: samples, then configurations.
+
+    None after the first layer where the E-step visits no configurations.
+    """
+    return [n_samples, *(2**m if has_table else 0 for m in shape.hidden_layer_sizes[:-1])]
 
 
 def _penalty(n_rows: int, alpha: float, fit_intercept: bool) -> Array:
@@ -186,6 +189,8 @@ class MStep(ABC):
     n_threads : int
     learning_rate : float
         Used by `Gradient`.
+    has_table : bool, default=True
+        Whether the E-step gives counts of configurations.
     """
 
     def __init__(
@@ -195,10 +200,12 @@ class MStep(ABC):
         alpha: float,
         n_threads: int,
         learning_rate: float,
+        has_table: bool = True,
     ) -> None:
         self.n_threads = n_threads
+        self.class_starts = rows.class_starts
         self.learning_rate = learning_rate
-        n_rows = layer_rows(shape, len(rows.weights))
+        n_rows = layer_rows(shape, len(rows.weights), has_table)
         self.hidden = [
             HiddenRegressions(n, p, m, _penalty(p, alpha, shape.fit_intercept), n_threads)
             for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
@@ -207,14 +214,17 @@ class MStep(ABC):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes, beside that of the E-step.
 
-        ``has_table`` says whether the E-step gives counts of configurations.
+        ``has_table`` says whether the E-step gives counts of configurations, ``is_exact`` whether
+        it gives more than estimates.
         """
         scratch, m, g = 0, shape.last, shape.n_classes
-        for n, (p, units) in zip(layer_rows(shape, n_samples), shape.hidden_shapes, strict=True):
+        n_rows = layer_rows(shape, n_samples, has_table)
+        for n, (p, units) in zip(n_rows, shape.hidden_shapes, strict=True):
             n_workers = min(n_threads, n // _ROWS_PER_PIECE + 1)
             scratch += n_workers * min(n, TILE) * units + 8 * p * units
         tables = 2**m + 16 * g * 2 ** (m - m // 2) if has_table else 0

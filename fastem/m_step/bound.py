@@ -1,5 +1,7 @@
 """Bound M-step: the maximum of a quadratic below Q whose curvature does not change."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -7,6 +9,8 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import multinomial
 from fastem.m_step.base import RIDGE, HiddenRegressions, MStep, layer_rows
 from fastem.parameters import Array, Parameters, Shape
+
+_LEAST_SHARE = 1e-3  # of a class: one without rows is left behind, not driven to infinity
 
 
 class Bound(MStep):
@@ -27,14 +31,17 @@ class Bound(MStep):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes: weighted rows, and ``4 p**2``."""
-        moments = shape.last + 1 if has_table else 0
-        rows = layer_rows(shape, n_samples)
+        moments = shape.last + 1 if has_table or not is_exact else 0
+        means = 0 if is_exact else 2 * n_samples * (max(shape.hidden_layer_sizes) + 1)
+        rows = layer_rows(shape, n_samples, has_table)
         weighted = max(n * p for n, (p, _) in zip(rows, shape.hidden_shapes, strict=True))
-        more = weighted + 4 * max(p for p, _ in shape.hidden_shapes) ** 2 + 4 * moments**2
-        return super().bytes_needed(shape, n_samples, n_threads, has_table=has_table) + 8 * more
+        more = weighted + 4 * max(p for p, _ in shape.hidden_shapes) ** 2 + 4 * moments**2 + means
+        kind = {"has_table": has_table, "is_exact": is_exact}
+        return super().bytes_needed(shape, n_samples, n_threads, **kind) + 8 * more
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -46,6 +53,10 @@ class Bound(MStep):
         self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics
     ) -> Array:
         """Return the weights of a hidden layer after the step."""
+        if layer.inputs is None:
+            moments = _independent_moments(layer.input_posterior, layer.weights, len(weights))
+            factor = _regular_factor(0.25 * moments, part.penalty)
+            return weights + cho_solve(factor, part.gradient(weights, layer))
         if part is not self.hidden[0]:
             factor = _hidden_factor(part, layer)  # weights of configurations change
         elif self._factor is None:
@@ -58,6 +69,8 @@ class Bound(MStep):
         """Return the output weights and intercepts after the step."""
         penalty = self.output.penalty
         gradient = self.output.gradient(joined, statistics)
+        if statistics.effective_sample_size is not None:
+            return joined + self._step_on_estimates(gradient, statistics)
         if statistics.counts is None:
             curvature = self._curvature_without_counts(statistics) + penalty
             return joined + gradient / (curvature[:, None] + np.finfo(float).tiny)
@@ -78,15 +91,46 @@ class Bound(MStep):
         means = np.append(layer.posterior @ layer.weights, layer.weights.sum())
         return 0.5 * len(means) * means[: self.output.n_rows]
 
+    def _step_on_estimates(self, gradient: Array, statistics: Statistics) -> Array:
+        """Return a step for each class by itself, from moments as posterior means tell them.
+
+        The curvature, ``sum_s N(s) (diag(o) - o o') (x) z z'``, is below its first part, a block
+        ``sum_s N(s) o_k(s) z z'`` for each class. P(y = k|s) of a row's states lies between the
+        share of the class, in a network that knows nothing, and the row's own label, in one
+        that knows all: the mean of both is taken. No bound, but estimates promise no ascent.
+        """
+        layer, n_rows = statistics.hidden[-1], self.output.n_rows
+        moments = _independent_moments(layer.posterior, layer.weights, n_rows)
+        total = layer.weights.sum()
+        step = np.empty_like(gradient)
+        for k, (start, stop) in enumerate(pairwise(self.class_starts)):
+            weights = layer.weights[start:stop]
+            own = _independent_moments(layer.posterior[:, start:stop], weights, n_rows)
+            share = max(weights.sum() / total, _LEAST_SHARE)
+            block = 0.5 * (own + share * moments)
+            step[:, k] = cho_solve(_regular_factor(block, self.output.penalty), gradient[:, k])
+        return step
+
     def _second_moments(self, statistics: Statistics) -> Array:
         """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_rows, n_rows)."""
+        n_rows = self.output.n_rows
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
         high_sums, low_sums = np.empty(n_high), np.empty(n_low)
         bit_sums = np.empty((n_high.bit_length() - 1, n_low))
         multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
-        n_rows = self.output.n_rows
         return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_rows, :n_rows]
+
+
+def _independent_moments(posterior: Array, weights: Array, n_rows: int) -> Array:
+    """Return second moments of units and a one, (n_rows, n_rows).
+
+    Units are taken as independent given x and y.
+    """
+    means = np.vstack([posterior, np.ones(len(weights))])[:n_rows]
+    moments = (means * weights) @ means.T
+    np.fill_diagonal(moments, means @ weights)
+    return moments
 
 
 def _hidden_factor(part: HiddenRegressions, layer: HiddenStatistics) -> tuple[Array, bool]:

@@ -27,11 +27,13 @@ class Newton(Bound):
 
     @classmethod
     def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
-    ) -> int:
+        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
+        is_exact: bool = True,
+    ) -> int:  # fmt: skip
         """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
         hidden, output = 0, 0
-        for n, (p, m) in zip(layer_rows(shape, n_samples), shape.hidden_shapes, strict=True):
+        n_rows = layer_rows(shape, n_samples, has_table)
+        for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True):
             n_workers = min(n_threads, m)
             hidden = max(hidden, (m + n_workers + 2) * p**2 + n_workers * min(n, TILE) * p)
         if has_table:
@@ -39,8 +41,8 @@ class Newton(Bound):
             output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
             # moments of a pair, on each thread
             output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
-        shared = super().bytes_needed(shape, n_samples, n_threads, has_table=has_table)
-        return shared + 8 * (hidden + output)
+        kind = {"has_table": has_table, "is_exact": is_exact}
+        return super().bytes_needed(shape, n_samples, n_threads, **kind) + 8 * (hidden + output)
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -49,6 +51,8 @@ class Newton(Bound):
         return Parameters(tuple(hidden), *self.output.split(joined))
 
     def _hidden(self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics) -> Array:
+        if layer.inputs is None:
+            return self.step_hidden(part, weights, layer)
         hessians = self._hidden_hessians(part, layer)
         gradient = part.gradient(weights, layer)
         step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T

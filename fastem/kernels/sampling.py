@@ -1,0 +1,338 @@
+"""E-steps by self-normalised importance sampling, the prior being the proposal.
+
+For a row, configurations z_s are drawn from P(z|x), and weighed by ``o_y(z_s)``. A unit with
+probability u is on where 32 random bits are below ``2**32 u``, rounded: its probability is off by
+2**-33 at the most, the law of m units by ``m 2**-33`` in total variation.
+
+Four units make a *code*, a number below 16. What configurations send into the next layer,
+``z V + c``, is a sum of one row per code out of tables that hold the sums of V over the units that
+are on. The gradient with respect to V, a sum of ``z' d`` over samples, is taken by code first
+and folded into units once for many rows. Either takes ``m / 4`` additions per sample and output.
+
+Layers are laid end to end in flat arrays, so that one compiled kernel serves any depth. Layer
+t has ``sizes[t]`` units, the classes coming last, and sends into ``n = sizes[t + 1]`` outputs.
+
+=========  ======================================  =========================================
+codes      (n_groups, n_samples) per hidden layer  codes of the units
+tables     (n_groups, 16, width) per hidden layer  logits by code; those of the first group
+                                                   hold the intercepts too
+values     (n_samples, width) per hidden layer     logits, later residuals ``z - u`` or ``1_y - o``
+sums       (n_groups, 16, width) per hidden layer  values, weighted and summed by code
+=========  ======================================  =========================================
+
+Columns after the n outputs fill up a multiple of four and hold zeros where they are summed.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.random import GAMMA, derive, mix
+from fastem.kernels.special import add_in_order, exp_clipped, log_positive
+from fastem.kernels.views import matrix, vector
+
+UNITS = 4  # of a code
+CODES = 16
+_LOW = np.uint64(0xFFFFFFFF)
+_32, _11 = np.uint64(32), np.uint64(11)
+_SCALE = 2.0**32
+_UNIT = 2.0**-53
+_SMALLEST = 1e-280  # mean probability whose terms still have all their digits
+
+
+@jit
+def n_groups(n_units):
+    """Return how many codes a layer has."""
+    return (n_units + UNITS - 1) // UNITS
+
+
+@jit
+def width(n_outputs):
+    """Return the columns for so many outputs, a multiple of four."""
+    return 4 * ((n_outputs + 3) // 4)
+
+
+@jit
+def _fill_thresholds(log_odds, i, probability, thresholds):
+    """Overwrite with the probability of the units, and with 2**32 times that, rounded.
+
+    Units that fill up the last code are never on.
+    """
+    thresholds[:] = 0
+    for h in range(log_odds.shape[1]):
+        probability[h] = 1.0 / (1.0 + exp_clipped(-log_odds[i, h]))
+        thresholds[h] = np.uint64(probability[h] * _SCALE + 0.5)
+
+
+@jit
+def _draw(key, thresholds, codes):
+    """Overwrite codes (n_groups, n_samples) of independent units; 32 bits per unit."""
+    groups, n_samples = codes.shape
+    for j in range(groups):
+        a, b = thresholds[UNITS * j], thresholds[UNITS * j + 1]
+        c, d = thresholds[UNITS * j + 2], thresholds[UNITS * j + 3]
+        first = key + np.uint64(2 * j * n_samples) * GAMMA
+        second = first + np.uint64(n_samples) * GAMMA
+        for s in range(n_samples):
+            step = np.uint64(s) * GAMMA
+            x, y = mix(first + step), mix(second + step)
+            code = np.uint8((x & _LOW) < a) | np.uint8((x >> _32) < b) << np.uint8(1)
+            code |= np.uint8((y & _LOW) < c) << np.uint8(2)
+            codes[j, s] = code | np.uint8((y >> _32) < d) << np.uint8(3)
+
+
+@jit
+def _draw_next(key, n_units, values, codes):
+    """Overwrite logits (n_samples, width) with ``z - u``, z being drawn, and codes with z.
+
+    53 bits per unit.
+    """
+    n_samples, columns = values.shape
+    flat = values.ravel()
+    for j in range(len(flat)):
+        flat[j] = 1.0 / (1.0 + exp_clipped(-flat[j]))
+    codes[:] = 0
+    for s in range(n_samples):
+        first = key + np.uint64(s * columns) * GAMMA
+        for h in range(n_units):
+            word = mix(first + np.uint64(h) * GAMMA)
+            on = np.int64(word >> _11) * _UNIT < values[s, h]
+            codes[h // UNITS, s] |= np.uint8(on) << np.uint8(h % UNITS)
+            values[s, h] = on - values[s, h]
+        for h in range(n_units, columns):
+            values[s, h] = 0.0
+
+
+@jit
+def _fill_logits(codes, tables, start, values):
+    """Overwrite values (n_samples, width) with the sums of table rows that codes pick."""
+    groups, n_samples = codes.shape
+    columns = values.shape[1]
+    values[:] = 0.0
+    for j in range(groups):
+        for s in range(n_samples):
+            row = vector(tables, start + (CODES * j + codes[j, s]) * columns, columns)
+            out = vector(values, s * columns, columns)
+            for k in range(columns):
+                out[k] += row[k]
+
+
+@jit
+def _add_sums(codes, values, weights, start, sums):
+    """Add values, weighted, to the sums of their codes: what `_fill_logits` does, turned round."""
+    groups, n_samples = codes.shape
+    columns = values.shape[1]
+    for j in range(groups):
+        for s in range(n_samples):
+            weight = weights[s]
+            row = vector(values, s * columns, columns)
+            out = vector(sums, start + (CODES * j + codes[j, s]) * columns, columns)
+            for k in range(columns):
+                out[k] += weight * row[k]
+
+
+@jit
+def _fill_softmax(values, n_classes, log_normalisers):
+    """Overwrite logits with probabilities, and log of what they were divided by (nats)."""
+    n_samples = len(values)
+    for s in range(n_samples):
+        largest = values[s, 0]
+        for k in range(1, n_classes):
+            largest = max(largest, values[s, k])
+        for k in range(n_classes):
+            values[s, k] = add_in_order(values[s, k], -largest)
+        log_normalisers[s] = largest
+    flat = values.ravel()
+    for j in range(len(flat)):
+        flat[j] = exp_clipped(flat[j])
+    for s in range(n_samples):
+        total = 0.0
+        for k in range(n_classes):
+            total += values[s, k]
+        over = 1.0 / total
+        for k in range(n_classes):
+            values[s, k] *= over
+        log_normalisers[s] += log_positive(total)
+
+
+@jit
+def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes, values):
+    """Draw the layers of a row one after the other; return where the logits of classes lie."""
+    _fill_thresholds(log_odds, i, probability, thresholds)
+    n_samples = codes.shape[1]
+    group = table = place = 0
+    own = matrix(codes, 0, n_groups(sizes[0]), n_samples)
+    _draw(key, thresholds, own)
+    for t in range(len(sizes) - 1):
+        columns = width(sizes[t + 1])
+        own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
+        out = matrix(values, place, n_samples, columns)
+        _fill_logits(own, tables, table, out)
+        group += n_groups(sizes[t])
+        table += n_groups(sizes[t]) * CODES * columns
+        if t < len(sizes) - 2:
+            above = matrix(codes, group * n_samples, n_groups(sizes[t + 1]), n_samples)
+            _draw_next(derive(key, t), sizes[t + 1], out, above)
+            place += n_samples * columns
+    return place
+
+
+@jit
+def _weigh(logits, label, n_classes, weights, normalisers):
+    """Fill the shares of samples in a row and leave residuals ``1_y - o`` in the logits.
+
+    Returns ``log p(y|x)`` (nats) and the effective sample size; -inf and zero where no sample has a
+    finite log-weight.
+    """
+    n_samples = len(logits)
+    for s in range(n_samples):
+        weights[s] = logits[s, label]
+    _fill_softmax(logits, n_classes, normalisers)
+    largest = -math.inf
+    for s in range(n_samples):
+        weights[s] = add_in_order(weights[s], -normalisers[s])
+        largest = max(largest, weights[s])
+    if not -math.inf < largest < math.inf:
+        return -math.inf, 0.0
+    total = squares = 0.0
+    for s in range(n_samples):
+        weights[s] = exp_clipped(weights[s] - largest)
+        total += weights[s]
+        squares += weights[s] * weights[s]
+    for s in range(n_samples):
+        weights[s] /= total
+        for k in range(n_classes):
+            logits[s, k] = -logits[s, k]
+        logits[s, label] += 1.0
+        for k in range(n_classes, logits.shape[1]):
+            logits[s, k] = 0.0
+    return min(largest + math.log(total / n_samples), 0.0), total * total / squares
+
+
+@jit
+def _fill_posterior(codes, weights, n_units, first, posterior, i):
+    """Overwrite column i, from a row on, with the shares of samples that have each unit on."""
+    groups, n_samples = codes.shape
+    by_code = np.empty(CODES)
+    for j in range(groups):
+        by_code[:] = 0.0
+        for s in range(n_samples):
+            by_code[codes[j, s]] += weights[s]
+        for h in range(UNITS * j, min(UNITS * j + UNITS, n_units)):
+            share = 0.0
+            for code in range(CODES):
+                if code >> (h - UNITS * j) & 1:
+                    share += by_code[code]
+            posterior[first + h, i] = min(share, 1.0)
+
+
+@jit
+def add_rows(
+    log_odds, labels, sample_weights, keys, start, stop, n_samples, sizes, tables, codes, values,
+    work, thresholds, sums, log_likelihood, effective, probability, posterior,
+):  # fmt: skip
+    """Sample rows ``start:stop``; fill what is per row, and add to the sums over rows.
+
+    Parameters
+    ----------
+    log_odds : array (n_rows, n_hidden)
+        Of the first layer.
+    labels : array of int (n_rows,)
+    sample_weights : array (n_rows,)
+    keys : array of uint64 (n_rows,)
+        Of the rows' streams.
+    n_samples : int
+    sizes : array of int (n_layers + 1,)
+        Units of every hidden layer, and classes.
+    tables : flat array
+    codes : flat array of uint8, values : flat array, work : array (3, n_samples)
+        Scratch, as are the thresholds: array of uint64 of four per group of the first layer.
+    sums : flat array
+        Added to: residuals of all layers, by code, under the posterior and sample weights.
+    log_likelihood : array (n_rows,), nats
+        -inf where no sample has a finite log-weight; such a row adds nothing.
+    effective : array (n_rows,)
+        ``(sum w)**2 / sum w**2``.
+    probability : array (n_hidden, n_rows)
+    posterior : array (sum of units of all hidden layers, n_rows)
+
+    Notes
+    -----
+    Per row and sample: half a random word per unit; for every layer ``m / 4`` table rows
+    read and as many added to; an exponential per class and unit of later layers.
+    """
+    n_layers, n_classes = len(sizes) - 1, sizes[-1]
+    all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
+    weights, scaled, normalisers = work[0], work[1], work[2]
+    on = np.empty(sizes[0])
+    for i in range(start, stop):
+        place = _sample_row(
+            keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
+        )  # fmt: skip
+        for h in range(sizes[0]):
+            probability[h, i] = on[h]
+        logits = matrix(values, place, n_samples, width(n_classes))
+        log_likelihood[i], effective[i] = _weigh(logits, labels[i], n_classes, weights, normalisers)
+        if effective[i] == 0.0:
+            continue
+        for s in range(n_samples):
+            scaled[s] = sample_weights[i] * weights[s]
+        group = table = place = unit = 0
+        for t in range(n_layers):
+            columns = width(sizes[t + 1])
+            own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
+            _fill_posterior(own, weights, sizes[t], unit, posterior, i)
+            unit += sizes[t]
+            _add_sums(own, matrix(values, place, n_samples, columns), scaled, table, sums)
+            group += n_groups(sizes[t])
+            table += n_groups(sizes[t]) * CODES * columns
+            place += n_samples * columns
+
+
+@jit
+def fill_log_marginal(
+    log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds, out
+):
+    """Overwrite rows of ``log p(y = k|x)`` (n_rows, n_classes), nats: means over samples.
+
+    Parameters
+    ----------
+    log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds
+        As `add_rows` takes them.
+    """
+    n_classes = sizes[-1]
+    all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
+    on = np.empty(sizes[0])
+    for i in range(start, stop):
+        place = _sample_row(
+            keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
+        )  # fmt: skip
+        logits = matrix(values, place, n_samples, width(n_classes))
+        _fill_softmax(logits, n_classes, work[2])
+        for k in range(n_classes):
+            out[i, k] = 0.0
+        for s in range(n_samples):
+            for k in range(n_classes):
+                out[i, k] += logits[s, k]
+        smallest = 1.0
+        for k in range(n_classes):
+            smallest = min(smallest, out[i, k] / n_samples)
+            out[i, k] = math.log(out[i, k] / n_samples)
+        if not smallest > _SMALLEST:
+            _sample_row(keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values)
+            _fill_log_means(logits, n_classes, work[2], out, i)
+
+
+@jit
+def _fill_log_means(logits, n_classes, normalisers, out, i):
+    """Overwrite ``out[i]`` with logs of mean probabilities, each shifted by its largest."""
+    n_samples = len(logits)
+    for k in range(n_classes):
+        largest = -math.inf
+        for s in range(n_samples):
+            largest = max(largest, logits[s, k] - normalisers[s])
+        total = 0.0
+        for s in range(n_samples):
+            total += exp_clipped(add_in_order(logits[s, k] - normalisers[s], -largest))
+        out[i, k] = largest + math.log(total / n_samples)
