@@ -2,7 +2,7 @@
 
 ``times_enumeration`` is the time of enumeration over that of quadrature for the same rows, where
 both run; ``ns_per_unit`` is the time per row and hidden unit. "auto" should take whichever is
-the faster: ``auto`` says what it takes.
+the faster: ``auto`` says what it takes. Sampling stands by itself: it estimates.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from measure import best_seconds
 from problems import e_step_problem
 
-from fastem import Enumeration, Quadrature
+from fastem import Enumeration, Quadrature, Sampling
 from fastem.engines.auto import cheapest_engine
 from fastem.parallel import effective_n_jobs
 
@@ -52,3 +52,42 @@ def bench_engines(benchmark, record, n_hidden):
     if n_hidden > 50 and 50 in _seconds:
         figures["slope_from_50"] = float(np.log(seconds / _seconds[50]) / np.log(n_hidden / 50))
     record(**figures)
+
+
+@pytest.mark.benchmark(group="e_step: sampling")
+@pytest.mark.parametrize(
+    ("n_hidden", "n_classes", "n_draws"),
+    [
+        pytest.param(8, 3, 64, id="m=8-smoke"),
+        (16, 10, 256),
+        (64, 2, 256),
+        (64, 10, 256),
+        (64, 10, 1024),
+        (256, 10, 256),
+        (64, 100, 256),
+    ],
+)
+def bench_sampling(benchmark, record, n_hidden, n_classes, n_draws):
+    """Time E-steps by sampling; ``ns_per_term`` is per row, sample and hidden unit.
+
+    ``error`` is the root mean square of ``log p(y|x)`` against sixteen times the samples.
+    """
+    problem = e_step_problem(10_000, n_hidden, n_classes)
+    engine = Sampling(n_draws, random_state=0)
+    plan = engine.plan(problem.rows, problem.shape, _THREADS)
+    plan.expect(problem.parameters)
+    benchmark.pedantic(plan.expect, (problem.parameters,), rounds=3)
+    seconds = benchmark.stats["min"]
+    found = plan.expect(problem.parameters)
+    few, effective = found.log_likelihood.copy(), np.median(found.effective_sample_size)
+    better = Sampling(16 * n_draws, random_state=1).plan(problem.rows, problem.shape, _THREADS)
+    error = few - better.expect(problem.parameters).log_likelihood
+    record(
+        m=n_hidden,
+        classes=n_classes,
+        samples=n_draws,
+        ns_per_term=seconds * 1e9 / 10_000 / n_draws / n_hidden,
+        median_effective_sample_size=float(effective),
+        error=float(np.sqrt(np.mean(error**2))),
+        of_the_estimate=seconds * _THREADS / engine.seconds(problem.shape, 10_000),
+    )

@@ -113,6 +113,10 @@ class BatchedNetwork:
         """Go on as if so many batches had been looked at: engines that draw number them."""
         self._network.rewind(n_done)
 
+    def median_effective_size(self) -> float | None:
+        """Return the median effective sample size of the last batch; None of exact engines."""
+        return self._network.median_effective_size()
+
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches, the last one shorter."""
         for start in range(0, len(order), self._batch_size):

@@ -45,7 +45,7 @@ class Network:
     ) -> None:
         self.shape = shape
         self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
-        self._weights = rows.weights
+        self._weights, self._effective = rows.weights, None
         self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
             kind = M_STEPS[m_step]
@@ -75,9 +75,14 @@ class Network:
         self._weights = rows.weights
         self._penalty = share * self._whole_penalty
 
+    def median_effective_size(self) -> float | None:
+        """Return the median effective sample size of the last E-step; None of exact ones."""
+        return None if self._effective is None else float(np.median(self._effective))
+
     def expect(self, theta: Array) -> tuple[float, Statistics]:
         """Run the E-step; return the penalised log-likelihood (nats) and its statistics."""
         statistics = self._plan.expect(self.shape.unpack(theta))
+        self._effective = statistics.effective_sample_size
         total = np.sum(self._weights * statistics.log_likelihood)
         return float(total - 0.5 * np.sum(self._penalty * theta * theta)), statistics
 

@@ -301,17 +301,29 @@ def test_rows_without_weight_are_told():
         Sampling(5, 0).plan(rows, shape, 1).expect(parameters)
 
 
-def test_few_effective_samples_are_told_once():
-    shape = Shape(1, (6,), 2)
-    rows = sort_by_class(np.zeros((3, 1)), np.array([1, 1, 1]), np.ones(3), shape)
+def test_few_effective_samples_are_told():
     V = np.column_stack([np.zeros(6), np.full(6, -12.0)])
-    parameters = Parameters((np.zeros((2, 6)),), V, np.zeros(2))
-    plan = Sampling(400, 0).plan(rows, shape, 1)
+    arguments = np.zeros((3, 1)), [1, 1, 1], [np.zeros((1, 6)), V], [np.zeros(6), np.zeros(2)]
     with pytest.warns(UserWarning, match=r"n_samples=400.*median effective.*Increase n_samples"):
-        plan.expect(parameters)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plan.expect(parameters)
+        result = fastem.e_step(*arguments, method=Sampling(400, 0))
+    assert np.median(result.effective_sample_size) < 40
+
+
+def test_a_fit_that_ends_with_few_effective_samples_says_so_once():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.arange(60) % 30  # nothing to learn: p(y|x) is small
+    V = np.random.default_rng(2).normal(size=(12, 30)) * 8.0
+    model = fastem.FastEMClassifier(
+        (12,), e_step=Sampling(200), max_iter=1, random_state=0, alpha=0.0, m_step="gradient",
+        learning_rate_init=1e-9, coefs_init=[np.zeros((2, 12)), V],
+        intercepts_init=[np.zeros(12), np.zeros(30)],
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    told = [str(warning.message) for warning in caught if "worth as much" in str(warning.message)]
+    assert len(told) == 1
+    assert "n_samples=200" in told[0]
 
 
 def test_log_odds_that_overflow_are_told():
@@ -430,6 +442,8 @@ def test_fits_come_near_the_exact_fit(load, sizes, share):
     assert len(model.loss_curve_) == model.n_iter_ + 1
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:Of n_samples")
 def test_many_units_and_classes_are_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(auto, "_told", set())
     X, _ = load_iris(return_X_y=True)

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import LARGEST_WEIGHT, Engine, sort_by_class
+from fastem.engines.sampling import warn_of_few
 from fastem.expectations import Expectations
 from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
@@ -105,6 +106,8 @@ def e_step(
     effective = statistics.effective_sample_size
     if effective is not None:
         effective = effective[np.argsort(rows.order)]
+        if len(effective) > 0:
+            warn_of_few(float(np.median(effective)), engine.n_samples, stacklevel=2)
     log_likelihood[rows.order] = statistics.log_likelihood
     posterior = np.empty((len(X), shape.first))
     posterior[rows.order] = statistics.hidden[0].posterior.T

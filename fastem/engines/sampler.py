@@ -117,5 +117,7 @@ def seconds_per_sample(shape: Shape) -> float:
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
     seconds = 0.0
     for m, n in pairwise(sizes):
-        seconds += m * (_SECONDS_PER_UNIT + n * _SECONDS_PER_PRODUCT) + n * _SECONDS_PER_OUTPUT
+        columns = 4 * -(-n // 4)
+        seconds += m * (_SECONDS_PER_UNIT + columns * _SECONDS_PER_PRODUCT)
+        seconds += n * _SECONDS_PER_OUTPUT
     return seconds

@@ -33,9 +33,7 @@ from fastem.memory import check_memory
 from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
 
-LOW_SHARE = 0.1
-"""Effective sample size over samples below which half of the rows may not lie."""
-
+_LOW_SHARE = 0.1  # of the samples: half of the rows should have a larger effective size
 _ATTEMPTS = 3  # at a row without weight, each with ten times the samples
 _PREDICTING = 2**64 - 1  # in place of the number of an E-step
 
@@ -47,7 +45,7 @@ class SamplingPlan:
         self, rows: ClassSortedRows, shape: Shape, n_samples: int, seed: int, n_threads: int
     ) -> None:
         self._shape, self._seed, self._memory = shape, seed, Memory()
-        self._n_done, self._has_warned = 0, False
+        self._n_done = 0
         pieces = row_ranges(len(rows.weights), rows_per_piece(shape, len(rows.weights)))
         seconds = len(rows.weights) * n_samples * seconds_per_sample(shape)
         n_threads = threads_worth(seconds, n_threads)
@@ -83,11 +81,6 @@ class SamplingPlan:
         ------
         FloatingPointError
             If inputs times weights overflow, or a row has no sample of positive weight.
-
-        Warns
-        -----
-        UserWarning
-            Once, if the median effective sample size is below a tenth of the samples.
         """
         check_log_odds(self._largest_inputs, parameters.hidden[0])
         keys = keys_of(self._seed, self._n_done, self._numbers)
@@ -101,8 +94,6 @@ class SamplingPlan:
                 for total, more in zip(sums, self._redo(i, parameters, per_row), strict=True):
                     total += more
             hidden = [self._first_layer(), *self._later_layers(sums[:-1])]
-        if not self._has_warned:
-            self._warn_of_few()
         log_likelihood, effective = self._log_likelihood, self._effective
         return Statistics(log_likelihood, tuple(hidden), None, None, sums[-1], effective)
 
@@ -157,21 +148,32 @@ class SamplingPlan:
             n_inputs = len(below) + self._shape.fit_intercept
             yield HiddenStatistics(None, self._rows.weights, None, own, gradient[:n_inputs], below)
 
-    def _warn_of_few(self) -> None:
-        n_samples = self._sampler.n_samples
-        if len(self._effective) == 0:
-            return
-        median = float(np.median(self._effective))
-        if median < LOW_SHARE * n_samples:
-            self._has_warned = True
-            warnings.warn(
-                f"Of n_samples={n_samples} samples, {median:.3g} are worth as much as draws from "
-                "the posterior (median effective sample size of the rows): the estimates are "
-                "noisy. Increase n_samples or alpha, or use an exact engine, "
-                "fastem.Enumeration(), where it fits.",
-                UserWarning,
-                stacklevel=3,
-            )
+
+def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
+    """Warn if samples are worth too few draws from the posterior.
+
+    Parameters
+    ----------
+    median : float
+        Effective sample size of half of the rows at most.
+    n_samples : int
+    stacklevel : int
+        As if the caller warned.
+
+    Warns
+    -----
+    UserWarning
+        If it is below a tenth of the samples.
+    """
+    if median < _LOW_SHARE * n_samples:
+        warnings.warn(
+            f"Of n_samples={n_samples} samples, {median:.3g} are worth as much as draws from the "
+            "posterior (median effective sample size of the rows): the estimates are noisy. "
+            "Increase n_samples or alpha, or use an exact engine, fastem.Enumeration(), where it "
+            "fits.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 @dataclass(frozen=True)

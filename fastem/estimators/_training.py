@@ -34,12 +34,15 @@ class Ascent(NamedTuple):
     monitor : Monitor
     stepper : Stepper or Descent
     scaling : Scaling
+    median_effective_size : float or None
+        Of its last E-step, if that drew.
     """
 
     theta: Array
     monitor: Monitor
     stepper: Stepper | Descent
     scaling: Scaling
+    median_effective_size: float | None = None
 
 
 class Training:
@@ -220,7 +223,8 @@ class Training:
         progress.end_start(lambda: self.attributes(theta, monitor))
         folded = self._scaling.fold(self._shape.unpack(theta))
         _checks.check_finite(self._shape.pack(folded))
-        return Ascent(theta, monitor, stepper, self._scaling)
+        effective = self._model.median_effective_size()
+        return Ascent(theta, monitor, stepper, self._scaling, effective)
 
     def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
         max_iter = self._estimator.max_iter

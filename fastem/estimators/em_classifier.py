@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
+from fastem.engines.sampling import warn_of_few
 from fastem.estimators import _checks, _persistence
 from fastem.estimators._inference import NetworkInference
 from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
@@ -215,6 +216,9 @@ class FastEMClassifier(
             because its objective is not finite.
         RuntimeWarning
             If the objective fell, which is a fault in fastem.
+        UserWarning
+            If "auto" falls to sampling, or if in the end half of the rows have an effective
+            sample size below a tenth of the samples.
         """
         fitted = self._fitted_attributes()
         try:
@@ -262,6 +266,8 @@ class FastEMClassifier(
             self._ascent = ascent
         progress.end()
         _checks.warn_about(ascent.monitor, self.max_iter)
+        if ascent.median_effective_size is not None:
+            warn_of_few(ascent.median_effective_size, engine.n_samples, stacklevel=4)
         return self
 
     def save(self, path: str | os.PathLike) -> None:
