@@ -22,7 +22,7 @@ class Network:
         None where only the gradient is asked for.
     alpha : float
         Penalty: ``alpha / 2`` times the squared norm of all weights but intercepts.
-    learning_rate : float
+    learning_rate : float, default=0.0
         Of the gradient M-step.
     n_threads : int
 
@@ -40,13 +40,13 @@ class Network:
         m_step: str | None,
         *,
         alpha: float,
-        learning_rate: float,
         n_threads: int,
+        learning_rate: float = 0.0,
     ) -> None:
         self.shape = shape
         self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
         self._weights, self._effective = rows.weights, None
-        self._penalty = alpha * shape.penalty_weights()
+        self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
             kind = M_STEPS[m_step]
             sizes = shape, len(rows.weights), n_threads
@@ -65,6 +65,15 @@ class Network:
         """Go on as if so many E-steps had been done: engines that draw number them."""
         if hasattr(self._plan, "rewind"):
             self._plan.rewind(n_done)
+
+    def take(self, rows: ClassSortedRows, share: float) -> None:
+        """Go over to other rows, no more than the first were, and to a share of the penalty.
+
+        For E-steps and gradients: an M-step stays with the rows that it was made for.
+        """
+        self._plan.take(rows)
+        self._weights = rows.weights
+        self._penalty = share * self._whole_penalty
 
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last E-step; None of exact ones."""

@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
+from fastem.engines.base import (
+    ClassSortedRows,
+    EngineSettings,
+    Memory,
+    check_log_odds,
+    largest_inputs,
+)
 from fastem.engines.sampler import (
     Sampler,
     keys_of,
@@ -38,22 +44,31 @@ class SamplingPlan:
     def __init__(
         self, rows: ClassSortedRows, shape: Shape, n_samples: int, seed: int, n_threads: int
     ) -> None:
-        n_rows, n_hidden = len(rows.weights), shape.first
-        self._rows, self._shape, self._seed = rows, shape, seed
+        self._shape, self._seed, self._memory = shape, seed, Memory()
+        self._n_done = 0
+        pieces = row_ranges(len(rows.weights), rows_per_piece(shape, len(rows.weights)))
+        seconds = len(rows.weights) * n_samples * seconds_per_sample(shape)
+        n_threads = threads_worth(seconds, n_threads)
+        self._most_threads = max(min(n_threads, len(pieces)), 1)
+        self._sampler = Sampler(shape, n_samples, self._most_threads)
+        self.take(rows)
+
+    def take(self, rows: ClassSortedRows) -> None:
+        """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
+        shape, array, n_rows = self._shape, self._memory.array, len(rows.weights)
+        self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
-        seconds = n_rows * n_samples * seconds_per_sample(shape)
-        self._n_threads = threads_worth(seconds, n_threads)
-        n_workers = max(min(self._n_threads, len(self._pieces)), 1)
-        self._sampler = Sampler(shape, n_samples, n_workers)
+        seconds = n_rows * self._sampler.n_samples * seconds_per_sample(shape)
+        self._n_threads = threads_worth(seconds, self._most_threads)
         labels = np.repeat(np.arange(shape.n_classes), np.diff(rows.class_starts))
         self._per_row = labels, rows.weights
         self._numbers = np.ascontiguousarray(rows.order[:, None]).view(np.uint64)
-        self._log_odds = np.empty((n_rows, n_hidden))
-        self._log_likelihood, self._effective = np.empty(n_rows), np.empty(n_rows)
-        self._probability = np.empty((n_hidden, n_rows))
-        self._posterior = np.empty((sum(shape.hidden_layer_sizes), n_rows))
-        self._n_done = 0
+        self._log_odds = array("log-odds", n_rows, shape.first)
+        self._log_likelihood = array("log-likelihood", n_rows)
+        self._effective = array("effective", n_rows)
+        self._probability = array("probability", shape.first, n_rows)
+        self._posterior = array("posterior", sum(shape.hidden_layer_sizes), n_rows)
 
     def rewind(self, n_done: int) -> None:
         """Go on as if so many E-steps had been done: the next draws what that one drew."""
