@@ -518,7 +518,7 @@ def test_settings_are_parameters():
 def test_lbfgs_needs_exact_e_steps():
     X, y = make_moons(20, random_state=0)
     model = fastem.FastEMClassifier((3,), e_step="sampling", solver="lbfgs")
-    with pytest.raises(ValueError, match=r"solver='em'.*Enumeration\(\).*Quadrature\(\)"):
+    with pytest.raises(ValueError, match=r"solver='em' or 'adam'.*Enumeration\(\).*Quadrature\(\)"):
         model.fit(X, y)
 
 
