@@ -20,8 +20,6 @@ ENGINES: dict[str, type] = {
 MOST_SECONDS = 60.0
 """Of an exact E-step on one thread: beyond, "auto" would rather sample."""
 
-_told: set[Shape] = set()
-
 
 def resolve_engine(
     e_step: str | Engine,
@@ -50,14 +48,14 @@ def resolve_engine(
     Warns
     -----
     UserWarning
-        If "auto" stands for sampling, once for every network in a process.
+        If "auto" stands for sampling.
     """
     if isinstance(e_step, str):
         if e_step == "auto":
             if shape is None:
                 return Enumeration()
             engine = cheapest_engine(shape, n_samples)
-            if not engine.is_exact:
+            if not engine.is_exact and _fits(engine, shape, n_samples):  # or its plan says so
                 _tell_of_sampling(shape, name)
             return engine
         if e_step in ENGINES:
@@ -82,31 +80,33 @@ def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
     shape : Shape
     n_samples : int
     """
-    available = available_bytes()
     best, least = None, float("inf")
     for kind in ENGINES.values():
         engine = kind()
         seconds = engine.seconds(shape, n_samples)
         if not engine.is_exact or seconds >= least:
             continue
-        if available is None or engine.bytes_needed(shape, n_samples) <= available:
+        if _fits(engine, shape, n_samples):
             best, least = engine, seconds
     sampled = Sampling()
-    if least > MOST_SECONDS and sampled.seconds(shape, n_samples) < least:
+    is_quicker = least > MOST_SECONDS and sampled.seconds(shape, n_samples) < least
+    if best is None or (is_quicker and _fits(sampled, shape, n_samples)):
         return sampled
     return best
 
 
+def _fits(engine: Engine, shape: Shape, n_samples: int) -> bool:
+    available = available_bytes()
+    return available is None or engine.bytes_needed(shape, n_samples) <= available
+
+
 def _tell_of_sampling(shape: Shape, name: str) -> None:
-    """Warn that "auto" means estimates, once for every network in a process."""
-    if shape in _told:
-        return
-    _told.add(shape)
+    """Warn that "auto" means estimates."""
     warnings.warn(
         f"{name}='auto' takes sampling for hidden_layer_sizes={shape.hidden_layer_sizes} and "
         f"{shape.n_classes} classes: no exact engine fits into memory and is expected to end an "
         f"E-step within {MOST_SECONDS:g} s. Results are estimates. Say {name}='sampling' to have "
         "them without this message, or use fewer hidden units.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=1,  # from one place, so that Python's filters tell a text once in a process
     )

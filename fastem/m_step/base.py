@@ -110,7 +110,9 @@ class OutputRegression:
         self.shape = shape
         self.n_rows = shape.last + shape.fit_intercept
         self.penalty = _penalty(self.n_rows, alpha, shape.fit_intercept)
-        self._n_threads = threads_worth(1e-9 * shape.n_classes * 2.0**shape.last, n_threads)
+        self._n_threads = threads_worth(
+            1e-9 * shape.n_classes * 2.0 ** min(shape.last, 60), n_threads
+        )
 
     def join(self, parameters: Parameters) -> Array:
         """Return weights and intercepts as one array (n_rows, n_classes)."""
