@@ -97,8 +97,9 @@ def add_log_moments(log_odds, v, c, points, out):
 
 
 @jit
-def _begin(real, imaginary, n, first, row, size, tables, weight):
-    """Overwrite the running product with the three Gamma functions at nodes of a line."""
+def _begin(product, n, first, row, size, tables, weight):
+    """Overwrite the product with the three Gamma functions at nodes of a line."""
+    real, imaginary = product
     for x in range(n):
         j = first + x
         k = j - 3 * row
@@ -166,27 +167,30 @@ def _turn(line_angles, row, first, size, n, real, imaginary, versines, sines):
 
 
 @jit
-def _multiply(on, versines, sines, n, threshold, real, imaginary):
-    """Multiply by factors unit by unit, each product kept; return how far it came.
+def _multiply(on, versines, sines, n, threshold, keeps, product, real, imaginary):
+    """Multiply the product by factors unit by unit, keeping what it was before each.
 
-    Where all of the nodes fall below the threshold the rest is left out.
+    Return how many units it came to, and a bound on the sum of moduli where all of the nodes
+    have fallen below the threshold and the rest is left out.
     """
-    n_hidden = len(on)
-    for h in range(n_hidden):
+    p, s = product
+    for h in range(len(on)):
         if h % _UNITS_AT_ONCE == 0:
-            largest = 0.0
+            squares = 0.0  # their sum, which vectorises where the largest would not
             for x in range(n):
-                square = real[h, x] * real[h, x] + imaginary[h, x] * imaginary[h, x]
-                largest = max(largest, square)
-            if largest < threshold * threshold:
-                return h, math.sqrt(largest)
+                squares += p[x] * p[x] + s[x] * s[x]
+            if squares < threshold * threshold:
+                return h, math.sqrt(n * squares)
         q = on[h]
+        if keeps:
+            for x in range(n):
+                real[h, x], imaginary[h, x] = p[x], s[x]
         for x in range(n):
             a, b = 1.0 - q * versines[h, x], q * sines[h, x]
-            r, i = real[h, x], imaginary[h, x]
-            real[h + 1, x] = r * a - i * b
-            imaginary[h + 1, x] = r * b + i * a
-    return n_hidden, 0.0
+            r, i = p[x], s[x]
+            p[x] = r * a - i * b
+            s[x] = r * b + i * a
+    return len(on), 0.0
 
 
 @jit
@@ -252,8 +256,8 @@ def add_nodes(
     n_hidden = v.shape[1]
     step = 2.0 * math.pi / (3.0 * scale)
     versines, sines = work[:n_hidden], work[n_hidden : 2 * n_hidden]
-    real, imaginary = work[2 * n_hidden : 3 * n_hidden + 1], work[3 * n_hidden + 1 : -2]
-    rest = work[-2], work[-1]
+    real, imaginary = work[2 * n_hidden : 3 * n_hidden], work[3 * n_hidden : 4 * n_hidden]
+    product, rest = (work[-4], work[-3]), (work[-2], work[-1])
     gammas = np.empty((3, 2 * size + 1), dtype=np.complex128)
     tail = _fill_gammas(d, c, step, size, gammas) / (3.0 * scale * scale)
     phases = np.empty((2, n_hidden, 2 * size + 1))
@@ -268,16 +272,16 @@ def add_nodes(
             _turn(line_angles, row, first, size, n, phases[0], phases[1], versines, sines)
             for place in range(start, stop):
                 i = order[place]
-                _begin(real[0], imaginary[0], n, first, row, size, gammas, weight)
-                reached, largest = _multiply(
-                    on[i], versines, sines, n, thresholds[i], real, imaginary
+                _begin(product, n, first, row, size, gammas, weight)
+                reached, left_out = _multiply(
+                    on[i], versines, sines, n, thresholds[i], derivatives, product, real, imaginary
                 )
                 if reached < n_hidden:
-                    sums[i, 4] += n * largest
+                    sums[i, 4] += left_out
                     continue
                 whole = turned = along = moduli = 0.0
                 for x in range(n):
-                    r, j = real[n_hidden, x], imaginary[n_hidden, x]
+                    r, j = product[0][x], product[1][x]
                     whole += r
                     turned += j
                     along += x * j
