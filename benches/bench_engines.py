@@ -21,7 +21,7 @@ _seconds = {}
 
 def _moderate(problem):
     """Return the problem's parameters with a logit of order one, whatever the units."""
-    parameters, n_hidden = problem.parameters, problem.shape.n_hidden
+    parameters, n_hidden = problem.parameters, problem.shape.first
     return parameters._replace(output=parameters.output * np.sqrt(8.0 / n_hidden))
 
 

@@ -87,7 +87,7 @@ def _faster_threads(name, e_step):
 
 def _gradients(statistics):
     """Return copies of what a plan has filled, in the terms of the peers."""
-    *W, b = statistics.hidden_gradient.copy()
+    *W, b = statistics.hidden[0].gradient.copy()
     *V, c = statistics.output_gradient.copy()
     return peers.Gradients(statistics.log_likelihood.copy(), np.array(W), b, np.array(V), c)
 

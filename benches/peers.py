@@ -67,7 +67,7 @@ def _configurations(n_hidden: int) -> Array:
 def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
     """Yield a class and some of its rows, until all rows of all classes have come."""
     starts = problem.rows.class_starts
-    size = max(entries // 2**problem.shape.n_hidden, 1)
+    size = max(entries // 2**problem.shape.first, 1)
     for k in range(problem.shape.n_classes):
         for start in range(starts[k], starts[k + 1], size):
             yield k, slice(start, min(start + size, starts[k + 1]))
@@ -135,7 +135,7 @@ def prepare_loops(problem: EStepProblem) -> EStep:
 def prepare_numpy(problem: EStepProblem) -> EStep:
     """Prepare vectorised NumPy; the gradients are derived by hand."""
     X, _, weights, W, b, V, c = _arrays(problem)
-    Z = _configurations(problem.shape.n_hidden)
+    Z = _configurations(problem.shape.first)
     Z_T = np.ascontiguousarray(Z.T)
     pieces = list(_pieces(problem, _ENTRIES["numpy"]))
 
@@ -178,7 +178,7 @@ def prepare_torch(problem: EStepProblem) -> EStep:
     import torch
 
     X, _, weights, *parameters = map(torch.as_tensor, _arrays(problem))
-    Z = torch.as_tensor(_configurations(problem.shape.n_hidden))
+    Z = torch.as_tensor(_configurations(problem.shape.first))
     Z_T = Z.T.contiguous()
     pieces = list(_pieces(problem, _ENTRIES["torch"]))
 
@@ -208,7 +208,7 @@ def prepare_jax(problem: EStepProblem) -> EStep:
 
     jax.config.update("jax_enable_x64", True)
     X, y, weights, *parameters = _arrays(problem)
-    n_samples, n_hidden = len(X), problem.shape.n_hidden
+    n_samples, n_hidden = len(X), problem.shape.first
     Z = jnp.asarray(_configurations(n_hidden))
     # pieces of one size: the last is filled up with rows of weight zero
     n_pieces = -(-n_samples * 2**n_hidden // _ENTRIES["jax"])

@@ -24,7 +24,7 @@ def e_step_problem(
 ) -> EStepProblem:
     """Draw a network with log-odds of order one, then rows and labels from it."""
     rng = np.random.default_rng([n_samples, n_hidden, n_classes, n_features])
-    shape = Shape(n_features, n_hidden, n_classes)
+    shape = Shape(n_features, (n_hidden,), n_classes)
     rows, parameters = draw_problem(shape, n_samples, rng)
     return EStepProblem(rows, shape, parameters)
 

@@ -29,6 +29,29 @@ class Expectations(NamedTuple):
     effective_sample_size: Array | None = None
 
 
+class HiddenStatistics(NamedTuple):
+    """What an E-step tells about one hidden layer: a logistic regression for every unit.
+
+    Attributes
+    ----------
+    inputs : array (n_rows, n_inputs)
+        What the layer sees: the samples, or the configurations of the layer below.
+    weights : array (n_rows,), summed weight
+        Of the samples, or the expected weight of each configuration.
+    probability, posterior : arrays (n_hidden, n_rows), probability
+        P(Z=1|inputs), and the same given the labels too.
+    gradient : array (n_inputs, n_hidden)
+        Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
+        of `fastem.e_step`.
+    """
+
+    inputs: Array
+    weights: Array
+    probability: Array
+    posterior: Array
+    gradient: Array
+
+
 class Statistics(NamedTuple):
     """Result of an E-step on class-sorted rows, as the M-steps take it.
 
@@ -39,24 +62,20 @@ class Statistics(NamedTuple):
     ----------
     log_likelihood : array (n_samples,), nats
         Marginal, not weighted.
-    hidden_probability, hidden_posterior : array (n_hidden, n_samples), probability
-        P(Z=1|x) and P(Z=1|x,y).
+    hidden : tuple of HiddenStatistics
+        One per hidden layer, the first layer first.
     counts : array (n_classes, n_high, n_low) or None, summed weight
-        Expected weight of every class in every configuration; None from engines that visit
-        no configurations.
+        Expected weight of every class in every configuration of the last hidden layer; None
+        from engines that visit no configurations.
     output_table : array (n_classes, n_high, n_low) or None, probability
         P(y|z), as it was in this E-step.
-    hidden_gradient : array (n_inputs, n_hidden)
-        Gradient of the weighted log-likelihood with respect to the hidden weights: eq. 12
-        in the notes of `fastem.e_step`.
     output_gradient : array (n_hidden + 1, n_classes)
-        The same for the output weights, eq. 15; the last row is for the intercepts.
+        Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
+        last row is for the intercepts.
     """
 
     log_likelihood: Array
-    hidden_probability: Array
-    hidden_posterior: Array
+    hidden: tuple[HiddenStatistics, ...]
     counts: Array | None
     output_table: Array | None
-    hidden_gradient: Array
     output_gradient: Array

@@ -36,15 +36,15 @@ def draw_start(
     parameters : Parameters
     """
     spread = _LOG_ODDS_DEVIATION / np.sqrt(shape.n_features)
-    hidden = np.zeros((shape.n_inputs, shape.n_hidden))
+    hidden = np.zeros((shape.n_inputs, shape.first))
     hidden[: shape.n_features] = spread * random_state.standard_normal(
-        (shape.n_features, shape.n_hidden)
+        (shape.n_features, shape.first)
     )
-    output = _OUTPUT_DEVIATION * random_state.standard_normal((shape.n_hidden, shape.n_classes))
+    output = _OUTPUT_DEVIATION * random_state.standard_normal((shape.last, shape.n_classes))
     output -= output.mean(axis=1, keepdims=True)
     intercepts = np.zeros(shape.n_classes)
     if shape.fit_intercept:
         # a class without weight keeps a finite intercept
         shares = np.maximum(class_weights / class_weights.sum(), 1e-6)
         intercepts = np.log(shares) - 0.5 * output.sum(axis=0)
-    return Parameters(hidden, output, intercepts)
+    return Parameters((hidden,), output, intercepts)

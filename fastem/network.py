@@ -51,7 +51,7 @@ class Network:
             kind = M_STEPS[m_step]
             sizes = shape, len(rows.weights), n_threads
             check_memory(
-                f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.n_hidden} hidden units",
+                f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.first} hidden units",
                 "together with its E-step",
                 "Use fewer features or hidden units, or m_step='gradient'.",
                 engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes, has_table=engine.has_table),
@@ -71,7 +71,7 @@ class Network:
     def gradient(self, theta: Array, statistics: Statistics) -> Array:
         """Return the gradient of the penalised log-likelihood, by Fisher's identity."""
         gradient = Parameters(
-            statistics.hidden_gradient,
+            tuple(layer.gradient for layer in statistics.hidden),
             statistics.output_gradient[:-1],
             statistics.output_gradient[-1],
         )

@@ -20,6 +20,7 @@ Quantities whose name begins with ``log_`` are in nats; objectives are penalised
 log-likelihoods in nats, to be maximised; losses are their negatives per unit weight.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,19 +30,20 @@ Array = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
-    """Weights of a network with one stochastic hidden layer, in the kernels' terms.
+    """Weights of a network with stochastic hidden layers, in the kernels' terms.
 
     Attributes
     ----------
-    hidden : array (n_inputs, n_hidden), log-odds per unit of input
-        Weights into the hidden units; with intercepts, the last row.
+    hidden : tuple of arrays (n_inputs, n_hidden), log-odds per unit of input
+        Weights into the units of each hidden layer, the first layer first; with intercepts,
+        the last row of each. Inputs of a later layer are the units of the one before.
     output : array (n_hidden, n_classes), log-odds
-        Weights out of the hidden units.
+        Weights out of the last hidden layer.
     output_intercepts : array (n_classes,), log-odds
         Zeros in a network without intercepts.
     """
 
-    hidden: Array
+    hidden: tuple[Array, ...]
     output: Array
     output_intercepts: Array
 
@@ -50,9 +52,24 @@ class Shape(NamedTuple):
     """Sizes of a network, and the way between its parameters and one flat vector."""
 
     n_features: int
-    n_hidden: int
+    hidden_layer_sizes: tuple[int, ...]
     n_classes: int
     fit_intercept: bool = True
+
+    @property
+    def first(self) -> int:
+        """Units of the first hidden layer, which the rows meet."""
+        return self.hidden_layer_sizes[0]
+
+    @property
+    def last(self) -> int:
+        """Units of the last hidden layer, which the classes meet."""
+        return self.hidden_layer_sizes[-1]
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.hidden_layer_sizes)
 
     @property
     def n_inputs(self) -> int:
@@ -60,54 +77,67 @@ class Shape(NamedTuple):
         return self.n_features + self.fit_intercept
 
     @property
+    def hidden_shapes(self) -> list[tuple[int, int]]:
+        """(n_inputs, n_hidden) of every hidden layer."""
+        below = (self.n_features, *self.hidden_layer_sizes)
+        return [(n + self.fit_intercept, m) for n, m in pairwise(below)]
+
+    @property
     def n_parameters(self) -> int:
         """Length of the flat vector."""
-        n_output_rows = self.n_hidden + self.fit_intercept
-        return self.n_inputs * self.n_hidden + n_output_rows * self.n_classes
+        n_output_rows = self.last + self.fit_intercept
+        return sum(n * m for n, m in self.hidden_shapes) + n_output_rows * self.n_classes
 
     def unpack(self, theta: Array) -> Parameters:
         """Return the parameters in a flat vector, as views."""
-        cut = self.n_inputs * self.n_hidden
-        stop = cut + self.n_hidden * self.n_classes
+        hidden, start = [], 0
+        for n_inputs, n_hidden in self.hidden_shapes:
+            stop = start + n_inputs * n_hidden
+            hidden.append(theta[start:stop].reshape(n_inputs, n_hidden))
+            start = stop
+        stop = start + self.last * self.n_classes
         intercepts = theta[stop:] if self.fit_intercept else np.zeros(self.n_classes)
-        return Parameters(
-            theta[:cut].reshape(self.n_inputs, self.n_hidden),
-            theta[cut:stop].reshape(self.n_hidden, self.n_classes),
-            intercepts,
-        )
+        output = theta[start:stop].reshape(self.last, self.n_classes)
+        return Parameters(tuple(hidden), output, intercepts)
 
     def pack(self, parameters: Parameters) -> Array:
         """Return the parameters as one new flat vector."""
-        parts = [parameters.hidden.ravel(), parameters.output.ravel()]
+        parts = [*(weights.ravel() for weights in parameters.hidden), parameters.output.ravel()]
         if self.fit_intercept:
             parts.append(parameters.output_intercepts)
         return np.concatenate(parts)
 
     def penalty_weights(self) -> Array:
         """Return a flat vector: 1 for penalised weights, 0 for intercepts."""
-        hidden = np.ones((self.n_inputs, self.n_hidden))
+        hidden = tuple(np.ones(size) for size in self.hidden_shapes)
         if self.fit_intercept:
-            hidden[-1] = 0.0
-        output = np.ones((self.n_hidden, self.n_classes))
+            for weights in hidden:
+                weights[-1] = 0.0
+        output = np.ones((self.last, self.n_classes))
         return self.pack(Parameters(hidden, output, np.zeros(self.n_classes)))
 
     def from_lists(self, coefs: list[Array], intercepts: list[Array]) -> Parameters:
         """Return the parameters given as ``coefs_`` and ``intercepts_``."""
-        hidden = np.array(coefs[0], dtype=np.float64, order="C")
-        if self.fit_intercept:
-            hidden = np.vstack([hidden, np.asarray(intercepts[0], dtype=np.float64)[None]])
+        hidden = []
+        for weights, own in zip(coefs[:-1], intercepts[:-1], strict=True):
+            joined = np.array(weights, dtype=np.float64, order="C")
+            if self.fit_intercept:
+                joined = np.vstack([joined, np.asarray(own, dtype=np.float64)[None]])
+            hidden.append(np.ascontiguousarray(joined))
         return Parameters(
-            np.ascontiguousarray(hidden),
-            np.array(coefs[1], dtype=np.float64, order="C"),
-            np.array(intercepts[1], dtype=np.float64),
+            tuple(hidden),
+            np.array(coefs[-1], dtype=np.float64, order="C"),
+            np.array(intercepts[-1], dtype=np.float64),
         )
 
     def to_lists(self, parameters: Parameters) -> tuple[list[Array], list[Array]]:
-        """Return new ``coefs_`` and ``intercepts_``: ``[W, V], [b, c]``."""
-        hidden = np.array(parameters.hidden)
-        intercepts = hidden[-1].copy() if self.fit_intercept else np.zeros(self.n_hidden)
-        coefs = hidden[: self.n_features].copy()
-        return (
-            [coefs, np.array(parameters.output)],
-            [intercepts, np.array(parameters.output_intercepts)],
-        )
+        """Return new ``coefs_`` and ``intercepts_``: ``[W, ..., V], [b, ..., c]``."""
+        coefs, intercepts = [], []
+        for joined, n_hidden in zip(parameters.hidden, self.hidden_layer_sizes, strict=True):
+            n_units_below = len(joined) - self.fit_intercept
+            coefs.append(np.array(joined[:n_units_below]))
+            own = joined[-1] if self.fit_intercept else np.zeros(n_hidden)
+            intercepts.append(np.array(own))
+        coefs.append(np.array(parameters.output))
+        intercepts.append(np.array(parameters.output_intercepts))
+        return coefs, intercepts

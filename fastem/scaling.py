@@ -199,7 +199,7 @@ def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
         If one is unknown, or there is none.
     """
     given = list(engines) if isinstance(engines, list | tuple) else [engines]
-    small = Shape(n_features=1, n_hidden=2, n_classes=n_classes)
+    small = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=n_classes)
     able = [name for name, kind in ENGINES.items() if math.isfinite(kind().seconds(small, 1))]
     names = [name for x in given for name in (able if x == "all" else [x])]
     choices = ", ".join(repr(choice) for choice in ("all", *ENGINES))

@@ -59,10 +59,10 @@ def draw_problem(
     shape: Shape, n_samples: int, rng: np.random.Generator
 ) -> tuple[ClassSortedRows, Parameters]:
     """Draw a network with log-odds of order one, then rows and labels from it."""
-    n_hidden, n_classes = shape.n_hidden, shape.n_classes
+    n_hidden, n_classes = shape.first, shape.n_classes
     hidden = rng.normal(size=(shape.n_inputs, n_hidden)) / np.sqrt(shape.n_inputs)
     output = rng.normal(size=(n_hidden, n_classes))
-    parameters = Parameters(hidden, output, rng.normal(size=n_classes))
+    parameters = Parameters((hidden,), output, rng.normal(size=n_classes))
     X = rng.normal(size=(n_samples, shape.n_features))
     log_odds = X @ hidden[:-1] + hidden[-1]
     z = rng.logistic(size=log_odds.shape) < log_odds
@@ -113,7 +113,7 @@ class Stopwatch:
 
     def time(self, name: str, n_samples: int, n_hidden: int) -> None:
         """Time a problem, once more if it was before, or note why the engine refuses it."""
-        shape = Shape(self._n_features, n_hidden, self.n_classes)
+        shape = Shape(self._n_features, (n_hidden,), self.n_classes)
         try:
             seconds = self._seconds(ENGINES[name](), shape, n_samples)
         except (ValueError, MemoryError) as error:
@@ -126,7 +126,7 @@ class Stopwatch:
     def row(self, name: str, n_samples: int, n_hidden: int) -> ScalingRow:
         """Return what is known of a problem that was timed."""
         seconds = self.seconds[name, n_samples, n_hidden]
-        shape = Shape(self._n_features, n_hidden, self.n_classes)
+        shape = Shape(self._n_features, (n_hidden,), self.n_classes)
         n_terms, engine = n_samples * 2**n_hidden, ENGINES[name]()
         share = 6 * n_terms / seconds / self._rate if engine.has_table else None
         return ScalingRow(
@@ -152,9 +152,9 @@ class Stopwatch:
             f"samples={n_samples}",
             "for the rows themselves",
             "Use fewer rows.",
-            8 * n_samples * (3 * shape.n_inputs + 3 * shape.n_hidden + 3 * shape.n_classes),
+            8 * n_samples * (3 * shape.n_inputs + 3 * shape.first + 3 * shape.n_classes),
         )
-        sizes = self._seed, n_samples, *shape[:3]
+        sizes = self._seed, n_samples, shape.n_features, shape.first, shape.n_classes
         rows, parameters = draw_problem(shape, n_samples, np.random.default_rng(sizes))
         plan = engine.plan(rows, shape, self.n_threads)
         plan.expect(parameters)  # compiles, and touches every page

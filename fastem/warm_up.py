@@ -25,7 +25,7 @@ def warmup() -> None:
     Worth calling before a timing, and before forking: a child that is forked while another
     thread compiles waits for ever on the compiler's lock.
     """
-    shape = Shape(n_features=1, n_hidden=2, n_classes=2)
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=2)
     X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)
     rows = sort_by_class(X, y, weights, shape)
     engine = Enumeration()
@@ -36,7 +36,7 @@ def warmup() -> None:
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
     engine.log_marginal(rows.inputs, start, shape, 1)
     # weights that drive every row into log space
-    certain = start._replace(hidden=1e3 * start.hidden, output=1e3 * start.output)
+    certain = start._replace(hidden=(1e3 * start.hidden[0],), output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
     by_quadrature = Quadrature().plan(rows, shape, 1)

@@ -31,50 +31,80 @@ def log_output_table(V, c):
     return logits - log_sum_exp(logits, axis=1)[:, None]
 
 
-def log_prior(X, W, b):
-    """log P(z | x) for every row and configuration, (n_samples, n_configs)."""
-    Z = configurations(W.shape[1])
+def joint_states(sizes):
+    """All states of several layers together: one array (n_joint, m_l) per layer."""
+    Z = configurations(sum(sizes))
+    return np.split(Z, np.cumsum(sizes)[:-1], axis=1)
+
+
+def log_upper(layers, coefs, intercepts):
+    """log P(z_2, ..., z_L | z_1) and log P(y = k | z_L) of joint states, (n_joint, ...)."""
+    log_p = np.zeros(len(layers[0]))
+    for below, above, W, b in zip(layers, layers[1:], coefs[1:], intercepts[1:], strict=False):
+        a = below @ W + b
+        log_p += (above * log_sigmoid(a) + (1.0 - above) * log_sigmoid(-a)).sum(axis=1)
+    logits = layers[-1] @ coefs[-1] + intercepts[-1]
+    return log_p, logits - log_sum_exp(logits, axis=1)[:, None]
+
+
+def log_first(X, Z, W, b):
+    """log P(z_1 | x) of given states of the first layer, (n_samples, n_joint)."""
     a = X @ W + b
     return log_sigmoid(a) @ Z.T + log_sigmoid(-a) @ (1.0 - Z).T
 
 
 def log_marginal(X, coefs, intercepts):
-    """log p(y = k | x), (n_samples, n_classes)."""
-    log_pi = log_prior(X, coefs[0], intercepts[0])
-    log_o = log_output_table(coefs[1], intercepts[1])
+    """log p(y = k | x), (n_samples, n_classes); any number of hidden layers."""
+    layers = joint_states([len(V) for V in coefs[1:]])
+    log_p, log_o = log_upper(layers, coefs, intercepts)
+    log_pi = log_first(X, layers[0], coefs[0], intercepts[0]) + log_p
     return log_sum_exp(log_pi[:, :, None] + log_o[None], axis=1)
 
 
 def e_step(X, y, coefs, intercepts, weights=None):
-    """The exact E-step and the gradient of the weighted total log-likelihood."""
-    (W, V), (b, c) = coefs, intercepts
+    """The exact E-step and the gradient of the weighted total log-likelihood.
+
+    Any number of hidden layers, by brute force over their joint states. ``counts`` are of the
+    last layer's configurations.
+    """
     w = np.ones(len(X)) if weights is None else weights
-    Z = configurations(W.shape[1])
-    log_o = log_output_table(V, c)
-    log_joint = log_prior(X, W, b) + log_o[:, y].T
+    sizes = [len(V) for V in coefs[1:]]
+    layers = joint_states(sizes)
+    log_p, log_o = log_upper(layers, coefs, intercepts)
+    log_joint = log_first(X, layers[0], coefs[0], intercepts[0]) + log_p + log_o[:, y].T
     log_likelihood = log_sum_exp(log_joint, axis=1)
     r = np.exp(log_joint - log_likelihood[:, None])
-    posterior = r @ Z
-    probability = np.exp(log_sigmoid(X @ W + b))
-    counts = np.array([(r * w[:, None])[y == k].sum(axis=0) for k in range(V.shape[1])])
-    residual = counts - counts.sum(axis=0) * np.exp(log_o).T
+    posterior = r @ layers[0]
+    probability = np.exp(log_sigmoid(X @ coefs[0] + intercepts[0]))
+    n_classes = coefs[-1].shape[1]
+    joint = np.array([(r * w[:, None])[y == k].sum(axis=0) for k in range(n_classes)])
+    residual = joint - joint.sum(axis=0) * np.exp(log_o).T
     delta = w[:, None] * (posterior - probability)
+    coef_gradients, intercept_gradients = [X.T @ delta], [delta.sum(axis=0)]
+    for below, above, W, b in zip(layers, layers[1:], coefs[1:], intercepts[1:], strict=False):
+        delta = joint.sum(axis=0)[:, None] * (above - np.exp(log_sigmoid(below @ W + b)))
+        coef_gradients.append(below.T @ delta)
+        intercept_gradients.append(delta.sum(axis=0))
+    states = (layers[-1] @ 2 ** np.arange(sizes[-1])).astype(int)
+    counts = np.array([np.bincount(states, of_class, 2 ** sizes[-1]) for of_class in joint])
     return {
         "log_likelihood": log_likelihood,
         "hidden_posterior": posterior,
         "counts": counts,
-        "coef_gradients": [X.T @ delta, Z.T @ residual.T],
-        "intercept_gradients": [delta.sum(axis=0), residual.sum(axis=1)],
+        "coef_gradients": [*coef_gradients, layers[-1].T @ residual.T],
+        "intercept_gradients": [*intercept_gradients, residual.sum(axis=1)],
     }
 
 
 def draw_network(rng, n_features, n_hidden, n_classes, fit_intercept=True, scale=1.0):
-    """Random weights as two lists: ``[W, V], [b, c]``; b and c are zeros without intercepts."""
-    W, V = rng.normal(size=(n_features, n_hidden)), rng.normal(size=(n_hidden, n_classes))
-    b, c = rng.normal(size=n_hidden), rng.normal(size=n_classes)
-    if not fit_intercept:
-        b, c = np.zeros(n_hidden), np.zeros(n_classes)
-    return [scale * W, scale * V], [scale * b, scale * c]
+    """Random weights as two lists: ``[W, ..., V], [b, ..., c]``; no intercepts are zeros.
+
+    ``n_hidden`` is the number of hidden units, or one number per hidden layer.
+    """
+    sizes = [n_features, *np.atleast_1d(n_hidden), n_classes]
+    coefs = [scale * rng.normal(size=shape) for shape in itertools.pairwise(sizes)]
+    intercepts = [scale * fit_intercept * rng.normal(size=size) for size in sizes[1:]]
+    return coefs, intercepts
 
 
 def penalty(coefs, alpha):

@@ -28,9 +28,9 @@ def planted(monkeypatch):
     """Seconds that are known: those of enumeration double, those of the other are level."""
 
     def seconds(self, engine, shape, n_samples):
-        if shape.n_hidden > 20:
-            raise ValueError(f"{2**shape.n_hidden} tables are too many")
-        units = shape.n_hidden if engine.name == "enumeration" else 9.5
+        if shape.first > 20:
+            raise ValueError(f"{2**shape.first} tables are too many")
+        units = shape.first if engine.name == "enumeration" else 9.5
         return 1e-7 * n_samples * 2.0**units
 
     monkeypatch.setitem(ENGINES, "level", Level)

@@ -68,7 +68,7 @@ class Scripted:
 def _network(m_step="newton", weights=None):
     """A slow climb: labels that say nothing."""
     rng = np.random.default_rng(0)
-    shape = Shape(2, 3, 2)
+    shape = Shape(2, (3,), 2)
     X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, size=60)
     rows = sort_by_class(X, y, np.ones(60) if weights is None else weights, shape)
     start = shape.from_lists(*reference.draw_network(rng, 2, 3, 2))

@@ -22,7 +22,7 @@ from fastem.parameters import Shape
 
 def _problem(seed, n_samples, n_hidden, n_classes, n_features=3, scale=1.0, fit_intercept=True):
     rng = np.random.default_rng(seed)
-    shape = Shape(n_features, n_hidden, n_classes, fit_intercept)
+    shape = Shape(n_features, (n_hidden,), n_classes, fit_intercept)
     X = rng.normal(size=(n_samples, n_features))
     y = rng.integers(n_classes, size=n_samples)
     coefs = [
@@ -42,9 +42,9 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     statistics = plan.expect(shape.from_lists(coefs, intercepts))
     log_likelihood = np.empty(len(X))
     log_likelihood[rows.order] = statistics.log_likelihood
-    posterior = np.empty((len(X), shape.n_hidden))
-    posterior[rows.order] = statistics.hidden_posterior.T
-    hidden, output = statistics.hidden_gradient, statistics.output_gradient
+    posterior = np.empty((len(X), shape.first))
+    posterior[rows.order] = statistics.hidden[0].posterior.T
+    hidden, output = statistics.hidden[0].gradient, statistics.output_gradient
     p = shape.n_features
     return {
         "log_likelihood": log_likelihood,
@@ -145,7 +145,7 @@ def test_log_odds_of_800_and_certain_wrong_predictions():
     y = np.array([0, 0, 1, 1, 1])
     coefs = [np.array([[800.0, -800.0, 0.1]]), np.array([[1e3, -1e3], [0.0, 0.0], [1.0, 2.0]])]
     intercepts = [np.zeros(3), np.zeros(2)]
-    got = _check(Shape(1, 3, 2), X, y, coefs, intercepts, np.array([1.0, 2.0, 0.0, 1.0, 1e3]))
+    got = _check(Shape(1, (3,), 2), X, y, coefs, intercepts, np.array([1.0, 2.0, 0.0, 1.0, 1e3]))
     assert got["log_likelihood"][2] < -700.0  # the cheaper of two impossible explanations
 
 
@@ -179,7 +179,7 @@ def test_counts_of_an_impossible_row_sum_to_its_weight(scale):
     # unit 0 is on and says class 0, the row is of class 1, and the other units say nothing
     W, b, V = np.zeros((1, 4)), np.array([scale, 0.0, 0.0, 0.0]), np.zeros((4, 2))
     V[0, 0] = scale
-    problem = Shape(1, 4, 2), np.zeros((1, 1)), np.array([1]), [W, V], [b, np.zeros(2)]
+    problem = Shape(1, (4,), 2), np.zeros((1, 1)), np.array([1]), [W, V], [b, np.zeros(2)]
     got = _expect(*problem, np.array([3.0]))
     np.testing.assert_allclose(got["counts"].sum(), 3.0, rtol=1e-10)
 
@@ -211,7 +211,7 @@ def test_gradients_are_finite_differences(fit_intercept):
         return rows.weights @ plan.expect(shape.unpack(x)).log_likelihood
 
     s = plan.expect(shape.unpack(theta))
-    parts = [s.hidden_gradient.ravel(), s.output_gradient[:-1].ravel()]
+    parts = [s.hidden[0].gradient.ravel(), s.output_gradient[:-1].ravel()]
     gradient = np.concatenate([*parts, s.output_gradient[-1] if fit_intercept else []])
     assert gradient.size == shape.n_parameters
     steps = 1e-5 * np.eye(theta.size)
@@ -220,7 +220,8 @@ def test_gradients_are_finite_differences(fit_intercept):
 
 
 def _arrays_of(statistics):
-    return [np.array(x) for x in statistics]
+    layers = [array for layer in statistics.hidden for array in layer]
+    return [np.array(x) for x in (statistics.log_likelihood, *layers, *statistics[2:])]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_a_plan_can_be_run_again():
 
 
 def test_bytes_needed_double_with_each_unit():
-    needed = [Enumeration().bytes_needed(Shape(5, m, 3), 100) for m in range(24, 70)]
+    needed = [Enumeration().bytes_needed(Shape(5, (m,), 3), 100) for m in range(24, 70)]
     ratios = np.array([b / a for a, b in itertools.pairwise(needed)])
     assert ratios.min() > 1.0
     np.testing.assert_allclose(ratios, 2.0, rtol=0.02)
@@ -291,10 +292,10 @@ def test_bytes_needed_double_with_each_unit():
 
 def test_bytes_needed_grow_with_rows_and_classes_but_never_as_their_table():
     engine = Enumeration()
-    few, many = (engine.bytes_needed(Shape(5, 12, 3), n) for n in (100, 10**6))
+    few, many = (engine.bytes_needed(Shape(5, (12,), 3), n) for n in (100, 10**6))
     assert few < many < 10**6 * 2**12
-    assert engine.bytes_needed(Shape(5, 12, 9), 100) > few
-    assert few < engine.bytes_needed(Shape(5, 12, 3), 100, n_threads=2)
+    assert engine.bytes_needed(Shape(5, (12,), 9), 100) > few
+    assert few < engine.bytes_needed(Shape(5, (12,), 3), 100, n_threads=2)
 
 
 def _allocates_nothing_and_raises(call, match):
@@ -310,7 +311,7 @@ def _allocates_nothing_and_raises(call, match):
 @pytest.mark.parametrize("n_hidden", [40, 60, 61, 200, 2000, 20000])
 def test_too_many_units_are_refused_before_anything_is_allocated(n_hidden):
     shape, X, y, *_ = _problem(18, 10, 1, 2)
-    shape = shape._replace(n_hidden=n_hidden)
+    shape = shape._replace(hidden_layer_sizes=(n_hidden,))
     rows = sort_by_class(X, y, np.ones(10), shape)
     message = rf"hidden_layer_sizes=\({n_hidden},\).*2\*\*{n_hidden}\b.*available.*[Ff]ewer hidden"
     peak = _allocates_nothing_and_raises(lambda: Enumeration().plan(rows, shape, 2), message)
@@ -335,7 +336,7 @@ def test_the_refusal_names_needed_and_available_bytes(monkeypatch):
 def test_absurdly_many_units_are_refused_where_memory_cannot_be_known(monkeypatch, n_hidden):
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     shape, X, y, *_ = _problem(18, 10, 1, 2)
-    shape = shape._replace(n_hidden=n_hidden)
+    shape = shape._replace(hidden_layer_sizes=(n_hidden,))
     rows = sort_by_class(X, y, np.ones(10), shape)
     message = rf"hidden_layer_sizes=\({n_hidden},\) needs.*128 TiB.*can be addressed.*[Ff]ewer"
     peak = _allocates_nothing_and_raises(lambda: Enumeration().plan(rows, shape, 2), message)
@@ -434,7 +435,7 @@ def _problems(draw, with_weights=False):
     scale = draw(st.sampled_from([1.0, 1.0, 50.0, 500.0]))
     y = np.array(draw(st.lists(st.integers(0, g - 1), min_size=n, max_size=n)))
     coefs = [numbers(p, m), scale * numbers(m, g)]
-    problem = Shape(p, m, g), numbers(n, p), y, coefs, [numbers(m), numbers(g)]
+    problem = Shape(p, (m,), g), numbers(n, p), y, coefs, [numbers(m), numbers(g)]
     if not with_weights:
         return problem
     return problem, np.array(draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
@@ -444,7 +445,7 @@ def _problems(draw, with_weights=False):
 @given(_problems(), st.randoms(use_true_random=False))
 def test_permuting_hidden_units_permutes_the_results(problem, random):
     shape, X, y, (W, V), (b, c) = problem
-    order = list(range(shape.n_hidden))
+    order = list(range(shape.first))
     random.shuffle(order)
     before = _expect(*problem)
     after = _expect(shape, X, y, [W[:, order], V[order]], [b[order], c])
@@ -460,7 +461,7 @@ def test_permuting_hidden_units_permutes_the_results(problem, random):
 @given(_problems(), st.integers(0, 5))
 def test_flipping_a_hidden_unit_leaves_the_likelihood(problem, unit):
     shape, X, y, (W, V), (b, c) = problem
-    h = unit % shape.n_hidden
+    h = unit % shape.first
     before = _expect(*problem)
     W, V, b, c = W.copy(), V.copy(), b.copy(), c + V[h]
     W[:, h], b[h], V[h] = -W[:, h], -b[h], -V[h]

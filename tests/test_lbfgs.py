@@ -59,7 +59,7 @@ class Walled:
 
 def _network(seed=0):
     rng = np.random.default_rng(seed)
-    shape = Shape(2, 3, 3)
+    shape = Shape(2, (3,), 3)
     X, y = rng.normal(size=(50, 2)), rng.integers(0, 3, size=50)
     rows = sort_by_class(X, y, np.ones(50), shape)
     start = shape.from_lists(*reference.draw_network(rng, 2, 3, 3))

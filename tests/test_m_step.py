@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
     def _fixed(self):
         counts = self.statistics.counts
-        return self.X, self.statistics.hidden_posterior.T, counts.reshape(len(counts), -1)
+        return self.X, self.statistics.hidden[0].posterior.T, counts.reshape(len(counts), -1)
 
     def at(self, parameters):
         """Return the statistics at other parameters, posterior and counts held fixed."""
@@ -48,16 +48,18 @@ class Problem(NamedTuple):
         gradient = self.shape.unpack(self.q_gradient(parameters, 0.0))
         table = np.exp(reference.log_output_table(V, c)).T
         probability = np.exp(reference.log_sigmoid(self.X @ W + b)).T
+        layer = self.statistics.hidden[0]._replace(
+            probability=np.ascontiguousarray(probability), gradient=gradient.hidden[0]
+        )
         return self.statistics._replace(
-            hidden_probability=np.ascontiguousarray(probability),
+            hidden=(layer,),
             output_table=table.reshape(self.statistics.counts.shape).copy(),
-            hidden_gradient=gradient.hidden,
             output_gradient=np.vstack([gradient.output, gradient.output_intercepts]),
         )
 
 
 def _problem(X, y, weights, coefs, intercepts, fit_intercept=True, n_threads=1):
-    shape = Shape(X.shape[1], *coefs[1].shape, fit_intercept)
+    shape = Shape(X.shape[1], (len(coefs[1]),), coefs[1].shape[1], fit_intercept)
     rows = sort_by_class(X, np.asarray(y), np.asarray(weights, dtype=float), shape)
     parameters = shape.from_lists(coefs, intercepts)
     statistics = Enumeration().plan(rows, shape, n_threads).expect(parameters)
@@ -100,7 +102,7 @@ def _hessian(problem, parameters, alpha, step=1e-5):
 def _bound(problem, alpha):
     """Boehning's bound on the curvature of Q over the flat vector, as one dense matrix."""
     shape, inputs = problem.shape, problem.rows.inputs
-    _, m, g, fit_intercept = shape
+    m, g, fit_intercept = shape.first, shape.n_classes, shape.fit_intercept
     gram = (inputs * problem.weights[:, None]).T @ inputs / 4.0
     Z = np.hstack([reference.configurations(m), np.ones((2**m, int(fit_intercept)))])
     totals = problem.statistics.counts.sum(axis=0).ravel()
@@ -161,7 +163,7 @@ def test_units_that_are_sure_and_wrong_are_moved(name, alpha):
     X, y = np.ones((4, 1)), [0, 0, 0, 1]
     lists = [np.array([[800.0]]), np.array([[-1600.0, 1600.0]])], [np.zeros(1), np.zeros(2)]
     problem = _problem(X, y, np.ones(4), *lists, fit_intercept=False)
-    posterior = problem.statistics.hidden_posterior
+    posterior = problem.statistics.hidden[0].posterior
     np.testing.assert_allclose(posterior, [[0.0, 0.0, 0.0, 1.0]], atol=1e-300)
     parameters, q = problem.parameters, [problem.q(problem.parameters, alpha)]
     for _ in range(3):
@@ -249,7 +251,9 @@ def test_a_newton_step_that_overshoots_is_damped():
 @pytest.mark.parametrize("name", M_STEPS)
 def test_arguments_are_left_alone(name):
     problem = _random(4)
-    arrays = [*problem.parameters, *problem.statistics, problem.rows.inputs, problem.rows.weights]
+    hidden, *output = problem.parameters
+    log_likelihood, layers, *counted = problem.statistics
+    arrays = [*hidden, *output, log_likelihood, *(x for layer in layers for x in layer), *counted]
     before = [array.copy() for array in arrays]
     _step(name, problem, 0.5)
     for array, copy in zip(arrays, before, strict=True):

@@ -30,7 +30,7 @@ def _network(X, y, weights, shape, m_step="newton", alpha=0.0, learning_rate=0.0
 
 def _random(fit_intercept, alpha, scale=1.0):
     rng = np.random.default_rng(0)
-    shape = Shape(3, 4, 3, fit_intercept)
+    shape = Shape(3, (4,), 3, fit_intercept)
     X, y, weights = rng.normal(size=(25, 3)), rng.integers(0, 3, size=25), rng.uniform(0, 5, 25)
     lists = reference.draw_network(rng, 3, 4, 3, fit_intercept, scale)
     network = _network(X, y, weights, shape, alpha=alpha)
@@ -92,7 +92,7 @@ def test_a_step_of_the_m_step_raises_q_and_so_the_objective(fit_intercept, m_ste
 def test_plain_em_never_falls(fit_intercept, data, m_step):
     X, y = LOADERS[data](return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
-    shape = Shape(X.shape[1], 4, 3, fit_intercept)
+    shape = Shape(X.shape[1], (4,), 3, fit_intercept)
     class_weights = np.bincount(y).astype(float)
     stepper = DampedStep() if m_step == "gradient" else PlainStep()
     for seed, alpha in enumerate([0.0, 0.0, 0.1, 0.1, 1.0, 1.0, 10.0, 100.0]):
@@ -109,7 +109,7 @@ def test_plain_em_never_falls(fit_intercept, data, m_step):
 
 def _many_features(n_features=300):
     rng = np.random.default_rng(0)
-    shape = Shape(n_features, 5, 3)
+    shape = Shape(n_features, (5,), 3)
     return rng.normal(size=(400, n_features)), rng.integers(0, 3, size=400), np.ones(400), shape
 
 

@@ -1,13 +1,16 @@
 """The way between parameters, flat vectors, and lists as scikit-learn has them."""
 
+import itertools
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from fastem.parameters import Parameters, Shape
 
 SHAPES = [
-    Shape(n_features, n_hidden, n_classes, fit_intercept)
-    for n_features, n_hidden, n_classes in [(4, 3, 2), (1, 1, 2), (2, 5, 4)]
+    Shape(n_features, sizes, n_classes, fit_intercept)
+    for n_features, sizes, n_classes in [(4, (3,), 2), (1, (1,), 2), (2, (5,), 4), (3, (2, 4), 3)]
     for fit_intercept in (True, False)
 ]
 
@@ -18,36 +21,42 @@ def _theta(shape):
 
 def _lists(shape):
     """Every number is another one, so that none can be mistaken."""
-    p, m, g, _ = shape
-    values = np.arange(1.0, p * m + m * g + m + g + 1.0)
-    W, V, b, c = np.split(values, np.cumsum([p * m, m * g, m]))
-    if not shape.fit_intercept:
-        b, c = np.zeros(m), np.zeros(g)
-    return [W.reshape(p, m), V.reshape(m, g)], [b, c]
+    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
+    numbers = itertools.count(1.0)
+    coefs = [[[next(numbers) for _ in range(m)] for _ in range(n)] for n, m in pairwise(units)]
+    intercepts = [[next(numbers) * shape.fit_intercept for _ in range(m)] for m in units[1:]]
+    return [np.array(W) for W in coefs], [np.array(b) for b in intercepts]
+
+
+def _arrays(parameters):
+    return [*parameters.hidden, parameters.output, parameters.output_intercepts]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sizes(shape):
-    p, m, g, fit_intercept = shape
-    assert shape.n_inputs == p + fit_intercept
-    assert shape.n_parameters == p * m + m * g + fit_intercept * (m + g)
+    coefs, intercepts = _lists(shape)
+    assert shape.n_inputs == shape.n_features + shape.fit_intercept
+    assert shape.depth == len(shape.hidden_layer_sizes)
+    assert (shape.first, shape.last) == (coefs[0].shape[1], coefs[-1].shape[0])
+    n_intercepts = sum(b.size for b in intercepts) * shape.fit_intercept
+    assert shape.n_parameters == sum(W.size for W in coefs) + n_intercepts
 
 
 def test_intercepts_are_the_default():
-    assert Shape(1, 2, 3) == Shape(1, 2, 3, True)
+    assert Shape(1, (2,), 3) == Shape(1, (2,), 3, True)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_flat_vectors_come_back(shape):
     theta = _theta(shape)
     parameters = shape.unpack(theta)
-    _, m, g, fit_intercept = shape
-    assert [x.shape for x in parameters] == [(shape.n_inputs, m), (m, g), (g,)]
+    sizes = [*shape.hidden_shapes, (shape.last, shape.n_classes), (shape.n_classes,)]
+    assert [x.shape for x in _arrays(parameters)] == sizes
     packed = shape.pack(parameters)
     np.testing.assert_array_equal(packed, theta)
     packed[:] = 0.0  # the packed vector is new
     np.testing.assert_array_equal(theta, _theta(shape))
-    if not fit_intercept:
+    if not shape.fit_intercept:
         np.testing.assert_array_equal(parameters.output_intercepts, 0.0)
 
 
@@ -55,7 +64,7 @@ def test_flat_vectors_come_back(shape):
 def test_unpacking_copies_nothing(shape):
     theta = _theta(shape)
     parameters = shape.unpack(theta)
-    for array in parameters[: 2 + shape.fit_intercept]:
+    for array in _arrays(parameters)[: shape.depth + 1 + shape.fit_intercept]:
         assert np.shares_memory(array, theta)
         assert array.flags.c_contiguous
 
@@ -76,24 +85,25 @@ def test_lists_are_taken_in_any_layout_and_returned_new(shape):
     expected = shape.from_lists(coefs, intercepts)
     odd = [np.asfortranarray(x.astype(np.int64)) for x in coefs]
     parameters = shape.from_lists(odd, [x.tolist() for x in intercepts])
-    for got, wanted in zip(parameters, expected, strict=True):
+    for got, wanted in zip(_arrays(parameters), _arrays(expected), strict=True):
         np.testing.assert_array_equal(got, wanted)
         assert got.dtype == np.float64
         assert got.flags.c_contiguous
     lists = shape.to_lists(parameters)
     for array in lists[0] + lists[1]:
-        assert not any(np.shares_memory(array, own) for own in parameters)
+        assert not any(np.shares_memory(array, own) for own in _arrays(parameters))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_intercepts_stand_in_the_last_row(shape):
     coefs, intercepts = _lists(shape)
     hidden, output, output_intercepts = shape.from_lists(coefs, intercepts)
-    X = np.random.default_rng(1).normal(size=(5, shape.n_features))
-    inputs = np.hstack([X, np.ones((5, 1))]) if shape.fit_intercept else X
-    np.testing.assert_allclose(inputs @ hidden, X @ coefs[0] + intercepts[0])
-    np.testing.assert_array_equal(output, coefs[1])
-    np.testing.assert_array_equal(output_intercepts, intercepts[1])
+    for joined, W, b in zip(hidden, coefs, intercepts, strict=False):
+        X = np.random.default_rng(1).normal(size=(5, len(W)))
+        inputs = np.hstack([X, np.ones((5, 1))]) if shape.fit_intercept else X
+        np.testing.assert_allclose(inputs @ joined, X @ W + b)
+    np.testing.assert_array_equal(output, coefs[-1])
+    np.testing.assert_array_equal(output_intercepts, intercepts[-1])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

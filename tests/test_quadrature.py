@@ -185,7 +185,7 @@ def test_rows_do_not_depend_on_their_neighbours():
 @pytest.mark.parametrize("size", [0.5, 6.0, 40.0])
 def test_both_classes_to_the_tolerance(size):
     X, _, coefs, intercepts, _ = draw(11, 80, size)
-    shape = Shape(4, 11, 2)
+    shape = Shape(4, (11,), 2)
     arguments = add_ones(X, True), shape.from_lists(coefs, intercepts), shape, 1
     exact = fastem.Enumeration().log_marginal(*arguments)
     assert exact.min() < np.log(0.4)
@@ -253,15 +253,15 @@ def test_settings_of_an_engine_are_parameters():
 
 
 def test_the_cheapest_engine_that_applies():
-    assert cheapest_engine(Shape(10, 8, 2), 1000) == fastem.Enumeration()
-    assert cheapest_engine(Shape(10, 30, 2), 1000) == fastem.Quadrature()
-    assert cheapest_engine(Shape(10, 30, 3), 1000) == fastem.Enumeration()
-    assert cheapest_engine(Shape(10, 900, 3), 1000) == fastem.Enumeration()  # which then refuses
+    assert cheapest_engine(Shape(10, (8,), 2), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, (30,), 2), 1000) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, (30,), 3), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, (900,), 3), 1000) == fastem.Enumeration()  # which then refuses
 
 
 @pytest.mark.parametrize("n_hidden", range(10, 20))
 def test_a_rehearsal_on_few_rows_takes_the_engine_of_many(n_hidden):
-    shape = Shape(10, n_hidden, 2)
+    shape = Shape(10, (n_hidden,), 2)
     assert cheapest_engine(shape, 8) == cheapest_engine(shape, 100_000)
 
 

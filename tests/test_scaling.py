@@ -31,9 +31,9 @@ def planted(monkeypatch):
     """Seconds that are known: doubling with units and linear in rows, or level."""
 
     def seconds(self, engine, shape, n_samples):
-        if shape.n_hidden > 20:
-            raise ValueError(f"{2**shape.n_hidden} tables are too many")
-        units = shape.n_hidden if engine.name == "enumeration" else 9.5
+        if shape.first > 20:
+            raise ValueError(f"{2**shape.first} tables are too many")
+        units = shape.first if engine.name == "enumeration" else 9.5
         return 1e-7 * n_samples * 2.0**units + 1e-6 * n_samples
 
     monkeypatch.setattr(Stopwatch, "_seconds", seconds)
@@ -61,7 +61,7 @@ def test_every_pair_of_sizes_is_a_row():
         assert row.ns_per_configuration == pytest.approx(1e9 * row.seconds / n_terms)
         share = 6 * n_terms / row.seconds / row.dgemm_rate
         assert row.share_of_dgemm == pytest.approx(share)
-        shape = Shape(2, row.n_hidden, 3)
+        shape = Shape(2, (row.n_hidden,), 3)
         assert row.bytes == Enumeration().bytes_needed(shape, row.n_samples, 1)
 
 
@@ -80,7 +80,7 @@ def test_fewer_rows_than_classes():
 
 
 def test_problems_are_repeatable_and_follow_their_seed():
-    shape = Shape(3, 2, 4)
+    shape = Shape(3, (2,), 4)
     (rows, parameters), (again, _), (other, _) = (
         draw_problem(shape, 40, np.random.default_rng(seed)) for seed in (0, 0, 1)
     )

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
 from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
-from fastem.expectations import Statistics
+from fastem.engines.configuration_tables import bytes_of_tables, table_of_layer
+from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
-from fastem.kernels import configurations, enumeration, log_space
+from fastem.kernels import enumeration, log_space
 from fastem.memory import check_memory
 from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
@@ -21,39 +23,6 @@ _MOST_UNITS = 60  # beyond any machine, and soon too long a number to print
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_UNIT = 9e-9
 _SECONDS_PER_LOG_TERM = 3e-9
-_SECONDS_PER_TABLE_ENTRY = 5e-10
-
-
-class _OutputTable:
-    """P(y|z) over all configurations, rebuilt for each set of output weights."""
-
-    def __init__(self, shape: Shape, n_threads: int) -> None:
-        self._n_low_bits = n_low_bits(shape.n_hidden)
-        n_low = 2**self._n_low_bits
-        n_high = 2**shape.n_hidden // n_low
-        self.slices = table_slices(n_high, n_low)
-        self.values = np.empty((shape.n_classes, n_high, n_low))
-        self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
-
-    def fill(self, parameters: Parameters) -> None:
-        high, low = configurations.half_logits(
-            parameters.output, parameters.output_intercepts, self._n_low_bits
-        )
-        exp_high, exp_low = (configurations.scaled_exponentials(x)[0] for x in (high, low))
-
-        def fill_slice(piece: int, worker: int) -> None:
-            configurations.fill_output_table(
-                high, low, exp_high, exp_low, *self.slices[piece], self.values
-            )
-
-        run(fill_slice, len(self.slices), self.n_threads)
-        self._logits = high, low
-
-    def log_of_class(self, k: int) -> Array:
-        """Return ``log P(y = k | z)`` (nats) over all configurations."""
-        out = np.empty(self.values.shape[1:])
-        configurations.fill_log_output_table(*self._logits, k, out)
-        return out
 
 
 class EnumerationPlan:
@@ -61,12 +30,12 @@ class EnumerationPlan:
 
     def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:
         n_samples, n_inputs = rows.inputs.shape
-        n_hidden = shape.n_hidden
+        n_hidden = shape.first
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
         self._shape = shape
         self._chunks = chunks = cut_by_class(rows.class_starts, n_hidden)
-        self._table = _OutputTable(shape, n_threads)
+        self._table = table_of_layer(shape, 0, n_threads)
         seconds = n_samples * (6 * 2.0**n_hidden * _SECONDS_PER_FLOP + n_hidden * _SECONDS_PER_UNIT)
         self._n_threads = threads_worth(seconds, n_threads)
         n_workers = min(self._n_threads, max(len(chunks.classes), 1))
@@ -82,35 +51,38 @@ class EnumerationPlan:
         self._hidden_probability = np.empty((n_hidden, n_samples))
         self._hidden_posterior = np.empty((n_hidden, n_samples))
         self._counts = np.empty(table_shape)
-        self._high_sums = np.empty(table_shape[:2])
-        self._low_sums = np.empty((len(self._table.slices), table_shape[0], table_shape[2]))
 
     def expect(self, parameters: Parameters) -> Statistics:
-        """Run the E-step: ``6 n 2**m`` flops in matrix products.
+        """Run the E-step: ``6 n 2**m`` flops in matrix products, m units in the first layer.
 
         Raises
         ------
         FloatingPointError
             If inputs times weights overflow.
         """
-        check_log_odds(self._largest_inputs, parameters.hidden)
+        check_log_odds(self._largest_inputs, parameters.hidden[0])
         with single_threaded_blas():
             self._table.fill(parameters)
-            coefs_T = np.ascontiguousarray(parameters.hidden.T)
+            coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
             self._add_rows(coefs_T)
             self._fill_counts()
             hidden_gradient = self._chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
                 hidden_gradient += self._redo_in_log_space(coefs_T)
-            output_gradient = self._output_gradient()
-        return Statistics(
-            self._log_likelihood,
+            upper = self._table.expect(self._counts)
+        hidden = HiddenStatistics(
+            self._rows.inputs,
+            self._rows.weights,
             self._hidden_probability,
             self._hidden_posterior,
-            self._counts,
-            self._table.values,
             hidden_gradient,
-            output_gradient,
+        )
+        return Statistics(
+            self._log_likelihood,
+            (hidden, *upper.hidden),
+            upper.counts,
+            upper.output_table,
+            upper.output_gradient,
         )
 
     def _add_rows(self, coefs_T: Array) -> None:
@@ -152,7 +124,7 @@ class EnumerationPlan:
         rows, n_classes = self._rows, self._shape.n_classes
         marked = np.flatnonzero(np.isneginf(self._log_likelihood))
         cuts = np.searchsorted(marked, rows.class_starts)
-        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.n_hidden))
+        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.first))
 
         def redo_class(k: int, worker: int) -> None:
             if cuts[k] < cuts[k + 1]:
@@ -174,42 +146,31 @@ class EnumerationPlan:
         run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
         return gradients.sum(axis=0)
 
-    def _output_gradient(self) -> Array:
-        def sum_slice(piece: int, worker: int) -> None:
-            enumeration.fill_output_residuals(
-                self._counts,
-                self._table.values,
-                *self._table.slices[piece],
-                self._high_sums,
-                self._low_sums[piece],
-            )
-
-        run(sum_slice, len(self._table.slices), self._table.n_threads)
-        return configurations.unit_sums(self._high_sums, self._low_sums.sum(axis=0))
-
 
 def _refuse_too_many_units(
     bytes_needed: Callable[[Shape, int, int], int], shape: Shape, n_samples: int, n_threads: int
 ) -> None:
-    n_hidden = shape.n_hidden
-    if n_hidden > _MOST_UNITS:
-        needed = math.inf, f"more than 2**{n_hidden} bytes"
+    largest = max(shape.hidden_layer_sizes)
+    if largest > _MOST_UNITS:
+        needed = math.inf, f"more than 2**{largest} bytes"
     else:
         needed = (bytes_needed(shape, n_samples, n_threads),)
     check_memory(
-        f"hidden_layer_sizes=({n_hidden},)",
-        f"for exact enumeration of 2**{n_hidden} hidden configurations",
+        f"hidden_layer_sizes={shape.hidden_layer_sizes}",
+        f"for exact enumeration of 2**{largest} hidden configurations",
         "Use fewer hidden units: each one less halves the need"
-        + (", or fastem.Quadrature()." if shape.n_classes == 2 else "."),
+        + (", or fastem.Quadrature()." if shape.n_classes == 2 and shape.depth == 1 else "."),
         *needed,
     )
 
 
 @dataclass(frozen=True)
 class Enumeration(EngineSettings):
-    """Exact E-step by enumeration of the ``2**m`` configurations of the hidden units.
+    """Exact E-step by enumeration of the ``2**m`` configurations of a hidden layer.
 
-    Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` beside.
+    Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` beside, with m
+    units in the first layer. Deeper layers add ``8 g 2**(m + m_above)`` flops for each pair of
+    neighbours, whatever n is: samples meet the first layer only.
     Memory: about ``(2 g + chunks + threads + 2) 2**m`` numbers, never ``n 2**m``. Chunks of
     rows, each of which sums into a table of its own, are at most g and as many more as
     fit into 256 MiB; the last 2 are for rows redone in log space.
@@ -225,19 +186,23 @@ class Enumeration(EngineSettings):
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread."""
-        if shape.n_hidden > _MOST_UNITS:
+        if max(shape.hidden_layer_sizes) > _MOST_UNITS:
             return math.inf
         # tables are left out: a choice that went by them would differ between many rows and the
         # few of a rehearsal
-        flops = 6 * 2.0**shape.n_hidden
-        return n_samples * (flops * _SECONDS_PER_FLOP + shape.n_hidden * _SECONDS_PER_UNIT)
+        flops = 6 * 2.0**shape.first
+        of_rows = n_samples * (flops * _SECONDS_PER_FLOP + shape.first * _SECONDS_PER_UNIT)
+        pairs = pairwise(shape.hidden_layer_sizes)
+        return of_rows + 8 * shape.n_classes * _SECONDS_PER_FLOP * sum(
+            2.0 ** (a + b) for a, b in pairs
+        )
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
 
         That of the rows themselves is not counted.
         """
-        m, g, p = shape.n_hidden, shape.n_classes, shape.n_inputs
+        m, g, p = shape.first, shape.n_classes, shape.n_inputs
         table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
         n_chunks = most_chunks(n_samples, m, g)
         n_workers = min(n_threads, n_chunks)
@@ -249,11 +214,11 @@ class Enumeration(EngineSettings):
             + (n_chunks + g + 3) * p * m  # of chunks, of classes in log space, and totals
             + (slices + 8) * g * halves
             + n_samples * (2 * m + 2)
-        )
+        ) + bytes_of_tables(shape, n_threads)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal` for ``n_samples`` rows, in bytes."""
-        m, g = shape.n_hidden, shape.n_classes
+        m, g = shape.first, shape.n_classes
         table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
         tile = min(n_samples, TILE)
         n_workers = min(n_threads, n_samples // TILE + 1)
@@ -263,7 +228,7 @@ class Enumeration(EngineSettings):
             + shape.n_inputs * m
             + 8 * g * halves
             + n_samples * (g + 1)
-        )
+        ) + bytes_of_tables(shape, n_threads, predicts_only=True)
 
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> EnumerationPlan:
         """Prepare exact E-steps on the given rows.
@@ -301,16 +266,16 @@ class Enumeration(EngineSettings):
         """
         n_samples, n_inputs = inputs.shape
         _refuse_too_many_units(self.bytes_to_predict, shape, n_samples, n_threads)
-        check_log_odds(largest_inputs(inputs), parameters.hidden)
-        table = _OutputTable(shape, n_threads)
+        check_log_odds(largest_inputs(inputs), parameters.hidden[0])
+        table = table_of_layer(shape, 0, n_threads)
         out = np.empty((n_samples, shape.n_classes))
-        coefs_T = np.ascontiguousarray(parameters.hidden.T)
+        coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
         pieces = row_ranges(n_samples, TILE)
         tile = min(n_samples, TILE)
-        flops = n_samples * shape.n_classes * 2 * 2.0**shape.n_hidden
+        flops = n_samples * shape.n_classes * 2 * 2.0**shape.first
         n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
-        low_bits = n_low_bits(shape.n_hidden)
-        size = enumeration.workspace_size(n_inputs, shape.n_hidden, low_bits, tile)
+        low_bits = n_low_bits(shape.first)
+        size = enumeration.workspace_size(n_inputs, shape.first, low_bits, tile)
         workspaces = np.empty((min(n_threads, len(pieces)), size))
         n_redo = np.zeros(len(pieces), dtype=np.int64)
 

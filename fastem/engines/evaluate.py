@@ -30,9 +30,10 @@ def e_step(
     X : array-like (n_samples, n_features)
     y : array-like of int (n_samples,)
         Class indices ``0, ..., n_classes - 1``.
-    coefs : [W (n_features, n_hidden), V (n_hidden, n_classes)]
-        Weights in log-odds per unit, shaped as in scikit-learn's MLP.
-    intercepts : [b (n_hidden,), c (n_classes,)]
+    coefs : [W (n_features, n_hidden), ..., V (n_hidden, n_classes)]
+        Weights in log-odds per unit, shaped as in scikit-learn's MLP; one array into every
+        hidden layer, and one into the classes.
+    intercepts : [b (n_hidden,), ..., c (n_classes,)]
         Log-odds of hidden units and logits of classes.
     method : {"auto", "enumeration", "quadrature"} or engine instance
         "auto" takes the cheapest exact one.
@@ -59,12 +60,14 @@ def e_step(
 
     Notes
     -----
-    Enumeration costs ``6 n 2**m`` flops in matrix products.
+    Enumeration costs ``6 n 2**m`` flops in matrix products, m units in the first hidden layer,
+    and ``8 g 2**(m + m_above)`` for each pair of hidden layers.
 
     With ``u`` the prior and ``q`` the posterior probability of a unit, ``R_k(s)`` the
     expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
     ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
-    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15).
+    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15). A further hidden layer has the
+    configurations of the one below it for rows, which weigh ``R(s)``.
 
     References
     ----------
@@ -84,25 +87,24 @@ def e_step(
     (2, 2)
     """
     X = _finite("X", X, 2)
-    arrays = check_parameters(coefs, intercepts, X.shape[1])
-    (W, V), (b, c) = arrays
-    shape = Shape(W.shape[0], W.shape[1], V.shape[1], fit_intercept=True)
+    coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1])
+    shape = shape_of(coefs)
     labels = _check_labels(y, len(X), shape.n_classes)
     weights = _check_weights(sample_weight, len(X))
     rows = sort_by_class(X, labels, weights, shape)
     engine = resolve_engine(method, "method", shape, len(X))
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
-    statistics = plan.expect(shape.from_lists([W, V], [b, c]))
+    statistics = plan.expect(shape.from_lists(coefs, intercepts))
     log_likelihood = np.empty(len(X))
     log_likelihood[rows.order] = statistics.log_likelihood
-    posterior = np.empty((len(X), shape.n_hidden))
-    posterior[rows.order] = statistics.hidden_posterior.T
-    hidden, output = statistics.hidden_gradient, statistics.output_gradient
+    posterior = np.empty((len(X), shape.first))
+    posterior[rows.order] = statistics.hidden[0].posterior.T
+    gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
     return Expectations(
         log_likelihood,
         posterior,
-        [hidden[:-1].copy(), output[:-1].copy()],
-        [hidden[-1].copy(), output[-1].copy()],
+        [gradient[:-1].copy() for gradient in gradients],
+        [gradient[-1].copy() for gradient in gradients],
     )
 
 
@@ -131,28 +133,45 @@ def check_parameters(
         If one is not finite or does not fit the others; the message says which.
     """
     for name, values in (("coefs", coefs), ("intercepts", intercepts)):
-        if not isinstance(values, (list, tuple)) or len(values) != 2:
-            raise ValueError(f"{name} must be a list of two arrays, for one hidden layer.")
-    W, V = _finite("coefs[0]", coefs[0], 2), _finite("coefs[1]", coefs[1], 2)
-    b, c = _finite("intercepts[0]", intercepts[0], 1), _finite("intercepts[1]", intercepts[1], 1)
-    n_hidden, n_classes = V.shape
-    expected = {
-        "coefs[0]": (W.shape, (n_features, n_hidden)),
-        "intercepts[0]": (b.shape, (n_hidden,)),
-        "intercepts[1]": (c.shape, (n_classes,)),
-    }
-    for name, (got, wanted) in expected.items():
-        if got != wanted:
+        if not isinstance(values, (list, tuple)) or len(values) < 2:
             raise ValueError(
-                f"{name} has shape {got}, and {wanted} is needed for X with {n_features} "
-                f"features and coefs[1] of shape {V.shape}."
+                f"{name} must be a list of two arrays for one hidden layer, and of one more for "
+                "each further layer."
             )
-    if n_hidden < 1 or n_classes < 2:
-        raise ValueError(f"coefs[1] has shape {V.shape}: needs a hidden unit and two classes.")
+    if len(coefs) != len(intercepts):
+        raise ValueError(
+            f"coefs and intercepts must be of one length, got {len(coefs)} and {len(intercepts)}."
+        )
+    weights = [_finite(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
+    offsets = [_finite(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
+    n_above = [W.shape[0] for W in weights[1:]] + [weights[-1].shape[1]]
+    n_inputs = n_features
+    for i, (W, b, n_units) in enumerate(zip(weights, offsets, n_above, strict=True)):
+        for name, got, wanted in (
+            (f"coefs[{i}]", W.shape, (n_inputs, n_units)),
+            (f"intercepts[{i}]", b.shape, (n_units,)),
+        ):
+            if got != wanted:
+                raise ValueError(
+                    f"{name} has shape {got}, and {wanted} is needed for X with {n_features} "
+                    f"features and coefs of shapes {[W.shape for W in weights]}."
+                )
+        if n_units < 1:
+            raise ValueError(f"coefs[{i}] has shape {W.shape}: a layer needs a unit.")
+        n_inputs = n_units
+    if n_inputs < 2:
+        raise ValueError(f"coefs[{len(coefs) - 1}] has shape {W.shape}: needs two classes.")
     with np.errstate(over="ignore"):
-        if not np.isfinite(np.abs(V).sum() + np.abs(c).sum()):
-            raise ValueError("coefs[1] and intercepts[1] are so large that logits overflow.")
-    return [W, V], [b, c]
+        if not np.isfinite(np.abs(W).sum() + np.abs(b).sum()):
+            i = len(coefs) - 1
+            raise ValueError(f"coefs[{i}] and intercepts[{i}] are so large that logits overflow.")
+    return weights, offsets
+
+
+def shape_of(coefs: list[Array]) -> Shape:
+    """Return the shape of a network that has the given weights, and intercepts."""
+    sizes = tuple(len(above) for above in coefs[1:])
+    return Shape(len(coefs[0]), sizes, coefs[-1].shape[1], fit_intercept=True)
 
 
 def _check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
-from fastem.expectations import Statistics
+from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import row_ranges
 from fastem.kernels import quadrature
 from fastem.memory import check_memory
@@ -220,9 +220,9 @@ def _difference(parameters: Parameters) -> tuple[Array, float]:
 
 
 def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
-    check_log_odds(largest, parameters.hidden)
+    check_log_odds(largest, parameters.hidden[0])
     with single_threaded_blas():
-        return inputs @ parameters.hidden
+        return inputs @ parameters.hidden[0]
 
 
 class QuadraturePlan:
@@ -255,15 +255,15 @@ class QuadraturePlan:
             moved = rows.weights[:, None] * (found.posterior - prior)
             hidden_gradient = rows.inputs.T @ moved
             of_class_1 = np.append(rows.weights @ found.slopes, rows.weights @ found.slope_of_c)
-        return Statistics(
-            found.log_probability,
+        hidden = HiddenStatistics(
+            rows.inputs,
+            rows.weights,
             np.ascontiguousarray(prior.T),
             np.ascontiguousarray(found.posterior.T),
-            None,
-            None,
             hidden_gradient,
-            np.stack([-of_class_1, of_class_1], axis=1),
         )
+        output_gradient = np.stack([-of_class_1, of_class_1], axis=1)
+        return Statistics(found.log_probability, (hidden,), None, None, output_gradient)
 
 
 @dataclass(frozen=True)
@@ -293,14 +293,14 @@ class Quadrature(EngineSettings):
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread, weights being moderate."""
-        if shape.n_classes != 2:
+        if shape.n_classes != 2 or shape.depth > 1:
             return math.inf
-        return n_samples * shape.n_hidden * _TYPICAL_NODES * _SECONDS_PER_NODE
+        return n_samples * shape.first * _TYPICAL_NODES * _SECONDS_PER_NODE
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
-        scratch = n_threads * (2 * shape.n_hidden + 6) * quadrature.NODES_AT_ONCE
-        return 8 * (9 * n_samples * shape.n_hidden + 24 * n_samples + scratch)
+        scratch = n_threads * (2 * shape.first + 6) * quadrature.NODES_AT_ONCE
+        return 8 * (9 * n_samples * shape.first + 24 * n_samples + scratch)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
@@ -352,6 +352,11 @@ class Quadrature(EngineSettings):
         return out
 
     def _check(self, shape: Shape, n_samples: int, n_threads: int) -> None:
+        if shape.depth > 1:
+            raise ValueError(
+                f"Quadrature is for one hidden layer, and there are {shape.depth}. Use "
+                "fastem.Enumeration()."
+            )
         if shape.n_classes != 2:
             raise ValueError(
                 f"Quadrature is for two classes, and there are {shape.n_classes}. Use "
@@ -360,7 +365,7 @@ class Quadrature(EngineSettings):
         if not 1e-13 <= self.tol < 1.0:
             raise ValueError(f"tol must be between 1e-13 and 1, got {self.tol!r}.")
         check_memory(
-            f"hidden_layer_sizes=({shape.n_hidden},) on {n_samples} rows",
+            f"hidden_layer_sizes={shape.hidden_layer_sizes} on {n_samples} rows",
             "for quadrature",
             "Use fewer rows or hidden units.",
             self.bytes_needed(shape, n_samples, n_threads),

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem.engines.base import LARGEST_WEIGHT
 from fastem.m_step import M_STEPS
 from fastem.monitor import Monitor
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, Shape
 
 _CHOICES = {
     "m_step": tuple(M_STEPS),
@@ -123,8 +123,8 @@ def check_start(
         If a shape is wrong or a value is not finite.
     """
     wanted = {
-        "coefs_init": [(shape.n_features, shape.n_hidden), (shape.n_hidden, shape.n_classes)],
-        "intercepts_init": [(shape.n_hidden,), (shape.n_classes,)],
+        "coefs_init": [(shape.n_features, shape.first), (shape.last, shape.n_classes)],
+        "intercepts_init": [(shape.first,), (shape.n_classes,)],
     }
     checked: list[list[Array] | None] = []
     for (name, shapes), given in zip(wanted.items(), (coefs, intercepts), strict=True):
@@ -175,7 +175,7 @@ def check_continuation(estimator: Any, classes: np.ndarray, n_hidden: int) -> No
         )
 
 
-def check_finite(parameters: Parameters) -> None:
+def check_finite(theta: Array) -> None:
     """Check that weights in the features' units can be represented.
 
     Raises
@@ -183,7 +183,7 @@ def check_finite(parameters: Parameters) -> None:
     ValueError
         If a weight overflowed.
     """
-    if not all(np.isfinite(values).all() for values in parameters):
+    if not np.isfinite(theta).all():
         raise ValueError("A weight overflows in the units of X; rescale the features of X.")
 
 

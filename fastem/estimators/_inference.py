@@ -274,7 +274,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         (W, V), _ = check_parameters(self.coefs_, self.intercepts_, self.n_features_in_)
         if V.shape[1] != len(self.classes_):
             raise ValueError(f"coefs_[1] has shape {V.shape} for {len(self.classes_)} classes.")
-        return Shape(*W.shape, len(self.classes_), fit_intercept=True)
+        return Shape(len(W), (W.shape[1],), len(self.classes_), fit_intercept=True)
 
     def _log_marginal(self, X: Array) -> Array:
         shape = self._shape()

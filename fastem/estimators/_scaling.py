@@ -54,19 +54,19 @@ class Scaling(NamedTuple):
     def fold(self, parameters: Parameters) -> Parameters:
         """Turn weights on standardised features into weights on the features themselves."""
         n_features = len(self.scale)
-        hidden = parameters.hidden.copy()
-        weights = parameters.hidden[:n_features]
+        hidden = parameters.hidden[0].copy()
+        weights = parameters.hidden[0][:n_features]
         hidden[:n_features] = weights / self.scale[:, None]
         if len(hidden) > n_features:
             hidden[-1] -= (self.centre / self.scale) @ weights
-        return parameters._replace(hidden=hidden)
+        return parameters._replace(hidden=(hidden, *parameters.hidden[1:]))
 
     def unfold(self, parameters: Parameters) -> Parameters:
         """Undo `fold`."""
         n_features = len(self.scale)
-        hidden = parameters.hidden.copy()
-        weights = parameters.hidden[:n_features] * self.scale[:, None]
+        hidden = parameters.hidden[0].copy()
+        weights = parameters.hidden[0][:n_features] * self.scale[:, None]
         hidden[:n_features] = weights
         if len(hidden) > n_features:
             hidden[-1] += (self.centre / self.scale) @ weights
-        return parameters._replace(hidden=hidden)
+        return parameters._replace(hidden=(hidden, *parameters.hidden[1:]))

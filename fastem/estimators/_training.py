@@ -98,8 +98,8 @@ class Training:
         stepper, monitor = self._new_stepper(), self._new_monitor()
         same_length = last is not None and last.theta.size == self._shape.n_parameters
         if same_length and type(last.stepper) is type(stepper):
-            led_here = last.scaling.fold(self._shape.unpack(last.theta))
-            if all(map(np.array_equal, led_here, parameters)):
+            led_here = self._shape.pack(last.scaling.fold(self._shape.unpack(last.theta)))
+            if np.array_equal(led_here, self._shape.pack(parameters)):
                 # copies: a fit that fails must leave the earlier one as it was
                 stepper, monitor.history = deepcopy(last.stepper), list(last.monitor.history)
                 monitor.seconds = list(last.monitor.seconds)
@@ -204,5 +204,6 @@ class Training:
             theta = run_em(self._network, theta, monitor, max_iter, stepper)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
-        _checks.check_finite(self._scaling.fold(self._shape.unpack(theta)))
+        folded = self._scaling.fold(self._shape.unpack(theta))
+        _checks.check_finite(self._shape.pack(folded))
         return Ascent(theta, monitor, stepper, self._scaling)

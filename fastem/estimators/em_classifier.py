@@ -216,7 +216,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         _checks.check_weights_and_classes(weights, labels, classes)
         if continued:
             _checks.check_continuation(self, classes, n_hidden)
-        shape = Shape(X.shape[1], n_hidden, len(classes), bool(self.fit_intercept))
+        shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             training = Training(self, shape, engine, X, labels, weights)

@@ -33,7 +33,7 @@ def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
 
 
 @jit
-def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
+def fill_hidden_probability(X, coefs_T, start, stop, on, off):
     """Fill P(Z=1|x) and P(Z=0|x), each from its own sigmoid: 1 - u would lose digits."""
     if coefs_T.size > 0 and X.shape[1] > 0:
         np.dot(coefs_T, X[start:stop].T, on)
@@ -69,7 +69,7 @@ def _sum_of_products(factor, table):
 
 
 @jit
-def _take(workspace, n_rows, n_columns):
+def take(workspace, n_rows, n_columns):
     """Return the first matrix in the workspace, and what is left of it."""
     size = n_rows * n_columns
     return workspace[:size].reshape(n_rows, n_columns), workspace[size:]
@@ -158,17 +158,17 @@ def add_rows(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = _take(workspace, n_high, n)
-        N, rest = _take(rest, n_high, n)
-        B, rest = _take(rest, n_low, n)
-        M, rest = _take(rest, n_low, n)
-        on, rest = _take(rest, n_hidden, n)
-        off, rest = _take(rest, n_hidden, n)
-        delta, rest = _take(rest, n_hidden, n)
-        more_counts, rest = _take(rest, n_high, n_low)
-        more_gradient, rest = _take(rest, n_inputs, n_hidden)
+        A, rest = take(workspace, n_high, n)
+        N, rest = take(rest, n_high, n)
+        B, rest = take(rest, n_low, n)
+        M, rest = take(rest, n_low, n)
+        on, rest = take(rest, n_hidden, n)
+        off, rest = take(rest, n_hidden, n)
+        delta, rest = take(rest, n_hidden, n)
+        more_counts, rest = take(rest, n_high, n_low)
+        more_gradient, rest = take(rest, n_inputs, n_hidden)
 
-        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
 
@@ -287,12 +287,12 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = _take(workspace, n_high, n)
-        B, rest = _take(rest, n_low, n)
-        M, rest = _take(rest, n_low, n)
-        on, rest = _take(rest, n_hidden, n)
-        off, rest = _take(rest, n_hidden, n)
-        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        A, rest = take(workspace, n_high, n)
+        B, rest = take(rest, n_low, n)
+        M, rest = take(rest, n_low, n)
+        on, rest = take(rest, n_hidden, n)
+        off, rest = take(rest, n_hidden, n)
+        fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
         for k in range(n_classes):

@@ -1,15 +1,16 @@
-"""What all M-steps share: the two parts of Q, and steps damped until Q does not fall.
+"""What all M-steps share: the parts of Q, and steps damped until Q does not fall.
 
 Q, the expected penalised log-likelihood of rows and hidden states together, splits into
 one logistic regression per hidden unit and one multinomial regression for the output.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 
 from fastem.engines.base import ClassSortedRows
-from fastem.expectations import Statistics
+from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import TILE, row_ranges, table_slices
 from fastem.kernels import configurations, logistic, multinomial
 from fastem.parallel import run, threads_worth
@@ -26,38 +27,47 @@ def _floor_of(objective: Array | float) -> Array | float:
     return objective - _ROUNDING * np.abs(objective)
 
 
+def layer_rows(shape: Shape, n_samples: int) -> list[int]:
+    """Return how many rows each hidden layer regresses on: samples, then configurations."""
+    return [n_samples, *(2**m for m in shape.hidden_layer_sizes[:-1])]
+
+
+def _penalty(n_rows: int, alpha: float, fit_intercept: bool) -> Array:
+    penalty = np.full(n_rows, alpha)
+    if fit_intercept:
+        penalty[-1] = 0.0
+    return penalty
+
+
 class HiddenRegressions:
-    """The hidden units' part of Q, unit by unit."""
+    """The part of Q of one hidden layer, unit by unit."""
 
-    def __init__(self, rows: ClassSortedRows, shape: Shape, alpha: float, n_threads: int) -> None:
-        self.rows = rows
-        self.shape = shape
-        self.penalty = np.full(shape.n_inputs, alpha)
-        if shape.fit_intercept:
-            self.penalty[-1] = 0.0
-        n_samples = len(rows.weights)
-        self.tile = min(TILE, max(n_samples, 1))
-        seconds = 1e-9 * n_samples * shape.n_hidden * (2 + shape.n_inputs / 10)
+    def __init__(
+        self, n_rows: int, n_inputs: int, n_hidden: int, penalty: Array, n_threads: int
+    ) -> None:
+        self.penalty = penalty
+        self.tile = min(TILE, max(n_rows, 1))
+        seconds = 1e-9 * n_rows * n_hidden * (2 + n_inputs / 10)
         self._n_threads = threads_worth(seconds, n_threads)
-        self._pieces = row_ranges(n_samples, _ROWS_PER_PIECE)
+        self._pieces = row_ranges(n_rows, _ROWS_PER_PIECE)
         n_workers = min(self._n_threads, len(self._pieces))
-        self._workspaces = np.empty((n_workers, self.tile * shape.n_hidden))
+        self._workspaces = np.empty((n_workers, self.tile * n_hidden))
 
-    def gradient(self, hidden: Array, statistics: Statistics) -> Array:
+    def gradient(self, weights: Array, layer: HiddenStatistics) -> Array:
         """Return the gradient of Q, which here is that of the objective."""
-        return statistics.hidden_gradient - self.penalty[:, None] * hidden
+        return layer.gradient - self.penalty[:, None] * weights
 
-    def objective(self, hidden: Array, statistics: Statistics) -> Array:
+    def objective(self, weights: Array, layer: HiddenStatistics) -> Array:
         """Return each unit's part of Q, (n_hidden,), in nats."""
-        coefs_T = np.ascontiguousarray(hidden.T)
-        parts = np.zeros((len(self._pieces), self.shape.n_hidden))
+        coefs_T = np.ascontiguousarray(weights.T)
+        parts = np.zeros((len(self._pieces), len(coefs_T)))
 
         def add_piece(piece: int, worker: int) -> None:
             logistic.add_objective(
-                self.rows.inputs,
-                self.rows.weights,
+                layer.inputs,
+                layer.weights,
                 coefs_T,
-                statistics.hidden_posterior,
+                layer.posterior,
                 *self._pieces[piece],
                 self.tile,
                 self._workspaces[worker],
@@ -65,29 +75,29 @@ class HiddenRegressions:
             )
 
         run(add_piece, len(self._pieces), self._n_threads)
-        penalty = 0.5 * (self.penalty[:, None] * hidden**2).sum(axis=0)
+        penalty = 0.5 * (self.penalty[:, None] * weights**2).sum(axis=0)
         return parts.sum(axis=0) - penalty
 
-    def damped(self, hidden: Array, step: Array, statistics: Statistics) -> tuple[Array, Array]:
-        """Return ``hidden + step``, each unit's step halved until its part of Q holds.
+    def damped(self, weights: Array, step: Array, layer: HiddenStatistics) -> tuple[Array, Array]:
+        """Return ``weights + step``, each unit's step halved until its part of Q holds.
 
         Returns
         -------
-        hidden : array (n_inputs, n_hidden)
+        weights : array (n_inputs, n_hidden)
         failed : array of bool (n_hidden,)
             Units for which no length of step held; they have not moved.
         """
-        floor = _floor_of(self.objective(hidden, statistics))
-        scale = np.ones(self.shape.n_hidden)
+        floor = _floor_of(self.objective(weights, layer))
+        scale = np.ones(weights.shape[1])
         for _ in range(_MAX_HALVINGS):
             # a step may overflow: what it leads to is not finite, and it is halved
             with np.errstate(over="ignore", invalid="ignore"):
-                new = hidden + scale * step
-                falls = ~(self.objective(new, statistics) >= floor)
+                new = weights + scale * step
+                falls = ~(self.objective(new, layer) >= floor)
             if not falls.any():
                 return new, falls
             scale[falls] *= 0.5
-        return np.where(falls, hidden, new), falls
+        return np.where(falls, weights, new), falls
 
 
 class OutputRegression:
@@ -95,11 +105,9 @@ class OutputRegression:
 
     def __init__(self, shape: Shape, alpha: float, n_threads: int) -> None:
         self.shape = shape
-        self.n_rows = shape.n_hidden + shape.fit_intercept
-        self.penalty = np.full(self.n_rows, alpha)
-        if shape.fit_intercept:
-            self.penalty[-1] = 0.0
-        self._n_threads = threads_worth(1e-9 * shape.n_classes * 2.0**shape.n_hidden, n_threads)
+        self.n_rows = shape.last + shape.fit_intercept
+        self.penalty = _penalty(self.n_rows, alpha, shape.fit_intercept)
+        self._n_threads = threads_worth(1e-9 * shape.n_classes * 2.0**shape.last, n_threads)
 
     def join(self, parameters: Parameters) -> Array:
         """Return weights and intercepts as one array (n_rows, n_classes)."""
@@ -109,7 +117,7 @@ class OutputRegression:
 
     def split(self, joined: Array) -> tuple[Array, Array]:
         """Return what `join` has joined."""
-        output = np.ascontiguousarray(joined[: self.shape.n_hidden])
+        output = np.ascontiguousarray(joined[: self.shape.last])
         if not self.shape.fit_intercept:
             return output, np.zeros(self.shape.n_classes)
         return output, joined[-1].copy()
@@ -190,7 +198,11 @@ class MStep(ABC):
     ) -> None:
         self.n_threads = n_threads
         self.learning_rate = learning_rate
-        self.hidden = HiddenRegressions(rows, shape, alpha, n_threads)
+        n_rows = layer_rows(shape, len(rows.weights))
+        self.hidden = [
+            HiddenRegressions(n, p, m, _penalty(p, alpha, shape.fit_intercept), n_threads)
+            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+        ]
         self.output = OutputRegression(shape, alpha, n_threads)
 
     @classmethod
@@ -201,11 +213,18 @@ class MStep(ABC):
 
         ``has_table`` says whether the E-step gives counts of configurations.
         """
-        m, p, g = shape.n_hidden, shape.n_inputs, shape.n_classes
-        n_workers = min(n_threads, n_samples // _ROWS_PER_PIECE + 1)
-        scratch = n_workers * min(n_samples, TILE) * m
+        scratch, m, g = 0, shape.last, shape.n_classes
+        for n, (p, units) in zip(layer_rows(shape, n_samples), shape.hidden_shapes, strict=True):
+            n_workers = min(n_threads, n // _ROWS_PER_PIECE + 1)
+            scratch += n_workers * min(n, TILE) * units + 8 * p * units
         tables = 2**m + 16 * g * 2 ** (m - m // 2) if has_table else 0
-        return 8 * (tables + scratch + 8 * p * m + 4 * g * m)
+        return 8 * (tables + scratch + 4 * g * m)
+
+    def layers(
+        self, parameters: Parameters, statistics: Statistics
+    ) -> Iterator[tuple[HiddenRegressions, Array, HiddenStatistics]]:
+        """Yield the regressions, weights and statistics of every hidden layer."""
+        return zip(self.hidden, parameters.hidden, statistics.hidden, strict=True)
 
     @abstractmethod
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:

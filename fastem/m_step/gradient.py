@@ -20,7 +20,9 @@ class Gradient(MStep):
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
         joined = self.output.join(parameters)
-        hidden_gradient = self.hidden.gradient(parameters.hidden, statistics)
         joined = joined + self.learning_rate * self.output.gradient(joined, statistics)
-        hidden = parameters.hidden + self.learning_rate * hidden_gradient
-        return Parameters(hidden, *self.output.split(joined))
+        hidden = [
+            weights + self.learning_rate * part.gradient(weights, layer)
+            for part, weights, layer in self.layers(parameters, statistics)
+        ]
+        return Parameters(tuple(hidden), *self.output.split(joined))

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fastem.expectations import Statistics
+from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import TILE
 from fastem.kernels import logistic, multinomial
-from fastem.m_step.base import RIDGE
+from fastem.m_step.base import RIDGE, HiddenRegressions, layer_rows
 from fastem.m_step.bound import Bound
 from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters, Shape
@@ -30,11 +30,12 @@ class Newton(Bound):
         cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True
     ) -> int:
         """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
-        m, p, g = shape.n_hidden, shape.n_inputs, shape.n_classes
-        n_workers = min(n_threads, m)
-        hidden = (m + n_workers + 2) * p**2 + n_workers * min(n_samples, TILE) * p
-        output = 0
+        hidden, output = 0, 0
+        for n, (p, m) in zip(layer_rows(shape, n_samples), shape.hidden_shapes, strict=True):
+            n_workers = min(n_threads, m)
+            hidden = max(hidden, (m + n_workers + 2) * p**2 + n_workers * min(n, TILE) * p)
         if has_table:
+            m, g = shape.last, shape.n_classes
             output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
             # moments of a pair, on each thread
             output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
@@ -43,43 +44,41 @@ class Newton(Bound):
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        hidden = self._hidden(parameters.hidden, statistics)
+        hidden = [self._hidden(*layer) for layer in self.layers(parameters, statistics)]
         joined = self._output(self.output.join(parameters), statistics)
-        return Parameters(hidden, *self.output.split(joined))
+        return Parameters(tuple(hidden), *self.output.split(joined))
 
-    def _hidden(self, hidden: Array, statistics: Statistics) -> Array:
-        part = self.hidden
-        hessians = self._hidden_hessians(statistics)
-        gradient = part.gradient(hidden, statistics)
+    def _hidden(self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics) -> Array:
+        hessians = self._hidden_hessians(part, layer)
+        gradient = part.gradient(weights, layer)
         step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T
-        new, failed = part.damped(hidden, step, statistics)
+        new, failed = part.damped(weights, step, layer)
         if failed.any():
-            new[:, failed] = self.step_hidden(hidden, statistics)[:, failed]
+            new[:, failed] = self.step_hidden(part, weights, layer)[:, failed]
         return new
 
-    def _hidden_hessians(self, statistics: Statistics) -> Array:
-        rows, shape, tile = self.hidden.rows, self.hidden.shape, self.hidden.tile
-        n_inputs = shape.n_inputs
-        hessians = np.empty((shape.n_hidden, n_inputs, n_inputs))
-        seconds = 1e-10 * len(rows.weights) * shape.n_hidden * n_inputs**2
-        n_threads = min(threads_worth(seconds, self.n_threads), shape.n_hidden)
-        workspaces = np.empty((n_threads, tile * n_inputs + n_inputs**2))
+    def _hidden_hessians(self, part: HiddenRegressions, layer: HiddenStatistics) -> Array:
+        (n_rows, n_inputs), n_hidden = layer.inputs.shape, len(layer.probability)
+        hessians = np.empty((n_hidden, n_inputs, n_inputs))
+        seconds = 1e-10 * n_rows * n_hidden * n_inputs**2
+        n_threads = min(threads_worth(seconds, self.n_threads), n_hidden)
+        workspaces = np.empty((n_threads, part.tile * n_inputs + n_inputs**2))
 
         def fill_unit(unit: int, worker: int) -> None:
             logistic.fill_hessian(
-                rows.inputs,
-                rows.weights,
-                statistics.hidden_probability[unit],
-                tile,
+                layer.inputs,
+                layer.weights,
+                layer.probability[unit],
+                part.tile,
                 workspaces[worker],
                 hessians[unit],
             )
 
-        run(fill_unit, shape.n_hidden, n_threads)
+        run(fill_unit, n_hidden, n_threads)
         diagonal = np.arange(n_inputs)
         curvature = hessians[:, diagonal, diagonal]
         ridge = RIDGE * curvature.mean(axis=1, keepdims=True) + np.finfo(float).tiny
-        hessians[:, diagonal, diagonal] = curvature + self.hidden.penalty + ridge
+        hessians[:, diagonal, diagonal] = curvature + part.penalty + ridge
         return hessians
 
     def _output(self, joined: Array, statistics: Statistics) -> Array:
@@ -118,7 +117,7 @@ class Newton(Bound):
         table = statistics.output_table
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
-        n_rows = self.output.shape.n_hidden + 1
+        n_rows = self.output.shape.last + 1
         grams = np.empty((len(pairs), n_rows, n_rows))
 
         def fill_pair(piece: int, worker: int) -> None:
