@@ -27,9 +27,7 @@ from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped
 
 NODES_AT_ONCE = 64  # whose products, unit by unit, stay in the first cache or close to it
-ROUNDING = 2e-16  # of a factor, and in the root of their number: signs are random
 _UNITS_AT_ONCE = 8  # between which nodes are dropped
-_TERMS = 1.5  # nats: the Gamma functions on all sides of the hexagon, about
 _SHIFT = 10
 
 
