@@ -50,12 +50,18 @@ class Hexagons:
     """
 
     def __init__(
-        self, log_odds: Array, classes: Array, logits: Logits, moments: Array, n_threads: int
+        self,
+        log_odds: Array,
+        classes: Array,
+        floors: Array,
+        logits: Logits,
+        moments: Array,
+        n_threads: int,
     ) -> None:
         n_rows, n_hidden = log_odds.shape
         self._log_odds, self._classes, self._logits = log_odds, classes, logits
-        self._moments, self._n_threads = moments, n_threads
-        self._work = np.empty((n_threads, 4 * n_hidden + 4, hexagon.NODES_AT_ONCE))
+        self._floors, self._moments, self._n_threads = floors, moments, n_threads
+        self._work = np.empty((n_threads, n_hidden, 4 * hexagon.NODES_AT_ONCE))
         self.plans = np.empty((5, n_rows))
         self.log_probability = np.empty(n_rows)
         self._tails = np.empty(n_rows)
@@ -87,7 +93,9 @@ class Hexagons:
     def integrate(
         self, pending: Array, needs: Array, tol: float, derivatives: bool
     ) -> tuple[Array, Array]:
-        """Return ``log p`` and bounds on errors, relative to the larger of p and ``needs``.
+        """Return ``log p`` and bounds on errors, relative to the larger of p and its floor.
+
+        What p comes to is expected in ``needs``; a wrong guess costs nodes, or another attempt.
 
         Rows that would take too many nodes are not begun: their error is infinite.
         """
@@ -99,7 +107,7 @@ class Hexagons:
         self._sums_of_units[pending] = 0.0
         self._add(pending[small], needs[small], tol, derivatives)
         log_p, errors = np.zeros(len(pending)), np.full(len(pending), np.inf)
-        log_p[small], errors[small] = self._judge(pending[small], needs[small])
+        log_p[small], errors[small] = self._judge(pending[small])
         self.log_probability[pending] = log_p
         return log_p, errors
 
@@ -131,7 +139,7 @@ class Hexagons:
         run(add_piece, len(pieces), self._n_threads)
         self._sums[pending], self._sums_of_units[pending] = sums, of_units
 
-    def _judge(self, pending: Array, needs: Array) -> tuple[Array, Array]:
+    def _judge(self, pending: Array) -> tuple[Array, Array]:
         sums, log_scale = self._sums[pending], self.plans[4, pending]
         aliases = np.empty(len(pending))
         hexagon_plan.fill_aliases(
@@ -142,7 +150,7 @@ class Hexagons:
         with np.errstate(all="ignore"):
             value = sums[:, 0]
             log_p = np.log(np.maximum(value, 1e-300)) + log_scale
-            relative_to = np.fmax(np.where(value > 0.0, log_p, -np.inf), needs)
+            relative_to = np.maximum(np.where(value > 0.0, log_p, -np.inf), self._floors[pending])
             absolute = self._tails[pending] + sums[:, 4] + rounding * sums[:, 3]
             errors = np.exp(aliases - relative_to) + absolute * np.exp(log_scale - relative_to)
         errors[~np.isfinite(value) | ~np.isfinite(errors)] = np.inf

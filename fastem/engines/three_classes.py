@@ -142,7 +142,7 @@ class ThreeClassIntegrator:
         self, rows: Array, classes: Array, floors: Array, log_odds: Array, moments: Array,
         derivatives: bool,
     ) -> ThreeClassIntegrals:  # fmt: skip
-        hexagons = Hexagons(log_odds, classes, self._logits, moments, self._n_threads)
+        hexagons = Hexagons(log_odds, classes, floors, self._logits, moments, self._n_threads)
         needs = np.full(len(rows), np.nan)
         pending, errors = repeat_until_reached(
             lambda some, log_p: hexagons.integrate(some, log_p, _PILOT, False), needs, _PILOT

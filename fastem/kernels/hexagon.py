@@ -27,6 +27,9 @@ from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped
 
 NODES_AT_ONCE = 64  # whose products, unit by unit, stay in the first cache or close to it
+_N = NODES_AT_ONCE
+_BEFORE = 2 * _N  # of a unit: versines, sines, and the product before it (real, imaginary)
+_AFTER, _T1, _T2 = 2 * _N, 4 * _N, 5 * _N  # of the state: product, product after a unit, t1, t2
 _UNITS_AT_ONCE = 8  # between which nodes are dropped
 _SHIFT = 10
 
@@ -95,17 +98,6 @@ def add_log_moments(log_odds, v, c, points, out):
 
 
 @jit
-def _begin(product, n, first, row, size, tables, weight):
-    """Overwrite the product with the three Gamma functions at nodes of a line."""
-    real, imaginary = product
-    for x in range(n):
-        j = first + x
-        k = j - 3 * row
-        a = tables[0, j + size] * tables[1, k + size] * tables[2, j + k + size]
-        real[x], imaginary[x] = weight * a.real, weight * a.imag
-
-
-@jit
 def _fill_gammas(d, c, step, size, tables):
     """Overwrite tables of the three Gamma functions, phases of c within; return a tail.
 
@@ -153,72 +145,127 @@ def _fill_phases(angles, size, real, imaginary):
 
 
 @jit
-def _turn(line_angles, row, first, size, n, real, imaginary, versines, sines):
-    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` at nodes of a line."""
-    start = first + size
-    for h in range(len(line_angles)):
-        a, b = math.cos(row * line_angles[h]), math.sin(row * line_angles[h])
-        for x in range(n):
-            r, i = real[h, start + x], imaginary[h, start + x]
-            versines[h, x] = 1.0 - (a * r - b * i)
-            sines[h, x] = a * i + b * r
+def _fill_block(row, first, size, step, weight, gammas, nodes, state, start):
+    """Overwrite the next nodes, line by line; return where to go on and how many there are.
+
+    A node is ``t = (j, j - 3 row) step``. Where there are no more the weight is zero.
+    """
+    n = 0
+    for x in range(_N):
+        nodes[0, x] = nodes[1, x] = 0
+        start[x] = start[_N + x] = state[_T1 + x] = state[_T2 + x] = 0.0
+        if 3 * row > 2 * size:
+            continue
+        j, k = first, first - 3 * row
+        nodes[0, x], nodes[1, x] = j, row
+        state[_T1 + x], state[_T2 + x] = j * step, k * step
+        value = gammas[0, j + size] * gammas[1, k + size] * gammas[2, j + k + size]
+        share = weight if row == 0 else 2.0 * weight  # for the conjugate half
+        start[x], start[_N + x] = share * value.real, share * value.imag
+        n += 1
+        first += 1
+        if first > min((3 * row + size) // 2, size):
+            row += 1
+            first = max((3 * row - size + 1) // 2, 3 * row - size)
+    return row, first, n
 
 
 @jit
-def _multiply(on, versines, sines, n, threshold, keeps, product, real, imaginary):
+def _turn(line_angles, nodes, size, phases, units):
+    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` at nodes of a block."""
+    low = 0
+    while low < _N:  # as many as are on one line
+        row, first = nodes[1, low], nodes[0, low]
+        high = low + 1
+        while high < _N and nodes[1, high] == row and nodes[0, high] > first:
+            high += 1
+        for h in range(len(line_angles)):
+            a, b = math.cos(row * line_angles[h]), math.sin(row * line_angles[h])
+            real, imaginary, unit = phases[0, h], phases[1, h], units[h]
+            shift = first + size - low
+            for x in range(low, high):
+                r, i = real[shift + x], imaginary[shift + x]
+                unit[x] = 1.0 - (a * r - b * i)
+                unit[_N + x] = a * i + b * r
+        low = high
+
+
+@jit
+def _multiply(on, threshold, keeps, units, state):
     """Multiply the product by factors unit by unit, keeping what it was before each.
 
     Return how many units it came to, and a bound on the sum of moduli where all of the nodes
     have fallen below the threshold and the rest is left out.
     """
-    p, s = product
     for h in range(len(on)):
         if h % _UNITS_AT_ONCE == 0:
             squares = 0.0  # their sum, which vectorises where the largest would not
-            for x in range(n):
-                squares += p[x] * p[x] + s[x] * s[x]
+            for x in range(_N):
+                squares += state[x] * state[x] + state[_N + x] * state[_N + x]
             if squares < threshold * threshold:
-                return h, math.sqrt(n * squares)
-        q = on[h]
+                return h, math.sqrt(_N * squares)
+        q, unit = on[h], units[h]
         if keeps:
-            for x in range(n):
-                real[h, x], imaginary[h, x] = p[x], s[x]
-        for x in range(n):
-            a, b = 1.0 - q * versines[h, x], q * sines[h, x]
-            r, i = p[x], s[x]
-            p[x] = r * a - i * b
-            s[x] = r * b + i * a
+            for x in range(_N):
+                a, b = 1.0 - q * unit[x], q * unit[_N + x]
+                r, i = state[x], state[_N + x]
+                unit[_BEFORE + x], unit[_BEFORE + _N + x] = r, i
+                state[x] = r * a - i * b
+                state[_N + x] = r * b + i * a
+        else:
+            for x in range(_N):
+                a, b = 1.0 - q * unit[x], q * unit[_N + x]
+                r, i = state[x], state[_N + x]
+                state[x] = r * a - i * b
+                state[_N + x] = r * b + i * a
     return len(on), 0.0
 
 
 @jit
-def _add_units(on, versines, sines, n, first, row, step, real, imaginary, rest, sums):
-    """Add the integrand without each factor to the sums of a row; products are prefixes."""
-    rest_real, rest_imaginary = rest
-    for x in range(n):
-        rest_real[x], rest_imaginary[x] = 1.0, 0.0
-    for h in range(len(on) - 1, -1, -1):
-        q = on[h]
-        whole = turned = along = 0.0
-        for x in range(n):
-            p, s = rest_real[x], rest_imaginary[x]
-            r, i = real[h, x], imaginary[h, x]
-            imaginary_part = r * s + i * p
+def _add_units(on, units, state, sums):
+    """Add the integrand without each factor to the sums of a row: products before and after."""
+    for x in range(_N):
+        state[_AFTER + x], state[_AFTER + _N + x] = 1.0, 0.0
+    for g in range(len(on)):
+        h = len(on) - 1 - g
+        q, unit = on[h], units[h]
+        whole = along = across = 0.0
+        for x in range(_N):
+            p, s = state[_AFTER + x], state[_AFTER + _N + x]
+            r, i = unit[_BEFORE + x], unit[_BEFORE + _N + x]
+            imaginary = r * s + i * p
             whole += r * p - i * s
-            turned += imaginary_part
-            along += x * imaginary_part
-            a, b = 1.0 - q * versines[h, x], q * sines[h, x]
-            rest_real[x] = p * a - s * b
-            rest_imaginary[x] = p * b + s * a
+            along += state[_T1 + x] * imaginary
+            across += state[_T2 + x] * imaginary
+            a, b = 1.0 - q * unit[x], q * unit[_N + x]
+            state[_AFTER + x] = p * a - s * b
+            state[_AFTER + _N + x] = p * b + s * a
         sums[h, 0] += whole
-        sums[h, 1] += step * (along + first * turned)
-        sums[h, 2] += step * (along + (first - 3 * row) * turned)
+        sums[h, 1] += along
+        sums[h, 2] += across
+
+
+@jit
+def _add_whole(state, sums):
+    """Add the integrand to the sums of a row."""
+    whole = along = across = moduli = 0.0
+    for x in range(_N):
+        r, i = state[x], state[_N + x]
+        whole += r
+        along += state[_T1 + x] * i
+        across += state[_T2 + x] * i
+        moduli += abs(r) + abs(i)
+    sums[0] += whole
+    sums[1] += along
+    sums[2] += across
+    sums[3] += moduli
 
 
 @jit
 def add_nodes(
-    on, order, start, stop, thresholds, d, v, c, scale, size, derivatives, work, sums, sums_of_units
-):
+    on, order, start, stop, thresholds, d, v, c, scale, size, derivatives, units, sums,
+    sums_of_units,
+):  # fmt: skip
     """Add the integrand over the nodes of a hexagon to the sums of some rows; return its tail.
 
     Parameters
@@ -238,7 +285,7 @@ def add_nodes(
         Of the hexagon, in steps.
     derivatives : bool
         Whether the last sums are wanted.
-    work : array (4 * n_hidden + 4, NODES_AT_ONCE)
+    units : array (n_hidden, 4 * NODES_AT_ONCE)
         Scratch.
     sums : array (n_rows, 5)
         In units of F: the integral, those of its imaginary part times t1 and t2, of moduli,
@@ -248,49 +295,32 @@ def add_nodes(
 
     Notes
     -----
-    For each row, unit and node 8 multiplications or additions that fuse or stand alone, 18 with
-    derivatives, half of them fused: 14 and 30 flops.
+    Each row, unit and node takes 10 flops, 30 with derivatives, and most of them fuse. Loops
+    are over so many nodes always, and over few arrays: so they vectorise without leftovers.
     """
     n_hidden = v.shape[1]
-    step = 2.0 * math.pi / (3.0 * scale)
-    versines, sines = work[:n_hidden], work[n_hidden : 2 * n_hidden]
-    real, imaginary = work[2 * n_hidden : 3 * n_hidden], work[3 * n_hidden : 4 * n_hidden]
-    product, rest = (work[-4], work[-3]), (work[-2], work[-1])
+    step, weight = 2.0 * math.pi / (3.0 * scale), 1.0 / (3.0 * scale * scale)
     gammas = np.empty((3, 2 * size + 1), dtype=np.complex128)
-    tail = _fill_gammas(d, c, step, size, gammas) / (3.0 * scale * scale)
+    tail = weight * _fill_gammas(d, c, step, size, gammas)
     phases = np.empty((2, n_hidden, 2 * size + 1))
     _fill_phases(step * (v[0] + v[1]), size, phases[0], phases[1])
     line_angles = 3.0 * step * v[1]
-    for row in range(2 * size // 3 + 1):
-        low = max((3 * row - size + 1) // 2, 3 * row - size)
-        high = min((3 * row + size) // 2, size)
-        weight = (1.0 if row == 0 else 2.0) / (3.0 * scale * scale)
-        for first in range(low, high + 1, NODES_AT_ONCE):
-            n = min(NODES_AT_ONCE, high + 1 - first)
-            _turn(line_angles, row, first, size, n, phases[0], phases[1], versines, sines)
-            for place in range(start, stop):
-                i = order[place]
-                _begin(product, n, first, row, size, gammas, weight)
-                reached, left_out = _multiply(
-                    on[i], versines, sines, n, thresholds[i], derivatives, product, real, imaginary
-                )
-                if reached < n_hidden:
-                    sums[i, 4] += left_out
-                    continue
-                whole = turned = along = moduli = 0.0
-                for x in range(n):
-                    r, j = product[0][x], product[1][x]
-                    whole += r
-                    turned += j
-                    along += x * j
-                    moduli += abs(r) + abs(j)
-                sums[i, 0] += whole
-                sums[i, 1] += step * (along + first * turned)
-                sums[i, 2] += step * (along + (first - 3 * row) * turned)
-                sums[i, 3] += moduli
-                if derivatives:
-                    _add_units(
-                        on[i], versines, sines, n, first, row, step, real, imaginary, rest,
-                        sums_of_units[i],
-                    )  # fmt: skip
-    return tail
+    nodes = np.empty((2, _N), dtype=np.int64)
+    state, begin = np.empty(6 * _N), np.empty(2 * _N)
+    row, first = 0, -(size // 2)
+    while True:
+        row, first, n = _fill_block(row, first, size, step, weight, gammas, nodes, state, begin)
+        if n == 0:
+            return tail
+        _turn(line_angles, nodes, size, phases, units)
+        for place in range(start, stop):
+            i = order[place]
+            for x in range(2 * _N):
+                state[x] = begin[x]
+            reached, left_out = _multiply(on[i], thresholds[i], derivatives, units, state)
+            if reached < n_hidden:
+                sums[i, 4] += left_out
+                continue
+            _add_whole(state, sums[i])
+            if derivatives:
+                _add_units(on[i], units, state, sums_of_units[i])
