@@ -1,6 +1,7 @@
 """Quadrature over a plane, of three classes: planning, adding up and judging rows."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastem.parameters import Array
 
 _LEVEL = 1.05  # ratio of the steps between which rows are grouped
 MOST_NODES = 4_000_000
-_NODES_PER_PIECE = 4_000_000  # of rows times units times nodes: some milliseconds
+_NODES_PER_PIECE = 16_000_000  # of rows times units times nodes: some ten milliseconds
 _ROWS_TO_SHARE = 8  # at least, that tables are made for
 _ROWS_PER_PIECE = 64
 
@@ -214,7 +215,7 @@ def _cut(changes: Array, sizes: Array, n_hidden: int) -> list[tuple[int, int]]:
     """Cut ordered rows where tables change, and into about the same work."""
     pieces = []
     edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(sizes)]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         start = low
         while start < high:
             n_nodes = int(sizes[start]) ** 2 // 2 + 1
