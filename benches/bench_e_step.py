@@ -4,10 +4,16 @@
 same, time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is
 the rate of the three products of the E-step, ``6 n 2**m`` flops, over the rate of a plain
 product with the same threads, measured right before and right after.
+
+``times_one_layer`` is the time of a deep network over that of its first layer alone, both by
+turns: samples meet the first layer only.
 """
 
+import statistics
+from functools import partial
+
 import pytest
-from measure import dgemm_rate
+from measure import best_seconds, dgemm_rate
 from problems import e_step_problem
 
 from fastem.engines.enumeration import Enumeration
@@ -72,3 +78,30 @@ def bench_classes(benchmark, record, n_classes):
 @pytest.mark.parametrize("n_hidden", _smoke(10, 14, 16, name="m"))
 def bench_threads(benchmark, record, n_hidden, n_threads):
     record(**_run(benchmark, 10_000, n_hidden, 3, n_threads))
+
+
+@pytest.mark.benchmark(group="e_step: depth")
+@pytest.mark.parametrize("n_classes", [2, 3], ids=["g=2", "g=3"])
+@pytest.mark.parametrize(
+    "sizes",
+    [pytest.param((12, 8), id="12-8-smoke"), pytest.param((12, 8, 8), id="12-8-8")],
+)
+def bench_depth(benchmark, record, sizes, n_classes):
+    deep, first = (_planned(layers, n_classes) for layers in (sizes, sizes[:1]))
+    one_layer = []
+    benchmark.pedantic(deep, setup=lambda: one_layer.append(best_seconds(first, 1)), rounds=100)
+    record(
+        n=10_000,
+        g=n_classes,
+        ms_one_layer=1e3 * min(one_layer),
+        times_one_layer=benchmark.stats["min"] / min(one_layer),
+        by_medians=benchmark.stats["median"] / statistics.median(one_layer),
+    )
+
+
+def _planned(sizes, n_classes):
+    """Return an E-step that has been run before."""
+    problem = e_step_problem(10_000, sizes, n_classes)
+    plan = Enumeration().plan(problem.rows, problem.shape, ALL_THREADS)
+    plan.expect(problem.parameters)
+    return partial(plan.expect, problem.parameters)

@@ -20,11 +20,12 @@ class EStepProblem(NamedTuple):
 
 
 def e_step_problem(
-    n_samples: int, n_hidden: int, n_classes: int, n_features: int = 20
+    n_samples: int, n_hidden: int | tuple[int, ...], n_classes: int, n_features: int = 20
 ) -> EStepProblem:
     """Draw a network with log-odds of order one, then rows and labels from it."""
-    rng = np.random.default_rng([n_samples, n_hidden, n_classes, n_features])
-    shape = Shape(n_features, (n_hidden,), n_classes)
+    sizes = (n_hidden,) if isinstance(n_hidden, int) else n_hidden
+    rng = np.random.default_rng([n_samples, *sizes, n_classes, n_features])
+    shape = Shape(n_features, sizes, n_classes)
     rows, parameters = draw_problem(shape, n_samples, rng)
     return EStepProblem(rows, shape, parameters)
 

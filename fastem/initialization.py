@@ -20,9 +20,9 @@ def draw_start(
 ) -> Parameters:
     """Draw starting values for standardised features.
 
-    Hidden log-odds have deviation 2 over rows, output weights have deviation 4 and mean
-    zero over classes; the output intercepts give the classes their frequencies when every
-    hidden unit is half on.
+    Hidden log-odds have deviation 2 over rows, or over states of the layer below when each of
+    its units is on half the time; output weights have deviation 4 and mean zero over classes;
+    the output intercepts give the classes their frequencies when every hidden unit is half on.
 
     Parameters
     ----------
@@ -35,11 +35,16 @@ def draw_start(
     -------
     parameters : Parameters
     """
-    spread = _LOG_ODDS_DEVIATION / np.sqrt(shape.n_features)
-    hidden = np.zeros((shape.n_inputs, shape.first))
-    hidden[: shape.n_features] = spread * random_state.standard_normal(
-        (shape.n_features, shape.first)
-    )
+    hidden = []
+    for layer, (n_inputs, n_hidden) in enumerate(shape.hidden_shapes):
+        n_below = n_inputs - shape.fit_intercept
+        deviation = 1.0 if layer == 0 else 0.5  # of an input
+        spread = _LOG_ODDS_DEVIATION / (deviation * np.sqrt(n_below))
+        weights = np.zeros((n_inputs, n_hidden))
+        weights[:n_below] = spread * random_state.standard_normal((n_below, n_hidden))
+        if shape.fit_intercept and layer > 0:
+            weights[-1] = -0.5 * weights[:n_below].sum(axis=0)  # centred where all are half on
+        hidden.append(weights)
     output = _OUTPUT_DEVIATION * random_state.standard_normal((shape.last, shape.n_classes))
     output -= output.mean(axis=1, keepdims=True)
     intercepts = np.zeros(shape.n_classes)
@@ -47,4 +52,4 @@ def draw_start(
         # a class without weight keeps a finite intercept
         shares = np.maximum(class_weights / class_weights.sum(), 1e-6)
         intercepts = np.log(shares) - 0.5 * output.sum(axis=0)
-    return Parameters((hidden,), output, intercepts)
+    return Parameters(tuple(hidden), output, intercepts)

@@ -59,14 +59,14 @@ def draw_problem(
     shape: Shape, n_samples: int, rng: np.random.Generator
 ) -> tuple[ClassSortedRows, Parameters]:
     """Draw a network with log-odds of order one, then rows and labels from it."""
-    n_hidden, n_classes = shape.first, shape.n_classes
-    hidden = rng.normal(size=(shape.n_inputs, n_hidden)) / np.sqrt(shape.n_inputs)
-    output = rng.normal(size=(n_hidden, n_classes))
-    parameters = Parameters((hidden,), output, rng.normal(size=n_classes))
-    X = rng.normal(size=(n_samples, shape.n_features))
-    log_odds = X @ hidden[:-1] + hidden[-1]
-    z = rng.logistic(size=log_odds.shape) < log_odds
-    logits = z @ output + parameters.output_intercepts
+    hidden = tuple(rng.normal(size=size) / np.sqrt(size[0]) for size in shape.hidden_shapes)
+    output = rng.normal(size=(shape.last, shape.n_classes))
+    parameters = Parameters(hidden, output, rng.normal(size=shape.n_classes))
+    X = states = rng.normal(size=(n_samples, shape.n_features))
+    for weights in hidden:
+        log_odds = states @ weights[:-1] + weights[-1]
+        states = rng.logistic(size=log_odds.shape) < log_odds
+    logits = states @ output + parameters.output_intercepts
     y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     return sort_by_class(X, y, np.ones(n_samples), shape), parameters
 

@@ -176,7 +176,7 @@ BAD = [
     (r"coefs\[1\]", {"coefs": [W, V[0]]}),
     (r"coefs\[1\]", {"coefs": [W, _changed(V, slice(None), 1e308)]}),
     (r"coefs\[1\]", {"coefs": [W, V[:, :1]], "intercepts": [INTERCEPTS[0], np.zeros(1)]}),
-    (r"coefs\[1\]", {"coefs": [W[:, :0], V[:0]], "intercepts": [np.zeros(0), INTERCEPTS[1]]}),
+    (r"coefs\[0\]", {"coefs": [W[:, :0], V[:0]], "intercepts": [np.zeros(0), INTERCEPTS[1]]}),
     ("intercepts", {"intercepts": None}),
     ("intercepts", {"intercepts": INTERCEPTS[:1]}),
     (r"intercepts\[0\]", {"intercepts": _replaced(INTERCEPTS, 0, np.zeros(3))}),

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fastem.engines.base import add_ones, check_log_odds
+from fastem.engines.base import check_log_odds
 from fastem.expectations import HiddenStatistics
 from fastem.grid import TILE, n_low_bits, row_ranges, rows_per_chunk, table_slices
 from fastem.kernels import configurations, enumeration, log_space, upper_layers
@@ -117,12 +117,10 @@ class OutputTable:
 
 
 class _Sums(NamedTuple):
-    """What the E-step of a hidden layer adds up, piece by piece, and unit by unit."""
+    """What the E-step of a hidden layer takes and adds up."""
 
-    counts: Array
-    gradients: Array
     scale: Array
-    probability: Array
+    counts: Array
     on_weight: Array
     posterior: Array
 
@@ -140,7 +138,9 @@ class HiddenTable:
         n_high, n_low = _halves(m)
         self._above = table_of_layer(shape, layer + 1, n_threads)
         self._layer = layer + 1
+        self._fit_intercept = shape.fit_intercept
         self._inputs = _configuration_inputs(m, shape.fit_intercept)
+        self._on, self._off = np.empty((2, m_above, 2**m))
         self.slices = table_slices(n_high, n_low)
         self.values = np.empty((shape.n_classes, n_high, n_low))
         self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
@@ -154,13 +154,11 @@ class HiddenTable:
     @cached_property
     def _sums(self) -> _Sums:
         g, n_high, n_low = self._above.values.shape
-        n_rows, n_inputs = self._inputs.shape
-        of_units = [np.empty((len(self._coefs_T), n_rows)) for _ in range(3)]
         return _Sums(
+            np.empty((g, len(self._inputs))),
             np.empty((len(self._pieces), g * n_high, n_low)),
-            np.empty((len(self._pieces), n_inputs, len(self._coefs_T))),
-            np.empty((g, n_rows)),
-            *of_units,
+            np.empty_like(self._on),
+            np.empty_like(self._on),
         )
 
     def fill(self, parameters: Parameters) -> None:
@@ -174,94 +172,104 @@ class HiddenTable:
         weights = parameters.hidden[self._layer]
         check_log_odds(np.ones(len(weights)), weights)
         self._above.fill(parameters)
-        self._coefs_T = np.ascontiguousarray(weights.T)
+        n_units = self._inputs.shape[1] - self._fit_intercept
+        intercepts = weights[-1] if self._fit_intercept else np.zeros(weights.shape[1])
+        high, low = configurations.half_logits(weights[:n_units], intercepts, n_low_bits(n_units))
+        self._weights = weights
         self._stacked[:] = self._above.values.transpose(0, 2, 1)
         g, n_low, n_high = self._stacked.shape
         stacked, marginals = self._stacked.reshape(g * n_low, n_high), self.values.reshape(g, -1)
+        n_small = np.zeros(len(self._pieces), dtype=np.int64)
 
         def fill_piece(piece: int, worker: int) -> None:
-            upper_layers.fill_marginals(
-                self._inputs, self._coefs_T, stacked, n_low, *self._pieces[piece], self._tile,
-                self._workspaces[worker], marginals,
+            n_small[piece] = upper_layers.fill_marginals(
+                high, low, stacked, n_low, *self._pieces[piece], self._tile,
+                self._workspaces[worker], self._on, self._off, marginals,
             )  # fmt: skip
 
         run(fill_piece, len(self._pieces), self._n_threads)
-        self._is_small = marginals < enumeration.SMALLEST_LIKELIHOOD
+        self._is_small = marginals < enumeration.SMALLEST_LIKELIHOOD if n_small.any() else None
 
     def log_of_class(self, k: int) -> Array:
         """Return ``log P(y = k | configuration)`` (nats) over all configurations."""
-        marked = np.flatnonzero(self._is_small[k])
-        with np.errstate(divide="ignore"):  # what is zero is marked
+        with np.errstate(divide="ignore"):  # what is zero is redone
             out = np.log(self.values[k])
-        if len(marked) > 0:
+        if self._is_small is not None:
             log_space.redo_log_marginal(
-                self._inputs, self._coefs_T, self._above.log_of_class(k), marked, out.reshape(-1)
-            )
+                self._inputs, np.ascontiguousarray(self._weights.T), self._above.log_of_class(k),
+                np.flatnonzero(self._is_small[k]), out.reshape(-1),
+            )  # fmt: skip
         return out
 
     def expect(self, counts: Array) -> UpperStatistics:
         """Run the E-step of the layer above and of those above it."""
         g, n_low, n_high = self._stacked.shape
         sums, weights = self._sums, counts.reshape(g, -1)
-        sums.scale[:] = 0.0
-        np.divide(weights, self.values.reshape(g, -1), out=sums.scale, where=~self._is_small)
+        if self._is_small is None:
+            np.divide(weights, self.values.reshape(g, -1), out=sums.scale)
+        else:
+            sums.scale[:] = 0.0
+            np.divide(weights, self.values.reshape(g, -1), out=sums.scale, where=~self._is_small)
         table = self._above.values.reshape(g * n_high, n_low)
         stacked = self._stacked.reshape(g * n_low, n_high)
 
         def add_piece(piece: int, worker: int) -> None:
             upper_layers.add_configurations(
-                self._inputs, self._coefs_T, table, stacked, sums.scale, *self._pieces[piece],
-                self._tile, self._workspaces[worker], sums.probability, sums.on_weight,
-                sums.counts[piece], sums.gradients[piece],
+                self._on, self._off, table, stacked, sums.scale, *self._pieces[piece],
+                self._tile, self._workspaces[worker], sums.on_weight, sums.counts[piece],
             )  # fmt: skip
 
         run(add_piece, len(self._pieces), self._n_threads)
         counts_above = sums.counts.sum(axis=0).reshape(g, n_high, n_low) * self._above.values
-        gradient = sums.gradients.sum(axis=0)
-        if self._is_small.any():
-            self._redo_in_log_space(weights, counts_above, gradient)
+        if self._is_small is not None:
+            self._redo_in_log_space(weights, counts_above)
         upper = self._above.expect(counts_above)
-        layer = self._statistics(weights.sum(axis=0), gradient)
+        layer = self._statistics(weights.sum(axis=0))
         return upper._replace(hidden=(layer, *upper.hidden))
 
-    def _redo_in_log_space(self, weights: Array, counts_above: Array, gradient: Array) -> None:
+    def _redo_in_log_space(self, weights: Array, counts_above: Array) -> None:
         """Add what the products left out: rows whose marginal is too small for them."""
         sums = self._sums
-        scratch = np.empty(weights.shape[1]), np.empty_like(sums.posterior)
+        coefs_T = np.ascontiguousarray(self._weights.T)
+        log_likelihood, gradient = (
+            np.empty(weights.shape[1]),
+            np.zeros_like(self._weights),
+        )  # not used
         for k, of_class in enumerate(weights):
             marked = np.flatnonzero(self._is_small[k] & (of_class > 0.0))
             if len(marked) == 0:
                 continue
-            log_likelihood, posterior = scratch
             log_space.redo_rows(
-                self._inputs, of_class, self._coefs_T, self._above.log_of_class(k), marked,
-                log_likelihood, sums.probability, posterior, counts_above[k], gradient,
+                self._inputs, of_class, coefs_T, self._above.log_of_class(k), marked,
+                log_likelihood, self._on, sums.posterior, counts_above[k], gradient,
             )  # fmt: skip
-            sums.on_weight[:, marked] += of_class[marked] * posterior[:, marked]
+            sums.on_weight[:, marked] += of_class[marked] * sums.posterior[:, marked]
 
-    def _statistics(self, weights: Array, gradient: Array) -> HiddenStatistics:
+    def _statistics(self, weights: Array) -> HiddenStatistics:
         sums = self._sums
-        sums.posterior[:] = sums.probability  # where nothing is expected
-        np.divide(sums.on_weight, weights, out=sums.posterior, where=weights > 0.0)
-        np.clip(sums.posterior, 0.0, 1.0, out=sums.posterior)
-        return HiddenStatistics(self._inputs, weights, sums.probability, sums.posterior, gradient)
+        upper_layers.fill_posterior(self._on, weights, sums.on_weight, sums.posterior)
+        gradient = self._inputs.T @ sums.on_weight.T
+        return HiddenStatistics(self._inputs, weights, self._on, sums.posterior, gradient)
 
 
 def _configuration_inputs(n_hidden: int, fit_intercept: bool) -> Array:
     """Return all configurations of a layer as rows, bit h in column h, (2**m, n_inputs)."""
     states = np.arange(2**n_hidden)
-    return add_ones((states[:, None] >> np.arange(n_hidden)) & 1, fit_intercept)
+    inputs = np.ones((2**n_hidden, n_hidden + fit_intercept))
+    for unit in range(n_hidden):
+        inputs[:, unit] = (states >> unit) & 1
+    return inputs
 
 
 def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
     """Return pieces of the configurations of a layer, rows of a tile, and its scratch."""
     m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
     n_high, n_low = _halves(m_above)
-    g, n_inputs = shape.n_classes, m + shape.fit_intercept
-    per_row = 2 * (n_low + n_high) + g * n_high
+    g = shape.n_classes
+    per_row = (g + 2) * (n_low + n_high)
     tile = min(TILE, max(_TILE_ENTRIES // per_row, 16), 2**m)
     chunk = rows_per_chunk(2**m, m_above + (g - 1).bit_length())
-    size = upper_layers.workspace_size(n_inputs, m_above, n_low_bits(m_above), g, tile)
+    size = upper_layers.workspace_size(m_above, n_low_bits(m_above), g, tile)
     return row_ranges(2**m, chunk), tile, size
 
 
@@ -273,9 +281,9 @@ def bytes_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False
     ):
         pieces, _, size = _cut(shape, layer)
         n_inputs = m + shape.fit_intercept
-        # the inputs, and twice the table of the layer above
-        total += 2**m * n_inputs + 2 * g * 2**m_above + min(n_threads, len(pieces)) * size
+        # the inputs, probabilities, and twice the table of the layer above
+        total += 2**m * (n_inputs + 2 * m_above + g) + 2 * g * 2**m_above
+        total += min(n_threads, len(pieces)) * size
         if not predicts_only:
-            total += len(pieces) * (g * 2**m_above + n_inputs * m_above) + 2 * g * 2**m_above
-            total += 2**m * (2 * g + 4 * m_above)
+            total += (len(pieces) + 2) * g * 2**m_above + 2**m * (2 * g + 4 * m_above)
     return 8 * total

@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ def _is_number(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
 
 
-def check_hyperparameters(estimator: Any) -> int:
-    """Check the constructor's parameters; return the number of hidden units.
+def check_hyperparameters(estimator: Any) -> tuple[int, ...]:
+    """Check the constructor's parameters; return the units of every hidden layer.
 
     Raises
     ------
@@ -59,22 +60,20 @@ def check_hyperparameters(estimator: Any) -> int:
     return _check_hidden_layer_sizes(estimator.hidden_layer_sizes)
 
 
-def _check_hidden_layer_sizes(sizes: Any) -> int:
+def _check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     layers = [sizes] if _is_number(sizes, numbers.Integral) else sizes
     try:
         layers = list(layers)
     except TypeError:
         layers = None
-    if layers is None or not all(_is_number(m, numbers.Integral) for m in layers):
-        raise ValueError(f"hidden_layer_sizes must be a tuple of one integer, got {sizes!r}.")
-    if len(layers) != 1:
+    if not layers or not all(_is_number(m, numbers.Integral) for m in layers):
         raise ValueError(
-            f"hidden_layer_sizes must name one hidden layer, got {len(layers)} in {sizes!r}. "
-            "Use a tuple of one integer such as (10,)."
+            "hidden_layer_sizes must be a tuple of integers such as (10,) or (12, 8), "
+            f"got {sizes!r}."
         )
-    if layers[0] < 1:
+    if min(layers) < 1:
         raise ValueError(f"hidden_layer_sizes must be positive, got {sizes!r}.")
-    return int(layers[0])
+    return tuple(int(m) for m in layers)
 
 
 def check_weights_and_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -> None:
@@ -122,18 +121,16 @@ def check_start(
     ValueError
         If a shape is wrong or a value is not finite.
     """
-    wanted = {
-        "coefs_init": [(shape.n_features, shape.first), (shape.last, shape.n_classes)],
-        "intercepts_init": [(shape.first,), (shape.n_classes,)],
-    }
+    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
+    wanted = {"coefs_init": list(pairwise(units)), "intercepts_init": [(m,) for m in units[1:]]}
     checked: list[list[Array] | None] = []
     for (name, shapes), given in zip(wanted.items(), (coefs, intercepts), strict=True):
         if given is None:
             checked.append(None)
             continue
-        if not isinstance(given, (list, tuple)) or len(given) != 2:
+        if not isinstance(given, (list, tuple)) or len(given) != len(shapes):
             got = len(given) if isinstance(given, (list, tuple)) else repr(given)
-            raise ValueError(f"{name} must be a list of two arrays, got {got}.")
+            raise ValueError(f"{name} must be a list of {len(shapes)} arrays, got {got}.")
         try:
             arrays = [np.array(values, dtype=np.float64) for values in given]
         except (TypeError, ValueError) as error:
@@ -149,13 +146,13 @@ def check_start(
     return checked[0], checked[1]
 
 
-def check_continuation(estimator: Any, classes: np.ndarray, n_hidden: int) -> None:
+def check_continuation(estimator: Any, classes: np.ndarray, sizes: tuple[int, ...]) -> None:
     """Check that a warm start meets the network that was fitted.
 
     Raises
     ------
     ValueError
-        If classes or the number of hidden units have changed.
+        If classes or the numbers of hidden units have changed.
     """
     if not np.array_equal(classes, estimator.classes_):
         raise ValueError(
@@ -167,11 +164,11 @@ def check_continuation(estimator: Any, classes: np.ndarray, n_hidden: int) -> No
             "warm_start=True cannot go on without the intercepts of the earlier fit, got "
             "fit_intercept=False; use warm_start=False."
         )
-    if n_hidden != len(estimator.intercepts_[0]):
+    fitted = tuple(len(b) for b in estimator.intercepts_[:-1])
+    if sizes != fitted:
         raise ValueError(
-            f"warm_start=True needs the {len(estimator.intercepts_[0])} hidden units of the "
-            f"earlier fit, got hidden_layer_sizes={estimator.hidden_layer_sizes!r}; "
-            "use warm_start=False."
+            f"warm_start=True needs the hidden units of the earlier fit, {fitted}, got "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; use warm_start=False."
         )
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem._version import __version__
 from fastem.engines.base import add_ones
-from fastem.engines.evaluate import check_parameters, e_step
+from fastem.engines.evaluate import check_parameters, e_step, shape_of
 from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Shape
 
@@ -50,7 +50,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Predict P(y = k | x) of every class.
 
         Exact, ``sum_z P(z|x) P(y|z)``, with ``prediction="marginal"``; the softmax of the
-        mean hidden activation with ``prediction="plugin"``.
+        mean hidden activation, passed on from layer to layer, with ``prediction="plugin"``.
 
         Parameters
         ----------
@@ -93,13 +93,16 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         X = self._check_X(X)
         if self.prediction == "plugin":
-            return self._log_classes(self._hidden_probability(X))
+            hidden = X
+            for layer in range(len(self.coefs_) - 1):
+                hidden = self._probability(hidden, layer)
+            return self._log_classes(hidden)
         log_marginal = self._log_marginal(X)
         # probabilities sum to one up to rounding; take the rounding out
         return log_softmax(log_marginal, axis=1)
 
     def transform(self, X: ArrayLike) -> Array:
-        """Return P(Z_h = 1 | x), the prior probability of every hidden unit.
+        """Return P(Z_h = 1 | x), the prior probability of the units of the first hidden layer.
 
         Parameters
         ----------
@@ -118,10 +121,10 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         FloatingPointError
             If X times weights overflow.
         """
-        return self._hidden_probability(self._check_X(X))
+        return self._probability(self._check_X(X), 0)
 
     def posterior(self, X: ArrayLike, y: ArrayLike) -> Array:
-        """Return P(Z_h = 1 | x, y), the posterior probability of every hidden unit.
+        """Return P(Z_h = 1 | x, y), the posterior probability of the first hidden layer's units.
 
         Parameters
         ----------
@@ -241,7 +244,8 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         y : array (n_samples,)
             Labels drawn from P(y | z).
         z : array (n_samples, n_hidden)
-            Hidden states, 0.0 or 1.0, drawn from P(z | x).
+            Hidden states, 0.0 or 1.0, drawn from P(z | x); those of several hidden layers stand
+            side by side, the first layer first.
 
         Raises
         ------
@@ -254,12 +258,14 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         X = self._check_X(X)
         random_state = check_random_state(random_state)
-        on = self._hidden_probability(X)
-        z = (random_state.uniform(size=on.shape) < on).astype(np.float64)
-        log_probability = self._log_classes(z)
+        states = [X]
+        for layer in range(len(self.coefs_) - 1):
+            on = self._probability(states[-1], layer)
+            states.append((random_state.uniform(size=on.shape) < on).astype(np.float64))
+        log_probability = self._log_classes(states[-1])
         # adding Gumbel noise makes the largest a draw
         noise = random_state.gumbel(size=log_probability.shape)
-        return self.classes_[np.argmax(log_probability + noise, axis=1)], z
+        return self.classes_[np.argmax(log_probability + noise, axis=1)], np.hstack(states[1:])
 
     @property
     def _n_features_out(self) -> int:
@@ -271,10 +277,13 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _shape(self) -> Shape:
         # kernels check no bounds, and attributes can be set by hand
-        (W, V), _ = check_parameters(self.coefs_, self.intercepts_, self.n_features_in_)
-        if V.shape[1] != len(self.classes_):
-            raise ValueError(f"coefs_[1] has shape {V.shape} for {len(self.classes_)} classes.")
-        return Shape(len(W), (W.shape[1],), len(self.classes_), fit_intercept=True)
+        coefs, _ = check_parameters(self.coefs_, self.intercepts_, self.n_features_in_)
+        shape = shape_of(coefs)
+        if shape.n_classes != len(self.classes_):
+            raise ValueError(
+                f"coefs_[-1] has shape {coefs[-1].shape} for {len(self.classes_)} classes."
+            )
+        return shape
 
     def _log_marginal(self, X: Array) -> Array:
         shape = self._shape()
@@ -282,9 +291,10 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         n_threads = effective_n_jobs(self.n_jobs)
         return self.e_step_.log_marginal(add_ones(X, True), parameters, shape, n_threads)
 
-    def _hidden_probability(self, X: Array) -> Array:
+    def _probability(self, inputs: Array, layer: int) -> Array:
+        """Return P(Z_h = 1 | inputs) of the units of a hidden layer."""
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            log_odds = X @ self.coefs_[0] + self.intercepts_[0]
+            log_odds = inputs @ self.coefs_[layer] + self.intercepts_[layer]
         if np.isnan(log_odds).any():
             raise FloatingPointError(
                 "The log-odds of a hidden unit are not a number: X times weights overflow. "
@@ -295,7 +305,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _log_classes(self, hidden: Array) -> Array:
         """Return the log-softmax of the output layer for given hidden values."""
         with single_threaded_blas():  # so that no sum depends on the number of threads
-            logits = hidden @ self.coefs_[1] + self.intercepts_[1]
+            logits = hidden @ self.coefs_[-1] + self.intercepts_[-1]
         return log_softmax(logits, axis=1)
 
     def _class_indices(self, y: ArrayLike, n_samples: int) -> NDArray[np.int64]:
@@ -314,9 +324,9 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _n_free_parameters(self) -> int:
         """Count parameters; one class of the softmax is redundant."""
         check_is_fitted(self)
-        n_features, n_hidden = self.coefs_[0].shape
         ones = int(bool(self.fit_intercept))
-        return (n_features + ones) * n_hidden + (n_hidden + ones) * (len(self.classes_) - 1)
+        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
+        return n_hidden + (len(self.coefs_[-1]) + ones) * (len(self.classes_) - 1)
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "_fastem_version": __version__}

@@ -169,22 +169,23 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(parameters["hidden_layer_sizes"], list):
         parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
     model = kind(**parameters)
-    model.coefs_ = [arrays["coef_0"], arrays["coef_1"]]
-    model.intercepts_ = [arrays["intercept_0"], arrays["intercept_1"]]
+    n_arrays = sum(name.startswith("coef_") for name in arrays)
+    model.coefs_ = [arrays[f"coef_{i}"] for i in range(n_arrays)]
+    model.intercepts_ = [arrays[f"intercept_{i}"] for i in range(n_arrays)]
     classes = arrays["classes"]
     model.classes_ = classes.astype(object) if header["object_labels"] else classes
     n_features = len(model.coefs_[0])
     if any(values.dtype != np.float64 for values in model.coefs_ + model.intercepts_):
         raise ValueError("weights are not float64")
     check_parameters(model.coefs_, model.intercepts_, n_features)
-    if classes.shape != model.intercepts_[1].shape:
-        raise ValueError(f"{classes.shape} labels for {len(model.intercepts_[1])} classes")
+    if classes.shape != model.intercepts_[-1].shape:
+        raise ValueError(f"{classes.shape} labels for {len(model.intercepts_[-1])} classes")
     if "feature_names" in arrays:
         if arrays["feature_names"].shape != (n_features,):
             raise ValueError(f"{arrays['feature_names'].shape} names for {n_features} features")
         model.feature_names_in_ = arrays["feature_names"].astype(object)
     model.n_features_in_ = n_features
-    model.n_layers_ = 3
+    model.n_layers_ = n_arrays + 1
     model.loss_curve_ = arrays["loss_curve"].tolist()
     if "loss_curve_seconds" in arrays:  # files of earlier versions have none
         model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()

@@ -23,13 +23,15 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: hidden units are Bernoulli with logistic
-    probabilities, classes are softmax given their states. `fit` maximises the exact
+    probabilities, classes are softmax given their states; in a deeper network every hidden
+    layer is stochastic given the states of the one below. `fit` maximises the exact
     marginal likelihood, less ``alpha / 2`` times the squared weights.
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of one int, or int, default=(10,)
-        Number m of hidden units. Cost and memory grow as ``2**m``, or as m for two classes.
+    hidden_layer_sizes : tuple of ints, or int, default=(10,)
+        Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for
+        two classes. A further layer costs no sample anything, and ``g 2**(m + m_above)`` once.
     e_step : {"auto", "enumeration", "quadrature"} or engine instance, default="auto"
         Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
         classes and many hidden units quadrature.
@@ -59,7 +61,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         A fit has converged when an iteration gains less than this share of the objective.
     n_init : int, default=1
         Random starts; the best is kept.
-    coefs_init, intercepts_init : list of two arrays, optional
+    coefs_init, intercepts_init : list of arrays, optional
         Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
     warm_start : bool, default=False
         Go on from the last fit. ``max_iter=1`` t times equals ``max_iter=t`` once
@@ -74,9 +76,9 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     Attributes
     ----------
     classes_ : array (n_classes,)
-    coefs_ : list of arrays (n_features, n_hidden), (n_hidden, n_classes)
+    coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
         Log-odds per unit of the feature, and per unit being on.
-    intercepts_ : list of arrays (n_hidden,), (n_classes,)
+    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,)
     n_iter_ : int
         Iterations of the start that was kept.
     converged_ : bool
@@ -93,7 +95,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
     feature_names_in_ : array of str
         When X has string column names.
     n_layers_ : int
-        Input, hidden and output layers: 3.
+        Input, hidden and output layers: 3 with one hidden layer.
 
     References
     ----------
@@ -205,7 +207,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         return {n: value for n, value in vars(self).items() if n.endswith("_") or n == "_ascent"}
 
     def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
-        n_hidden = _checks.check_hyperparameters(self)
+        sizes = _checks.check_hyperparameters(self)
         resolve_engine(self.e_step)  # a wrong name is told before the data are looked at
         given = X, y, sample_weight
         continued = self.warm_start and hasattr(self, "coefs_")
@@ -215,14 +217,14 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         classes, labels = np.unique(y, return_inverse=True)
         _checks.check_weights_and_classes(weights, labels, classes)
         if continued:
-            _checks.check_continuation(self, classes, n_hidden)
-        shape = Shape(X.shape[1], (n_hidden,), len(classes), bool(self.fit_intercept))
+            _checks.check_continuation(self, classes, sizes)
+        shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
             training = Training(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init
         progress = Progress(self, n_starts, *given, training.total_weight)
-        self.classes_, self.e_step_, self.n_layers_ = classes, engine, 3
+        self.classes_, self.e_step_, self.n_layers_ = classes, engine, shape.depth + 2
         if continued:
             parameters = shape.from_lists(self.coefs_, self.intercepts_)
             ascent = training.continue_from(parameters, getattr(self, "_ascent", None), progress)

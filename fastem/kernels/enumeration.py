@@ -33,23 +33,26 @@ def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
 
 
 @jit
-def fill_hidden_probability(X, coefs_T, start, stop, on, off):
+def fill_sigmoids(on, off):
+    """Turn log-odds into P(Z=1) in place, and fill P(Z=0)."""
+    for i in range(on.size):
+        a = on[i]
+        e = exp_clipped(-abs(a))
+        larger = 1.0 / (1.0 + e)
+        smaller = e * larger
+        on[i] = larger if a >= 0.0 else smaller
+        off[i] = smaller if a >= 0.0 else larger
+
+
+@jit
+def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
     """Fill P(Z=1|x) and P(Z=0|x), each from its own sigmoid: 1 - u would lose digits."""
     if coefs_T.size > 0 and X.shape[1] > 0:
         np.dot(coefs_T, X[start:stop].T, on)
     else:
         on[:] = 0.0
-    n_hidden, n_rows = on.shape
-    for h in range(n_hidden):
-        on_h = on[h]
-        off_h = off[h]
-        for i in range(n_rows):
-            a = on_h[i]
-            e = exp_clipped(-abs(a))
-            larger = 1.0 / (1.0 + e)
-            smaller = e * larger
-            on_h[i] = larger if a >= 0.0 else smaller
-            off_h[i] = smaller if a >= 0.0 else larger
+    for h in range(on.shape[0]):
+        fill_sigmoids(on[h], off[h])
 
 
 @jit
@@ -168,7 +171,7 @@ def add_rows(
         more_counts, rest = take(rest, n_high, n_low)
         more_gradient, rest = take(rest, n_inputs, n_hidden)
 
-        fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
 
@@ -292,7 +295,7 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
         M, rest = take(rest, n_low, n)
         on, rest = take(rest, n_hidden, n)
         off, rest = take(rest, n_hidden, n)
-        fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
         for k in range(n_classes):
