@@ -39,9 +39,16 @@ def warmup() -> None:
     certain = start._replace(hidden=(1e3 * start.hidden[0],), output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
-    by_quadrature = Quadrature().plan(rows, shape, 1)
-    by_quadrature.expect(start)
+    Quadrature().plan(rows, shape, 1).expect(start)
+    _warm_up_three_classes(X, weights)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)
+
+
+def _warm_up_three_classes(X: Array, weights: Array) -> None:
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=3)
+    rows = sort_by_class(X, np.array([0, 1, 2, 0]), weights, shape)
+    start = draw_start(shape, np.array([2.0, 1.0, 1.0]), np.random.RandomState(0))
+    Quadrature().plan(rows, shape, 1).expect(start)
 
 
 def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:

@@ -119,10 +119,11 @@ class LineIntegrator:
         pieces = row_ranges(len(pending), _ROWS_PER_PIECE)
 
         def plan_piece(piece: int, worker: int) -> None:
-            rows = pending[slice(*pieces[piece])]
+            here = slice(*pieces[piece])
+            rows = pending[here]
             out = np.empty((6, len(rows)))
             quadrature.plan_rows(
-                self._log_odds[rows], signs[rows], self._v, self._c, self._tol, needs[rows], *out
+                self._log_odds[rows], signs[rows], self._v, self._c, self._tol, needs[here], *out
             )
             self._plans[:, rows] = out
 

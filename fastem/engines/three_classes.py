@@ -75,7 +75,9 @@ class ThreeClassIntegrator:
         n_hidden = self._log_odds.shape[1]
         width, depth = (n_hidden, n_hidden + 1) if derivatives else (0, 0)
         found = ThreeClassIntegrals(
-            np.empty(len(rows)), np.empty((len(rows), width)), np.zeros((len(rows), depth, 3))
+            np.full(len(rows), -np.inf),
+            np.empty((len(rows), width)),
+            np.zeros((len(rows), depth, 3)),
         )
         log_odds, log_tol = self._log_odds[rows], math.log(self._tol)
         moments = log_moments(log_odds, classes, self._logits, self._n_threads)
