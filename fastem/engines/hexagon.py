@@ -80,8 +80,9 @@ class Hexagons:
             plans = np.empty((5, len(rows)))
             hexagon_plan.plan_rows(
                 self._log_odds[rows], self._logits.v[k], self._logits.c[k], self._moments[rows],
-                hexagon_plan.POINTS, hexagon_plan.INSIDE, hexagon_plan.LENGTHS,
-                hexagon_plan.SHIFTS, hexagon_plan.LOG_PEAKS, tol, needs[places], plans,
+                hexagon_plan.POINTS, hexagon_plan.INSIDE, hexagon_plan.NEIGHBOURS,
+                hexagon_plan.LENGTHS, hexagon_plan.SHIFTS, hexagon_plan.LOG_PEAKS,
+                tol, needs[places], plans,
             )  # fmt: skip
             # r of a few values only, so that rows share tables
             levels = np.ceil(np.log(plans[2]) / math.log(_LEVEL))

@@ -171,15 +171,15 @@ def _fill_block(row, first, size, step, weight, gammas, nodes, state, start):
 
 
 @jit
-def _turn(line_angles, nodes, size, phases, units):
-    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` at nodes of a block."""
+def _turn(line_angles, nodes, size, phases, start, stop, units):
+    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` of some units at nodes of a block."""
     low = 0
     while low < _N:  # as many as are on one line
         row, first = nodes[1, low], nodes[0, low]
         high = low + 1
         while high < _N and nodes[1, high] == row and nodes[0, high] > first:
             high += 1
-        for h in range(len(line_angles)):
+        for h in range(start, stop):
             a, b = math.cos(row * line_angles[h]), math.sin(row * line_angles[h])
             real, imaginary, unit = phases[0, h], phases[1, h], units[h]
             shift = first + size - low
@@ -191,11 +191,12 @@ def _turn(line_angles, nodes, size, phases, units):
 
 
 @jit
-def _multiply(on, threshold, keeps, units, state):
+def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, units, state):
     """Multiply the product by factors unit by unit, keeping what it was before each.
 
-    Return how many units it came to, and a bound on the sum of moduli where all of the nodes
-    have fallen below the threshold and the rest is left out.
+    Return how many units it came to, a bound on the sum of moduli where all of the nodes have
+    fallen below the threshold and the rest is left out, and how many units are ready: have
+    their sines of this block, which are made when they are needed.
     """
     for h in range(len(on)):
         if h % _UNITS_AT_ONCE == 0:
@@ -203,7 +204,10 @@ def _multiply(on, threshold, keeps, units, state):
             for x in range(_N):
                 squares += state[x] * state[x] + state[_N + x] * state[_N + x]
             if squares < threshold * threshold:
-                return h, math.sqrt(_N * squares)
+                return h, math.sqrt(_N * squares), ready
+            if h >= ready:
+                ready = min(h + _UNITS_AT_ONCE, len(on))
+                _turn(line_angles, nodes, size, phases, h, ready, units)
         q, unit = on[h], units[h]
         if keeps:
             for x in range(_N):
@@ -218,7 +222,7 @@ def _multiply(on, threshold, keeps, units, state):
                 r, i = state[x], state[_N + x]
                 state[x] = r * a - i * b
                 state[_N + x] = r * b + i * a
-    return len(on), 0.0
+    return len(on), 0.0, ready
 
 
 @jit
@@ -312,12 +316,15 @@ def add_nodes(
         row, first, n = _fill_block(row, first, size, step, weight, gammas, nodes, state, begin)
         if n == 0:
             return tail
-        _turn(line_angles, nodes, size, phases, units)
+        ready = 0
         for place in range(start, stop):
             i = order[place]
             for x in range(2 * _N):
                 state[x] = begin[x]
-            reached, left_out = _multiply(on[i], thresholds[i], derivatives, units, state)
+            reached, left_out, ready = _multiply(
+                on[i], thresholds[i], derivatives, ready, line_angles, nodes, size, phases, units,
+                state,
+            )  # fmt: skip
             if reached < n_hidden:
                 sums[i, 4] += left_out
                 continue

@@ -35,7 +35,16 @@ def _shifts(most):
     return np.array(sorted(found, key=lambda x: x[0] ** 2 - x[0] * x[1] + x[1] ** 2), dtype=float)
 
 
+def _neighbours(points, inside):
+    """Return, for points inside, the numbers of their six neighbours, opposite ones in turn."""
+    around = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, -1], [-1, 1]])
+    whole = np.rint(points * _GRID).astype(int)
+    at = {tuple(point): k for k, point in enumerate(whole.tolist())}
+    return np.array([[at[tuple((whole[g] + x).tolist())] for x in around] for g in inside])
+
+
 POINTS, INSIDE = _grid()
+NEIGHBOURS = _neighbours(POINTS, INSIDE)
 SHIFTS = _shifts(6)
 _N_NEAREST = 12
 _along = (POINTS[None, :, :] - POINTS[INSIDE][:, None, :]) @ SHIFTS[:_N_NEAREST].T
@@ -68,12 +77,27 @@ def _psi(x):
 
 
 @jit
-def log_amplitude(d_1, d_2):
-    """Return log of the integral of moduli of the Gamma functions, about, in nats."""
-    d_0 = 1.0 - d_1 - d_2
-    a, b, c = _psi(d_0)[1], _psi(d_1)[1], _psi(d_2)[1]
-    value = math.lgamma(d_0) + math.lgamma(d_1) + math.lgamma(d_2)
-    return value - math.log(2.0 * math.pi) - 0.5 * math.log(a * b + a * c + b * c)
+def _log_amplitudes(points, inside, out):
+    """Overwrite three Gammas' log at points inside, and second derivatives of it: 11, 22, 12."""
+    for g in range(len(inside)):
+        d_1, d_2 = points[inside[g], 0], points[inside[g], 1]
+        d_0 = 1.0 - d_1 - d_2
+        a, b, c = _psi(d_0)[1], _psi(d_1)[1], _psi(d_2)[1]
+        out[0, g] = math.lgamma(d_0) + math.lgamma(d_1) + math.lgamma(d_2)
+        out[1, g], out[2, g], out[3, g] = a + b, a + c, a
+
+
+@jit
+def _log_sum_of_moduli(moments, at, around, amplitudes):
+    """Return about the log of the integral of moduli: as if both decays were Gaussian."""
+    twice, square = 2.0 * moments[at], _GRID * _GRID
+    along = square * (moments[around[0]] + moments[around[1]] - twice)
+    across = square * (moments[around[2]] + moments[around[3]] - twice)
+    mixed = 0.5 * (along + across - square * (moments[around[4]] + moments[around[5]] - twice))
+    det = (amplitudes[1] + along) * (amplitudes[2] + across) - (amplitudes[3] + mixed) ** 2
+    least = amplitudes[1] * amplitudes[2] - amplitudes[3] * amplitudes[3]
+    value = amplitudes[0] - math.log(2.0 * math.pi) - 0.5 * math.log(max(det, least))
+    return value + moments[at]
 
 
 @jit
@@ -154,8 +178,9 @@ def _scales_on_grid(moments, lengths, wanted, best):
 
 @jit
 def plan_rows(
-    log_odds, v, c, moments, points, inside, lengths, shifts, log_peaks, tol, log_needs, plans
-):
+    log_odds, v, c, moments, points, inside, neighbours, lengths, shifts, log_peaks, tol, log_needs,
+    plans,
+):  # fmt: skip
     """Choose the plane, density and reach of the quadrature for rows.
 
     Parameters
@@ -164,7 +189,7 @@ def plan_rows(
     v : array (2, n_hidden)
     c : array (2,)
     moments : array (n_rows, n_points), nats
-    points, inside, lengths, shifts, log_peaks : arrays
+    points, inside, neighbours, lengths, shifts, log_peaks : arrays
         Those of this module.
     tol : float
         Relative error that is asked for.
@@ -175,9 +200,8 @@ def plan_rows(
     """
     n_rows, n_hidden = log_odds.shape
     best = np.empty(_N_NEAREST)
-    amplitudes = np.empty(len(inside))
-    for g in range(len(inside)):
-        amplitudes[g] = log_amplitude(points[inside[g], 0], points[inside[g], 1])
+    amplitudes = np.empty((4, len(inside)))
+    _log_amplitudes(points, inside, amplitudes)
     rounding = math.log(ROUNDING * (_GAMMAS + math.sqrt(n_hidden)))
     for i in range(n_rows):
         need = log_needs[i]
@@ -190,7 +214,8 @@ def plan_rows(
         least = math.inf
         for g in range(len(inside)):
             log_scale = moments[i, inside[g]]
-            if rounding + amplitudes[g] + log_scale > -wanted - _NOISE:
+            moduli = _log_sum_of_moduli(moments[i], inside[g], neighbours[g], amplitudes[:, g])
+            if rounding + moduli > -wanted - _NOISE:
                 continue
             r = _scales_on_grid(moments[i], lengths[g], wanted + _ALIASES, best)
             reach = max((wanted + _TAIL + log_scale) / math.pi, 0.5)
