@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastem import __version__, report
-from fastem.cli_arguments import check_plot, check_writable, one_of, penalty, positive, seed, share
+from fastem.cli_arguments import (
+    check_plot,
+    check_writable,
+    hidden_layer_sizes,
+    one_of,
+    penalty,
+    positive,
+    seed,
+    share,
+)
 from fastem.cli_profile import add_profile
 from fastem.layers import HIDDEN_ACTIVATIONS
 
@@ -99,7 +108,9 @@ def _add_compare(verbs: Any) -> None:
     _add_common(parser, target=True)
     _add_settings(parser)
     add = parser.add_argument
-    text = f"of backpropagation's hidden units: {', '.join(_ACTIVATIONS)} (default: relu)"
+    names = ", ".join(_ACTIVATIONS)
+    text = f"of backpropagation's hidden units: {names} (default: relu); or one to a hidden layer, "
+    text += "as in relu,tanh"
     add("--activation", type=_activation, metavar="NAME", help=text)
     text = "of backpropagation (default: adam)"
     add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
@@ -139,7 +150,8 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--hidden", type=positive, metavar="M", help="hidden units (default: those of EM)")
+    text = "hidden units, as in 12, or of several layers, as in 12,8 (default: those of EM)"
+    add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
     add("--max-iter", type=positive, metavar="N", help="most iterations of EM")
     add("--alpha", type=penalty, metavar="A", help="L2 penalty (default: each method's own)")
     add("--seed", type=seed, default=0, help="of split and starts (default: %(default)s)")
@@ -148,14 +160,19 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 _solver = one_of(_SOLVERS)
 
 
-def _activation(text: str) -> str:
-    names = [one_of(_ACTIVATIONS)(name.strip()) for name in text.split(",")]
-    if len(names) > 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} names {len(names)} activations, one per hidden layer, and the networks that "
-            "are compared have one hidden layer: name one"
+def _activation(text: str) -> str | tuple[str, ...]:
+    names = tuple(one_of(_ACTIVATIONS)(name.strip()) for name in text.split(","))
+    return names if len(names) > 1 else names[0]
+
+
+def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ...]) -> None:
+    if isinstance(names, tuple) and len(names) != len(sizes):
+        n_layers = f"{len(sizes)} hidden layer{'' if len(sizes) == 1 else 's'}"
+        remedy = "name one" if len(sizes) == 1 else f"name one for all, or {len(sizes)}"
+        raise ValueError(
+            f"argument --activation: {','.join(names)!r} names {len(names)} activations, and the "
+            f"networks that are compared have {n_layers} ({report.layers(sizes)}): {remedy}"
         )
-    return names[0]
 
 
 def _run_compare(arguments: argparse.Namespace) -> int:
@@ -165,8 +182,10 @@ def _run_compare(arguments: argparse.Namespace) -> int:
 
     if arguments.plot is not None:
         check_plot(arguments.plot)
-    table, settings = _read_table(arguments), _settings(arguments)
+    settings = _settings(arguments)
     methods = [exact_em(settings), backpropagation(settings)]
+    _check_activations(settings.activation, methods[1].hidden_layer_sizes)
+    table = _read_table(arguments)
     try:
         comparison = compare(table, methods, test_size=arguments.test_size, seed=arguments.seed)
     except ValueError as error:
@@ -187,7 +206,8 @@ def _plot(comparison: "Comparison", path: str) -> None:
     from fastem.plotting import save_loss_curves
 
     rows = comparison.results
-    sizes = f"{comparison.n_train} rows, {rows[0].n_hidden} hidden units"
+    units = report.layers(rows[0].hidden_layer_sizes)
+    sizes = f"{comparison.n_train} rows, {units} hidden units"
     title = f"{Path(comparison.table.name).name}: training loss, {sizes}"
     # each loss holds its own penalty, and whoever looks at the figure alone has to know
     penalties = {row.method: f"{row.method}, alpha {row.settings['alpha']:g}" for row in rows}
@@ -267,7 +287,7 @@ def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any
     return {
         "data": table.describe(),
         "compile_seconds": fit.compile_seconds,
-        "n_hidden": int(fit.estimator.coefs_[0].shape[1]),
+        "hidden_layer_sizes": [W.shape[1] for W in fit.estimator.coefs_[:-1]],
         "n_iter": fit.n_iter,
         "converged": fit.converged,
         "seconds": fit.seconds,

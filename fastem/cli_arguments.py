@@ -42,6 +42,20 @@ def one_of(names: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
+def hidden_layer_sizes(text: str) -> tuple[int, ...]:
+    """Return the units of every hidden layer: ``12`` is one layer, ``12,8`` are two."""
+    try:
+        found = tuple(map(int, text.split(",")))
+    except ValueError:
+        found = (0,)
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a positive whole number, or several with commas, one to a hidden "
+            "layer, like 12 or 12,8"
+        )
+    return found
+
+
 def sizes(text: str) -> list[int]:
     """Return the numbers of ``4-6,10`` in ascending order: 4, 5, 6 and 10."""
     found: set[int] = set()

@@ -47,7 +47,7 @@ class Result(NamedTuple):
     """One row of the comparison; log-losses are means, in nats."""
 
     method: str
-    n_hidden: int
+    hidden_layer_sizes: tuple[int, ...]
     n_iter: int
     converged: bool
     seconds: float
@@ -108,7 +108,10 @@ class Comparison(NamedTuple):
         return {
             "data": self.table.describe() | split,
             "compile_seconds": self.compile_seconds,
-            "methods": [result._asdict() for result in self.results],
+            "methods": [
+                result._asdict() | {"hidden_layer_sizes": list(result.hidden_layer_sizes)}
+                for result in self.results
+            ],
             "predictions": [
                 {
                     "label": row.label,
@@ -232,7 +235,7 @@ def mean_log_loss(estimator: Any, X: Any, y: Any) -> float:
 def _judge(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, Any]) -> Result:
     return Result(
         method=method.name,
-        n_hidden=method.n_hidden,
+        hidden_layer_sizes=method.hidden_layer_sizes,
         n_iter=fit.n_iter,
         converged=fit.converged,
         seconds=fit.seconds,

@@ -14,6 +14,7 @@ _ROUNDING = 1e-9
 # The same in shares of the first objective: near zero, where separable data without a
 # penalty lead, the objective is a sum of rounding errors.
 _ABSOLUTE_ROUNDING = 1e-13
+_PATIENCE = 10  # epochs without a gain before an ascent by mini-batches is over
 
 
 class Monitor:
@@ -56,6 +57,15 @@ class Monitor:
         self.interrupted = False
 
     @property
+    def objective(self) -> float:
+        """Objective of the iterate that stands."""
+        return self.history[-1]
+
+    def follow(self, last: "Monitor") -> None:
+        """Take over a record, so that what comes next may continue it."""
+        self.history, self.seconds = list(last.history), list(last.seconds)
+
+    @property
     def n_iter(self) -> int:
         """Iterations done."""
         return max(len(self.history) - 1, 0)
@@ -75,7 +85,7 @@ class Monitor:
         """
         if not np.isfinite(objective):
             raise FloatingPointError(f"The objective at the starting values is {objective}.")
-        continues = bool(self.history) and self.history[-1] == objective
+        continues = bool(self.history) and self.objective == objective
         now = time.perf_counter()
         if continues:
             self._began = now - self.seconds[-1]
@@ -96,12 +106,70 @@ class Monitor:
         if not np.isfinite(objective) or objective < last - _ROUNDING * size - slack:
             self.fell = True
             return True
+        self.converged = objective - last <= self.tol * size
+        return self._record(objective, theta)
+
+    def _record(self, objective: float, theta: Array) -> bool:
+        """Put an iterate on record and report it; return whether the ascent should stop."""
         self.history.append(objective)
         self.seconds.append(time.perf_counter() - self._began)
-        self.converged = objective - last <= self.tol * size
         try:
             if self.report is not None and self.report(self.n_iter, objective, theta):
                 self.stopped = not self.converged
         except KeyboardInterrupt:
             self.interrupted, self.converged = True, False
         return self.converged or self.stopped or self.interrupted
+
+
+class EpochMonitor(Monitor):
+    """Record of an ascent by mini-batches, whose objective may fall from epoch to epoch.
+
+    It has converged when each of ten epochs in a row gains less than ``tol`` times its size over
+    the best objective before it. Entries of ``history`` but the first are running objectives:
+    of every batch before its step, summed over an epoch.
+
+    Attributes
+    ----------
+    improved : bool
+        The last epoch was the best.
+    best : float, nats
+        Highest entry of ``history`` so far.
+    """
+
+    def __init__(self, tol: float, report: Report | None = None) -> None:
+        super().__init__(tol, report)
+        self.improved = False
+        self._standing = self.best = -np.inf
+        self._n_stale = 0
+
+    @property
+    def objective(self) -> float:
+        """Objective of the iterate that stands, of all rows at once where that is known."""
+        return self._standing
+
+    def follow(self, last: "EpochMonitor") -> None:
+        """Take over a record, so that what comes next may continue it."""
+        super().follow(last)
+        self._standing, self.best, self._n_stale = last._standing, last.best, last._n_stale
+
+    def start(self, objective: float) -> bool:
+        """Record the starting point, or continue the ascent whose end has this objective."""
+        continues = super().start(objective)
+        if not continues:
+            self._standing = self.best = objective
+            self._n_stale = 0
+        return continues
+
+    def update(self, objective: float, theta: Array) -> bool:
+        """Record an epoch by its running objective; return whether the ascent should stop."""
+        gain = objective - self.best
+        is_stale = gain <= self.tol * max(abs(objective), abs(self.best))
+        self._n_stale = self._n_stale + 1 if is_stale else 0
+        self.improved = gain > 0.0
+        self._standing, self.best = objective, max(objective, self.best)
+        self.converged = self._n_stale >= _PATIENCE
+        return self._record(objective, theta)
+
+    def settle(self, objective: float) -> None:
+        """Note the objective, of all rows at once, of the iterate that is kept."""
+        self._standing = objective

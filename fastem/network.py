@@ -22,7 +22,7 @@ class Network:
         None where only the gradient is asked for.
     alpha : float
         Penalty: ``alpha / 2`` times the squared norm of all weights but intercepts.
-    learning_rate : float
+    learning_rate : float, default=0.0
         Of the gradient M-step.
     n_threads : int
 
@@ -40,13 +40,13 @@ class Network:
         m_step: str | None,
         *,
         alpha: float,
-        learning_rate: float,
         n_threads: int,
+        learning_rate: float = 0.0,
     ) -> None:
         self.shape = shape
         self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
         self._weights = rows.weights
-        self._penalty = alpha * shape.penalty_weights()
+        self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
             kind = M_STEPS[m_step]
             sizes = shape, len(rows.weights), n_threads
@@ -57,6 +57,15 @@ class Network:
                 engine.bytes_needed(*sizes) + kind.bytes_needed(*sizes, has_table=engine.has_table),
             )
             self._m_step = kind(rows, shape, alpha, n_threads, learning_rate)
+
+    def take(self, rows: ClassSortedRows, share: float) -> None:
+        """Go over to other rows, no more than the first were, and to a share of the penalty.
+
+        For E-steps and gradients: an M-step stays with the rows that it was made for.
+        """
+        self._plan.take(rows)
+        self._weights = rows.weights
+        self._penalty = share * self._whole_penalty
 
     def expect(self, theta: Array) -> tuple[float, Statistics]:
         """Run the E-step; return the penalised log-likelihood (nats) and its statistics."""

@@ -1,7 +1,10 @@
 """Stochastic optimisers: the schedule of their rates, and what they remember."""
 
+import math
+
 import numpy as np
 
+from fastem.kernels.descent import descend
 from fastem.layers import Rule, State
 from fastem.parameters import Array
 
@@ -34,6 +37,13 @@ class Adam:
     def rule(self) -> Rule:
         """Return the rule at the present rate."""
         return Rule.adam(self.rate, *self._betas)
+
+    def step(self, theta: Array, gradient: Array) -> None:
+        """Step down a gradient; ``theta`` is modified in place."""
+        self.n_steps += 1
+        beta_1, beta_2, _ = self._betas
+        correction = math.sqrt(1.0 - beta_2**self.n_steps) / (1.0 - beta_1**self.n_steps)
+        descend(self.rule(), self.rate * correction, theta, gradient, 0.0, 1.0, *self._moments)
 
     def end_epoch(self, n_seen: int) -> None:
         """Do nothing: Adam has no schedule."""

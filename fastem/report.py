@@ -16,7 +16,7 @@ def comparison_text(content: dict[str, Any]) -> str:
     rows = [
         [
             row["method"],
-            str(row["n_hidden"]),
+            layers(row["hidden_layer_sizes"]),
             f"{row['n_iter']}{'' if row['converged'] else '*'}",
             *(f"{row[figure]:.4f}" for figure in _FIGURES),
         ]
@@ -41,9 +41,14 @@ def comparison_text(content: dict[str, Any]) -> str:
     )
 
 
+def layers(values: str | Sequence[Any]) -> str:
+    """Return what hidden layers have, the first layer first, as in ``12-8`` or ``relu-tanh``."""
+    return values if isinstance(values, str) else "-".join(map(str, values))
+
+
 def _settings(settings: dict[str, Any]) -> str:
     solver = settings.get("solver")
-    own = [] if solver is None else [f"{settings['activation']} units", solver]
+    own = [] if solver is None else [f"{layers(settings['activation'])} units", solver]
     turns = "epochs" if solver in ("sgd", "adam") else "iterations"
     limit = f"at most {settings['max_iter']} {turns}"
     return ", ".join([*own, f"alpha {settings['alpha']:g}", limit])
@@ -70,8 +75,8 @@ def fit_text(content: dict[str, Any]) -> str:
         [
             _data_line(content["data"]),
             _compile_line(content),
-            f"fit      {content['n_hidden']} hidden units, {content['n_iter']} iterations, {end}, "
-            f"{content['seconds']:.4f} s",
+            f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
+            f"{content['n_iter']} iterations, {end}, {content['seconds']:.4f} s",
             f"train    log-loss {content['train_log_loss']:.4f} nats, "
             f"accuracy {content['train_accuracy']:.4f}",
             f"model    {content['model']}",

@@ -11,7 +11,8 @@ from fastem.feedforward import FeedForward, rows_of
 from fastem.initialization import draw_start
 from fastem.layers import LOSSES, Layers, Objective, Workspace
 from fastem.m_step import M_STEPS
-from fastem.monitor import Monitor
+from fastem.minibatch import BatchedNetwork, Descent, Extent, run_adam
+from fastem.monitor import EpochMonitor, Monitor
 from fastem.network import Network
 from fastem.optimizers import Adam
 from fastem.parameters import Array, Shape
@@ -39,6 +40,10 @@ def warmup() -> None:
     certain = start._replace(hidden=(1e3 * start.hidden[0],), output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
+    extent = Extent().plus(weights)
+    batched = BatchedNetwork(X, y, weights, shape, engine, 2, alpha=1.0, extent=extent, n_threads=1)
+    descent = Descent(0.01, np.random.RandomState(0))
+    run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)

@@ -25,6 +25,7 @@ RANKS = {
         "em",
         "acceleration",
         "lbfgs",
+        "minibatch",
         "solvers",
         "feedforward",
         "backpropagation",

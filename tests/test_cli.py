@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastem import FastEMClassifier, FastMLPClassifier, comparison, methods
 from fastem.cli import main
 from fastem.layers import HIDDEN_ACTIVATIONS
-from fastem.tables import BUILT_IN, read_table
+from fastem.tables import BUILT_IN, read_table, with_names
 
 pytest.importorskip("pandas")
 
@@ -107,7 +107,7 @@ def test_compare_as_json_holds_the_same(capsys):
     }
     assert [row["method"] for row in content["methods"]] == ["EM", "backpropagation"]
     for row in content["methods"]:
-        assert row["n_hidden"] == 3
+        assert row["hidden_layer_sizes"] == [3]
         assert isinstance(row["converged"], bool)
         for name in ("seconds", "train_log_loss", "test_log_loss", "test_accuracy"):
             assert isinstance(row[name], float)
@@ -122,19 +122,21 @@ def test_compare_as_json_holds_the_same(capsys):
 def test_options_without_a_verb_are_those_of_compare_iris(capsys):
     argv = ["--json", "--hidden", "2", "--max-iter", "4", "--epochs", "5"]
     content = json.loads(succeed(capsys, *argv))
-    assert [(row["n_hidden"], row["n_iter"]) for row in content["methods"]] == [(2, 4), (2, 5)]
+    rows = [(row["hidden_layer_sizes"], row["n_iter"]) for row in content["methods"]]
+    assert rows == [([2], 4), ([2], 5)]
     assert not any(row["converged"] for row in content["methods"])
 
 
 def test_settings_reach_both_methods():
-    settings = methods.Settings(5, 7, 0.25, 3, activation="tanh", solver="sgd", epochs=9)
+    own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
+    settings = methods.Settings((5, 4), 7, 0.25, 3, **own)
     em = methods.exact_em(settings).estimator
     network = methods.backpropagation(settings).estimator[-1]
-    assert np.ravel(em.hidden_layer_sizes) == np.ravel(network.hidden_layer_sizes) == 5
     for estimator in (em, network):
+        assert estimator.hidden_layer_sizes == (5, 4)
         assert (estimator.alpha, estimator.random_state) == (0.25, 3)
     assert (em.max_iter, network.max_iter) == (7, 9)
-    assert (network.activation, network.solver) == ("tanh", "sgd")
+    assert (network.activation, network.solver) == (("tanh", "relu"), "sgd")
 
 
 def test_compare_splits_by_test_size_and_seed(capsys, table):
@@ -221,10 +223,54 @@ def test_penalties_are_told(capsys):
     assert "adam, alpha 0.5, at most 20 epochs\n" in text
 
 
-def test_two_activations_for_one_hidden_layer(capsys):
-    line = refuse(capsys, "compare", "wine", "--activation", "tanh,relu")
-    assert "'tanh,relu' names 2 activations" in line
-    assert "have one hidden layer: name one" in line
+def test_several_hidden_layers(capsys):
+    argv = ["compare", "iris", "--hidden", "3,2", "--max-iter", "20", "--epochs", "5"]
+    content = json.loads(succeed(capsys, *argv, "--json"))
+    em, network = content["methods"]
+    assert em["hidden_layer_sizes"] == network["hidden_layer_sizes"] == [3, 2]
+    assert network["settings"]["activation"] == "relu"
+    assert (em["n_iter"], network["n_iter"]) == (20, 5)
+    assert max(np.diff(content["learning_curves"][0]["loss"])) <= 1e-12
+    lines = succeed(capsys, *argv).splitlines()
+    assert [line.split()[:2] for line in lines[6:8]] == [["EM", "3-2"], ["backpropagation", "3-2"]]
+    assert "backpropagation: relu units, adam, alpha 0.0001, at most 5 epochs" in lines
+
+
+def test_both_methods_train_the_hidden_layers_they_are_given():
+    settings = methods.Settings((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
+    sides = [methods.exact_em(settings), methods.backpropagation(settings)]
+    result = comparison.compare(read_table("iris"), sides)
+    em, pipeline = result.estimators.values()
+    for estimator in (em, pipeline[-1]):
+        assert [W.shape for W in estimator.coefs_] == [(4, 3), (3, 2), (2, 3)]
+    assert [row.hidden_layer_sizes for row in result.results] == [(3, 2), (3, 2)]
+
+
+def test_an_activation_for_every_hidden_layer(capsys):
+    argv = ["compare", "iris", "--hidden", "3, 2", "--activation", "relu, tanh"]
+    argv += ["--max-iter", "5", "--epochs", "5"]
+    _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    assert network["settings"]["activation"] == ["relu", "tanh"]
+    line = "backpropagation: relu-tanh units, adam, alpha 0.0001, at most 5 epochs\n"
+    assert line in succeed(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names", "words"),
+    [
+        (None, "tanh,relu", "1 hidden layer (10): name one"),
+        ("4", "tanh,relu", "1 hidden layer (4): name one"),
+        ("4,3", "tanh,relu,elu", "2 hidden layers (4-3): name one for all, or 2"),
+        ("4,3,2", "tanh,relu", "3 hidden layers (4-3-2): name one for all, or 3"),
+    ],
+)
+def test_activations_that_are_not_one_to_a_hidden_layer(capsys, monkeypatch, sizes, names, words):
+    monkeypatch.setattr(comparison, "compare", None)  # told before the work
+    hidden = [] if sizes is None else ["--hidden", sizes]
+    line = refuse(capsys, "compare", "wine", *hidden, "--activation", names)
+    n_names = len(names.split(","))
+    assert f"argument --activation: {names!r} names {n_names} activations" in line
+    assert line.endswith(f"have {words}")
 
 
 def test_unknown_names_are_answered_by_the_known(capsys):
@@ -286,6 +332,19 @@ def test_plot_as_json(capsys, tmp_path):
     content = json.loads(succeed(capsys, "--plot", path, "--json", *QUICK_COMPARE))
     assert content["plot"] == str(path)
     assert path.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("sizes", ["3", "3,2"])
+def test_plot_says_the_hidden_units(capsys, monkeypatch, tmp_path, sizes):
+    pytest.importorskip("matplotlib")
+    titles = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, *args, **kwargs: titles.append(figure.axes[0].get_title()),
+    )
+    argv = [*QUICK_COMPARE, "--hidden", sizes, "--plot", tmp_path / "curves.png"]
+    succeed(capsys, "compare", "iris", *argv)
+    assert titles == [f"iris: training loss, 112 rows, {sizes.replace(',', '-')} hidden units"]
 
 
 def test_plot_needs_no_screen(tmp_path):
@@ -365,9 +424,25 @@ def test_fit_as_json(capsys, tmp_path, table):
     content = json.loads(succeed(capsys, "fit", table, "--model", path, "--json", *QUICK))
     assert content["model"] == str(path)
     assert content["data"]["classes"] == ["no", "yes"]
-    assert content["n_hidden"] == 3
+    assert content["hidden_layer_sizes"] == [3]
     for name in ("seconds", "train_log_loss", "train_accuracy"):
         assert isinstance(content[name], float)
+
+
+@pytest.mark.parametrize("data", ["iris", "breast_cancer"])
+def test_fit_and_predict_with_several_hidden_layers(capsys, tmp_path, data):
+    path = tmp_path / "model.npz"
+    argv = ["fit", data, "--model", path, "--hidden", "4,3,2", "--max-iter", "20"]
+    assert json.loads(succeed(capsys, *argv, "--json"))["hidden_layer_sizes"] == [4, 3, 2]
+    assert "fit      4-3-2 hidden units, " in succeed(capsys, *argv)
+    model = FastEMClassifier.load(path)
+    assert model.hidden_layer_sizes == (4, 3, 2)
+    rows = read_csv(succeed(capsys, "predict", path, data))
+    table = read_table(data)
+    expected = model.predict_proba(with_names(table.X, table.feature_names))
+    for k, name in enumerate(model.classes_):
+        got = [float(row[f"probability_{name}"]) for row in rows]
+        np.testing.assert_allclose(got, expected[:, k], rtol=1e-12)
 
 
 def test_fit_tells_of_a_fit_that_did_not_converge(capsys, tmp_path):
@@ -479,9 +554,9 @@ def test_whole_numbers_are_integer_labels(capsys, tmp_path):
 def test_default_settings_are_those_of_the_estimator():
     em = methods.exact_em(methods.Settings())
     default = FastEMClassifier(random_state=0)
-    sizes = {"hidden_layer_sizes": (em.n_hidden,)}
+    sizes = {"hidden_layer_sizes": em.hidden_layer_sizes}
     assert em.estimator.get_params() == default.get_params() | sizes
-    assert np.ravel(default.hidden_layer_sizes).tolist() == [em.n_hidden]
+    assert tuple(np.ravel(default.hidden_layer_sizes)) == em.hidden_layer_sizes
 
 
 # --- bad input ----------------------------------------------------------------------------
@@ -624,6 +699,13 @@ def test_full_disk(capsys, iris_model):
         ("--hidden", "0"),
         ("--hidden", "-3"),
         ("--hidden", "many"),
+        ("--hidden", ""),
+        ("--hidden", "12,"),
+        ("--hidden", "12,0"),
+        ("--hidden", "12,-8"),
+        ("--hidden", "12,8.5"),
+        ("--hidden", "12-8"),
+        ("--hidden", "(12, 8)"),
         ("--max-iter", "0"),
         ("--epochs", "0"),
         ("--epochs", "2.5"),
@@ -643,11 +725,11 @@ def test_option_out_of_range(capsys, option, value):
     assert repr(value) in line
 
 
-@pytest.mark.parametrize("n_hidden", ["50", "3000"])
-def test_hidden_too_large_for_memory(capsys, tmp_path, n_hidden):
-    assert "available" in refuse(capsys, "compare", "iris", "--hidden", n_hidden)
+@pytest.mark.parametrize("sizes", ["50", "3000", "5,50", "3000,5"])
+def test_hidden_too_large_for_memory(capsys, tmp_path, sizes):
+    assert "available" in refuse(capsys, "compare", "iris", "--hidden", sizes)
     path = tmp_path / "model.npz"
-    assert "available" in refuse(capsys, "fit", "iris", "--model", path, "--hidden", n_hidden)
+    assert "available" in refuse(capsys, "fit", "iris", "--model", path, "--hidden", sizes)
     assert not path.exists()
 
 
@@ -728,6 +810,15 @@ def test_help_as_a_process():
     assert done.stderr == ""
     for verb in ("compare", "fit", "predict"):
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["compare", "fit"])
+def test_help_of_several_hidden_layers(capsys, verb):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--hidden SIZES hidden units, as in 12, or of several layers, as in 12,8" in text
+    assert ("one to a hidden layer, as in relu,tanh" in text) == (verb == "compare")
 
 
 def test_version(capsys):

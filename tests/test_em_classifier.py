@@ -514,7 +514,7 @@ def test_parameters_are_kept_and_copied():
         "hidden_layer_sizes": (3,), "e_step": fastem.Enumeration(), "m_step": "bound",
         "solver": "em", "accelerate": False, "alpha": 0.5, "fit_intercept": True,
         "standardize": False, "prediction": "plugin", "learning_rate_init": 0.1, "max_iter": 2,
-        "tol": 1e-3, "n_init": 2, "coefs_init": model.coefs_,
+        "batch_size": 7, "tol": 1e-3, "n_init": 2, "coefs_init": model.coefs_,
         "intercepts_init": model.intercepts_, "warm_start": True, "n_jobs": 1,
         "random_state": 3, "verbose": 0,
     }  # fmt: skip
@@ -537,7 +537,11 @@ def test_defaults_in_the_docstring_are_those_of_the_code():
         if parameter.default is None or name in ("e_step", "m_step", "solver", "prediction"):
             continue
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name} : ")]
-        assert float(np.squeeze(eval(line.split("default=")[1]))) == np.squeeze(parameter.default)
+        default = eval(line.split("default=")[1])
+        if isinstance(default, str):
+            assert default == parameter.default
+        else:
+            assert float(np.squeeze(default)) == np.squeeze(parameter.default)
 
 
 def test_data_frames():
@@ -645,7 +649,11 @@ if find_spec("sklearn.callback"):
         assert callback.calls[-2:] == ["end fit", "teardown"]
         assert same_bits(model, classifier(max_iter=9, **options).fit(X, y, weights))
 
-    @pytest.mark.parametrize("options", [{}, {"accelerate": False}, {"solver": "lbfgs"}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"accelerate": False}, {"solver": "lbfgs"}, {"solver": "adam"}],
+        ids=str,
+    )
     def test_callback_stops_the_ascent(options):
         X, y = load("iris")
         model = classifier(**options).set_callbacks(Recorder(stop_at=4))
@@ -942,7 +950,7 @@ inputs = {
     "frozen": frozen, "strided": np.repeat(X, 2, axis=1)[:, ::2], "reversed": X[::-1][::-1],
     "list": X.tolist(),
 }
-options = [{}, {"m_step": "bound"}, {"m_step": "gradient"}, {"solver": "lbfgs"},
+options = [{}, {"m_step": "bound"}, {"m_step": "gradient"}, {"solver": "lbfgs"}, {"solver": "adam"},
            {"fit_intercept": False}, {"standardize": False}]
 for data in inputs.values():
     for option in options:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -59,6 +60,41 @@ def test_maxout_shows_both_pieces():
         f"unit {h}, {piece}" for h in (0, 1) for piece in ("first", "second")
     ]
     np.testing.assert_array_equal(display.weights, model.coefs_[0][:, [0, 3, 1, 4]])
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 2, 2)])
+def test_the_first_layer_of_several(sizes):
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier(sizes, max_iter=5, random_state=0).fit(X, y)
+    display = HiddenUnitsDisplay.from_estimator(model, X, y)
+    *bars, heat = display.axes_
+    assert [ax.get_title() for ax in bars] == display.unit_names == ["unit 0", "unit 1", "unit 2"]
+    np.testing.assert_array_equal(display.weights, model.coefs_[0])
+    posterior = reference.e_step(X, y, model.coefs_, model.intercepts_)["hidden_posterior"]
+    expected = [posterior[y == k].mean(axis=0) for k in range(3)]
+    np.testing.assert_allclose(heat.images[0].get_array(), np.transpose(expected), rtol=1e-8)
+    few = HiddenUnitsDisplay.from_estimator(model, X, y, max_units=2)
+    np.testing.assert_allclose(few.activations, display.activations[:2])
+    display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("activation", "columns"),
+    [("relu", [0, 1, 2]), (("tanh", "maxout"), [0, 1, 2]), (["maxout", "elu"], [0, 3, 1, 4, 2, 5])],
+)
+def test_the_first_layer_of_a_deep_perceptron(activation, columns):
+    X, y = load_iris(return_X_y=True)
+    model = FastMLPClassifier((3, 2), activation, max_iter=2, random_state=0).fit(X, y)
+    display = HiddenUnitsDisplay.from_estimator(model)
+    np.testing.assert_array_equal(display.weights, model.coefs_[0][:, columns])
+    assert len(display.axes_) == len(columns)
+
+
+def test_learning_curves_of_several_layers():
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((3, 2), max_iter=5, random_state=0).fit(X, y)
+    display = LossCurveDisplay.from_estimator(model)
+    np.testing.assert_array_equal(display.losses[0], model.loss_curve_)
 
 
 def test_what_cannot_be_drawn():

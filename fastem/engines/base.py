@@ -1,6 +1,7 @@
 """What an E-step engine is: settings that plan, and a plan that is run many times."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -78,6 +79,21 @@ def check_log_odds(largest: Array, hidden: Array) -> None:
         )
 
 
+class Memory:
+    """Arrays by name, whose memory is used again until one asks for more of it."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Array] = {}
+
+    def array(self, name: str, *shape: int) -> Array:
+        """Return an array in C order; earlier ones of that name lose their contents."""
+        size = math.prod(shape)
+        flat = self._flat.get(name)
+        if flat is None or flat.size < size:
+            flat = self._flat[name] = np.empty(size)
+        return flat[:size].reshape(shape)
+
+
 class EngineSettings:
     """The settings of an engine as scikit-learn knows parameters: ``e_step__tol`` and the like.
 
@@ -108,6 +124,9 @@ class EngineSettings:
 
 class Plan(Protocol):
     """An E-step prepared for given rows: memory allocated, pieces cut."""
+
+    def take(self, rows: ClassSortedRows) -> None:
+        """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
 
     def expect(self, parameters: Parameters) -> Statistics:
         """Run the E-step under the given parameters."""

@@ -8,7 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
+from fastem.engines.base import (
+    ClassSortedRows,
+    EngineSettings,
+    Memory,
+    check_log_odds,
+    largest_inputs,
+)
 from fastem.engines.configuration_tables import bytes_of_tables, table_of_layer
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
@@ -29,28 +35,35 @@ class EnumerationPlan:
     """An exact E-step prepared for given rows; see `Enumeration`."""
 
     def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:
+        self._shape = shape
+        self._most_threads = n_threads
+        self._memory = Memory()
+        self._table = table_of_layer(shape, 0, n_threads)
+        table_shape = self._table.values.shape
+        self._counts = np.empty(table_shape)
+        self.take(rows)
+
+    def take(self, rows: ClassSortedRows) -> None:
+        """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
         n_samples, n_inputs = rows.inputs.shape
-        n_hidden = shape.first
+        n_hidden, array = self._shape.first, self._memory.array
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._shape = shape
         self._chunks = chunks = cut_by_class(rows.class_starts, n_hidden)
-        self._table = table_of_layer(shape, 0, n_threads)
         seconds = n_samples * (6 * 2.0**n_hidden * _SECONDS_PER_FLOP + n_hidden * _SECONDS_PER_UNIT)
-        self._n_threads = threads_worth(seconds, n_threads)
-        n_workers = min(self._n_threads, max(len(chunks.classes), 1))
+        self._n_threads = threads_worth(seconds, self._most_threads)
+        n_chunks = len(chunks.classes)
+        n_workers = min(self._n_threads, max(n_chunks, 1))
         sizes = (b - a for a, b in zip(chunks.row_starts, chunks.row_stops, strict=True))
         self._tile = min(max(sizes, default=1), TILE)
         size = enumeration.workspace_size(n_inputs, n_hidden, n_low_bits(n_hidden), self._tile)
-        self._workspaces = np.empty((n_workers, size))
-        table_shape = self._table.values.shape
-        self._chunk_counts = np.empty((len(chunks.classes), *table_shape[1:]))
-        self._chunk_gradients = np.empty((len(chunks.classes), n_inputs, n_hidden))
-        self._chunk_redo = np.zeros(len(chunks.classes), dtype=np.int64)
-        self._log_likelihood = np.empty(n_samples)
-        self._hidden_probability = np.empty((n_hidden, n_samples))
-        self._hidden_posterior = np.empty((n_hidden, n_samples))
-        self._counts = np.empty(table_shape)
+        self._workspaces = array("workspaces", n_workers, size)
+        self._chunk_counts = array("chunk counts", n_chunks, *self._counts.shape[1:])
+        self._chunk_gradients = array("chunk gradients", n_chunks, n_inputs, n_hidden)
+        self._chunk_redo = np.zeros(n_chunks, dtype=np.int64)
+        self._log_likelihood = array("log-likelihood", n_samples)
+        self._hidden_probability = array("probability", n_hidden, n_samples)
+        self._hidden_posterior = array("posterior", n_hidden, n_samples)
 
     def expect(self, parameters: Parameters) -> Statistics:
         """Run the E-step: ``6 n 2**m`` flops in matrix products, m units in the first layer.

@@ -39,9 +39,13 @@ class QuadraturePlan:
     """An E-step by quadrature prepared for given rows; see `Quadrature`."""
 
     def __init__(self, rows: ClassSortedRows, tol: float, n_threads: int) -> None:
-        self._rows, self._tol = rows, tol
+        self._tol, self._n_threads = tol, n_threads
+        self.take(rows)
+
+    def take(self, rows: ClassSortedRows) -> None:
+        """Go over to other rows, as many as it was planned for or fewer."""
+        self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._n_threads = n_threads
         self._labels = np.repeat(np.arange(len(rows.class_starts) - 1), np.diff(rows.class_starts))
 
     def expect(self, parameters: Parameters) -> Statistics:

@@ -114,6 +114,7 @@ def save(model: Any, path: str | os.PathLike) -> None:
         "engine": _to_json(model.e_step_),
         "n_iter": model.n_iter_,
         "converged": bool(model.converged_),
+        "loss": float(model.loss_),
         "object_labels": model.classes_.dtype.kind == "O",
     }
     write_model(path, header, arrays)
@@ -189,7 +190,7 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.loss_curve_ = arrays["loss_curve"].tolist()
     if "loss_curve_seconds" in arrays:  # files of earlier versions have none
         model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()
-    model.loss_ = model.loss_curve_[-1]
+    model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # which older files lack
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))
     return model

@@ -16,6 +16,7 @@ from fastem.estimators._progress import Progress
 from fastem.estimators._scaling import Scaling
 from fastem.initialization import draw_start
 from fastem.lbfgs import run_lbfgs
+from fastem.minibatch import Descent
 from fastem.monitor import Monitor
 from fastem.network import Network
 from fastem.parallel import effective_n_jobs, single_threaded_blas
@@ -30,13 +31,13 @@ class Ascent(NamedTuple):
     theta : array (n_parameters,)
         Parameters on standardised features.
     monitor : Monitor
-    stepper : Stepper
+    stepper : Stepper or Descent
     scaling : Scaling
     """
 
     theta: Array
     monitor: Monitor
-    stepper: Stepper
+    stepper: Stepper | Descent
     scaling: Scaling
 
 
@@ -54,6 +55,8 @@ class Training:
         Class indices.
     weights : array (n_samples,)
         Rows of weight zero are left out.
+    scaling : Scaling, optional
+        Of the features; by default that of these rows.
     """
 
     def __init__(
@@ -64,24 +67,31 @@ class Training:
         X: Array,
         labels: np.ndarray,
         weights: Array,
+        scaling: Scaling | None = None,
     ) -> None:
         self._estimator = estimator
         self._shape = shape
         kept = weights > 0.0
         X, labels, weights = X[kept], labels[kept], weights[kept]
-        if estimator.standardize:
-            self._scaling = Scaling.of(X, weights, centred=shape.fit_intercept)
-        else:
+        if scaling is None and estimator.standardize:
+            scaling = Scaling.of(X, weights, centred=shape.fit_intercept)
+        elif scaling is None:
             _checks.check_scale(X)
-            self._scaling = Scaling.identity(X.shape[1])
+            scaling = Scaling.identity(X.shape[1])
+        self._scaling = scaling
         self._class_weights = np.bincount(labels, weights, minlength=shape.n_classes)
-        self._network = Network(
-            sort_by_class(self._scaling.apply(X), labels, weights, shape),
-            shape,
+        self._model = self._model_of(scaling.apply(X), labels, weights, engine)
+
+    def _model_of(self, X: Array, labels: np.ndarray, weights: Array, engine: Engine) -> Any:
+        """Return what is climbed, for standardised features."""
+        estimator = self._estimator
+        return Network(
+            sort_by_class(X, labels, weights, self._shape),
+            self._shape,
             engine,
             estimator.m_step if estimator.solver == "em" else None,
             alpha=float(estimator.alpha),
-            learning_rate=float(estimator.learning_rate_init),
+            learning_rate=_checks.learning_rate(estimator),
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
@@ -95,14 +105,15 @@ class Training:
     ) -> Ascent:
         """Go on from earlier parameters, and from the ascent that led to them if known."""
         theta = self._shape.pack(self._scaling.unfold(parameters))
-        stepper, monitor = self._new_stepper(), self._new_monitor()
+        random_state = check_random_state(self._estimator.random_state)
+        stepper, monitor = self._new_stepper(random_state), self._new_monitor()
         same_length = last is not None and last.theta.size == self._shape.n_parameters
         if same_length and type(last.stepper) is type(stepper):
             led_here = self._shape.pack(last.scaling.fold(self._shape.unpack(last.theta)))
             if np.array_equal(led_here, self._shape.pack(parameters)):
                 # copies: a fit that fails must leave the earlier one as it was
-                stepper, monitor.history = deepcopy(last.stepper), list(last.monitor.history)
-                monitor.seconds = list(last.monitor.seconds)
+                stepper = deepcopy(last.stepper)
+                monitor.follow(last.monitor)
                 if all(map(np.array_equal, last.scaling, self._scaling)):
                     theta = last.theta  # exact, where folding and unfolding would round
         with single_threaded_blas():
@@ -123,7 +134,8 @@ class Training:
             theta = self._start(random_state)
             try:
                 with single_threaded_blas():
-                    ascent = self._ascend(theta, self._new_monitor(), self._new_stepper(), progress)
+                    stepper = self._new_stepper(random_state)
+                    ascent = self._ascend(theta, self._new_monitor(), stepper, progress)
             except KeyboardInterrupt:
                 if best is None:
                     raise  # there is nothing yet to keep
@@ -137,7 +149,7 @@ class Training:
                     stacklevel=5,
                 )
                 continue
-            if best is None or ascent.monitor.history[-1] > best.monitor.history[-1]:
+            if best is None or ascent.monitor.objective > best.monitor.objective:
                 best = ascent
             if ascent.monitor.interrupted:
                 # what was interrupted may still be the best; the user is told either way
@@ -152,23 +164,27 @@ class Training:
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes that parameters and their history stand for."""
-        parameters = self._scaling.fold(self._shape.unpack(theta))
-        coefs, intercepts = self._shape.to_lists(parameters)
+        coefs, intercepts = self.lists(theta)
         losses = [-objective / self.total_weight for objective in monitor.history]
         return {
             "coefs_": coefs,
             "intercepts_": intercepts,
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
-            "loss_": losses[-1],
+            "loss_": -monitor.objective / self.total_weight,
             "loss_curve_": losses,
             "loss_curve_seconds_": list(monitor.seconds),
         }
 
+    def lists(self, theta: Array) -> tuple[list[Array], list[Array]]:
+        """Return ``coefs_`` and ``intercepts_`` in the features' units."""
+        return self._shape.to_lists(self._scaling.fold(self._shape.unpack(theta)))
+
     def _new_monitor(self) -> Monitor:
         return Monitor(float(self._estimator.tol))
 
-    def _new_stepper(self) -> Stepper:
+    def _new_stepper(self, random_state: np.random.RandomState) -> Any:
+        """Return a way from one iterate to the next that has learnt nothing yet."""
         if self._estimator.m_step == "gradient":
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
@@ -189,21 +205,21 @@ class Training:
         )
         return shape.pack(self._scaling.unfold(given))
 
-    def _ascend(
-        self, theta: Array, monitor: Monitor, stepper: Stepper, progress: Progress
-    ) -> Ascent:
+    def _ascend(self, theta: Array, monitor: Monitor, stepper: Any, progress: Progress) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
         progress.begin_start()
-        max_iter = self._estimator.max_iter
-        if self._estimator.solver == "lbfgs":
-            theta = run_lbfgs(self._network, theta, monitor, max_iter)
-        else:
-            theta = run_em(self._network, theta, monitor, max_iter, stepper)
+        theta = self._run(theta, monitor, stepper)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         folded = self._scaling.fold(self._shape.unpack(theta))
         _checks.check_finite(self._shape.pack(folded))
         return Ascent(theta, monitor, stepper, self._scaling)
+
+    def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
+        max_iter = self._estimator.max_iter
+        if self._estimator.solver == "lbfgs":
+            return run_lbfgs(self._model, theta, monitor, max_iter)
+        return run_em(self._model, theta, monitor, max_iter, stepper)

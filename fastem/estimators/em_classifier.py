@@ -14,12 +14,15 @@ from fastem.engines.base import Engine
 from fastem.estimators import _checks, _persistence
 from fastem.estimators._inference import NetworkInference
 from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
+from fastem.estimators._streaming import EpochTraining, PartialFit
 from fastem.estimators._training import Training
 from fastem.parallel import single_threaded_blas
 from fastem.parameters import Shape
 
 
-class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class FastEMClassifier(
+    NetworkInference, PartialFit, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: hidden units are Bernoulli with logistic
@@ -39,8 +42,10 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
         of rate `learning_rate_init`, halved where the objective would fall. With none of
         them does an iteration lower the objective.
-    solver : {"em", "lbfgs"}, default="em"
-        EM, or direct ascent of the marginal likelihood with the same exact gradient.
+    solver : {"em", "lbfgs", "adam"}, default="em"
+        EM; direct ascent of the marginal likelihood with the same exact gradient; or Adam, which
+        takes a step along the exact marginal gradient of every mini-batch of rows. For tables of
+        many rows, and for streams (`partial_fit`); on small ones EM gets farther, and sooner.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, which falls back on EM steps. Gradient M-steps are
         never accelerated.
@@ -53,23 +58,30 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Centre and scale the features inside; `coefs_` are in the units of X all the same.
     prediction : {"marginal", "plugin"}, default="marginal"
         Exact predictive probability, or softmax of the mean hidden activation.
-    learning_rate_init : float, default=0.005
-        Rate of the gradient M-step on the summed log-likelihood.
+    learning_rate_init : float or "auto", default="auto"
+        Rate of the gradient M-step on the summed log-likelihood ("auto" is 0.005), or of Adam on
+        the mean over rows ("auto" is 0.05, for tables of a few batches; over hundreds of batches
+        0.01 ends closer to the optimum).
+    batch_size : int or "auto", default="auto"
+        Rows of a mini-batch of Adam, no more than there are; "auto" is at most 200.
     max_iter : int, default=500
-        Most iterations of a call of `fit`, from each start.
+        Most iterations of a call of `fit`, from each start; of Adam, epochs.
     tol : float, default=1e-6
-        A fit has converged when an iteration gains less than this share of the objective.
+        A fit has converged when an iteration gains less than this share of the objective; by
+        Adam, when ten epochs in a row do not raise the best running objective by so much.
     n_init : int, default=1
         Random starts; the best is kept.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
     warm_start : bool, default=False
-        Go on from the last fit. ``max_iter=1`` t times equals ``max_iter=t`` once
-        (``solver="em"``).
+        Go on from the last fit. On the same data ``max_iter=1`` t times equals ``max_iter=t``
+        once, to the bit, unless Ctrl-C came between (``solver="em"`` and ``"adam"``, which goes
+        on with its moments, order of rows and patience). On other data Adam begins anew at the
+        last parameters.
     n_jobs : int, optional
         Threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Draws the starting values.
+        Draws the starting values, and the order of the rows in every epoch.
     verbose : int, default=0
         0 is silent, 1 shows a progress line, 2 prints a line per iteration.
 
@@ -80,12 +92,15 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         Log-odds per unit of the feature, and per unit being on.
     intercepts_ : list of arrays (n_hidden,), ..., (n_classes,)
     n_iter_ : int
-        Iterations of the start that was kept.
+        Iterations of the start that was kept; of Adam, epochs and calls of `partial_fit`.
     converged_ : bool
+        False after `partial_fit`, which does not judge it.
     loss_ : float, nats
-        Penalised negative log-likelihood per unit weight.
+        Penalised negative log-likelihood per unit weight. By Adam it takes an E-step on all rows;
+        after `partial_fit`, and after Ctrl-C, it is the last or the best of `loss_curve_`.
     loss_curve_ : list of float, nats
-        The same at every iterate, the starting point included.
+        The same at every iterate, the starting point included. Of Adam, the running loss of
+        every epoch or call of `partial_fit`: of each batch before its step.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_`, since the ascent from its start began;
         where a warm start goes on with a curve, its clock goes on too.
@@ -124,7 +139,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         fit_intercept: bool = True,
         standardize: bool = True,
         prediction: str = "marginal",
-        learning_rate_init: float = 0.005,
+        learning_rate_init: float | str = "auto",
+        batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
         n_init: int = 1,
@@ -145,6 +161,7 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         self.standardize = standardize
         self.prediction = prediction
         self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
         self.n_init = n_init
@@ -180,7 +197,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
             start has a finite objective, a warm start does not meet the network that was
             fitted, or the problem does not fit into memory.
         FloatingPointError
-            If a warm start goes on from weights whose objective on X is not finite.
+            If a warm start goes on from weights whose objective on X is not finite, or if by
+            Adam they run away; of starts that do so, the others are kept.
         KeyboardInterrupt
             If Ctrl-C is pressed before there is anything to keep.
 
@@ -221,7 +239,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
-            training = Training(self, shape, engine, X, labels, weights)
+            kind = EpochTraining if self.solver == "adam" else Training
+            training = kind(self, shape, engine, X, labels, weights)
         n_starts = 1 if continued else self.n_init
         progress = Progress(self, n_starts, *given, training.total_weight)
         self.classes_, self.e_step_, self.n_layers_ = classes, engine, shape.depth + 2
@@ -231,7 +250,8 @@ class FastEMClassifier(NetworkInference, CallbackSupportMixin, ClassifierMixin, 
         else:
             ascent = training.best_of_starts(progress)
         vars(self).update(training.attributes(ascent.theta, ascent.monitor))
-        if self.warm_start:
+        vars(self).pop("_ascent", None)
+        if self.warm_start or self.solver == "adam":  # which partial_fit may go on with
             self._ascent = ascent
         progress.end()
         _checks.warn_about(ascent.monitor, self.max_iter)

@@ -1,4 +1,4 @@
-"""What hidden units respond to: weights of the first layer, and activations by class."""
+"""What hidden units respond to: weights of the first hidden layer, and activations by class."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -18,7 +18,10 @@ _MOST_COLUMNS = 6
 
 
 class HiddenUnitsDisplay:
-    """Weights of the first layer, unit by unit, and how active each unit is in every class.
+    """Weights of the first hidden layer by unit, and how active each unit is in every class.
+
+    Of a network with several hidden layers the first one is shown: its weights are those of
+    the features. Units of a layer above respond to hidden states, not to features.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ class HiddenUnitsDisplay:
         max_units: int | None = None,
         figure: Any = None,
     ) -> Self:
-        """Draw the hidden units of a fitted estimator.
+        """Draw the hidden units of a fitted estimator, those of its first hidden layer.
 
         Parameters
         ----------
@@ -102,7 +105,8 @@ class HiddenUnitsDisplay:
         X : array-like (n_samples, n_features), optional
             Rows by which to tell how active units are, for `FastEMClassifier` only.
         y : array-like (n_samples,), optional
-            Their labels: the mean of P(Z_h = 1 | x, y) in every class is drawn.
+            Their labels: the mean of P(Z_h = 1 | x, y) in every class is drawn. In a deep
+            network the sum over the states of all layers above is in it.
         image_shape : tuple of two ints, "auto" or None, default="auto"
             See the class.
         max_units : int, optional

@@ -1,0 +1,50 @@
+"""An epoch of mini-batches beside the E-steps in it: what it costs to cut the rows up.
+
+``us_per_batch`` holds a gather, an E-step with gradients and a step of Adam; ``us_e_step`` is the
+E-step of such a batch, planned once and with its rows in the cache; ``times_full_e_step`` is the
+epoch over one E-step on all rows.
+"""
+
+import numpy as np
+import pytest
+from measure import best_seconds
+from problems import e_step_problem
+
+from fastem import Enumeration
+from fastem.engines.base import sort_by_class
+from fastem.minibatch import BatchedNetwork, Descent, Extent
+from fastem.network import Network
+from fastem.parallel import single_threaded_blas
+
+_ROWS, _BATCH, _CLASSES = 10_000, 200, 3
+
+
+@pytest.mark.benchmark(group="minibatch: an epoch")
+@pytest.mark.parametrize(
+    "n_hidden", [4, pytest.param(10, id="m=10-smoke"), 12, 14], ids=lambda m: f"m={m}"
+)
+def bench_epoch(benchmark, record, n_hidden):
+    problem = e_step_problem(_ROWS, n_hidden, _CLASSES)
+    rows, shape = problem.rows, problem.shape
+    X, y = (
+        rows.inputs[:, : shape.n_features],
+        np.repeat(range(_CLASSES), np.diff(rows.class_starts)),
+    )
+    extent, settings = Extent().plus(rows.weights), {"alpha": 0.1, "n_threads": 1}
+    model = BatchedNetwork(
+        X, y, rows.weights, shape, Enumeration(), _BATCH, extent=extent, **settings
+    )
+    descent, theta = Descent(1e-3, np.random.RandomState(0)), shape.pack(problem.parameters)
+    descent.restart(theta)
+    some = np.random.default_rng(0).permutation(_ROWS)[:_BATCH]
+    batch = sort_by_class(X[some], y[some], rows.weights[some], shape)
+    networks = [Network(r, shape, Enumeration(), None, **settings) for r in (batch, rows)]
+    with single_threaded_blas():
+        descent.run_epoch(model)
+        benchmark.pedantic(descent.run_epoch, (model,), rounds=5)
+        of_batch, of_all = (best_seconds(lambda n=n: n.expect(theta), 20) for n in networks)
+    seconds = benchmark.stats["min"]
+    record(
+        n=_ROWS, m=n_hidden, g=_CLASSES, us_per_batch=1e6 * seconds * _BATCH / _ROWS,
+        us_e_step=1e6 * of_batch, times_full_e_step=seconds / of_all,
+    )  # fmt: skip
