@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from fastem.engines.integrals import Splits
 from fastem.grid import row_ranges
 from fastem.kernels import hexagon, hexagon_plan
 from fastem.parallel import run
@@ -58,10 +59,12 @@ class Hexagons:
         logits: Logits,
         moments: Array,
         n_threads: int,
+        splits: Splits,
     ) -> None:
         n_rows, n_hidden = log_odds.shape
         self._log_odds, self._classes, self._logits = log_odds, classes, logits
         self._floors, self._moments, self._n_threads = floors, moments, n_threads
+        self._splits = splits
         self._work = np.empty((n_threads, n_hidden, 4 * hexagon.NODES_AT_ONCE))
         self.plans = np.empty((5, n_rows))
         self.log_probability = np.empty(n_rows)
@@ -103,6 +106,7 @@ class Hexagons:
         """
         nodes = self.plan(pending, needs, tol)
         small = nodes <= MOST_NODES
+        self._splits.spend(float(nodes[small].sum()))
         if derivatives and self._sums_of_units.shape[1] == 0:
             self._sums_of_units = np.zeros((*self._log_odds.shape, 3))
         self._sums[pending] = 0.0

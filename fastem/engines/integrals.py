@@ -13,15 +13,33 @@ _MOST_SPLITS = 12
 _SPLITS_PER_ROW = 64  # on average, of many rows
 _SPLITS_AT_LEAST = 20_000  # for all of a few rows
 _ROWS_AT_ONCE = 4096  # that are split: halves of halves are held for them only
+_NODES_PER_ROW = 1e6  # on average, of many rows
+_NODES_AT_LEAST = 2e8  # for all of a few rows
 _CERTAIN = 1000.0  # log-odds of a unit that is known to be on
 
 
 class Splits:
-    """How often rows may still be split: in depth, and all together."""
+    """How often rows may still be split, in depth and all together; and nodes they may take."""
 
     def __init__(self, n_rows: int) -> None:
         self.depth = 0
         self._left = _SPLITS_AT_LEAST + _SPLITS_PER_ROW * n_rows
+        self._nodes_left = _NODES_AT_LEAST + _NODES_PER_ROW * n_rows
+
+    def spend(self, n_nodes: float) -> None:
+        """Note that so many nodes are going to be added up.
+
+        Raises
+        ------
+        FloatingPointError
+            If rows have taken too many already: better told than waited for.
+        """
+        self._nodes_left -= n_nodes
+        if self._nodes_left < 0.0:
+            raise FloatingPointError(
+                f"Quadrature would need more than {_NODES_PER_ROW:.0e} nodes a row: the output "
+                "weights are too large. Use a larger alpha, a larger tol, or fastem.Enumeration()."
+            )
 
     def take(self, n_rows: int, worst: float, tol: float) -> None:
         """Note that rows are split.

@@ -144,7 +144,9 @@ class ThreeClassIntegrator:
         self, rows: Array, classes: Array, floors: Array, log_odds: Array, moments: Array,
         derivatives: bool,
     ) -> ThreeClassIntegrals:  # fmt: skip
-        hexagons = Hexagons(log_odds, classes, floors, self._logits, moments, self._n_threads)
+        hexagons = Hexagons(
+            log_odds, classes, floors, self._logits, moments, self._n_threads, self._splits
+        )
         needs = np.full(len(rows), np.nan)
         pending, errors = repeat_until_reached(
             lambda some, log_p: hexagons.integrate(some, log_p, _PILOT, False), needs, _PILOT
@@ -154,7 +156,7 @@ class ThreeClassIntegrator:
         nodes = hexagons.plan(known, needs[known], self._tol)
         usual = 0.5 * (1.5 / np.pi * (3.9 - math.log(self._tol)) ** 2 / np.pi) ** 2
         # p near one leaves little of the others: both of them are then the cheaper
-        near_one = (nodes > 2.0 * usual) & (needs[known] > _LOG_HALF) & np.isneginf(floors[known])
+        near_one = (nodes > 2.5 * usual) & (needs[known] > _LOG_HALF) & np.isneginf(floors[known])
         others, direct = known[near_one], known[~near_one]
 
         def attempt(some: Array, log_p: Array) -> tuple[Array, Array]:
