@@ -727,9 +727,9 @@ def test_option_out_of_range(capsys, option, value):
 
 @pytest.mark.parametrize("sizes", ["50", "3000", "5,50", "3000,5"])
 def test_hidden_too_large_for_memory(capsys, tmp_path, sizes):
-    assert "available" in refuse(capsys, "compare", "iris", "--hidden", sizes)
+    assert "available" in refuse(capsys, "compare", "digits", "--hidden", sizes)
     path = tmp_path / "model.npz"
-    assert "available" in refuse(capsys, "fit", "iris", "--model", path, "--hidden", sizes)
+    assert "available" in refuse(capsys, "fit", "digits", "--model", path, "--hidden", sizes)
     assert not path.exists()
 
 
