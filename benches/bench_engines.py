@@ -1,4 +1,4 @@
-"""Engines beside one another on two classes: where each is the cheaper, and how it grows.
+"""Engines beside one another on two and three classes: where each is the cheaper, and how it grows.
 
 ``times_enumeration`` is the time of enumeration over that of quadrature for the same rows, where
 both run; ``ns_per_unit`` is the time per row and hidden unit. "auto" should take whichever is
@@ -15,7 +15,8 @@ from fastem.engines.auto import cheapest_engine
 from fastem.parallel import effective_n_jobs
 
 _THREADS = effective_n_jobs(None)
-_MOST_ENUMERATED = 17
+_MOST_ENUMERATED = {2: 17, 3: 21}
+_ROWS = {2: 10_000, 3: 1000}
 _seconds = {}
 
 
@@ -27,30 +28,38 @@ def _moderate(problem):
 
 @pytest.mark.benchmark(group="e_step: engines")
 @pytest.mark.parametrize(
-    "n_hidden",
-    [pytest.param(8, id="m=8-smoke"), *(12, 14, 15, 16, 17, 20, 50, 100, 200, 500, 1000)],
+    ("n_classes", "n_hidden"),
+    [
+        pytest.param(2, 8, id="m=8-smoke"),
+        *((2, m) for m in (12, 14, 15, 16, 17, 20, 50, 100, 200, 500, 1000)),
+        pytest.param(3, 6, id="g=3-m=6-smoke"),
+        *((3, m) for m in (12, 16, 18, 19, 20, 21, 24, 30, 50, 100, 200)),
+    ],
 )
-def bench_engines(benchmark, record, n_hidden):
-    problem = e_step_problem(10_000, n_hidden, 2)
+def bench_engines(benchmark, record, n_classes, n_hidden):
+    n_rows = _ROWS[n_classes]
+    problem = e_step_problem(n_rows, n_hidden, n_classes)
     parameters = _moderate(problem)
     plan = Quadrature().plan(problem.rows, problem.shape, _THREADS)
     plan.expect(parameters)
     benchmark.pedantic(plan.expect, (parameters,), rounds=3)
-    seconds = _seconds[n_hidden] = benchmark.stats["min"]
+    seconds = _seconds[n_classes, n_hidden] = benchmark.stats["min"]
     figures = {
+        "g": n_classes,
         "m": n_hidden,
-        "ns_per_unit": seconds * 1e9 / 10_000 / n_hidden,
-        "auto": cheapest_engine(problem.shape, 10_000).name,
+        "ns_per_unit": seconds * 1e9 / n_rows / n_hidden,
+        "auto": cheapest_engine(problem.shape, n_rows).name,
     }
-    if n_hidden <= _MOST_ENUMERATED:
+    if n_hidden <= _MOST_ENUMERATED[n_classes]:
         other = Enumeration().plan(problem.rows, problem.shape, _THREADS)
         exact = other.expect(parameters).log_likelihood
         difference = np.abs(plan.expect(parameters).log_likelihood - exact)
         assert difference.max() <= 1e-10
         figures["times_enumeration"] = best_seconds(lambda: other.expect(parameters), 3) / seconds
         figures["log_likelihood_differs"] = float(difference.max())
-    if n_hidden > 50 and 50 in _seconds:
-        figures["slope_from_50"] = float(np.log(seconds / _seconds[50]) / np.log(n_hidden / 50))
+    if n_hidden > 50 and (n_classes, 50) in _seconds:
+        ratio = seconds / _seconds[n_classes, 50]
+        figures["slope_from_50"] = float(np.log(ratio) / np.log(n_hidden / 50))
     record(**figures)
 
 

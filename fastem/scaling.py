@@ -159,7 +159,7 @@ def profile_scaling(
     Examples
     --------
     >>> from fastem import profile_scaling
-    >>> profile = profile_scaling(hidden=range(2, 5), samples=[50, 100], n_threads=1)
+    >>> profile = profile_scaling(range(2, 5), [50, 100], engines="enumeration", n_threads=1)
     >>> [(row.n_samples, row.n_hidden, row.n_configs) for row in profile.rows]
     [(50, 2, 4), (50, 3, 8), (50, 4, 16), (100, 2, 4), (100, 3, 8), (100, 4, 16)]
     >>> all(row.seconds > 0 for row in profile.rows)

@@ -45,12 +45,19 @@ def warmup() -> None:
     batched = BatchedNetwork(X, y, weights, shape, engine, 2, alpha=1.0, extent=extent, n_threads=1)
     descent = Descent(0.01, np.random.RandomState(0))
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
-    by_quadrature = Quadrature().plan(rows, shape, 1)
-    by_quadrature.expect(start)
+    Quadrature().plan(rows, shape, 1).expect(start)
+    _warm_up_three_classes(X, weights)
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
     by_sampling.log_marginal(rows.inputs, start, shape, 1)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)
+
+
+def _warm_up_three_classes(X: Array, weights: Array) -> None:
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=3)
+    rows = sort_by_class(X, np.array([0, 1, 2, 0]), weights, shape)
+    start = draw_start(shape, np.array([2.0, 1.0, 1.0]), np.random.RandomState(0))
+    Quadrature().plan(rows, shape, 1).expect(start)
 
 
 def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:

@@ -727,16 +727,16 @@ def test_option_out_of_range(capsys, option, value):
 
 def test_hidden_too_many_for_exact_sums_are_sampled_and_it_is_said(capsys, tmp_path):
     path = tmp_path / "model.npz"
-    assert main(["fit", "iris", "--model", str(path), "--hidden", "50", "--max-iter", "2"]) == 0
+    assert main(["fit", "digits", "--model", str(path), "--hidden", "50", "--max-iter", "2"]) == 0
     assert "takes sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
     assert path.exists()
 
 
 @pytest.mark.parametrize("sizes", ["100000000", "5,100000000", "100000000,5"])
 def test_hidden_too_large_for_memory(capsys, tmp_path, sizes):
-    assert "available" in refuse(capsys, "compare", "iris", "--hidden", sizes)
+    assert "available" in refuse(capsys, "compare", "digits", "--hidden", sizes)
     path = tmp_path / "model.npz"
-    assert "available" in refuse(capsys, "fit", "iris", "--model", path, "--hidden", sizes)
+    assert "available" in refuse(capsys, "fit", "digits", "--model", path, "--hidden", sizes)
     assert not path.exists()
 
 

@@ -136,7 +136,7 @@ def test_a_title_that_is_there_stays(ax):
 
 
 def test_what_was_measured_is_drawn(tmp_path):
-    profile = profile_scaling([2, 3], [20], n_features=2, n_threads=1)
+    profile = profile_scaling([2, 3], [20], classes=4, n_features=2, n_threads=1)
     (line,) = ScalingDisplay.from_results(profile).lines_
     assert line.get_ydata().tolist() == [row.seconds for row in profile.rows]
     save_scaling(profile, tmp_path / "a.svg")

@@ -255,21 +255,12 @@ def test_settings_of_an_engine_are_parameters():
 def test_the_cheapest_engine_that_applies():
     assert cheapest_engine(Shape(10, (8,), 2), 1000) == fastem.Enumeration()
     assert cheapest_engine(Shape(10, (30,), 2), 1000) == fastem.Quadrature()
-    assert cheapest_engine(Shape(10, (20,), 3), 1000) == fastem.Enumeration()
 
 
 @pytest.mark.parametrize("n_hidden", range(10, 20))
 def test_a_rehearsal_on_few_rows_takes_the_engine_of_many(n_hidden):
     shape = Shape(10, (n_hidden,), 2)
     assert cheapest_engine(shape, 8) == cheapest_engine(shape, 100_000)
-
-
-def test_other_than_two_classes_are_refused():
-    W, V = np.zeros((2, 3)), np.zeros((3, 3))
-    with pytest.raises(ValueError, match=r"two classes, and there are 3.*Enumeration"):
-        fastem.e_step(
-            np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3)] * 2, method=fastem.Quadrature()
-        )
 
 
 @pytest.mark.parametrize("tol", [0.0, -1.0, 1e-15, 1.0, np.nan])

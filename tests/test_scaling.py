@@ -12,7 +12,8 @@ from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
 from fastem.stopwatch import Stopwatch, dgemm_rate, draw_problem
 
-QUICK = {"hidden": [2, 3], "samples": [20], "n_features": 2, "n_threads": 1}
+# four classes: enumeration alone can do them
+QUICK = {"hidden": [2, 3], "samples": [20], "classes": 4, "n_features": 2, "n_threads": 1}
 
 
 class Level(Enumeration):
@@ -36,6 +37,7 @@ def planted(monkeypatch):
         units = shape.first if engine.name == "enumeration" else 9.5
         return 1e-7 * n_samples * 2.0**units + 1e-6 * n_samples
 
+    monkeypatch.delitem(ENGINES, "quadrature")
     monkeypatch.setattr(Stopwatch, "_seconds", seconds)
     monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
 
@@ -54,14 +56,14 @@ def test_every_pair_of_sizes_is_a_row():
     profile = profile_scaling(**{**QUICK, "hidden": (3, 2, 3), "samples": iter([30, 20])})
     assert [(r.n_samples, r.n_hidden) for r in profile.rows] == [(20, 2), (20, 3), (30, 2), (30, 3)]
     for row in profile.rows:
-        assert (row.engine, row.n_classes, row.n_threads) == ("enumeration", 3, 1)
+        assert (row.engine, row.n_classes, row.n_threads) == ("enumeration", 4, 1)
         assert row.n_configs == 2**row.n_hidden
         n_terms = row.n_samples * row.n_configs
         assert row.seconds > 0.0
         assert row.ns_per_configuration == pytest.approx(1e9 * row.seconds / n_terms)
         share = 6 * n_terms / row.seconds / row.dgemm_rate
         assert row.share_of_dgemm == pytest.approx(share)
-        shape = Shape(2, (row.n_hidden,), 3)
+        shape = Shape(2, (row.n_hidden,), 4)
         assert row.bytes == Enumeration().bytes_needed(shape, row.n_samples, 1)
 
 
@@ -189,7 +191,7 @@ def test_the_least_of_all_rounds_counts(monkeypatch):
     times = iter([3.0, 5.0, 2.0, 7.0])
     monkeypatch.setattr(Stopwatch, "_seconds", lambda *args: next(times))
     monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
-    profile = profile_scaling(hidden=[1, 4], samples=[10])
+    profile = profile_scaling(hidden=[1, 4], samples=[10], classes=4)
     assert [row.seconds for row in profile.rows] == [2.0, 5.0]
 
 

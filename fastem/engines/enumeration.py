@@ -172,7 +172,7 @@ def _refuse_too_many_units(
         f"hidden_layer_sizes={shape.hidden_layer_sizes}",
         f"for exact enumeration of 2**{largest} hidden configurations",
         "Use fewer hidden units: each one less halves the need, or "
-        + ("fastem.Quadrature() or " if shape.n_classes == 2 and shape.depth == 1 else "")
+        + ("fastem.Quadrature() or " if shape.n_classes in (2, 3) and shape.depth == 1 else "")
         + "fastem.Sampling(), which estimates.",
         *needed,
     )

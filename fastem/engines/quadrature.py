@@ -1,216 +1,26 @@
-"""The quadrature engine: two classes, any number of hidden units, to a stated tolerance."""
+"""The quadrature engine: two or three classes, any number of hidden units, to a tolerance."""
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
+from fastem.engines.line import LineIntegrator
+from fastem.engines.three_classes import ThreeClassIntegrator, log_probabilities
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.grid import row_ranges
-from fastem.kernels import quadrature
+from fastem.kernels import hexagon, quadrature
 from fastem.memory import check_memory
-from fastem.parallel import run, single_threaded_blas, threads_worth
+from fastem.parallel import single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
 
-_LEVEL = 1.15  # ratio of the steps between which rows are grouped
-_ATTEMPTS = 4
-_MOST_SPLITS = 12
-_CERTAIN = 1000.0  # log-odds of a unit that is known to be on
-_MOST_NODES = 1_000_000
-_NODES_PER_PIECE = 2_000_000  # of rows times units times nodes: some ten milliseconds
-_SECONDS_PER_NODE = 4e-9
-_TYPICAL_NODES = 100
-_ROWS_PER_PIECE = 256
+_NODES = {2: 100, 3: 8500}  # that a row takes where weights are moderate
+_SECONDS_PER_NODE = {2: 4e-9, 3: 7.5e-10}
+_ROWS_AT_ONCE = 8192  # of three classes
 _LOG_HALF = math.log(0.5)
-
-
-class _Integrals(NamedTuple):
-    """What quadrature finds of some rows.
-
-    Attributes
-    ----------
-    log_probability : array (n_rows,), nats
-    posterior : array (n_rows, n_hidden) or (n_rows, 0), probability
-    slopes : array (n_rows, n_hidden) or (n_rows, 0)
-        Derivatives of ``log p`` with respect to v.
-    slope_of_c : array (n_rows,)
-    """
-
-    log_probability: Array
-    posterior: Array
-    slopes: Array
-    slope_of_c: Array
-
-
-class _Integrator:
-    """Quadrature of rows under one set of output weights."""
-
-    def __init__(
-        self, log_odds: Array, v: Array, c: float, tol: float, n_threads: int, depth: int = 0
-    ) -> None:
-        n_rows, n_hidden = log_odds.shape
-        self._log_odds, self._v, self._c, self._tol = log_odds, v, c, tol
-        self._n_threads, self._depth = n_threads, depth
-        self._work = np.empty((n_threads, 2 * n_hidden + 6, quadrature.NODES_AT_ONCE))
-        # side, line, L, reach, log F, log E exp(S)
-        self._plans = np.empty((6, n_rows))
-        self._steps = np.empty(n_rows)
-
-    def integrate(self, signs: Array, *, derivatives: bool) -> _Integrals:
-        """Integrate ``p(y|x)`` of every row; ``signs`` are +1 for class 1, -1 for class 0.
-
-        Raises
-        ------
-        FloatingPointError
-            If the tolerance cannot be reached.
-        """
-        n_rows, n_hidden = self._log_odds.shape
-        width = n_hidden if derivatives else 0
-        sums, of_units, of_slopes = (np.zeros((n_rows, k)) for k in (2, width, width))
-        log_probability, odds, error = np.empty(n_rows), np.ones(n_rows), np.empty(n_rows)
-        needs, pending = np.full(n_rows, np.nan), np.arange(n_rows)
-        for _ in range(_ATTEMPTS):
-            self._plan(pending, signs, needs)
-            for array in (sums, of_units, of_slopes):
-                array[pending] = 0.0
-            self._add(pending, derivatives, sums, of_units, of_slopes)
-            self._judge(pending, signs, sums, log_probability, odds, error)
-            guess = np.where(np.isnan(needs[pending]), 0.0, needs[pending]) - 10.0
-            needs[pending] = np.where(error[pending] < 0.5, log_probability[pending], guess)
-            pending = pending[~(error[pending] <= self._tol)]
-            if len(pending) == 0:
-                break
-        with np.errstate(all="ignore"):  # rows still pending are overwritten
-            found = self._conclude(log_probability, odds, sums, of_units, of_slopes)
-        if len(pending) > 0:
-            self._split(pending, signs, derivatives, error, found)
-        return found
-
-    def _conclude(self, log_probability, odds, sums, of_units, of_slopes) -> _Integrals:
-        """Return posterior and slopes, of p or of what 1 - p leaves of the prior."""
-        share = sums[:, :1]
-        posterior = of_units / share
-        other = np.flatnonzero(odds < 0.0)
-        if posterior.shape[1] > 0 and len(other) > 0:
-            prior = expit(self._log_odds[other])
-            posterior[other] = prior - odds[other, None] * (prior - posterior[other])
-        np.clip(posterior, 0.0, 1.0, out=posterior)
-        scale = self._plans[0] * odds
-        slopes = scale[:, None] * (of_slopes / share)
-        return _Integrals(log_probability, posterior, slopes, scale * sums[:, 1] / sums[:, 0])
-
-    def _split(
-        self, rows: Array, signs: Array, derivatives: bool, error: Array, found: _Integrals
-    ) -> None:
-        """Overwrite rows whose S has two heaps, by conditioning on a unit that parts them.
-
-        No line through the strip serves both heaps without cancellation; given the unit that
-        varies S most, each is a quadrature of its own.
-        """
-        if self._depth == _MOST_SPLITS:
-            raise FloatingPointError(
-                f"Quadrature reached a relative error of {np.max(error[rows]):.1e} in "
-                f"{len(rows)} row(s), and tol={self._tol:g} is asked for. Use a larger tol, "
-                "smaller weights (a larger alpha), fastem.Enumeration() or fastem.Sampling()."
-            )
-        side, delta = self._plans[:2, rows]
-        on = expit(self._log_odds[rows] + (side * delta)[:, None] * self._v)
-        units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)
-        each = np.arange(len(rows))
-        halves = np.repeat(self._log_odds[rows], 2, axis=0)
-        halves[2 * each, units], halves[2 * each + 1, units] = -_CERTAIN, _CERTAIN
-        part = _Integrator(
-            halves, self._v, self._c, self._tol, self._n_threads, self._depth + 1
-        ).integrate(np.repeat(signs[rows], 2), derivatives=derivatives)
-        a = self._log_odds[rows, units]
-        logs = part.log_probability + np.column_stack([log_expit(-a), log_expit(a)]).ravel()
-        log_p = np.logaddexp(logs[::2], logs[1::2])
-        shares = np.exp(logs - np.repeat(log_p, 2))
-        found.log_probability[rows] = log_p
-        for whole, of_halves in zip(found[1:], part[1:], strict=True):
-            weights = shares if of_halves.ndim == 1 else shares[:, None]
-            weighted = weights * of_halves
-            whole[rows] = weighted[::2] + weighted[1::2]
-
-    def _plan(self, pending: Array, signs: Array, needs: Array) -> None:
-        pieces = row_ranges(len(pending), _ROWS_PER_PIECE)
-
-        def plan_piece(piece: int, worker: int) -> None:
-            rows = pending[slice(*pieces[piece])]
-            out = np.empty((6, len(rows)))
-            quadrature.plan_rows(
-                self._log_odds[rows], signs[rows], self._v, self._c, self._tol, needs[rows], *out
-            )
-            self._plans[:, rows] = out
-
-        run(plan_piece, len(pieces), self._n_threads)
-        nodes = self._plans[2, pending] * self._plans[3, pending] / (2.0 * np.pi)
-        if not (nodes <= _MOST_NODES).all():
-            raise FloatingPointError(
-                f"Quadrature would need {np.max(nodes):.1e} nodes: the output weights are too "
-                "large. Use a larger alpha or tol, fastem.Enumeration() or fastem.Sampling()."
-            )
-
-    def _add(self, pending: Array, derivatives: bool, sums, of_units, of_slopes) -> None:
-        """Add up the integrands, rows of like steps together."""
-        sides, deltas, lengths, reaches, _, _ = self._plans
-        levels = np.ceil(np.log(lengths[pending]) / math.log(_LEVEL)).astype(np.int64)
-        self._steps[pending] = 2.0 * np.pi / _LEVEL**levels
-        order = pending[np.lexsort((reaches[pending], levels))]
-        pieces = self._cut(order)
-
-        def add_piece(piece: int, worker: int) -> None:
-            start, stop, step, n_nodes = pieces[piece]
-            quadrature.add_nodes(
-                self._log_odds, order, start, stop, sides, deltas, reaches, self._v, self._c, step,
-                n_nodes, derivatives, self._work[worker], sums, of_units, of_slopes,
-            )  # fmt: skip
-
-        run(add_piece, len(pieces), self._n_threads)
-
-    def _cut(self, order: Array) -> list[tuple[int, int, float, int]]:
-        """Cut rows in order into pieces of one step and of about the same work."""
-        steps, n_hidden = self._steps[order], self._log_odds.shape[1]
-        nodes = np.floor(self._plans[3, order] / steps).astype(np.int64) + 2
-        edges = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(order)]
-        pieces = []
-        for low, high in pairwise(edges):
-            start = low
-            while start < high:
-                n_rows = max(_NODES_PER_PIECE // (n_hidden * int(nodes[start])), 8)
-                stop = min(start + n_rows, high)
-                pieces.append((start, stop, float(steps[start]), int(nodes[start:stop].max())))
-                start = stop
-        return pieces
-
-    def _judge(self, pending, signs, sums, log_probability, odds, error) -> None:
-        """Fill log p and a bound on its relative error."""
-        side, delta, _, reach, scale, top = self._plans[:, pending]
-        length = 2.0 * np.pi / self._steps[pending]
-        with np.errstate(all="ignore"):
-            log_value = np.log(sums[pending, 0]) + scale
-            value = np.exp(log_value)
-            is_direct = side == signs[pending]
-            log_p = np.where(is_direct, log_value, np.log1p(-value))
-            log_p = np.minimum(log_p, 0.0)
-            aliases = np.exp(-delta * length - log_p) / -np.expm1(-delta * length)
-            aliases += np.exp(top - (1.0 - delta) * length - log_p) / -np.expm1(
-                -(1.0 - delta) * length
-            )
-            tail = np.exp(scale - np.pi * reach - log_p)
-            amplitude = scale + np.log(np.pi / np.sin(np.pi * delta))
-            noise = (
-                quadrature.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
-            )
-            odds[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
-            error[pending] = aliases + tail + noise
-        bad = ~np.isfinite(log_p)
-        log_probability[pending] = log_p
-        error[pending[bad]] = np.inf
 
 
 def _difference(parameters: Parameters) -> tuple[Array, float]:
@@ -236,8 +46,7 @@ class QuadraturePlan:
         """Go over to other rows, as many as it was planned for or fewer."""
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._signs = np.full(len(rows.weights), 1.0)
-        self._signs[: rows.class_starts[1]] = -1.0
+        self._labels = np.repeat(np.arange(len(rows.class_starts) - 1), np.diff(rows.class_starts))
 
     def expect(self, parameters: Parameters) -> Statistics:
         """Run the E-step.
@@ -247,32 +56,103 @@ class QuadraturePlan:
         FloatingPointError
             If inputs times weights overflow, or the tolerance cannot be reached.
         """
-        rows, (v, c) = self._rows, _difference(parameters)
+        rows = self._rows
         log_odds = _log_odds(rows.inputs, self._largest_inputs, parameters)
-        seconds = log_odds.size * _TYPICAL_NODES * _SECONDS_PER_NODE
+        seconds = _seconds(log_odds.size, parameters.output.shape[1])
         n_threads = threads_worth(seconds, self._n_threads)
-        found = _Integrator(log_odds, v, c, self._tol, n_threads).integrate(
-            self._signs, derivatives=True
+        integrate = _expect_two if parameters.output.shape[1] == 2 else _expect_three
+        log_probability, posterior, output_gradient = integrate(
+            log_odds, self._labels, rows.weights, parameters, self._tol, n_threads
         )
         prior = expit(log_odds)
         with single_threaded_blas():
-            moved = rows.weights[:, None] * (found.posterior - prior)
+            moved = rows.weights[:, None] * (posterior - prior)
             hidden_gradient = rows.inputs.T @ moved
-            of_class_1 = np.append(rows.weights @ found.slopes, rows.weights @ found.slope_of_c)
         hidden = HiddenStatistics(
             rows.inputs,
             rows.weights,
             np.ascontiguousarray(prior.T),
-            np.ascontiguousarray(found.posterior.T),
+            np.ascontiguousarray(posterior.T),
             hidden_gradient,
         )
-        output_gradient = np.stack([-of_class_1, of_class_1], axis=1)
-        return Statistics(found.log_probability, (hidden,), None, None, output_gradient)
+        return Statistics(log_probability, (hidden,), None, None, output_gradient)
+
+
+def _expect_two(
+    log_odds: Array, labels: Array, weights: Array, parameters: Parameters, tol: float,
+    n_threads: int,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Return log p, hidden posteriors, and the weighted gradient of the output layer."""
+    v, c = _difference(parameters)
+    found = LineIntegrator(log_odds, v, c, tol, n_threads).integrate(
+        2.0 * labels - 1.0, derivatives=True
+    )
+    with single_threaded_blas():
+        of_class_1 = np.append(weights @ found.slopes, weights @ found.slope_of_c)
+    return found.log_probability, found.posterior, np.stack([-of_class_1, of_class_1], axis=1)
+
+
+def _expect_three(
+    log_odds: Array, labels: Array, weights: Array, parameters: Parameters, tol: float,
+    n_threads: int,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Do the same for three classes, so many rows at once."""
+    log_probability, posterior = np.empty(len(log_odds)), np.empty_like(log_odds)
+    gradient = np.zeros((log_odds.shape[1] + 1, 3))
+    for start, stop in row_ranges(len(log_odds), _ROWS_AT_ONCE):
+        some, n_rows = slice(start, stop), stop - start
+        found = ThreeClassIntegrator(
+            log_odds[some], parameters.output, parameters.output_intercepts, tol, n_threads
+        ).integrate(
+            np.arange(n_rows), labels[some], np.full(n_rows, -np.inf), derivatives=True
+        )  # fmt: skip
+        log_probability[some], posterior[some] = found.log_probability, found.posterior
+        gradient += np.einsum("i,ihk->hk", weights[some], found.slopes)
+    return log_probability, posterior, gradient
+
+
+def _predict_two(log_odds: Array, parameters: Parameters, tol: float, n_threads: int) -> Array:
+    """Return ``log p(y = k | x)`` of both classes.
+
+    What is integrated is the class that S is against: the other is one less that, and needs an
+    integral of its own only where the guess was wrong.
+    """
+    v, c = _difference(parameters)
+    out = np.empty((len(log_odds), 2))
+    minority = (expit(log_odds) @ v + c <= 0.0).astype(np.int64)
+    rows = np.arange(len(log_odds))
+    for _ in range(2):
+        integrator = LineIntegrator(log_odds[rows], v, c, tol, n_threads)
+        found = integrator.integrate(2.0 * minority[rows] - 1.0, derivatives=False)
+        out[rows, minority[rows]] = found.log_probability
+        with np.errstate(divide="ignore"):
+            out[rows, 1 - minority[rows]] = np.log(-np.expm1(found.log_probability))
+        rows = rows[found.log_probability > _LOG_HALF]
+        minority[rows] = 1 - minority[rows]
+        if len(rows) == 0:
+            break
+    return out
+
+
+def _predict_three(log_odds: Array, parameters: Parameters, tol: float, n_threads: int) -> Array:
+    """Return ``log p(y = k | x)`` of three classes, so many rows at once."""
+    out = np.empty((len(log_odds), 3))
+    logits = expit(log_odds) @ parameters.output + parameters.output_intercepts
+    for start, stop in row_ranges(len(log_odds), _ROWS_AT_ONCE):
+        integrator = ThreeClassIntegrator(
+            log_odds[start:stop], parameters.output, parameters.output_intercepts, tol, n_threads
+        )
+        out[start:stop] = log_probabilities(integrator, logits[start:stop].argmax(axis=1))
+    return out
+
+
+def _seconds(n_rows_times_units: float, n_classes: int) -> float:
+    return n_rows_times_units * _NODES[n_classes] * _SECONDS_PER_NODE[n_classes]
 
 
 @dataclass(frozen=True)
 class Quadrature(EngineSettings):
-    """E-step of two classes by quadrature: linear in the number of hidden units.
+    """E-step of two or three classes by quadrature: linear in the number of hidden units.
 
     Parameters
     ----------
@@ -282,8 +162,9 @@ class Quadrature(EngineSettings):
 
     Notes
     -----
-    About ``40 n m`` flops a node, and a hundred nodes where weights are moderate: the number
-    follows from the bound, and grows with their size. Memory: ``O(n m)``.
+    Two classes take about ``40 n m`` flops a node, and a hundred nodes where weights are
+    moderate; three take ``30 n m`` flops, and eight thousand. The numbers follow from the bound,
+    and grow with the weights. Memory: ``O(n m)``.
 
     Examples
     --------
@@ -297,14 +178,20 @@ class Quadrature(EngineSettings):
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread, weights being moderate."""
-        if shape.n_classes != 2 or shape.depth > 1:
+        if shape.n_classes not in _NODES or shape.depth > 1:
             return math.inf
-        return n_samples * shape.first * _TYPICAL_NODES * _SECONDS_PER_NODE
+        return _seconds(n_samples * shape.first, shape.n_classes)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
-        scratch = n_threads * (2 * shape.first + 6) * quadrature.NODES_AT_ONCE
-        return 8 * (9 * n_samples * shape.first + 24 * n_samples + scratch)
+        m = shape.first
+        if shape.n_classes == 2:
+            scratch = n_threads * (2 * m + 6) * quadrature.NODES_AT_ONCE
+            return 8 * (9 * n_samples * m + 24 * n_samples + scratch)
+        # log-odds, prior and posterior of all; the rest of so many rows at once
+        at_once = min(n_samples, _ROWS_AT_ONCE)
+        scratch = n_threads * (4 * m * hexagon.NODES_AT_ONCE + 1000 * m + 4000)
+        return 8 * (6 * n_samples * m + at_once * (28 * m + 120) + 8 * n_samples + scratch)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
@@ -316,7 +203,7 @@ class Quadrature(EngineSettings):
         Raises
         ------
         ValueError
-            If there are other than two classes, `tol` is out of range, or the rows times the
+            If there are four classes or more, `tol` is out of range, or the rows times the
             hidden units do not fit into memory.
         """
         self._check(shape, len(rows.weights), n_threads)
@@ -325,7 +212,7 @@ class Quadrature(EngineSettings):
     def log_marginal(
         self, inputs: Array, parameters: Parameters, shape: Shape, n_threads: int
     ) -> Array:
-        """Return ``log p(y = k | x)`` (n_samples, 2), in nats.
+        """Return ``log p(y = k | x)`` (n_samples, n_classes), in nats.
 
         Raises
         ------
@@ -335,25 +222,10 @@ class Quadrature(EngineSettings):
             If inputs times weights overflow, or the tolerance cannot be reached.
         """
         self._check(shape, len(inputs), n_threads)
-        v, c = _difference(parameters)
         log_odds = _log_odds(inputs, largest_inputs(inputs), parameters)
-        n_threads = threads_worth(log_odds.size * _TYPICAL_NODES * _SECONDS_PER_NODE, n_threads)
-        out = np.empty((len(inputs), 2))
-        # what is integrated is the class that S is against: the other is one less that, and
-        # needs an integral of its own only where the guess was wrong
-        minority = (expit(log_odds) @ v + c <= 0.0).astype(np.int64)
-        rows = np.arange(len(inputs))
-        for _ in range(2):
-            integrator = _Integrator(log_odds[rows], v, c, self.tol, n_threads)
-            found = integrator.integrate(2.0 * minority[rows] - 1.0, derivatives=False)
-            out[rows, minority[rows]] = found.log_probability
-            with np.errstate(divide="ignore"):
-                out[rows, 1 - minority[rows]] = np.log(-np.expm1(found.log_probability))
-            rows = rows[found.log_probability > _LOG_HALF]
-            minority[rows] = 1 - minority[rows]
-            if len(rows) == 0:
-                break
-        return out
+        n_threads = threads_worth(_seconds(log_odds.size, shape.n_classes), n_threads)
+        predict = _predict_two if shape.n_classes == 2 else _predict_three
+        return predict(log_odds, parameters, self.tol, n_threads)
 
     def _check(self, shape: Shape, n_samples: int, n_threads: int) -> None:
         if shape.depth > 1:
@@ -361,9 +233,9 @@ class Quadrature(EngineSettings):
                 f"Quadrature is for one hidden layer, and there are {shape.depth}. Use "
                 "fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
-        if shape.n_classes != 2:
+        if shape.n_classes not in _NODES:
             raise ValueError(
-                f"Quadrature is for two classes, and there are {shape.n_classes}. Use "
+                f"Quadrature is for two or three classes, and there are {shape.n_classes}. Use "
                 "fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
         if not 1e-13 <= self.tol < 1.0:

@@ -45,7 +45,7 @@ class ScalingDisplay:
     Examples
     --------
     >>> from fastem import ScalingDisplay, profile_scaling
-    >>> profile = profile_scaling(hidden=[2, 3], samples=[50], n_threads=1)
+    >>> profile = profile_scaling([2, 3], [50], engines="enumeration", n_threads=1)
     >>> display = ScalingDisplay(profile.rows)  # display.plot() draws it
     >>> len(display.rows)
     2

@@ -1,0 +1,306 @@
+"""Quadrature of three classes against enumeration, exact sums over a lattice, and differences."""
+
+import mpmath
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import gamma
+from sklearn.datasets import load_iris
+from test_quadrature import assert_equal
+
+import fastem
+from fastem.engines.auto import cheapest_engine
+from fastem.engines.base import add_ones, sort_by_class
+from fastem.kernels import hexagon, hexagon_plan
+from fastem.parameters import Shape
+
+QUADRATURE = fastem.Quadrature()
+
+
+def draw(m, n, size, seed=0, n_features=4, log_odds=2.0):
+    rng = np.random.default_rng([m, n, seed])
+    coefs = [
+        rng.normal(size=(n_features, m)) * log_odds / 2.0, rng.normal(size=(m, 3)) * size
+    ]  # fmt: skip
+    intercepts = [rng.normal(size=m), rng.normal(size=3)]
+    X, y, weights = rng.normal(size=(n, n_features)), rng.integers(0, 3, n), rng.random(n)
+    return X, y, coefs, intercepts, weights
+
+
+@pytest.mark.parametrize("size", [0.0, 0.3, 3.0, 20.0])
+@pytest.mark.parametrize("m", [1, 2, 7, 12])
+def test_equals_enumeration(m, size):
+    X, y, coefs, intercepts, weights = draw(m, 40 if size < 20.0 else 12, size)
+    found, exact = (
+        fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=method)
+        for method in (QUADRATURE, "enumeration")
+    )
+    assert_equal(found, exact)
+    assert found.effective_sample_size is None
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-12])
+def test_other_tolerances(tol):
+    X, y, coefs, intercepts, _ = draw(9, 30, 2.0)
+    exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration")
+    found = fastem.e_step(X, y, coefs, intercepts, method=fastem.Quadrature(tol=tol))
+    differences = np.abs(found.log_likelihood - exact.log_likelihood)
+    assert differences.max() <= 1.1 * tol
+
+
+def test_equals_the_slow_truth():
+    X, y, coefs, intercepts, weights = draw(6, 20, 4.0)
+    truth = reference.e_step(X, y, coefs, intercepts, weights)
+    found = fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE)
+    for name in ("log_likelihood", "hidden_posterior"):
+        np.testing.assert_allclose(getattr(found, name), truth[name], rtol=0.0, atol=1e-10)
+    for a, b in zip(found.coef_gradients, truth["coef_gradients"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.0, atol=1e-9)
+
+
+def law(on, steps):
+    """Exact law of the logits, in thirty digits: weights are multiples of a unit."""
+    sums = {(0,) * steps.shape[1]: mpmath.mpf(1)}
+    for u, step in zip(on, steps.tolist(), strict=True):
+        moved = {}
+        for key, p in sums.items():
+            there = tuple(a + b for a, b in zip(key, step, strict=True))
+            moved[key] = moved.get(key, 0) + (1 - u) * p
+            moved[there] = moved.get(there, 0) + u * p
+        sums = moved
+    return sums
+
+
+def exact_marginal(on, steps, c, unit, k):
+    total = mpmath.mpf(0)
+    for key, p in law(on, steps).items():
+        logits = [mpmath.mpf(unit) * s + mpmath.mpf(float(b)) for s, b in zip(key, c, strict=True)]
+        terms = [mpmath.exp(x - logits[k]) for x in logits]
+        total += p / mpmath.fsum(terms)
+    return total
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("c", [[0.0, 0.5, -1.0], [0.0, -35.0, 25.0], [14.0, 0.0, -16.0]])
+def test_thirty_units_to_thirty_digits(n_classes, c):
+    m, unit, most = 30, 0.625, 2
+    rng = np.random.default_rng(m)
+    steps, c = rng.integers(-most, most + 1, (m, n_classes)), np.array(c[:n_classes])
+    steps[:, 0] = 0
+    W, b = rng.normal(size=(1, m)), rng.normal(size=m) * 2.0
+    with mpmath.workdps(30):
+        on = [1 / (1 + mpmath.exp(-mpmath.mpf(a))) for a in (0.5 * W[0] + b).tolist()]
+        exact = [exact_marginal(on, steps, c, unit, k) for k in range(n_classes)]
+        joint = exact_marginal([*on[:4], 1, *on[5:]], steps, c, unit, 1)
+        posterior = float(on[4] * joint / exact[1])
+        exact = [float(mpmath.log(p)) for p in exact]
+    arguments = [W, unit * steps], [b, c]
+    found = fastem.e_step(np.full((n_classes, 1), 0.5), np.arange(n_classes), *arguments,
+                          method=QUADRATURE)  # fmt: skip
+    np.testing.assert_allclose(found.log_likelihood, exact, rtol=0.0, atol=1e-10)
+    np.testing.assert_allclose(found.hidden_posterior[1, 4], posterior, rtol=0.0, atol=1e-10)
+    shape = Shape(1, (m,), n_classes)
+    log_p = QUADRATURE.log_marginal(
+        add_ones(np.full((1, 1), 0.5), True), shape.from_lists(*arguments), shape, 1
+    )
+    np.testing.assert_allclose(log_p[0], exact, rtol=0.0, atol=3e-10)
+
+
+def test_gradients_of_many_units_are_finite_differences():
+    X, y, coefs, intercepts, weights = draw(40, 12, 0.7)
+    result = fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE)
+    rng = np.random.default_rng(1)
+    arrays = [*coefs, *intercepts]
+    gradients = [*result.coef_gradients, *result.intercept_gradients]
+    for array, gradient in zip(arrays, gradients, strict=True):
+        direction, step = rng.normal(size=array.shape), 1e-5
+        values = []
+        for sign in (1.0, -1.0):
+            array += sign * step * direction
+            moved = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+            values.append(weights @ moved.log_likelihood)
+            array -= sign * step * direction
+        slope = (values[0] - values[1]) / (2.0 * step)
+        np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=2e-6, atol=2e-6)
+
+
+numbers = st.floats(-60.0, 60.0)
+
+
+@given(
+    st.lists(st.floats(-900.0, 900.0) | st.floats(-20.0, 20.0), min_size=3, max_size=3),
+    st.lists(numbers, min_size=9, max_size=9),
+    st.lists(st.floats(-300.0, 300.0) | st.floats(-5.0, 5.0), min_size=3, max_size=3),
+    st.integers(0, 2),
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_extremes_equal_enumeration(b, v, c, k):
+    arguments = (
+        np.zeros((1, 1)), [k], [np.zeros((1, 3)), np.reshape(v, (3, 3))], [np.array(b), np.array(c)]
+    )  # fmt: skip
+    exact = fastem.e_step(*arguments, method="enumeration")
+    found = fastem.e_step(*arguments, method=QUADRATURE)
+    np.testing.assert_allclose(found.log_likelihood, exact.log_likelihood, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(found.hidden_posterior, exact.hidden_posterior, rtol=0.0, atol=1e-9)
+    for a, e in zip(found.coef_gradients, exact.coef_gradients, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0.0, atol=2e-9)
+
+
+def test_an_expectation_that_missed_by_far_is_not_an_error_that_is_small():
+    # the first guess of p is too large by thirty nats: errors are relative to p all the same
+    b = np.array([-1.9062079, 54.37972684, -50.2180596])
+    V = np.array([[31.6, -29.9, -28.5], [-58.5, 48.0, -56.0], [-22.2, 17.6, -20.1]])
+    arguments = np.zeros((1, 1)), [0], [np.zeros((1, 3)), V], [b, np.array([1.7, -2.4, 6.8])]
+    exact = fastem.e_step(*arguments, method="enumeration")
+    assert_equal(fastem.e_step(*arguments, method=QUADRATURE), exact)
+
+
+@pytest.mark.parametrize("far", [30.0, 12.0, -12.0, -30.0])
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_probabilities_near_one_and_near_zero(far, k):
+    X, _, coefs, intercepts, weights = draw(8, 10, 1.0)
+    intercepts[1][k] += far
+    y = np.arange(10) % 3
+    found, exact = (
+        fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, method=method)
+        for method in (QUADRATURE, "enumeration")
+    )
+    assert_equal(found, exact)
+
+
+def test_improbable_labels():
+    m = 20
+    V = np.column_stack([np.full(m, 4.0), np.full(m, -31.0), np.full(m, 3.0)])
+    arguments = (
+        np.zeros((1, 1)), [1], [np.zeros((1, m)), V], [np.full(m, 30.0), np.zeros(3)]
+    )  # fmt: skip
+    exact = fastem.e_step(*arguments, method="enumeration")
+    assert exact.log_likelihood[0] < -500.0
+    assert_equal(fastem.e_step(*arguments, method=QUADRATURE), exact)
+
+
+def test_threads_do_not_change_a_bit():
+    X, y, coefs, intercepts, weights = draw(20, 500, 1.0)
+    one, *others = (
+        fastem.e_step(
+            X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE, n_jobs=n_jobs
+        )
+        for n_jobs in (1, 2, 3)
+    )
+    for other in others:
+        np.testing.assert_array_equal(one.log_likelihood, other.log_likelihood)
+        np.testing.assert_array_equal(one.hidden_posterior, other.hidden_posterior)
+        np.testing.assert_array_equal(one.coef_gradients[1], other.coef_gradients[1])
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    X, y, coefs, intercepts, _ = draw(20, 30, 2.0)
+    together = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+    alone = fastem.e_step(X[7:8], y[7:8], coefs, intercepts, method=QUADRATURE)
+    np.testing.assert_allclose(
+        alone.log_likelihood, together.log_likelihood[7:8], rtol=0.0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("size", [0.5, 6.0, 20.0])
+def test_all_classes_to_the_tolerance(size):
+    X, _, coefs, intercepts, _ = draw(10, 20, size)
+    shape = Shape(4, (10,), 3)
+    arguments = add_ones(X, True), shape.from_lists(coefs, intercepts), shape, 1
+    exact = fastem.Enumeration().log_marginal(*arguments)
+    assert exact.min() < np.log(0.4)
+    found = QUADRATURE.log_marginal(*arguments)
+    np.testing.assert_allclose(found, exact, rtol=0.0, atol=1e-9)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_em_never_lowers_the_objective(accelerate):
+    X, y = load_iris(return_X_y=True)
+    model = fastem.FastEMClassifier(
+        (24,), e_step="quadrature", accelerate=accelerate, max_iter=8, random_state=0
+    ).fit(X[::5], y[::5])
+    assert max(np.diff(model.loss_curve_)) <= 1e-10
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_same_fit_as_by_enumeration():
+    X, y = load_iris(return_X_y=True)
+    curves = [
+        fastem.FastEMClassifier((5,), e_step=e, solver="lbfgs", max_iter=12, random_state=0)
+        .fit(X, y)
+        .loss_curve_
+        for e in ("quadrature", "enumeration")
+    ]
+    np.testing.assert_allclose(*curves, rtol=1e-7)
+
+
+# Pieces, the choice, and bad input
+
+
+def test_gamma():
+    w = [complex(a, b) for a in (1e-3, 0.1, 1 / 3, 0.9, 1.0) for b in (0.0, 0.1, 1.0, 5.0, 20.0)]
+    found = [hexagon.gamma(x) for x in w]
+    np.testing.assert_allclose(found, gamma(w), rtol=2e-14)
+
+
+def test_moments():
+    rng = np.random.default_rng(0)
+    log_odds, v, c = rng.normal(size=(4, 600)) * 3.0, rng.normal(size=(2, 600)), rng.normal(size=2)
+    found = np.zeros((4, len(hexagon_plan.POINTS)))
+    hexagon.add_log_moments(log_odds, v, c, hexagon_plan.POINTS, found)
+    for k, w in enumerate(hexagon_plan.POINTS):
+        exact = (np.logaddexp(0.0, log_odds - w @ v) - np.logaddexp(0.0, log_odds)).sum(axis=1)
+        np.testing.assert_allclose(found[:, k], exact - w @ c, rtol=1e-12, atol=1e-11)
+
+
+def test_the_cheapest_engine_of_three_classes():
+    assert cheapest_engine(Shape(10, (15,), 3), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, (26,), 3), 1000) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, (900,), 3), 1000) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, (30,), 4), 1000) == fastem.Enumeration()
+
+
+def test_four_classes_are_refused():
+    W, V = np.zeros((2, 3)), np.zeros((3, 4))
+    with pytest.raises(ValueError, match=r"two or three classes.*are 4.*Enumeration.*Sampling"):
+        fastem.e_step(
+            np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3), np.zeros(4)], method=QUADRATURE
+        )
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e7])
+def test_weights_too_large_are_right_or_told(scale):
+    X, y, coefs, intercepts, _ = draw(6, 6, scale)
+    exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration")
+    try:
+        found = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE).log_likelihood
+    except FloatingPointError as raised:
+        found = str(raised)
+    if isinstance(found, str):
+        assert "fastem.Enumeration()" in found
+    else:
+        np.testing.assert_allclose(found, exact.log_likelihood, rtol=1e-9)
+
+
+def test_memory_is_told_beforehand(monkeypatch):
+    monkeypatch.setattr(fastem.memory, "available_bytes", lambda: 1000)
+    X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
+        fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+
+
+def test_a_class_without_rows():
+    X, _, coefs, intercepts, _ = draw(5, 12, 1.0)
+    shape = Shape(4, (5,), 3)
+    rows = sort_by_class(X, np.full(12, 2), np.ones(12), shape)
+    parameters = shape.from_lists(coefs, intercepts)
+    found = QUADRATURE.plan(rows, shape, 2).expect(parameters)
+    exact = fastem.Enumeration().plan(rows, shape, 2).expect(parameters)
+    np.testing.assert_allclose(found.log_likelihood, exact.log_likelihood, rtol=0.0, atol=1e-10)
+    np.testing.assert_allclose(found.output_gradient, exact.output_gradient, rtol=0.0, atol=1e-9)
