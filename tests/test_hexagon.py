@@ -263,7 +263,7 @@ def test_the_cheapest_engine_of_three_classes():
     assert cheapest_engine(Shape(10, (15,), 3), 1000) == fastem.Enumeration()
     assert cheapest_engine(Shape(10, (26,), 3), 1000) == fastem.Quadrature()
     assert cheapest_engine(Shape(10, (900,), 3), 1000) == fastem.Quadrature()
-    assert cheapest_engine(Shape(10, (30,), 4), 1000) == fastem.Enumeration()
+    assert cheapest_engine(Shape(10, (30,), 4), 1000) == fastem.Sampling()
 
 
 def test_four_classes_are_refused():
