@@ -7,14 +7,15 @@ Log-loss and accuracy are means over five folds of the raw features.
 
 import pytest
 from measure import best_seconds, convergence_warnings_ignored, cross_validate, log_likelihood
-from problems import DATASETS, dataset, fastem_settings
+from problems import DATASETS, MANY_UNITS, dataset, fastem_settings, many_units
 from sklearn.base import clone
+from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier
+from fastem import FastEMClassifier, warmup
 
 _ITERATIONS = 100
 
@@ -50,6 +51,29 @@ def bench_fit(benchmark, record, name, method):
         rounds = 2 if name == "digits" else 5
         fitted = benchmark.pedantic(fit, rounds=rounds)
     record(**_figures(fitted, X, y), **cross_validate(model, X, y))
+
+
+@pytest.mark.benchmark(group="fit: many hidden units")
+@pytest.mark.parametrize("name", MANY_UNITS)
+def bench_many_units(benchmark, record, name):
+    """By the defaults; log-loss on the quarter of the rows that was held out, once."""
+    n_hidden, X, y = many_units(name)
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    model = FastEMClassifier((n_hidden,), random_state=0)
+    other = make_pipeline(StandardScaler(), MLPClassifier((n_hidden,), random_state=0))
+    warmup()
+    with convergence_warnings_ignored():
+        fitted = benchmark.pedantic(model.fit, (X, y), rounds=1)
+        other.fit(X, y)
+    record(
+        m=n_hidden,
+        engine=fitted.e_step_.name,
+        n_iter=fitted.n_iter_,
+        log_loss=log_loss(y_test, fitted.predict_proba(X_test)),
+        log_loss_mlp=log_loss(y_test, other.predict_proba(X_test)),
+        accuracy=fitted.score(X_test, y_test),
+        accuracy_mlp=other.score(X_test, y_test),
+    )
 
 
 @pytest.mark.benchmark(group="fit: one EM iteration")

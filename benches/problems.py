@@ -47,6 +47,29 @@ def fastem_settings(name: str) -> dict:
     return {} if sizes is None else {"hidden_layer_sizes": sizes}
 
 
+def many_units(name: str) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+    """Return hidden units, features and labels of a two-class problem."""
+    n_hidden, draw = _MANY_UNITS[name]
+    return n_hidden, *draw()
+
+
+def _moons() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    return datasets.make_moons(1000, noise=0.25, random_state=0)
+
+
+def _odd_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    X, y = datasets.load_digits(return_X_y=True)
+    return X, y % 2
+
+
+_MANY_UNITS = {
+    "breast_cancer-64": (64, lambda: dataset("breast_cancer")),
+    "moons-100": (100, _moons),
+    "odd_digits-200": (200, _odd_digits),
+}
+MANY_UNITS = tuple(_MANY_UNITS)
+
+
 class MLPProblem(NamedTuple):
     """Rows, labels, and what MLPClassifier and FastMLPClassifier are both given."""
 
