@@ -12,9 +12,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import DecisionBoundaryDisplay
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, FastMLPClassifier, HiddenUnitsDisplay, LossCurveDisplay, warmup
+from fastem import (
+    FastEMClassifier,
+    FastMLPClassifier,
+    HiddenUnitsDisplay,
+    LossCurveDisplay,
+    ScalingDisplay,
+    profile_scaling,
+    warmup,
+)
 
 FOLDER = "docs/images"
+ENGINES = ("enumeration", "quadrature", "sampling")
 N_UNITS = 12
 
 
@@ -62,7 +71,21 @@ def moons(max_iter):
     return figure
 
 
-def main(folder=FOLDER, max_iter=200, n_rows=None):
+def engines(largest, n_rows):
+    """Draw the time of an E-step against the hidden units, for every engine."""
+    few = [m for m in range(4, 21, 2) if m <= largest]
+    many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
+    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
+        profiles = [profile_scaling(few, [n_rows], classes, engines=list(ENGINES))]
+        if many:  # too many for enumeration
+            profiles.append(profile_scaling(many, [n_rows], classes, engines=list(ENGINES[1:])))
+        ScalingDisplay.from_results(profiles, ax=ax)
+        ax.set_title(f"E-step with gradients, {classes} classes")
+    return figure
+
+
+def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
     """Write all pictures into a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
@@ -76,6 +99,7 @@ def main(folder=FOLDER, max_iter=200, n_rows=None):
         save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
         save(hidden_units(em, X, y), folder / "hidden_units.png")
         save(moons(max_iter), folder / "moons.png")
+    save(engines(largest, min(1000, len(y))), folder / "engines.png")
 
 
 if __name__ == "__main__":

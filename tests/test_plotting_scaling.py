@@ -90,6 +90,20 @@ def test_the_guide_doubles_with_every_unit_and_stays_in_sight(ax):
     assert t0 >= min(6 * 100 * 2.0**4 / RATE, doubling(4)) * 0.999
 
 
+def test_lines_of_two_to_the_m_end_where_the_curves_do(ax):
+    """Fifty units by a level engine, which nothing that doubles should press flat."""
+    level_rows = [
+        row._replace(share_of_dgemm=None) for row in rows_of("level", 100, range(4, 51), level)
+    ]
+    display = ScalingDisplay.from_results(profile_of(ENUMERATION, level_rows), ax=ax)
+    top = 4.0 * max(row.seconds for row in display.rows)
+    for line in (*display.limits_, display.guide_):
+        assert line.get_ydata().max() < top
+    (m0, m1), _ = display.guide_.get_data()
+    assert m0 < m1 < 50
+    assert ax.get_ylim()[1] < 10.0 * top
+
+
 def test_one_size_is_drawn(ax):
     display = ScalingDisplay.from_results(profile_of(ENUMERATION[:1]), ax=ax)
     assert len(display.lines_) == 1
