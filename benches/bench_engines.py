@@ -15,15 +15,20 @@ from fastem.engines.auto import cheapest_engine
 from fastem.parallel import effective_n_jobs
 
 _THREADS = effective_n_jobs(None)
-_MOST_ENUMERATED = {2: 17, 3: 21}
+_MOST_ENUMERATED = {2: 17, 3: 23}
 _ROWS = {2: 10_000, 3: 1000}
 _seconds = {}
 
 
 def _moderate(problem):
-    """Return the problem's parameters with a logit of order one, whatever the units."""
-    parameters, n_hidden = problem.parameters, problem.shape.first
-    return parameters._replace(output=parameters.output * np.sqrt(8.0 / n_hidden))
+    """Return the problem's parameters with the logits that fits end with, whatever the units.
+
+    Differences of two logits deviate by two for two classes and by three for three, as measured
+    on fits of wine, iris and digits; at their starting values it is eleven.
+    """
+    parameters, shape = problem.parameters, problem.shape
+    deviation = shape.n_classes * np.sqrt(2.0 / shape.first)
+    return parameters._replace(output=parameters.output * deviation)
 
 
 @pytest.mark.benchmark(group="e_step: engines")
@@ -33,7 +38,7 @@ def _moderate(problem):
         pytest.param(2, 8, id="m=8-smoke"),
         *((2, m) for m in (12, 14, 15, 16, 17, 20, 50, 100, 200, 500, 1000)),
         pytest.param(3, 6, id="g=3-m=6-smoke"),
-        *((3, m) for m in (12, 16, 18, 19, 20, 21, 24, 30, 50, 100, 200)),
+        *((3, m) for m in (12, 16, 18, 20, 21, 22, 23, 30, 50, 100, 200)),
     ],
 )
 def bench_engines(benchmark, record, n_classes, n_hidden):

@@ -46,16 +46,22 @@ def table_slices(n_high: int, n_low: int) -> list[tuple[int, int]]:
     return [(start, start + step) for start in range(0, n_high, step)]
 
 
+def _most_full_chunks(n_hidden: int) -> int:
+    return max(1, min(_MAX_CHUNKS, _MAX_CHUNK_BYTES // (8 * 2**n_hidden)))
+
+
 def rows_per_chunk(n_samples: int, n_hidden: int) -> int:
     """Return the rows of a chunk, so that the tables of 32 chunks or 256 MiB suffice."""
-    most = max(1, min(_MAX_CHUNKS, _MAX_CHUNK_BYTES // (8 * 2**n_hidden)))
+    most = _most_full_chunks(n_hidden)
     n_tiles = -(-n_samples // TILE)
     return TILE * max(1, -(-n_tiles // most))
 
 
 def most_chunks(n_samples: int, n_hidden: int, n_classes: int) -> int:
     """Return how many chunks `cut_by_class` makes at most, whatever the labels."""
-    return n_classes + n_samples // rows_per_chunk(n_samples, n_hidden)
+    # for fewer rows, too: what is planned for many can be given fewer, which larger chunks
+    # need not cut less often
+    return n_classes + min(-(-n_samples // TILE), _most_full_chunks(n_hidden))
 
 
 def cut_by_class(class_starts: np.ndarray, n_hidden: int) -> Chunks:

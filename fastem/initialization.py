@@ -13,6 +13,9 @@ from fastem.parameters import Array, Parameters, Shape
 # on iris, wine, breast cancer and digits by benches/choose_defaults.py).
 _LOG_ODDS_DEVIATION = 2.0
 _OUTPUT_DEVIATION = 4.0
+# Units beyond these share the spread of logits that so many have: quadrature needs nodes in
+# proportion to it, and the optima are as good (breast cancer with 64 units, moons with 100).
+_MOST_UNITS_AT_FULL_DEVIATION = 16
 
 
 def draw_start(
@@ -23,6 +26,8 @@ def draw_start(
     Hidden log-odds have deviation 2 over rows, or over states of the layer below when each of
     its units is on half the time; output weights have deviation 4 and mean zero over classes;
     the output intercepts give the classes their frequencies when every hidden unit is half on.
+    In a last layer of more than 16 units output weights are smaller, so that the logits spread
+    no more than there.
 
     Parameters
     ----------
@@ -45,7 +50,12 @@ def draw_start(
         if shape.fit_intercept and layer > 0:
             weights[-1] = -0.5 * weights[:n_below].sum(axis=0)  # centred where all are half on
         hidden.append(weights)
-    output = _OUTPUT_DEVIATION * random_state.standard_normal((shape.last, shape.n_classes))
+    crowding = min(1.0, _MOST_UNITS_AT_FULL_DEVIATION / shape.last)
+    output = (
+        _OUTPUT_DEVIATION
+        * np.sqrt(crowding)
+        * random_state.standard_normal((shape.last, shape.n_classes))
+    )
     output -= output.mean(axis=1, keepdims=True)
     intercepts = np.zeros(shape.n_classes)
     if shape.fit_intercept:

@@ -221,7 +221,7 @@ class Descent:
         """Return the error to raise where an objective is not finite."""
         return FloatingPointError(
             f"{what} The weights ran away in step {self._adam.n_steps} of solver='adam'. Use a "
-            f"smaller learning_rate_init than {self._adam.rate:g}, or standardize=True."
+            f"smaller learning_rate_init than {self._adam.rate:g}."
         )
 
 

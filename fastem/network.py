@@ -51,7 +51,8 @@ class Network:
             kind = M_STEPS[m_step]
             sizes = shape, len(rows.weights), n_threads
             check_memory(
-                f"m_step={m_step!r} on {shape.n_inputs} inputs of {shape.first} hidden units",
+                f"m_step={m_step!r} on {shape.n_inputs} inputs, hidden_layer_sizes="
+                f"{shape.hidden_layer_sizes}",
                 "together with its E-step",
                 "Use fewer features or hidden units, or m_step='gradient'.",
                 engine.bytes_needed(*sizes)

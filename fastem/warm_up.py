@@ -47,6 +47,7 @@ def warmup() -> None:
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
+    _warm_up_depth(X, y, weights)
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
     by_sampling.log_marginal(rows.inputs, start, shape, 1)
@@ -58,6 +59,16 @@ def _warm_up_three_classes(X: Array, weights: Array) -> None:
     rows = sort_by_class(X, np.array([0, 1, 2, 0]), weights, shape)
     start = draw_start(shape, np.array([2.0, 1.0, 1.0]), np.random.RandomState(0))
     Quadrature().plan(rows, shape, 1).expect(start)
+
+
+def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:
+    shape = Shape(n_features=1, hidden_layer_sizes=(2, 2), n_classes=2)
+    rows, engine = sort_by_class(X, labels, weights, shape), Enumeration()
+    start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
+    for scale in (1.0, 1e3):  # the second in log space
+        parameters = shape.unpack(scale * shape.pack(start))
+        engine.plan(rows, shape, 1).expect(parameters)
+        engine.log_marginal(rows.inputs, parameters, shape, 1)
 
 
 def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:

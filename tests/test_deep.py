@@ -312,7 +312,7 @@ def test_quadrature_names_an_engine_that_can():
 def test_too_many_units_in_any_layer_are_refused(sizes):
     engine, shape = Enumeration(), Shape(2, sizes, 2)
     rows = sort_by_class(np.zeros((3, 2)), np.array([0, 1, 1]), np.ones(3), shape)
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(.*\) needs .*GiB|more than"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(.*\) needs (.*GiB|more than)"):
         engine.plan(rows, shape, 1)
 
 

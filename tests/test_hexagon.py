@@ -262,7 +262,8 @@ def test_moments():
 def test_the_cheapest_engine_of_three_classes():
     assert cheapest_engine(Shape(10, (15,), 3), 1000) == fastem.Enumeration()
     assert cheapest_engine(Shape(10, (26,), 3), 1000) == fastem.Quadrature()
-    assert cheapest_engine(Shape(10, (900,), 3), 1000) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, (900,), 3), 100) == fastem.Quadrature()
+    assert cheapest_engine(Shape(10, (900,), 3), 10_000) == fastem.Sampling()  # minutes
     assert cheapest_engine(Shape(10, (30,), 4), 1000) == fastem.Sampling()
 
 

@@ -383,3 +383,26 @@ def test_a_stream_by_sampling_goes_on_after_pickling():
     whole = streamed(classifier(**options))
     part = pickle.loads(pickle.dumps(streamed(classifier(**options), CHUNKS[:2])))
     assert same_bits(streamed(part, CHUNKS[2:]), whole)
+
+
+def test_after_fit_it_goes_on_from_what_was_kept():
+    """Not from the last iterate, where an earlier epoch was better."""
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((4,), solver="adam", random_state=0, max_iter=12, batch_size=10)
+    model.set_params(learning_rate_init=1.0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert not np.array_equal(model._ascent.theta, model._ascent.stepper.theta)
+    kept = [W.copy() for W in model.coefs_]
+    model.set_params(learning_rate_init=1e-12).partial_fit(X, y)
+    for W, before in zip(model.coefs_, kept, strict=True):
+        np.testing.assert_allclose(W, before, rtol=1e-6)
+
+
+def test_the_loss_of_a_first_call_without_a_class():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(10, 2)), np.arange(10) % 2
+    model = FastEMClassifier(
+        (3,), solver="adam", alpha=0.0, learning_rate_init=1e-300, random_state=0
+    ).partial_fit(X, y, classes=range(5))
+    assert model.loss_ == pytest.approx(-model.log_likelihood(X, y) / 10)

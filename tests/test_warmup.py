@@ -96,6 +96,18 @@ plain.predict_log_proba(X)
 fastem.e_step(X, rng.integers(0, 4, size=700), coefs, intercepts)
 one = [W[:1] for W in coefs[:1]] + coefs[1:]
 fastem.e_step(X[:, :1], np.zeros(700, dtype=int), one, intercepts)
+for settings in (
+    {"hidden_layer_sizes": (3, 2, 2)}, {"hidden_layer_sizes": (3, 2), "fit_intercept": False},
+    {"e_step": "quadrature", "y": np.arange(12) % 2}, {"e_step": "quadrature"},
+    {"e_step": "sampling"}, {"hidden_layer_sizes": (3, 2), "e_step": "sampling"},
+    {"solver": "adam"},
+):
+    fitted = fit(**settings)
+    rows = np.arange(12.0)[:, None]
+    fitted.predict_log_proba(rows), fitted.posterior(rows, np.zeros(12, dtype=int))
+    if len(fitted.coefs_) > 2 and fitted.e_step_.is_exact:
+        fitted.coefs_ = [800.0 * W for W in fitted.coefs_]
+        fitted.predict_log_proba(rows), fitted.posterior(rows, np.zeros(12, dtype=int))
 tell(imported=imported, warm=warm, used=compiled(), plots="matplotlib" in sys.modules)
 """
     told = _run(code, Path(fastem.__file__).parents[1])

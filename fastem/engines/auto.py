@@ -17,8 +17,8 @@ ENGINES: dict[str, type] = {
 }
 """Engines by the name that ``e_step`` takes."""
 
-MOST_SECONDS = 60.0
-"""Of an exact E-step on one thread: beyond, "auto" would rather sample."""
+MOST_SECONDS = 10.0
+"""Of an exact E-step on one thread: a fit takes hundreds, so beyond "auto" would rather sample."""
 
 
 def resolve_engine(
@@ -72,7 +72,7 @@ def resolve_engine(
 def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
     """Return the exact engine that takes least time among those that fit into memory.
 
-    Where none fits, or none is expected to end an E-step within a minute on one thread, that is
+    Where none fits, or none is expected to end an E-step within ten seconds on one thread, that is
     sampling, if it is the quicker.
 
     Parameters

@@ -127,7 +127,8 @@ class Hexagons:
         pieces = _cut(np.any(np.diff(keys) != 0.0, axis=0), sizes[order], self._log_odds.shape[1])
         on = np.empty((len(pending), self._log_odds.shape[1]))
         of_needs = np.where(np.isnan(needs), np.minimum(log_scales, 0.0) - 10.0, needs)
-        thresholds = tol * np.exp(of_needs - log_scales) / (8.0 * sizes**2)
+        with np.errstate(over="ignore"):  # a need far above what there is: nothing counts
+            thresholds = tol * np.exp(of_needs - log_scales) / (8.0 * sizes**2)
         sums, of_units = np.zeros((len(pending), 5)), self._sums_of_units[pending]
 
         def add_piece(piece: int, worker: int) -> None:

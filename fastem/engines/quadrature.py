@@ -17,7 +17,7 @@ from fastem.memory import check_memory
 from fastem.parallel import single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
 
-_NODES = {2: 100, 3: 8500}  # that a row takes where weights are moderate
+_NODES = {2: 100, 3: 30_000}  # that a row takes under the weights that fits end with
 _SECONDS_PER_NODE = {2: 4e-9, 3: 7.5e-10}
 _ROWS_AT_ONCE = 8192  # of three classes
 _LOG_HALF = math.log(0.5)

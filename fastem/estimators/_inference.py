@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastem._version import __version__
 from fastem.engines.base import add_ones
 from fastem.engines.evaluate import check_parameters, e_step, shape_of
+from fastem.estimators._checks import class_indices
 from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Shape
 
@@ -315,14 +316,7 @@ class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         labels = np.asarray(y)
         if labels.shape != (n_samples,):
             raise ValueError(f"y has shape {labels.shape}, and ({n_samples},) is needed.")
-        known = np.isin(labels, self.classes_)
-        if not known.all():
-            unknown = sorted(set(labels[~known].tolist()), key=repr)
-            raise ValueError(
-                f"y holds labels that were not seen in fit: {unknown}. "
-                f"The classes are {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, labels)
+        return class_indices(labels, self.classes_, "seen in fit")
 
     def _n_free_parameters(self) -> int:
         """Count parameters; one class of the softmax is redundant."""

@@ -20,8 +20,6 @@ from fastem.monitor import EpochMonitor
 from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Parameters, Shape
 
-_BATCH_SIZE = 200
-
 
 class EpochTraining(Training):
     """A call of ``fit`` by mini-batches, or of ``partial_fit`` on its rows; see `Training`.
@@ -43,14 +41,13 @@ class EpochTraining(Training):
     ) -> BatchedNetwork:
         estimator = self._estimator
         self._extent = self._seen.plus(weights)
-        size = _BATCH_SIZE if isinstance(estimator.batch_size, str) else int(estimator.batch_size)
         return BatchedNetwork(
             X,
             labels,
             weights,
             self._shape,
             engine,
-            min(size, len(X)),
+            min(_checks.rows_at_once(estimator, len(X)), len(X)),
             alpha=float(estimator.alpha),
             extent=self._extent,
             n_threads=effective_n_jobs(estimator.n_jobs),
@@ -71,9 +68,9 @@ class EpochTraining(Training):
         """Return the starting point of a stream, of which these are the first rows."""
         # a class that has not come yet is as rare as one row, and not impossible
         typical = self._extent.weight / self._extent.n_rows
-        self._class_weights[self._class_weights == 0.0] = typical
+        class_weights = np.where(self._class_weights > 0.0, self._class_weights, typical)
         random_state = check_random_state(self._estimator.random_state)
-        theta = self._start(random_state)
+        theta = self._start(random_state, class_weights)
         return self._at(theta, random_state)
 
     def join_stream(self, parameters: Parameters) -> Ascent:
@@ -89,6 +86,8 @@ class EpochTraining(Training):
     def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
         """Go once through the rows; return where that ends, and the running loss (nats)."""
         descent = deepcopy(ascent.stepper)  # a call that fails must leave the earlier one as it was
+        if not np.array_equal(descent.theta, ascent.theta):
+            descent.restart(ascent.theta)  # a fit that kept another iterate than its last
         descent.extent = self._extent
         descent.learning_rate = _checks.learning_rate(self._estimator)
         with single_threaded_blas():
@@ -125,7 +124,8 @@ class PartialFit:
         For data that come in parts, or do not fit into memory: between calls only parameters
         and Adam's moments are kept. After `fit`, or after other calls, it goes on where they ended;
         `fit` begins anew. What was pickled goes on as if it had not stopped; what `load` has read,
-        and what EM has fitted, goes on with new moments.
+        and what EM has fitted, goes on with new moments, and as if no rows had been seen: the next
+        ones set the scaling, and bear the whole penalty.
 
         Parameters
         ----------
@@ -190,11 +190,13 @@ class PartialFit:
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         _checks.check_some_weight(weights)
-        labels = _class_indices(y, classes)
+        labels = _checks.class_indices(y, classes, "among classes")
         if not is_first:
             _checks.check_continuation(self, classes, sizes)
         shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
-        engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
+        engine = resolve_engine(
+            self.e_step, shape=shape, n_samples=_checks.rows_at_once(self, len(X))
+        )
         engine = seeded(engine, self, not is_first)
         given = self, shape, engine, X, labels, weights
         with single_threaded_blas():
@@ -262,11 +264,3 @@ def _known_classes(estimator: Any, classes: Any, is_first: bool) -> np.ndarray:
             f"classes={given!r} is not the same as before: {estimator.classes_.tolist()}."
         )
     return classes
-
-
-def _class_indices(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    known = np.isin(y, classes)
-    if not known.all():
-        unknown = sorted(set(y[~known].tolist()), key=repr)
-        raise ValueError(f"y holds labels that are not among classes: {unknown}.")
-    return np.searchsorted(classes, y)

@@ -196,13 +196,19 @@ class Training:
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
 
-    def _start(self, random_state: np.random.RandomState) -> Array:
-        """Return starting values on standardised features; draw what is not given."""
+    def _start(
+        self, random_state: np.random.RandomState, class_weights: Array | None = None
+    ) -> Array:
+        """Return starting values on standardised features; draw what is not given.
+
+        ``class_weights`` (n_classes,) are by default those of the rows.
+        """
         estimator, shape = self._estimator, self._shape
         coefs, intercepts = _checks.check_start(
             estimator.coefs_init, estimator.intercepts_init, shape
         )
-        drawn = draw_start(shape, self._class_weights, random_state)
+        class_weights = self._class_weights if class_weights is None else class_weights
+        drawn = draw_start(shape, class_weights, random_state)
         if coefs is None and intercepts is None:
             return shape.pack(drawn)
         drawn_coefs, drawn_intercepts = shape.to_lists(self._scaling.fold(drawn))

@@ -34,12 +34,13 @@ class FastEMClassifier(
     Parameters
     ----------
     hidden_layer_sizes : tuple of ints, or int, default=(10,)
-        Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for
-        two classes. A further layer costs no sample anything, and ``g 2**(m + m_above)`` once.
+        Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for two
+        or three classes. A further layer costs no sample anything, and ``8 g 2**(m + m_above)``
+        flops an E-step.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
-        classes and many hidden units quadrature. Where none is within reach it says so and
-        samples: what follows are estimates, by `Sampling`.
+        or three classes and one layer of many units quadrature. Where none is within reach it
+        says so and samples: what follows are estimates, by `Sampling`.
     m_step : {"newton", "bound", "gradient"}, default="newton"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
         of rate `learning_rate_init`, halved where the objective would fall. With none of
@@ -246,7 +247,9 @@ class FastEMClassifier(
         if continued:
             _checks.check_continuation(self, classes, sizes)
         shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
-        engine = resolve_engine(self.e_step, shape=shape, n_samples=len(X))
+        engine = resolve_engine(
+            self.e_step, shape=shape, n_samples=_checks.rows_at_once(self, len(X))
+        )
         engine = seeded(engine, self, continued)
         _checks.check_solver(self.solver, engine)
         with single_threaded_blas():  # its sums, too, are the same whatever the threads
