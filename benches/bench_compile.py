@@ -47,9 +47,10 @@ def _import_seconds(folder, rounds):
 
 
 @pytest.mark.benchmark(group="compile")
-def bench_import_smoke(benchmark, record, tmp_path):
+@pytest.mark.parametrize("rounds", [pytest.param(2, id="rounds=2-smoke"), 5])
+def bench_import(benchmark, record, tmp_path, rounds):
     _import_seconds(tmp_path, 1)  # warm up the disk
-    alone, seconds = benchmark.pedantic(_import_seconds, args=(tmp_path, 5), rounds=1)
+    alone, seconds = benchmark.pedantic(_import_seconds, args=(tmp_path, rounds), rounds=1)
     record(
         seconds_import=seconds,
         seconds_import_sklearn=alone,

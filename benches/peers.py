@@ -52,7 +52,7 @@ class _Arrays(NamedTuple):
 
 
 def _arrays(problem: EStepProblem) -> _Arrays:
-    rows, _, (hidden, V, c) = problem
+    rows, _, ((hidden,), V, c) = problem
     y = np.repeat(np.arange(len(c)), np.diff(rows.class_starts))
     X, W = np.ascontiguousarray(rows.inputs[:, :-1]), np.ascontiguousarray(hidden[:-1])
     return _Arrays(X, y, rows.weights, W, hidden[-1].copy(), V, c)
@@ -80,7 +80,8 @@ def prepare_loops(problem: EStepProblem) -> EStep:
     configuration; exponentials are of sums of logarithms.
     """
     arrays = [array.tolist() for array in _arrays(problem)]
-    n_features, n_hidden, n_classes = problem.shape[:3]
+    shape = problem.shape
+    n_features, n_hidden, n_classes = shape.n_features, shape.first, shape.n_classes
     features, units, classes = range(n_features), range(n_hidden), range(n_classes)
     states = [[s >> h & 1 for h in units] for s in range(2**n_hidden)]
 
