@@ -73,7 +73,7 @@ def moons(max_iter):
 
 def engines(largest, n_rows):
     """Draw the time of an E-step against the hidden units, for every engine."""
-    few = [m for m in range(4, 21, 2) if m <= largest]
+    few = [m for m in range(4, 23, 2) if m <= largest]
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):

@@ -118,6 +118,12 @@ def test_crossings_are_marked(ax):
     assert ScalingDisplay.from_results(profile_of(ENUMERATION)).crossings_ == []
 
 
+def test_estimates_cross_nothing(ax):
+    """Which engine is the cheaper matters between those that answer the same question."""
+    sampling = rows_of("sampling", 100, range(4, 13), level)
+    assert ScalingDisplay.from_results(profile_of(ENUMERATION, sampling), ax=ax).crossings_ == []
+
+
 def test_several_profiles_are_told_apart_by_what_differs():
     two = rows_of("enumeration", 100, range(4, 11), lambda m: doubling(m) / 2, n_threads=2)
     display = ScalingDisplay.from_results([profile_of(ENUMERATION), profile_of(two)])

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastem.engines.auto import ENGINES
 from fastem.growth import crossings
 from fastem.plotting._matplotlib import require_matplotlib
 from fastem.scaling import ScalingProfile
 from fastem.stopwatch import ScalingRow
 
 _ABOVE = 3.0  # how far above the slowest curve the guide runs: apart from it, and in sight
-_POINTS_OF_WORDS = 26.0  # two lines that name a crossing
 
 
 class ScalingDisplay:
@@ -21,7 +21,8 @@ class ScalingDisplay:
 
     Beside each curve a dotted line of the same colour is its limit of dgemm: the time that
     ``6 n 2**m`` flops, those of enumeration, would take at the rate of plain products. A dashed
-    grey line doubles with every unit. Crosses mark where two engines take the same time.
+    grey line doubles with every unit. Crosses mark where two exact engines take the
+    same time.
 
     Parameters
     ----------
@@ -143,15 +144,14 @@ class ScalingDisplay:
         style = {"linestyle": ":", "color": self.lines_[-len(curves)].get_color()}
         label = f"limit of dgemm, {words}"
         self.limits_ += ax.plot(*_unzip(dict(sorted(limit.items()))), label=label, **style)
-        for a, b in combinations(curves, 2):
+        exact = [name for name in curves if name not in ENGINES or ENGINES[name].is_exact]
+        for a, b in combinations(exact, 2):
             for crossing in crossings(curves[a], curves[b]):
                 self.crossings_.append(crossing)
                 ax.plot(*crossing, marker="X", markersize=9, color="black", zorder=3)
                 text = f"{a} = {b}\nat {crossing.size:.1f} units"
-                # both curves climb to the right: the corner below is free, and wide enough for
-                # the words of several crossings one below the other
-                below = _POINTS_OF_WORDS * (len(self.crossings_) - 1)
-                place = {"xytext": (6, -6 - below), "textcoords": "offset points", "va": "top"}
+                # both curves climb to the right: the corner below is free
+                place = {"xytext": (6, -6), "textcoords": "offset points", "va": "top"}
                 ax.annotate(text, crossing, fontsize="small", **place)
 
     def _draw_guide(self) -> None:
