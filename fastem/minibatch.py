@@ -14,6 +14,7 @@ from fastem.parameters import Array, Shape
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1
+_LARGEST_PARAMETER = 1e100  # nothing that learns comes near
 _JUDGING = 2**40  # in place of the number of a step
 
 
@@ -201,7 +202,7 @@ class Descent:
         Raises
         ------
         FloatingPointError
-            If it is not finite.
+            If it is not finite, or a weight runs away.
         """
         total, self._adam.rate = 0.0, self.learning_rate
         model.rewind(self._adam.n_steps)
@@ -215,6 +216,8 @@ class Descent:
             if not np.isfinite(total):
                 raise self.runaway("The objective is not finite.")
             self._adam.step(self.theta, -gradient)
+        if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
+            raise self.runaway(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
     def runaway(self, what: str) -> FloatingPointError:

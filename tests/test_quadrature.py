@@ -266,7 +266,7 @@ def test_a_rehearsal_on_few_rows_takes_the_engine_of_many(n_hidden):
 @pytest.mark.parametrize("tol", [0.0, -1.0, 1e-15, 1.0, np.nan])
 def test_a_tolerance_out_of_range(tol):
     X, y, coefs, intercepts, _ = draw(2, 3, 1.0)
-    with pytest.raises(ValueError, match="tol must be between"):
+    with pytest.raises(ValueError, match="tol of Quadrature must be a number >= 1e-13 and < 1"):
         fastem.e_step(X, y, coefs, intercepts, method=fastem.Quadrature(tol=tol))
 
 

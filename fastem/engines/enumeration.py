@@ -305,7 +305,9 @@ class Enumeration(EngineSettings):
             for k in range(shape.n_classes):
                 marked = np.flatnonzero(np.isneginf(out[:, k]))
                 if len(marked) > 0:
+                    of_class = out[:, k].copy()  # kernels are compiled for plain arrays
                     log_space.redo_log_marginal(
-                        inputs, coefs_T, table.log_of_class(k), marked, out[:, k]
+                        inputs, coefs_T, table.log_of_class(k), marked, of_class
                     )
+                    out[:, k] = of_class
         return out

@@ -21,8 +21,8 @@ _CERTAIN = 1000.0  # log-odds of a unit that is known to be on
 class Splits:
     """How often rows may still be split, in depth and all together; and nodes they may take."""
 
-    def __init__(self, n_rows: int) -> None:
-        self.depth = 0
+    def __init__(self, n_rows: int, tol: float) -> None:
+        self.depth, self._tol = 0, tol
         self._left = _SPLITS_AT_LEAST + _SPLITS_PER_ROW * n_rows
         self._nodes_left = _NODES_AT_LEAST + _NODES_PER_ROW * n_rows
 
@@ -35,14 +35,14 @@ class Splits:
             If rows have taken too many already: better told than waited for.
         """
         self._nodes_left -= n_nodes
-        if self._nodes_left < 0.0:
+        if not self._nodes_left >= 0.0:
             raise FloatingPointError(
                 f"Quadrature would need more than {_NODES_PER_ROW:.0e} nodes a row: the output "
                 "weights are too large. Use a larger alpha or tol, fastem.Enumeration() or "
                 "fastem.Sampling()."
             )
 
-    def take(self, n_rows: int, worst: float, tol: float) -> None:
+    def take(self, n_rows: int, worst: float) -> None:
         """Note that rows are split.
 
         Raises
@@ -52,10 +52,13 @@ class Splits:
         """
         self._left -= n_rows
         if self.depth == _MOST_SPLITS or self._left < 0:
+            reached = f"reached a relative error of {worst:.1e}"
+            if not np.isfinite(worst):
+                reached = "found no bound on the relative error"
             raise FloatingPointError(
-                f"Quadrature reached a relative error of {worst:.1e} in {n_rows} row(s), and "
-                f"tol={tol:g} is asked for. Use a larger tol, smaller weights (a larger alpha), "
-                "fastem.Enumeration() or fastem.Sampling()."
+                f"Quadrature {reached} in some row, and tol={self._tol:g} is asked for. Use a "
+                "larger tol, smaller weights (a larger alpha), fastem.Enumeration() or "
+                "fastem.Sampling()."
             )
 
 

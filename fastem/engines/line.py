@@ -15,6 +15,7 @@ from fastem.parameters import Array
 
 _LEVEL = 1.15  # ratio of the steps between which rows are grouped
 _MOST_NODES = 1_000_000
+_WORTH_OF_A_NODE = 5.0  # in time, of those of a plane, in which the budget is
 _NODES_PER_PIECE = 2_000_000  # of rows times units times nodes: some ten milliseconds
 _ROWS_PER_PIECE = 256
 
@@ -51,12 +52,13 @@ class LineIntegrator:
     ) -> None:
         n_rows, n_hidden = log_odds.shape
         self._log_odds, self._v, self._c, self._tol = log_odds, v, c, tol
-        self._n_threads, self._splits = n_threads, splits or Splits(n_rows)
+        self._n_threads, self._splits = n_threads, splits or Splits(n_rows, tol)
         self._work = np.empty((n_threads, 2 * n_hidden + 6, quadrature.NODES_AT_ONCE))
         # side, line, L, reach, log F, log E exp(S)
         self._plans = np.empty((6, n_rows))
         self._steps = np.empty(n_rows)
 
+    @np.errstate(all="ignore")  # what overflows is judged, and told in words
     def integrate(self, signs: Array, *, derivatives: bool) -> LineIntegrals:
         """Integrate ``p(y|x)`` of every row; ``signs`` are +1 for class 1, -1 for class 0.
 
@@ -80,8 +82,8 @@ class LineIntegrator:
             return log_probability[pending], error[pending]
 
         pending, _ = repeat_until_reached(attempt, needs, self._tol)
-        with np.errstate(all="ignore"):  # rows still pending are overwritten
-            found = self._conclude(log_probability, odds, sums, of_units, of_slopes)
+        # rows still pending are overwritten
+        found = self._conclude(log_probability, odds, sums, of_units, of_slopes)
         if len(pending) > 0:
             self._split(pending, signs, derivatives, error, found)
         return found
@@ -103,7 +105,7 @@ class LineIntegrator:
         self, rows: Array, signs: Array, derivatives: bool, error: Array, found: LineIntegrals
     ) -> None:
         """Overwrite rows whose S has two heaps, by conditioning on a unit that parts them."""
-        self._splits.take(len(rows), float(np.max(error[rows])), self._tol)
+        self._splits.take(len(rows), float(np.max(error[rows])))
         side, delta = self._plans[:2, rows]
         on = expit(self._log_odds[rows] + (side * delta)[:, None] * self._v)
         units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)
@@ -131,9 +133,11 @@ class LineIntegrator:
         nodes = self._plans[2, pending] * self._plans[3, pending] / (2.0 * np.pi)
         if not (nodes <= _MOST_NODES).all():
             raise FloatingPointError(
-                f"Quadrature would need {np.max(nodes):.1e} nodes: the output weights are too "
-                "large. Use a larger alpha or tol, fastem.Enumeration() or fastem.Sampling()."
+                f"Quadrature would need more than {_MOST_NODES:.0e} nodes a row: the output "
+                "weights are too large. Use a larger alpha or tol, fastem.Enumeration() or "
+                "fastem.Sampling()."
             )
+        self._splits.spend(_WORTH_OF_A_NODE * float(nodes.sum()))
 
     def _add(self, pending: Array, derivatives: bool, sums, of_units, of_slopes) -> None:
         """Add up the integrands, rows of like steps together."""
@@ -171,23 +175,18 @@ class LineIntegrator:
         """Fill log p and a bound on its relative error."""
         side, delta, _, reach, scale, top = self._plans[:, pending]
         length = 2.0 * np.pi / self._steps[pending]
-        with np.errstate(all="ignore"):
-            log_value = np.log(sums[pending, 0]) + scale
-            value = np.exp(log_value)
-            is_direct = side == signs[pending]
-            log_p = np.where(is_direct, log_value, np.log1p(-value))
-            log_p = np.minimum(log_p, 0.0)
-            aliases = np.exp(-delta * length - log_p) / -np.expm1(-delta * length)
-            aliases += np.exp(top - (1.0 - delta) * length - log_p) / -np.expm1(
-                -(1.0 - delta) * length
-            )
-            tail = np.exp(scale - np.pi * reach - log_p)
-            amplitude = scale + np.log(np.pi / np.sin(np.pi * delta))
-            noise = (
-                quadrature.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
-            )
-            odds[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
-            error[pending] = aliases + tail + noise
+        log_value = np.log(sums[pending, 0]) + scale
+        value = np.exp(log_value)
+        is_direct = side == signs[pending]
+        log_p = np.where(is_direct, log_value, np.log1p(-value))
+        log_p = np.minimum(log_p, 0.0)
+        aliases = np.exp(-delta * length - log_p) / -np.expm1(-delta * length)
+        aliases += np.exp(top - (1.0 - delta) * length - log_p) / -np.expm1(-(1.0 - delta) * length)
+        tail = np.exp(scale - np.pi * reach - log_p)
+        amplitude = scale + np.log(np.pi / np.sin(np.pi * delta))
+        noise = quadrature.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
+        odds[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
+        error[pending] = aliases + tail + noise
         bad = ~np.isfinite(log_p)
         log_probability[pending] = log_p
         error[pending[bad]] = np.inf

@@ -1,6 +1,7 @@
 """The quadrature engine: two or three classes, any number of hidden units, to a tolerance."""
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -238,8 +239,11 @@ class Quadrature(EngineSettings):
                 f"Quadrature is for two or three classes, and there are {shape.n_classes}. Use "
                 "fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
-        if not 1e-13 <= self.tol < 1.0:
-            raise ValueError(f"tol must be between 1e-13 and 1, got {self.tol!r}.")
+        is_number = isinstance(self.tol, numbers.Real) and not isinstance(self.tol, bool)
+        if not (is_number and 1e-13 <= self.tol < 1.0):
+            raise ValueError(
+                f"tol of Quadrature must be a number >= 1e-13 and < 1, got {self.tol!r}."
+            )
         check_memory(
             f"hidden_layer_sizes={shape.hidden_layer_sizes} on {n_samples} rows",
             "for quadrature",

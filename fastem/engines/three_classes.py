@@ -53,7 +53,7 @@ class ThreeClassIntegrator:
         self._log_odds, self._logits = log_odds, Logits.of(output, intercepts)
         self._output, self._intercepts = output, intercepts
         self._tol, self._n_threads = tol, n_threads
-        self._splits = splits or Splits(len(log_odds))
+        self._splits = splits or Splits(len(log_odds), tol)
 
     def integrate(
         self, rows: Array, classes: Array, floors: Array, *, derivatives: bool
@@ -169,7 +169,7 @@ class ThreeClassIntegrator:
             self._from_the_others(others, rows, classes, derivatives, found)
         pending = np.concatenate([pending, direct[missed]])
         if len(pending) > 0:
-            self._splits.take(len(pending), float(np.max(errors[pending])), self._tol)
+            self._splits.take(len(pending), float(np.max(errors[pending])))
 
             def integrate(halves: Array, places: Array) -> ThreeClassIntegrals:
                 some = pending[places]

@@ -57,7 +57,10 @@ def check_hyperparameters(estimator: Any) -> tuple[int, ...]:
         inside = _is_number(value, numbers.Real) and np.isfinite(value)
         if not inside or value < lowest or (value == lowest and not included):
             sign = ">=" if included else ">"
-            raise ValueError(f"{name} must be a finite number {sign} {lowest:g}, got {value!r}.")
+            auto = "'auto' or " if name == "learning_rate_init" else ""
+            raise ValueError(
+                f"{name} must be {auto}a finite number {sign} {lowest:g}, got {value!r}."
+            )
     for name, lowest in (("max_iter", 1), ("n_init", 1), ("verbose", 0), ("batch_size", 1)):
         value = getattr(estimator, name)
         if isinstance(value, (bool, np.bool_)) and name == "verbose":
@@ -65,7 +68,8 @@ def check_hyperparameters(estimator: Any) -> tuple[int, ...]:
         if isinstance(value, str) and value == "auto" and name == "batch_size":
             continue
         if not _is_number(value, numbers.Integral) or value < lowest:
-            raise ValueError(f"{name} must be an integer >= {lowest}, got {value!r}.")
+            auto = "'auto' or " if name == "batch_size" else ""
+            raise ValueError(f"{name} must be {auto}an integer >= {lowest}, got {value!r}.")
     return _check_hidden_layer_sizes(estimator.hidden_layer_sizes)
 
 
@@ -196,7 +200,7 @@ def check_start(
             checked.append(None)
             continue
         if not isinstance(given, (list, tuple)) or len(given) != len(shapes):
-            got = len(given) if isinstance(given, (list, tuple)) else repr(given)
+            got = f"{len(given)} of them" if isinstance(given, (list, tuple)) else repr(given)
             raise ValueError(f"{name} must be a list of {len(shapes)} arrays, got {got}.")
         try:
             arrays = [np.array(values, dtype=np.float64) for values in given]

@@ -1,0 +1,116 @@
+"""Where the time of a fit goes: the five largest costs at several sizes, on one thread.
+
+    python benches/profile_fits.py [docs/performance.md]
+
+Prints a table; with a file, writes it between that file's markers. One thread, because a profiler
+sees what the calling thread does. The time of the three products is their ``6 n 2**m`` flops at the
+rate of a plain product; what the kernel takes beyond is "beside the products".
+"""
+
+import cProfile
+import datetime
+import pstats
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from measure import dgemm_rate
+from problems import e_step_problem
+from sklearn.exceptions import ConvergenceWarning
+
+from fastem import FastEMClassifier, warmup
+
+SIZES = [(10, 1_000, 100), (14, 1_000, 50), (18, 1_000, 15)]
+SIZES += [(10, 100_000, 40), (14, 100_000, 20), (18, 100_000, 10)]
+N_COSTS = 5
+_KERNEL = "add_rows"
+_NAMES = {
+    "fill_hessian": "Hessians of hidden units",
+    "solve": "solving for Newton steps",
+    "fill_pair_moments": "Hessian of the output layer",
+    "sum_log_normaliser": "Q of the output layer",
+    "add_objective": "Q of the hidden units",
+    "direction": "quasi-Newton direction",
+    "fill_output_table": "softmax table",
+    "fill_counts": "adding up counts",
+    "fill_output_residuals": "output gradient",
+    "of": "standardising (once)",
+    "apply": "standardising (once)",
+    "sort_by_class": "sorting rows (once)",
+    "_get_loss_curve": "history",
+}
+
+
+def profile(n_hidden, n_samples, n_iter):
+    """Return seconds of a fit, its E-steps, and the seconds of every function in it."""
+    problem = e_step_problem(n_samples, n_hidden, 3)
+    X = np.ascontiguousarray(problem.rows.inputs[:, :-1])
+    y = np.repeat(np.arange(3), np.diff(problem.rows.class_starts))
+    model = FastEMClassifier((n_hidden,), max_iter=n_iter, tol=0.0, random_state=0, n_jobs=1)
+    model.set_params(e_step="enumeration")
+    recorder = cProfile.Profile()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        recorder.runcall(model.fit, X, y)
+    stats = pstats.Stats(recorder)
+    seconds, n_e_steps = {}, 0
+    for (_, _, function), (_, calls, own, _, _) in stats.stats.items():
+        seconds[function] = seconds.get(function, 0.0) + own
+        n_e_steps += calls if function == "_add_rows" else 0
+    return stats.total_tt, n_e_steps, seconds
+
+
+def costs(n_hidden, n_samples, n_iter, rate):
+    """Return seconds, E-steps, and (share, words) of the largest costs."""
+    total, n_e_steps, seconds = profile(n_hidden, n_samples, n_iter)
+    kernel = seconds.pop(_KERNEL)
+    products = min(6.0 * n_samples * 2.0**n_hidden * n_e_steps / rate, kernel)
+    named = {
+        "three products at dgemm's rate": products,
+        "E-step beside the products": kernel - products,
+    }
+    others = 0.0
+    for function, own in seconds.items():
+        if function in _NAMES:
+            named[_NAMES[function]] = named.get(_NAMES[function], 0.0) + own
+        else:
+            others += own
+    named["Python and NumPy between kernels"] = others
+    largest = sorted(named.items(), key=lambda item: -item[1])[:N_COSTS]
+    return total, n_e_steps, [(own / total, words) for words, own in largest]
+
+
+def table():
+    """Return the table in Markdown, and where and when it was measured."""
+    warmup()
+    rate = dgemm_rate(1)
+    lines = [
+        "| units | rows | fit | E-steps | " + " | ".join(map(str, range(1, N_COSTS + 1))) + " |"
+    ]
+    lines.append("|---:|---:|---:|---:|" + "---|" * N_COSTS)
+    for n_hidden, n_samples, n_iter in SIZES:
+        total, n_e_steps, largest = costs(n_hidden, n_samples, n_iter, rate)
+        cells = [f"{share:.0%} {words}" for share, words in largest]
+        row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_e_steps} | "
+        lines.append(row.replace(",", " ") + " | ".join(cells) + " |")
+        print(lines[-1], file=sys.stderr)
+    day = datetime.date.today().isoformat()
+    return "\n".join([*lines, "", f"(One thread, dgemm at {rate / 1e9:.0f} GFLOP/s, {day}.)"])
+
+
+def main(path=None):
+    """Print the table, or write it between the markers of a file."""
+    text = table()
+    if path is None:
+        print(text)
+        return
+    begin, end = "<!-- profile: written by benches/profile_fits.py -->", "<!-- end -->"
+    pattern = re.compile(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)})", re.DOTALL)
+    document = Path(path).read_text("utf-8")
+    Path(path).write_text(pattern.sub(lambda _: f"\n{text}\n\n", document, count=1), "utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
