@@ -78,7 +78,6 @@ def bench_engines(benchmark, record, n_classes, n_hidden):
         (64, 10, 256),
         (64, 10, 1024),
         (256, 10, 256),
-        (64, 100, 256),
     ],
 )
 def bench_sampling(benchmark, record, n_hidden, n_classes, n_draws):

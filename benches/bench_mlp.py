@@ -72,7 +72,7 @@ def _run(benchmark, problem, rounds):
         pytest.param("digits-lbfgs", {}, 9, id="digits-lbfgs"),
         pytest.param("online", {}, 9, id="online"),
         pytest.param("online", {"momentum": 0.0}, 9, id="online-no-momentum"),
-        pytest.param("wide", {}, 9, id="wide"),
+        pytest.param("wide", {}, 5, id="wide"),
     ],
 )
 def bench_mlp(benchmark, record, name, changes, rounds):

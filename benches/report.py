@@ -1,13 +1,12 @@
 """Write the README's tables of speed, and docs/benchmarks.md, from one run of the benches.
 
-    pytest --benchmark-only benches/bench_e_step.py benches/bench_mlp.py \
-        --benchmark-json=benchmarks.json
+    pytest --benchmark-only --benchmark-json=benchmarks.json
     python benches/report.py benchmarks.json
 
 What is needed of the JSON is kept in docs/benchmarks.json, without what names the machine,
 and the same command on that file writes the same tables. The README's stand between
-``<!-- e_step table: written by benches/report.py -->`` or ``<!-- mlp table: ... -->`` and
-``<!-- end -->``.
+``<!-- e_step table: written by benches/report.py -->`` (or ``mlp``, and where the README has such a
+line ``fit``, ``many``, ``engines`` and ``peers``) and ``<!-- end -->``.
 """
 
 import argparse
@@ -21,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 E_STEP = "e_step: hidden units"
 MLP = "mlp: against scikit-learn"
+FIT = "fit: quality and time"
+MANY = "fit: many hidden units"
+ENGINES = "e_step: engines"
+PEERS = "e_step: peers"
 
 # What a row of the README is called, by the id of the benchmark.
 NETWORKS = {
@@ -129,13 +132,70 @@ def mlp_table(results: dict) -> str:
     cells = []
     rows = _of_group(results, MLP)
     for row in rows:
-        name = row["name"].partition("[")[2].removesuffix("]")
+        name = _id(row)
         extra = row["extra_info"]
         times = [duration(extra[side] / 1e3) for side in ("ms_fastem", "ms_sklearn")]
         ratios = [f"{extra[by]:.2g}" for by in ("times_sklearn_speed", "by_least_times")]
         cells.append([NETWORKS.get(name, name), *times, *ratios])
     header = ["network", "fastem", "scikit-learn", "times its speed", "by least times"]
     return "\n\n".join([markdown(header, cells, left=1), *_cautions(rows), _origin(results)])
+
+
+def fit_table(results: dict) -> str:
+    """Return the README's table of fits beside MLPClassifier's."""
+    found: dict[str, dict] = {}
+    rows = _of_group(results, FIT)
+    for row in rows:
+        data, _, method = _id(row).rpartition("-")
+        found.setdefault(data.removesuffix("-smoke").replace("_", " "), {})[method] = row
+    cells = []
+    for data, by_method in found.items():
+        times = [duration(by_method[x]["stats"]["median"]) for x in ("em", "lbfgs", "mlp")]
+        losses = [f"{by_method[x]['extra_info']['cv_log_loss']:.3f}" for x in ("em", "mlp")]
+        cells.append([data, *times, *losses])
+    header = ["data", "EM", "L-BFGS", "`MLPClassifier`", "log-loss of EM", "of `MLPClassifier`"]
+    return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
+
+
+def many_table(results: dict) -> str:
+    """Return the README's table of fits with many hidden units."""
+    cells = []
+    for row in _of_group(results, MANY):
+        extra = row["extra_info"]
+        losses = [f"{extra[name]:.3f}" for name in ("log_loss", "log_loss_mlp")]
+        data = _id(row).rpartition("-")[0].replace("_", " ")
+        cells.append([data, str(extra["m"]), duration(row["stats"]["min"]), *losses])
+    header = ["data", "hidden units", "fit", "log-loss", "of `MLPClassifier`"]
+    return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
+
+
+def engines_table(results: dict) -> str:
+    """Return the README's table of quadrature: twenty hidden units, fifty, and so on."""
+    cells = []
+    for row in _of_group(results, ENGINES):
+        extra = row["extra_info"]
+        if extra["m"] >= 20 and extra["m"] % 10 == 0:
+            times = row["stats"]["min"], 1e-9 * extra["ns_per_unit"] * extra["m"]
+            cells.append([str(extra["g"]), str(extra["m"]), *map(duration, times)])
+    header = ["classes", "hidden units", "least time", "of a row"]
+    return "\n\n".join([markdown(header, cells), _origin(results)])
+
+
+def peers_table(results: dict) -> str:
+    """Return the README's table of the same E-step written for other libraries."""
+    cells = []
+    for row in _of_group(results, PEERS):
+        extra = row["extra_info"]
+        times = duration(extra["ms"] / 1e3), duration(extra["ms_fastem"] / 1e3)
+        sizes = [figure(extra[name]) for name in ("n", "m", "g")]
+        peer = _id(row).removesuffix("-smoke").rpartition("-")[2]
+        cells.append([peer, *sizes, *times, figure(extra["times_fastem"])])
+    header = ["written with", "rows", "hidden units", "classes", "its time", "fastem's", "times"]
+    return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
+
+
+def _id(row):
+    return row["name"].partition("[")[2].removesuffix("]")
 
 
 def _of_group(results, group):
@@ -226,9 +286,24 @@ def _cell(value):
     return figure(value) if isinstance(value, int | float) else str(value).replace("|", "\\|")
 
 
+def _marker(name):
+    return f"<!-- {name} table: written by benches/report.py -->\n"
+
+
+TABLES = {
+    "e_step": e_step_table,
+    "mlp": mlp_table,
+    "fit": fit_table,
+    "many": many_table,
+    "engines": engines_table,
+    "peers": peers_table,
+}
+REQUIRED = ("e_step", "mlp")
+
+
 def with_table(text: str, name: str, table: str, path: str | Path) -> str:
     """Return a text with what stands between the markers of a table replaced by it."""
-    start, end = f"<!-- {name} table: written by benches/report.py -->\n", "<!-- end -->"
+    start, end = _marker(name), "<!-- end -->"
     before, found, rest = text.partition(start)
     _, ended, after = rest.partition(end)
     if not found or start in rest:
@@ -255,8 +330,9 @@ def _write(arguments):
     results = trim(read(arguments.json), arguments.note)
     readme = read_text(arguments.readme)
     try:
-        for name, table in (("e_step", e_step_table), ("mlp", mlp_table)):
-            readme = with_table(readme, name, table(results), arguments.readme)
+        for name, table in TABLES.items():
+            if name in REQUIRED or _marker(name) in readme:
+                readme = with_table(readme, name, table(results), arguments.readme)
     except KeyError as error:
         raise UnusableError(f"{arguments.json} has a benchmark without {error}") from error
     text = document(results)
