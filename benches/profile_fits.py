@@ -39,7 +39,6 @@ _NAMES = {
     "of": "standardising (once)",
     "apply": "standardising (once)",
     "sort_by_class": "sorting rows (once)",
-    "_get_loss_curve": "history",
 }
 
 

@@ -64,8 +64,7 @@ class Network:
 
     def rewind(self, n_done: int) -> None:
         """Go on as if so many E-steps had been done: engines that draw number them."""
-        if hasattr(self._plan, "rewind"):
-            self._plan.rewind(n_done)
+        self._plan.rewind(n_done)
 
     def take(self, rows: ClassSortedRows, share: float) -> None:
         """Go over to other rows, no more than the first were, and to a share of the penalty.

@@ -1,5 +1,7 @@
 """Quadrature of three classes against enumeration, exact sums over a lattice, and differences."""
 
+from functools import partial
+
 import mpmath
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gamma
 from sklearn.datasets import load_iris
-from test_quadrature import assert_equal
+from test_quadrature import assert_equal, draw
 
 import fastem
 from fastem.engines.auto import cheapest_engine
@@ -19,14 +21,7 @@ from fastem.parameters import Shape
 QUADRATURE = fastem.Quadrature()
 
 
-def draw(m, n, size, seed=0, n_features=4, log_odds=2.0):
-    rng = np.random.default_rng([m, n, seed])
-    coefs = [
-        rng.normal(size=(n_features, m)) * log_odds / 2.0, rng.normal(size=(m, 3)) * size
-    ]  # fmt: skip
-    intercepts = [rng.normal(size=m), rng.normal(size=3)]
-    X, y, weights = rng.normal(size=(n, n_features)), rng.integers(0, 3, n), rng.random(n)
-    return X, y, coefs, intercepts, weights
+draw = partial(draw, n_classes=3)
 
 
 @pytest.mark.parametrize("size", [0.0, 0.3, 3.0, 20.0])
@@ -179,41 +174,6 @@ def test_improbable_labels():
     exact = fastem.e_step(*arguments, method="enumeration")
     assert exact.log_likelihood[0] < -500.0
     assert_equal(fastem.e_step(*arguments, method=QUADRATURE), exact)
-
-
-def test_threads_do_not_change_a_bit():
-    X, y, coefs, intercepts, weights = draw(20, 500, 1.0)
-    one, *others = (
-        fastem.e_step(
-            X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE, n_jobs=n_jobs
-        )
-        for n_jobs in (1, 2, 3)
-    )
-    for other in others:
-        np.testing.assert_array_equal(one.log_likelihood, other.log_likelihood)
-        np.testing.assert_array_equal(one.hidden_posterior, other.hidden_posterior)
-        np.testing.assert_array_equal(one.coef_gradients[1], other.coef_gradients[1])
-
-
-def test_rows_do_not_depend_on_their_neighbours():
-    X, y, coefs, intercepts, _ = draw(20, 30, 2.0)
-    together = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
-    alone = fastem.e_step(X[7:8], y[7:8], coefs, intercepts, method=QUADRATURE)
-    np.testing.assert_allclose(
-        alone.log_likelihood, together.log_likelihood[7:8], rtol=0.0, atol=1e-10
-    )
-
-
-@pytest.mark.parametrize("size", [0.5, 6.0, 20.0])
-def test_all_classes_to_the_tolerance(size):
-    X, _, coefs, intercepts, _ = draw(10, 20, size)
-    shape = Shape(4, (10,), 3)
-    arguments = add_ones(X, True), shape.from_lists(coefs, intercepts), shape, 1
-    exact = fastem.Enumeration().log_marginal(*arguments)
-    assert exact.min() < np.log(0.4)
-    found = QUADRATURE.log_marginal(*arguments)
-    np.testing.assert_allclose(found, exact, rtol=0.0, atol=1e-9)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, rtol=1e-9)
 
 
 @pytest.mark.parametrize("accelerate", [True, False])

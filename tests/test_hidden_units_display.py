@@ -12,15 +12,11 @@ from fastem import FastEMClassifier, FastMLPClassifier, HiddenUnitsDisplay, Loss
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws, and is not installed")
 matplotlib.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(autouse=True)
-def figures_closed():
-    yield
-    plt.close("all")
+pytestmark = [
+    pytest.mark.usefixtures("figures_closed"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 
 def test_bars_and_posterior_by_class():

@@ -18,9 +18,11 @@ matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws, and is 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("figures_closed"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +35,6 @@ def fitted():
         with pytest.warns(ConvergenceWarning):
             estimator.fit(X, y)
     return fitted
-
-
-@pytest.fixture(autouse=True)
-def figures_closed():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 def drawn(display):

@@ -12,7 +12,8 @@ matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws, and is 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("figures_closed")
 
 RATE = 2e9
 
@@ -40,17 +41,6 @@ def level(m):
 
 ENUMERATION = rows_of("enumeration", 100, range(4, 11), doubling)
 LEVEL = rows_of("level", 100, range(4, 13), level)
-
-
-@pytest.fixture(autouse=True)
-def figures_closed():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 def legend(display):

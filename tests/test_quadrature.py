@@ -1,6 +1,7 @@
 """Quadrature of two classes against enumeration, and against exact sums over a lattice."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,20 +14,21 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem.engines.auto import cheapest_engine
-from fastem.engines.base import add_ones
+from fastem.engines.base import add_ones, sort_by_class
 from fastem.parameters import Shape
 
 QUADRATURE = fastem.Quadrature()
 
 
-def draw(m, n, size, seed=0, n_features=4, log_odds=2.0):
+def draw(m, n, size, seed=0, n_features=4, log_odds=2.0, n_classes=2):
     rng = np.random.default_rng([m, n, seed])
     coefs = [
-        rng.normal(size=(n_features, m)) * log_odds / 2.0, rng.normal(size=(m, 2)) * size
+        rng.normal(size=(n_features, m)) * log_odds / 2.0,
+        rng.normal(size=(m, n_classes)) * size,
     ]  # fmt: skip
-    intercepts = [rng.normal(size=m), rng.normal(size=2)]
-    X, y, weights = rng.normal(size=(n, n_features)), rng.integers(0, 2, n), rng.random(n)
-    return X, y, coefs, intercepts, weights
+    intercepts = [rng.normal(size=m), rng.normal(size=n_classes)]
+    X, y = rng.normal(size=(n, n_features)), rng.integers(0, n_classes, n)
+    return X, y, coefs, intercepts, rng.random(n)
 
 
 def assert_equal(found, exact, tol=1e-10):
@@ -159,8 +161,9 @@ def test_improbable_labels():
     np.testing.assert_allclose(result.log_likelihood, exact.log_likelihood, rtol=0.0, atol=1e-9)
 
 
-def test_threads_do_not_change_a_bit():
-    X, y, coefs, intercepts, weights = draw(30, 700, 2.0)
+@pytest.mark.parametrize(("n_classes", "n_rows"), [(2, 700), (3, 500)])
+def test_threads_do_not_change_a_bit(n_classes, n_rows):
+    X, y, coefs, intercepts, weights = draw(20, n_rows, 1.0, n_classes=n_classes)
     one, *others = (
         fastem.e_step(
             X, y, coefs, intercepts, sample_weight=weights, method=QUADRATURE, n_jobs=n_jobs
@@ -173,8 +176,9 @@ def test_threads_do_not_change_a_bit():
         np.testing.assert_array_equal(one.coef_gradients[1], other.coef_gradients[1])
 
 
-def test_rows_do_not_depend_on_their_neighbours():
-    X, y, coefs, intercepts, _ = draw(20, 50, 3.0)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rows_do_not_depend_on_their_neighbours(n_classes):
+    X, y, coefs, intercepts, _ = draw(20, 30, 2.0, n_classes=n_classes)
     together = fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
     alone = fastem.e_step(X[7:8], y[7:8], coefs, intercepts, method=QUADRATURE)
     np.testing.assert_allclose(
@@ -182,10 +186,12 @@ def test_rows_do_not_depend_on_their_neighbours():
     )
 
 
-@pytest.mark.parametrize("size", [0.5, 6.0, 40.0])
-def test_both_classes_to_the_tolerance(size):
-    X, _, coefs, intercepts, _ = draw(11, 80, size)
-    shape = Shape(4, (11,), 2)
+@pytest.mark.parametrize(
+    ("n_classes", "size"), [(2, 0.5), (2, 6.0), (2, 40.0), (3, 0.5), (3, 6.0), (3, 20.0)]
+)
+def test_all_classes_to_the_tolerance(n_classes, size):
+    X, _, coefs, intercepts, _ = draw(10, 20, size, n_classes=n_classes)
+    shape = Shape(4, (10,), n_classes)
     arguments = add_ones(X, True), shape.from_lists(coefs, intercepts), shape, 1
     exact = fastem.Enumeration().log_marginal(*arguments)
     assert exact.min() < np.log(0.4)
@@ -289,3 +295,16 @@ def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
+
+
+@pytest.mark.parametrize(("n_classes", "m", "n"), [(2, 100, 500), (3, 30, 60)])
+def test_memory_is_announced(n_classes, m, n):
+    X, y, coefs, intercepts, weights = draw(m, n, np.sqrt(8.0 / m), n_classes=n_classes)
+    shape = Shape(4, (m,), n_classes)
+    rows, parameters = sort_by_class(X, y, weights, shape), shape.from_lists(coefs, intercepts)
+    QUADRATURE.plan(rows, shape, 1).expect(parameters)  # compiles
+    tracemalloc.start()
+    QUADRATURE.plan(rows, shape, 1).expect(parameters)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= QUADRATURE.bytes_needed(shape, n)

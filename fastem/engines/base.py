@@ -129,13 +129,13 @@ class EngineSettings:
 
 
 class Plan(Protocol):
-    """An E-step prepared for given rows: memory allocated, pieces cut.
-
-    Plans that draw number their E-steps, and have ``rewind(n_done)``.
-    """
+    """An E-step prepared for given rows: memory allocated, pieces cut."""
 
     def take(self, rows: ClassSortedRows) -> None:
         """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
+
+    def rewind(self, n_done: int) -> None:
+        """Go on as if so many E-steps had been done; only plans that draw number theirs."""
 
     def expect(self, parameters: Parameters) -> Statistics:
         """Run the E-step under the given parameters."""

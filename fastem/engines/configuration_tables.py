@@ -6,6 +6,7 @@ down, and expected weights are passed from the bottom up.
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -276,9 +277,7 @@ def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
 def bytes_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False) -> int:
     """Return the memory of all tables above the first hidden layer's own, in bytes."""
     total, g = 0, shape.n_classes
-    for layer, (m, m_above) in enumerate(
-        zip(shape.hidden_layer_sizes, shape.hidden_layer_sizes[1:], strict=False)
-    ):
+    for layer, (m, m_above) in enumerate(pairwise(shape.hidden_layer_sizes)):
         pieces, _, size = _cut(shape, layer)
         n_inputs = m + shape.fit_intercept
         # the inputs, probabilities, and twice the table of the layer above

@@ -12,6 +12,7 @@ from fastem.engines.base import (
     ClassSortedRows,
     EngineSettings,
     Memory,
+    Plan,
     check_log_odds,
     largest_inputs,
 )
@@ -31,7 +32,7 @@ _SECONDS_PER_UNIT = 9e-9
 _SECONDS_PER_LOG_TERM = 3e-9
 
 
-class EnumerationPlan:
+class EnumerationPlan(Plan):
     """An exact E-step prepared for given rows; see `Enumeration`."""
 
     def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:

@@ -8,7 +8,13 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.base import ClassSortedRows, EngineSettings, check_log_odds, largest_inputs
+from fastem.engines.base import (
+    ClassSortedRows,
+    EngineSettings,
+    Plan,
+    check_log_odds,
+    largest_inputs,
+)
 from fastem.engines.line import LineIntegrator
 from fastem.engines.three_classes import ThreeClassIntegrator, log_probabilities
 from fastem.expectations import HiddenStatistics, Statistics
@@ -36,7 +42,7 @@ def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
         return inputs @ parameters.hidden[0]
 
 
-class QuadraturePlan:
+class QuadraturePlan(Plan):
     """An E-step by quadrature prepared for given rows; see `Quadrature`."""
 
     def __init__(self, rows: ClassSortedRows, tol: float, n_threads: int) -> None:

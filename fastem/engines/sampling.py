@@ -15,6 +15,7 @@ from fastem.engines.base import (
     ClassSortedRows,
     EngineSettings,
     Memory,
+    Plan,
     check_log_odds,
     largest_inputs,
 )
@@ -38,7 +39,7 @@ _ATTEMPTS = 3  # at a row without weight, each with ten times the samples
 _PREDICTING = 2**64 - 1  # in place of the number of an E-step
 
 
-class SamplingPlan:
+class SamplingPlan(Plan):
     """An E-step by sampling prepared for given rows; see `Sampling`."""
 
     def __init__(
@@ -316,7 +317,7 @@ def _is_integer(value: Any) -> bool:
 def _draw_seed(random_state: Any) -> int:
     """Return a seed below 2**31 from what scikit-learn takes for a ``random_state``."""
     if random_state is None:
-        return int(np.random.mtrand._rand.randint(2**31 - 1))  # as scikit-learn's None
+        return int(np.random.randint(2**31 - 1))  # noqa: NPY002  as scikit-learn's None
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     if _is_integer(random_state) and random_state >= 0:

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.parameters import Array
-from fastem.plotting._matplotlib import final_step, require_matplotlib
+from fastem.plotting._matplotlib import figure_of_its_own, final_step, require_matplotlib
 
 _AXES = ("iterations", "seconds")
 _SCALES = ("auto", "linear", "log")
@@ -289,10 +289,7 @@ def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, tit
     OSError
         If the file cannot be written.
     """
-    require_matplotlib("save_loss_curves")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.5), layout="constrained")  # pyplot would look for a screen
+    figure = figure_of_its_own("save_loss_curves")
     display = LossCurveDisplay.from_estimator(estimators, ax=figure.subplots())
     display.ax_.set_title(title, parse_math=False)
     figure.savefig(path, dpi=150)

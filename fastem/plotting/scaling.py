@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem.engines.auto import ENGINES
 from fastem.growth import crossings
-from fastem.plotting._matplotlib import require_matplotlib
+from fastem.plotting._matplotlib import figure_of_its_own, require_matplotlib
 from fastem.scaling import ScalingProfile
 from fastem.stopwatch import ScalingRow
 
@@ -197,10 +197,7 @@ def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
     OSError
         If the file cannot be written.
     """
-    require_matplotlib("save_scaling")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.5), layout="constrained")  # pyplot would look for a screen
+    figure = figure_of_its_own("save_scaling")
     display = ScalingDisplay.from_results(profile, ax=figure.subplots())
     row = profile.rows[0]
     sizes = f"{row.n_classes} classes, {row.n_threads} thread(s)"
