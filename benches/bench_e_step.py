@@ -17,7 +17,7 @@ from measure import best_seconds, dgemm_rate
 from problems import e_step_problem
 
 from fastem.engines.enumeration import Enumeration
-from fastem.parallel import effective_n_jobs
+from fastem.runtime.threads import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)
 

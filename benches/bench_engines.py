@@ -12,7 +12,7 @@ from problems import e_step_problem
 
 from fastem import Enumeration, Quadrature, Sampling
 from fastem.engines.auto import cheapest_engine
-from fastem.parallel import effective_n_jobs
+from fastem.runtime.threads import effective_n_jobs
 
 _THREADS = effective_n_jobs(None)
 _MOST_ENUMERATED = {2: 17, 3: 23}

@@ -11,10 +11,10 @@ from measure import best_seconds
 from problems import e_step_problem
 
 from fastem import Enumeration
-from fastem.engines.base import sort_by_class
-from fastem.minibatch import BatchedNetwork, Descent, Extent
-from fastem.network import Network
-from fastem.parallel import single_threaded_blas
+from fastem.rows import sort_by_class
+from fastem.runtime.threads import single_threaded_blas
+from fastem.solvers.adam import BatchedNetwork, Descent, Extent
+from fastem.solvers.network import Network
 
 _ROWS, _BATCH, _CLASSES = 10_000, 200, 3
 

@@ -26,7 +26,7 @@ from problems import e_step_problem
 from threadpoolctl import threadpool_limits
 
 from fastem.engines.enumeration import Enumeration
-from fastem.parallel import effective_n_jobs
+from fastem.runtime.threads import effective_n_jobs
 
 _TOLERANCE = 1e-9
 _SECONDS = 1.5  # a peer's turns, of which there are at least 3

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 import fastem
-from fastem.parallel import effective_n_jobs
+from fastem.runtime.threads import effective_n_jobs
 
 _LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 _ROWS = pytest.StashKey[list]()

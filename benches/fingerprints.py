@@ -36,7 +36,7 @@ def fits():
     yield "adam", em((6,), solver="adam", batch_size=32, **common).fit(*wine)
     yield "perceptron, adam", classify((16, 8), **common).fit(*cancer)
     yield "perceptron, sgd", classify((8,), solver="sgd", early_stopping=True, **common).fit(*iris)
-    regressor = fastem.FastMLPRegressor((8,), solver="lbfgs", **common)
+    regressor = fastem.FastMLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", **common)
     yield "perceptron, lbfgs", regressor.fit(*diabetes)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from fastem.engines.base import ClassSortedRows
 from fastem.parameters import Parameters, Shape
-from fastem.stopwatch import draw_problem
+from fastem.profiling.stopwatch import draw_problem
+from fastem.rows import ClassSortedRows
 
 
 class EStepProblem(NamedTuple):

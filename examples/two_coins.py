@@ -9,8 +9,8 @@ Run: ``python examples/two_coins.py``
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from fastem.em import run_em
-from fastem.monitor import Monitor
+from fastem.solvers.em import run_em
+from fastem.solvers.monitor import Monitor
 
 HEADS = np.array([5, 9, 8, 4, 7])
 TOSSES = 10

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import reference
 
-from fastem import parallel
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
-from fastem.parallel import run
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.runtime import threads
+from fastem.runtime.threads import run
 
 
 def small_problem(n_samples=1200):
@@ -21,7 +21,7 @@ def small_problem(n_samples=1200):
 
 
 def squares_and_log_likelihood(seed):
-    parallel._SERIAL_SECONDS = 0.0  # wake threads in any case
+    threads._SERIAL_SECONDS = 0.0  # wake threads in any case
     squares = np.zeros(20)
 
     def fill(piece, worker):

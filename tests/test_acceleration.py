@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from fastem import acceleration
-from fastem.acceleration import QuasiNewtonStep
-from fastem.em import Iterate, PlainStep, run_em
 from fastem.kernels import quasi_newton
-from fastem.monitor import Monitor
+from fastem.solvers import acceleration
+from fastem.solvers.acceleration import QuasiNewtonStep
+from fastem.solvers.em import Iterate, PlainStep, run_em
+from fastem.solvers.monitor import Monitor
 
 MEMORY = 20
 

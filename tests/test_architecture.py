@@ -18,36 +18,11 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) f
 # A module imports from its own rank and from lower ones. A package ranks as its name does.
 RANKS = {
     0: ["kernels"],
-    1: ["parameters", "expectations", "parallel", "memory", "grid", "layers", "_version"],
-    2: ["engines", "m_step", "monitor", "initialization"],
-    3: [
-        "network",
-        "em",
-        "acceleration",
-        "lbfgs",
-        "minibatch",
-        "stochastic",
-        "solvers",
-        "feedforward",
-        "backpropagation",
-        "optimizers",
-        "warm_up",
-    ],
+    1: ["parameters", "expectations", "rows", "runtime", "_version"],
+    2: ["engines", "m_step", "perceptron"],
+    3: ["solvers"],
     4: ["estimators"],
-    5: [
-        "methods",
-        "comparison",
-        "growth",
-        "scaling",
-        "stopwatch",
-        "tables",
-        "plotting",
-        "report",
-        "cli",
-        "cli_arguments",
-        "cli_profile",
-        "__main__",
-    ],
+    5: ["profiling", "plotting", "cli", "__main__"],
 }
 RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
@@ -91,7 +66,7 @@ def _outside(users, *allowed):
 
 
 def test_there_is_something_to_read():
-    assert {"kernels/_jit.py", "engines/enumeration.py", "parallel.py"} < set(TREES)
+    assert {"kernels/_jit.py", "engines/enumeration.py", "runtime/threads.py"} < set(TREES)
 
 
 def test_numba_stays_in_the_kernels():
@@ -103,12 +78,12 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "cli.py", "plotting/", "methods.py", "comparison.py", "tables.py")
+    allowed = ("estimators/", "cli/", "plotting/")
     assert _outside(users, *allowed) == []
 
 
 @pytest.mark.parametrize(
-    ("package", "allowed"), [("matplotlib", ["plotting/"]), ("pandas", ["cli.py", "tables.py"])]
+    ("package", "allowed"), [("matplotlib", ["plotting/"]), ("pandas", ["cli/"])]
 )
 def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
@@ -121,9 +96,9 @@ def test_only_the_command_line_formats_text():
         file
         for file, imports in IMPORTS.items()
         for name, _ in imports
-        if name.startswith("fastem.report")
+        if name.startswith("fastem.cli.report")
     }
-    assert importers == {"cli.py", "cli_profile.py"}
+    assert importers == {"cli/command_line.py", "cli/profile.py"}
 
 
 def test_no_threading_layer_of_numba():

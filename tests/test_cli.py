@@ -14,10 +14,11 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem import FastEMClassifier, FastMLPClassifier, comparison, methods
-from fastem.cli import main
-from fastem.layers import HIDDEN_ACTIVATIONS
-from fastem.tables import BUILT_IN, read_table, with_names
+from fastem import FastEMClassifier, FastMLPClassifier
+from fastem.cli import comparison, methods
+from fastem.cli.command_line import main
+from fastem.cli.datasets import BUILT_IN, read_table, with_names
+from fastem.perceptron.layers import HIDDEN_ACTIVATIONS
 
 pytest.importorskip("pandas")
 
@@ -794,7 +795,7 @@ def test_interrupted_comparison_is_none(capsys):
 
 
 def test_long_waits_are_explained(capsys, monkeypatch):
-    monkeypatch.setattr("fastem.cli._SECONDS_OF_SILENCE", 0.0)
+    monkeypatch.setattr("fastem.cli.command_line._SECONDS_OF_SILENCE", 0.0)
     assert main(QUICK_COMPARE) == 0
     assert "fastem: still at work" in capsys.readouterr().err
 

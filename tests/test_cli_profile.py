@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from fastem import scaling, stopwatch
-from fastem.cli import main
+from fastem.cli.command_line import main
 from fastem.engines.auto import ENGINES
 from fastem.engines.enumeration import Enumeration
-from fastem.stopwatch import Stopwatch
+from fastem.profiling import scaling, stopwatch
+from fastem.profiling.stopwatch import Stopwatch
 
 HEADER = [
     "engine", "n", "m", "configurations", "time", "ns/config", "of", "dgemm", "memory"
@@ -198,7 +198,7 @@ def test_table_and_numbers_without_matplotlib(capsys, tmp_path):
 
 def test_progress_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr("fastem.cli._SECONDS_OF_SILENCE", 0.0)
+    monkeypatch.setattr("fastem.cli.command_line._SECONDS_OF_SILENCE", 0.0)
     assert main(["profile", "--hidden", "1,4", "--engine", "enumeration"]) == 0
     output = capsys.readouterr()
     assert output.err == (

@@ -12,12 +12,13 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 
 import fastem
-from fastem import FastEMClassifier, parallel
-from fastem.engines.base import sort_by_class
+from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
-from fastem.initialization import draw_start
 from fastem.m_step import M_STEPS
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.runtime import threads
+from fastem.solvers.starts import draw_start
 
 SIZES = [(3, 2), (2, 5), (1, 1), (4, 1, 3), (2, 3, 2, 2), (9, 3)]
 
@@ -105,7 +106,7 @@ def test_extreme_weights(data):
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 @pytest.mark.parametrize("sizes", [(9, 7), (5, 9, 4)])
 def test_threads_leave_every_bit_in_place(monkeypatch, sizes, scale):
-    monkeypatch.setattr(parallel, "_SERIAL_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "_SERIAL_SECONDS", 0.0)
     X, y, weights, coefs, intercepts = _problem(sizes, n=900, scale=scale)
     one, *others = (
         fastem.e_step(X, y, coefs, intercepts, sample_weight=weights, n_jobs=n) for n in (1, 2, 3)

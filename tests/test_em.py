@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import reference
 
-from fastem.acceleration import QuasiNewtonStep
-from fastem.em import DampedStep, Iterate, PlainStep, run_em
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
-from fastem.monitor import Monitor
-from fastem.network import Network
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.solvers.acceleration import QuasiNewtonStep
+from fastem.solvers.em import DampedStep, Iterate, PlainStep, run_em
+from fastem.solvers.monitor import Monitor
+from fastem.solvers.network import Network
 
 START = np.array([0.6, 0.5])
 STEPPERS = [PlainStep, QuasiNewtonStep, DampedStep]

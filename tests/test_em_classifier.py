@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_info
 import fastem
 from fastem import FastEMClassifier
 from fastem.estimators import _checks
-from fastem.monitor import Monitor
-from fastem.network import Network
+from fastem.solvers.monitor import Monitor
+from fastem.solvers.network import Network
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
 METHODS = {
@@ -722,7 +722,7 @@ def fit_interrupted(model, X, y):
 
 def interrupt_after(monkeypatch, n_calls):
     """Make Ctrl-C arrive in the E-step that follows this many."""
-    expect, calls = fastem.network.Network.expect, []
+    expect, calls = fastem.solvers.network.Network.expect, []
 
     def interrupted(self, theta):
         calls.append(1)
@@ -730,7 +730,7 @@ def interrupt_after(monkeypatch, n_calls):
             raise KeyboardInterrupt
         return expect(self, theta)
 
-    monkeypatch.setattr("fastem.network.Network.expect", interrupted)
+    monkeypatch.setattr("fastem.solvers.network.Network.expect", interrupted)
     return calls
 
 
@@ -820,7 +820,7 @@ if "without callbacks" in sys.argv:  # as scikit-learn before 1.9
     sys.modules["sklearn.callback"] = None
 import fastem
 from fastem import FastEMClassifier
-from fastem.monitor import Monitor
+from fastem.solvers.monitor import Monitor
 
 def fit(**options):
     FastEMClassifier((2,), **{"random_state": 0, **options}).fit(np.arange(8.0)[:, None], y)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastem import memory, parallel
 from fastem.engines import enumeration
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.kernels import enumeration as kernels
-from fastem.memory import format_bytes
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.runtime import memory, threads
+from fastem.runtime.memory import format_bytes
 
 
 def _problem(seed, n_samples, n_hidden, n_classes, n_features=3, scale=1.0, fit_intercept=True):
@@ -231,7 +231,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     monkeypatch, n_samples, n_hidden, serial_seconds
 ):
     used = []
-    run = parallel.run
+    run = threads.run
 
     def record(function, n_pieces, n_threads):
         used.append(n_threads)
@@ -239,7 +239,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 
     monkeypatch.setattr(enumeration, "run", record)
     if serial_seconds is not None:
-        monkeypatch.setattr(parallel, "_SERIAL_SECONDS", serial_seconds)
+        monkeypatch.setattr(threads, "_SERIAL_SECONDS", serial_seconds)
     shape, X, y, coefs, intercepts = _problem(15, n_samples, n_hidden, 3)
     X[::100] *= 500.0  # some rows to be redone in log space
     coefs[1] *= 1e3
@@ -262,7 +262,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 def test_small_problems_wake_no_threads(monkeypatch):
     used = []
-    run = parallel.run
+    run = threads.run
     monkeypatch.setattr(enumeration, "run", lambda f, n, t: (used.append(t), run(f, n, t)))
     _expect(*_problem(16, 50, 4, 3), n_threads=8)
     assert set(used) == {1}
@@ -386,7 +386,7 @@ def _peak(call):
 def test_what_is_announced_is_what_is_needed(
     n_samples, n_features, n_hidden, n_classes, scale, n_threads, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "_SERIAL_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "_SERIAL_SECONDS", 0.0)
     size = n_samples, n_hidden, n_classes, n_features, scale
     shape, X, y, coefs, intercepts = _problem(19, *size)
     rows = sort_by_class(X, y, np.ones(n_samples), shape)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastem.growth import Slope, crossings, slope_in_rows, slope_in_units
+from fastem.profiling.growth import Slope, crossings, slope_in_rows, slope_in_units
 
 UNITS = np.arange(4, 17)
 ROWS = np.array([100, 1_000, 10_000, 30_000])

@@ -7,13 +7,13 @@ import pytest
 import reference
 from scipy.optimize import minimize
 
-from fastem import lbfgs
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
-from fastem.lbfgs import run_lbfgs
-from fastem.monitor import Monitor
-from fastem.network import Network
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.solvers import lbfgs
+from fastem.solvers.lbfgs import run_lbfgs
+from fastem.solvers.monitor import Monitor
+from fastem.solvers.network import Network
 
 
 class Logistic:

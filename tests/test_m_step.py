@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import reference
 
-from fastem.engines.base import ClassSortedRows, sort_by_class
 from fastem.engines.enumeration import Enumeration
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS
 from fastem.parameters import Parameters, Shape
+from fastem.rows import ClassSortedRows, sort_by_class
 
 INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])
 ALPHAS = pytest.mark.parametrize("alpha", [0.0, 0.7])
@@ -264,7 +264,7 @@ def test_arguments_are_left_alone(name):
 @INTERCEPTS
 @pytest.mark.parametrize("name", M_STEPS)
 def test_threads_leave_every_bit_in_place(name, fit_intercept, monkeypatch):
-    monkeypatch.setattr("fastem.parallel._SERIAL_SECONDS", 0.0)  # share everything
+    monkeypatch.setattr("fastem.runtime.threads._SERIAL_SECONDS", 0.0)  # share everything
     # several pieces of rows, and several slices of the table
     problem = _random(5, n=5000, p=4, m=15, fit_intercept=fit_intercept)
     one = _step(name, problem, 0.3, rate=1e-3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fastem import memory
+from fastem.runtime import memory
 
 
 @pytest.fixture

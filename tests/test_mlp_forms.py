@@ -26,7 +26,7 @@ from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastem import FastMLPClassifier, FastMLPRegressor
-from fastem.feedforward import FeedForward
+from fastem.perceptron.feed_forward import FeedForward
 
 pytest.importorskip("sklearn", minversion="1.9")  # whose numbers they are
 pytestmark = pytest.mark.filterwarnings(CONVERGENCE)

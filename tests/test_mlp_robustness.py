@@ -7,9 +7,9 @@ from sklearn.neural_network import MLPClassifier
 
 import fastem
 from fastem import FastMLPClassifier, FastMLPRegressor
-from fastem.feedforward import FeedForward
 from fastem.kernels import activations
-from fastem.layers import HIDDEN_ACTIVATIONS
+from fastem.perceptron.feed_forward import FeedForward
+from fastem.perceptron.layers import HIDDEN_ACTIVATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

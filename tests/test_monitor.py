@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastem.monitor import Monitor
+from fastem.solvers.monitor import Monitor
 
 THETA = np.zeros(2)
 

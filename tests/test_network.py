@@ -7,15 +7,15 @@ import pytest
 import reference
 from sklearn.datasets import load_iris, load_wine
 
-from fastem import memory
-from fastem.em import DampedStep, PlainStep, run_em
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
-from fastem.initialization import draw_start
 from fastem.m_step import M_STEPS
-from fastem.monitor import Monitor
-from fastem.network import Network
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.runtime import memory
+from fastem.solvers.em import DampedStep, PlainStep, run_em
+from fastem.solvers.monitor import Monitor
+from fastem.solvers.network import Network
+from fastem.solvers.starts import draw_start
 
 LOADERS = {"iris": load_iris, "wine": load_wine}
 INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])

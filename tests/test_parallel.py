@@ -12,10 +12,11 @@ from child_process import small_problem, squares_and_log_likelihood
 from sklearn.datasets import load_iris
 from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_info
 
-from fastem import FastEMClassifier, parallel
+from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
 from fastem.estimators._scaling import Scaling
-from fastem.parallel import effective_n_jobs, run, single_threaded_blas, threads_worth
+from fastem.runtime import threads
+from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
 
 START_METHODS = [x for x in multiprocessing.get_all_start_methods() if x != "forkserver"]
 PATIENCE = 60.0  # seconds after which a test that would hang fails instead
@@ -23,7 +24,7 @@ PATIENCE = 60.0  # seconds after which a test that would hang fails instead
 
 @pytest.fixture
 def eight_cores(monkeypatch):
-    monkeypatch.setattr(parallel.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads.joblib, "cpu_count", lambda: 8)
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -228,7 +229,7 @@ def test_a_run_inside_a_run_is_serial():
 
 
 def test_a_run_does_without_helpers_that_have_not_begun(monkeypatch):
-    monkeypatch.setattr(parallel, "_state", parallel._State())  # a pool of one helper
+    monkeypatch.setattr(threads, "_state", threads._State())  # a pool of one helper
     begun, release = threading.Event(), threading.Event()
 
     def occupy(piece, worker):
@@ -436,7 +437,7 @@ def test_standardising_holds_blas_to_one_thread(monkeypatch):
 @pytest.mark.parametrize("method", START_METHODS)
 def test_child_processes_have_threads_of_their_own(monkeypatch, method):
     """The parent's pool does not survive a fork; the child makes its own."""
-    monkeypatch.setattr(parallel, "_SERIAL_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "_SERIAL_SECONDS", 0.0)
     test_threads_work_at_the_same_time(3)
     expected = [squares_and_log_likelihood(seed) for seed in range(3)]
     with warnings.catch_warnings():

@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from fastem import FastEMClassifier, Sampling
-from fastem.network import Network
+from fastem.solvers.network import Network
 
 X, Y = load_iris(return_X_y=True)
 CLASSES = [0, 1, 2]

@@ -5,8 +5,8 @@ import pytest
 
 from fastem import ScalingDisplay, profile_scaling
 from fastem.plotting import save_scaling
-from fastem.scaling import ScalingProfile
-from fastem.stopwatch import ScalingRow
+from fastem.profiling.scaling import ScalingProfile
+from fastem.profiling.stopwatch import ScalingRow
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws, and is not installed")
 matplotlib.use("Agg")

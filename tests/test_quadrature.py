@@ -14,8 +14,8 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem.engines.auto import cheapest_engine
-from fastem.engines.base import add_ones, sort_by_class
 from fastem.parameters import Shape
+from fastem.rows import add_ones, sort_by_class
 
 QUADRATURE = fastem.Quadrature()
 
@@ -291,7 +291,7 @@ def test_log_odds_that_overflow_are_told():
 
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(fastem.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)

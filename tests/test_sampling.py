@@ -13,13 +13,13 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem.engines.auto import cheapest_engine
-from fastem.engines.base import add_ones, sort_by_class
 from fastem.engines.sampling import SamplingPlan
 from fastem.kernels import random, sampling
-from fastem.memory import available_bytes
 from fastem.parameters import Parameters, Shape
-from fastem.scaling import engine_names, profile_scaling
-from fastem.stochastic import SmoothedMonitor, StochasticStep, plateaus
+from fastem.profiling.scaling import engine_names, profile_scaling
+from fastem.rows import add_ones, sort_by_class
+from fastem.runtime.memory import available_bytes
+from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep, plateaus
 
 Sampling = fastem.Sampling
 
@@ -360,7 +360,7 @@ def test_seeds_out_of_range(seed):
 
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(fastem.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(5,\) on 30 rows.*samples"):
         estimates(draw(5, 3), 100)
 
@@ -589,7 +589,7 @@ class Noisy:
 
 
 def test_decreasing_steps_average_the_noise_away():
-    from fastem.em import run_em
+    from fastem.solvers.em import run_em
 
     ends = []
     for _ in range(2):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import fastem
-from fastem import profile_scaling, stopwatch
+from fastem import profile_scaling
 from fastem.engines.auto import ENGINES
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
-from fastem.stopwatch import Stopwatch, dgemm_rate, draw_problem
+from fastem.profiling import stopwatch
+from fastem.profiling.stopwatch import Stopwatch, dgemm_rate, draw_problem
 
 # four classes: enumeration alone can do them
 QUICK = {"hidden": [2, 3], "samples": [20], "classes": 4, "n_features": 2, "n_threads": 1}

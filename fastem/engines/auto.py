@@ -7,8 +7,8 @@ from fastem.engines.base import Engine
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
-from fastem.memory import available_bytes
 from fastem.parameters import Shape
+from fastem.runtime import available_bytes
 
 ENGINES: dict[str, type] = {
     "enumeration": Enumeration,

@@ -11,12 +11,19 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fastem.engines.base import check_log_odds
 from fastem.expectations import HiddenStatistics
-from fastem.grid import TILE, n_low_bits, row_ranges, rows_per_chunk, table_slices
 from fastem.kernels import configurations, enumeration, log_space, upper_layers
-from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import check_log_odds
+from fastem.runtime import (
+    TILE,
+    n_low_bits,
+    row_ranges,
+    rows_per_chunk,
+    run,
+    table_slices,
+    threads_worth,
+)
 
 # Rough costs, to tell what is worth sharing among threads.
 _SECONDS_PER_TABLE_ENTRY = 5e-10

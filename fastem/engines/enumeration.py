@@ -8,21 +8,25 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import (
-    ClassSortedRows,
-    EngineSettings,
-    Memory,
-    Plan,
-    check_log_odds,
-    largest_inputs,
-)
+from fastem.engines.base import EngineSettings, Plan
 from fastem.engines.configuration_tables import bytes_of_tables, table_of_layer
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.grid import TILE, cut_by_class, most_chunks, n_low_bits, row_ranges, table_slices
 from fastem.kernels import enumeration, log_space
-from fastem.memory import check_memory
-from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.runtime import (
+    TILE,
+    Memory,
+    check_memory,
+    cut_by_class,
+    most_chunks,
+    n_low_bits,
+    row_ranges,
+    run,
+    single_threaded_blas,
+    table_slices,
+    threads_worth,
+)
 
 _LOG_TABLES = 2  # at most at once, while rows are redone in log space
 _MOST_UNITS = 60  # beyond any machine, and soon too long a number to print

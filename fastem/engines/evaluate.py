@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.engines.auto import resolve_engine
-from fastem.engines.base import LARGEST_WEIGHT, Engine, sort_by_class
+from fastem.engines.base import Engine
 from fastem.engines.sampling import warn_of_few
 from fastem.expectations import Expectations
-from fastem.parallel import effective_n_jobs
 from fastem.parameters import Array, Shape
+from fastem.rows import LARGEST_WEIGHT, sort_by_class
+from fastem.runtime import effective_n_jobs
 
 
 def e_step(

@@ -11,14 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.engines.base import (
-    ClassSortedRows,
-    EngineSettings,
-    Memory,
-    Plan,
-    check_log_odds,
-    largest_inputs,
-)
+from fastem.engines.base import EngineSettings, Plan
 from fastem.engines.sampler import (
     Sampler,
     keys_of,
@@ -28,11 +21,17 @@ from fastem.engines.sampler import (
     seconds_per_sample,
 )
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.grid import row_ranges
 from fastem.kernels import sampling
-from fastem.memory import check_memory
-from fastem.parallel import run, single_threaded_blas, threads_worth
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.runtime import (
+    Memory,
+    check_memory,
+    row_ranges,
+    run,
+    single_threaded_blas,
+    threads_worth,
+)
 
 _LOW_SHARE = 0.1  # of the samples: half of the rows should have a larger effective size
 _ATTEMPTS = 3  # at a row without weight, each with ten times the samples

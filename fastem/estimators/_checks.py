@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.engines.base import LARGEST_WEIGHT, Engine
+from fastem.engines import Engine
 from fastem.m_step import M_STEPS
-from fastem.monitor import Monitor
 from fastem.parameters import Array, Shape
+from fastem.rows import LARGEST_WEIGHT
+from fastem.solvers import Monitor
 
 _CHOICES = {
     "m_step": tuple(M_STEPS),

@@ -10,11 +10,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastem._version import __version__
-from fastem.engines.base import add_ones
-from fastem.engines.evaluate import check_parameters, e_step, shape_of
+from fastem.engines import check_parameters, e_step, shape_of
 from fastem.estimators._checks import class_indices
-from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Shape
+from fastem.rows import add_ones
+from fastem.runtime import effective_n_jobs, single_threaded_blas
 
 
 class NetworkInference(ClassNamePrefixFeaturesOutMixin, TransformerMixin):

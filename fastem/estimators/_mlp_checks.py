@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.feedforward import BLOCK
-from fastem.layers import HIDDEN_ACTIVATIONS, Layers
-from fastem.memory import check_memory
 from fastem.parameters import Array
+from fastem.perceptron import BLOCK, HIDDEN_ACTIVATIONS, Layers
+from fastem.runtime import check_memory
 
 LARGEST = {8: 1e100, 4: 1e12}
 """Of weights of rows, starting values and parameters, by the bytes of a number: products of a

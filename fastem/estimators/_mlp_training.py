@@ -11,10 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from fastem.estimators._mlp_checks import LARGEST
-from fastem.feedforward import FeedForward, rows_of
-from fastem.layers import Workspace
-from fastem.optimizers import Adam, Optimizer, Sgd
 from fastem.parameters import Array
+from fastem.perceptron import Adam, FeedForward, Optimizer, Sgd, Workspace, rows_of
 
 # Rough costs, and the time after which a running epoch looks up for Ctrl-C.
 _SECONDS_PER_FLOP = 5e-11

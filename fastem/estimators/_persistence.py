@@ -10,8 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastem._version import __version__
-from fastem.engines.auto import ENGINES, resolve_engine
-from fastem.engines.evaluate import check_parameters
+from fastem.engines import ENGINES, check_parameters, resolve_engine
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1

@@ -11,14 +11,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from fastem.engines.auto import resolve_engine
-from fastem.engines.base import Engine
+from fastem.engines import Engine, resolve_engine
 from fastem.estimators import _checks
 from fastem.estimators._training import Ascent, Training, seeded
-from fastem.minibatch import BatchedNetwork, Descent, Extent, run_adam
-from fastem.monitor import EpochMonitor
-from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.solvers import BatchedNetwork, Descent, EpochMonitor, Extent, run_adam
 
 
 class EpochTraining(Training):

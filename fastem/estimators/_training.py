@@ -8,20 +8,27 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastem.acceleration import QuasiNewtonStep
-from fastem.em import DampedStep, PlainStep, Stepper, run_em
-from fastem.engines.base import Engine, sort_by_class
+from fastem.engines import Engine
 from fastem.estimators import _checks
 from fastem.estimators._progress import Progress
 from fastem.estimators._scaling import Scaling
-from fastem.initialization import draw_start
-from fastem.lbfgs import run_lbfgs
-from fastem.minibatch import Descent
-from fastem.monitor import Monitor
-from fastem.network import Network
-from fastem.parallel import effective_n_jobs, single_threaded_blas
 from fastem.parameters import Array, Parameters, Shape
-from fastem.stochastic import SmoothedMonitor, StochasticStep
+from fastem.rows import sort_by_class
+from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.solvers import (
+    DampedStep,
+    Descent,
+    Monitor,
+    Network,
+    PlainStep,
+    QuasiNewtonStep,
+    SmoothedMonitor,
+    Stepper,
+    StochasticStep,
+    draw_start,
+    run_em,
+    run_lbfgs,
+)
 
 
 class Ascent(NamedTuple):

@@ -9,16 +9,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines.auto import resolve_engine
-from fastem.engines.base import Engine
-from fastem.engines.sampling import warn_of_few
+from fastem.engines import Engine, resolve_engine, warn_of_few
 from fastem.estimators import _checks, _persistence
 from fastem.estimators._inference import NetworkInference
 from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators._streaming import EpochTraining, PartialFit
 from fastem.estimators._training import Training, seeded
-from fastem.parallel import single_threaded_blas
 from fastem.parameters import Shape
+from fastem.runtime import single_threaded_blas
 
 
 class FastEMClassifier(

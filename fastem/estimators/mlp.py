@@ -9,9 +9,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.estimators import _mlp_checks
 from fastem.estimators._mlp_training import DivergenceError, Samples, train_epochs, train_lbfgs
-from fastem.feedforward import FeedForward
-from fastem.layers import FIRST_SLOPE, LOSSES, Layers, Objective
 from fastem.parameters import Array
+from fastem.perceptron import FIRST_SLOPE, LOSSES, FeedForward, Layers, Objective
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 

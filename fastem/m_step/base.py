@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.grid import TILE, row_ranges, table_slices
 from fastem.kernels import configurations, logistic, multinomial
-from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import ClassSortedRows
+from fastem.runtime import TILE, row_ranges, run, table_slices, threads_worth
 
 RIDGE = 1e-10  # of the mean curvature: keeps singular systems solvable, changes no digit
 _ROWS_PER_PIECE = 2048

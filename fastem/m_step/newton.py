@@ -3,12 +3,11 @@
 import numpy as np
 
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.grid import TILE
 from fastem.kernels import logistic, multinomial
 from fastem.m_step.base import RIDGE, HiddenRegressions, layer_rows
 from fastem.m_step.bound import Bound
-from fastem.parallel import run, threads_worth
 from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import TILE, run, threads_worth
 
 
 class Newton(Bound):

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.estimators.em_classifier import FastEMClassifier
+from fastem.estimators import FastEMClassifier
 from fastem.parameters import Array
 from fastem.plotting._matplotlib import figure_of_its_own, final_step, require_matplotlib
 

@@ -7,11 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastem.engines.auto import ENGINES
-from fastem.growth import crossings
+from fastem.engines import ENGINES
 from fastem.plotting._matplotlib import figure_of_its_own, require_matplotlib
-from fastem.scaling import ScalingProfile
-from fastem.stopwatch import ScalingRow
+from fastem.profiling import ScalingProfile, ScalingRow, crossings
 
 _ABOVE = 3.0  # how far above the slowest curve the guide runs: apart from it, and in sight
 

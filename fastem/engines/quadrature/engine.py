@@ -8,21 +8,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.base import (
-    ClassSortedRows,
-    EngineSettings,
-    Plan,
-    check_log_odds,
-    largest_inputs,
-)
-from fastem.engines.line import LineIntegrator
-from fastem.engines.three_classes import ThreeClassIntegrator, log_probabilities
+from fastem.engines.base import EngineSettings, Plan
+from fastem.engines.quadrature.line import LineIntegrator
+from fastem.engines.quadrature.three_classes import ThreeClassIntegrator, log_probabilities
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.grid import row_ranges
-from fastem.kernels import hexagon, quadrature
-from fastem.memory import check_memory
-from fastem.parallel import single_threaded_blas, threads_worth
+from fastem.kernels import line, plane
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.runtime import check_memory, row_ranges, single_threaded_blas, threads_worth
 
 _NODES = {2: 100, 3: 30_000}  # that a row takes under the weights that fits end with
 _SECONDS_PER_NODE = {2: 4e-9, 3: 7.5e-10}
@@ -193,11 +186,11 @@ class Quadrature(EngineSettings):
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
         m = shape.first
         if shape.n_classes == 2:
-            scratch = n_threads * (2 * m + 6) * quadrature.NODES_AT_ONCE
+            scratch = n_threads * (2 * m + 6) * line.NODES_AT_ONCE
             return 8 * (9 * n_samples * m + 24 * n_samples + scratch)
         # log-odds, prior and posterior of all; the rest of so many rows at once
         at_once = min(n_samples, _ROWS_AT_ONCE)
-        scratch = n_threads * (4 * m * hexagon.NODES_AT_ONCE + 1000 * m + 4000)
+        scratch = n_threads * (4 * m * plane.NODES_AT_ONCE + 1000 * m + 4000)
         return 8 * (6 * n_samples * m + at_once * (28 * m + 120) + 8 * n_samples + scratch)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:

@@ -6,11 +6,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.engines.base import ClassSortedRows, Engine, add_ones
-from fastem.monitor import EpochMonitor
-from fastem.network import Network
-from fastem.optimizers import Adam
+from fastem.engines import Engine
 from fastem.parameters import Array, Shape
+from fastem.perceptron import Adam
+from fastem.rows import ClassSortedRows, add_ones
+from fastem.solvers.monitor import EpochMonitor
+from fastem.solvers.network import Network
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1

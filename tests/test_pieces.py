@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from fastem import grid
+from fastem.runtime import pieces
 
 
 @pytest.mark.parametrize("size", [1, 7, 256])
 @pytest.mark.parametrize("n_samples", [0, 1, 7, 255, 256, 257, 1000])
 def test_row_ranges(n_samples, size):
-    ranges = grid.row_ranges(n_samples, size)
+    ranges = pieces.row_ranges(n_samples, size)
     assert [i for start, stop in ranges for i in range(start, stop)] == list(range(n_samples))
     assert all(stop - start == size for start, stop in ranges[:-1])
 
 
 @pytest.mark.parametrize("n_hidden", range(1, 25))
 def test_slices_of_a_table(n_hidden):
-    n_low = 2 ** grid.n_low_bits(n_hidden)
+    n_low = 2 ** pieces.n_low_bits(n_hidden)
     n_high = 2**n_hidden // n_low
-    slices = grid.table_slices(n_high, n_low)
+    slices = pieces.table_slices(n_high, n_low)
     assert [i for start, stop in slices for i in range(start, stop)] == list(range(n_high))
     assert len({stop - start for start, stop in slices}) == 1
     assert len(slices) <= 16
@@ -31,14 +31,14 @@ def test_slices_of_a_table(n_hidden):
 )
 def test_chunks_of_rows(sizes, n_hidden):
     class_starts = np.concatenate([[0], np.cumsum(sizes)])
-    chunks = grid.cut_by_class(class_starts, n_hidden)
+    chunks = pieces.cut_by_class(class_starts, n_hidden)
     ranges = list(zip(chunks.row_starts, chunks.row_stops, strict=True))
     assert [i for start, stop in ranges for i in range(start, stop)] == list(range(sum(sizes)))
     for k, n_rows in enumerate(sizes):
         own = slice(*chunks.class_starts[k : k + 2])
         assert set(chunks.classes[own]) <= {k}
         assert sum(stop - start for start, stop in ranges[own]) == n_rows
-    assert len(ranges) <= grid.most_chunks(sum(sizes), n_hidden, len(sizes))
+    assert len(ranges) <= pieces.most_chunks(sum(sizes), n_hidden, len(sizes))
     others = len(ranges) - len(sizes)
     assert others <= 32
     assert others <= 1 or others * 8 * 2**n_hidden <= 2**28

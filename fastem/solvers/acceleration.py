@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastem.em import Iterate, Model, PlainStep
 from fastem.kernels import quasi_newton
 from fastem.parameters import Array
+from fastem.solvers.em import Iterate, Model, PlainStep
 
 _MEMORY = 20
 _PLAIN_STEPS = 7

@@ -14,9 +14,9 @@ from test_quadrature import assert_equal, draw
 
 import fastem
 from fastem.engines.auto import cheapest_engine
-from fastem.engines.base import add_ones, sort_by_class
-from fastem.kernels import hexagon, hexagon_plan
+from fastem.kernels import plane, plane_plan
 from fastem.parameters import Shape
+from fastem.rows import add_ones, sort_by_class
 
 QUADRATURE = fastem.Quadrature()
 
@@ -205,16 +205,16 @@ def test_the_same_fit_as_by_enumeration():
 
 def test_gamma():
     w = [complex(a, b) for a in (1e-3, 0.1, 1 / 3, 0.9, 1.0) for b in (0.0, 0.1, 1.0, 5.0, 20.0)]
-    found = [hexagon.gamma(x) for x in w]
+    found = [plane.gamma(x) for x in w]
     np.testing.assert_allclose(found, gamma(w), rtol=2e-14)
 
 
 def test_moments():
     rng = np.random.default_rng(0)
     log_odds, v, c = rng.normal(size=(4, 600)) * 3.0, rng.normal(size=(2, 600)), rng.normal(size=2)
-    found = np.zeros((4, len(hexagon_plan.POINTS)))
-    hexagon.add_log_moments(log_odds, v, c, hexagon_plan.POINTS, found)
-    for k, w in enumerate(hexagon_plan.POINTS):
+    found = np.zeros((4, len(plane_plan.POINTS)))
+    plane.add_log_moments(log_odds, v, c, plane_plan.POINTS, found)
+    for k, w in enumerate(plane_plan.POINTS):
         exact = (np.logaddexp(0.0, log_odds - w @ v) - np.logaddexp(0.0, log_odds)).sum(axis=1)
         np.testing.assert_allclose(found[:, k], exact - w @ c, rtol=1e-12, atol=1e-11)
 
@@ -250,7 +250,7 @@ def test_weights_too_large_are_right_or_told(scale):
 
 
 def test_memory_is_told_beforehand(monkeypatch):
-    monkeypatch.setattr(fastem.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)

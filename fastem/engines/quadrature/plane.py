@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.integrals import Splits
-from fastem.grid import row_ranges
-from fastem.kernels import hexagon, hexagon_plan
-from fastem.parallel import run
+from fastem.engines.quadrature.refine import Splits
+from fastem.kernels import plane, plane_plan
 from fastem.parameters import Array
+from fastem.runtime import row_ranges, run
 
 _LEVEL = 1.05  # ratio of the steps between which rows are grouped
 MOST_NODES = 4_000_000
@@ -65,7 +64,7 @@ class Hexagons:
         self._log_odds, self._classes, self._logits = log_odds, classes, logits
         self._floors, self._moments, self._n_threads = floors, moments, n_threads
         self._splits = splits
-        self._work = np.empty((n_threads, n_hidden, 4 * hexagon.NODES_AT_ONCE))
+        self._work = np.empty((n_threads, n_hidden, 4 * plane.NODES_AT_ONCE))
         self.plans = np.empty((5, n_rows))
         self.log_probability = np.empty(n_rows)
         self._tails = np.empty(n_rows)
@@ -81,10 +80,10 @@ class Hexagons:
             k, places = pieces[piece]
             rows = pending[places]
             plans = np.empty((5, len(rows)))
-            hexagon_plan.plan_rows(
+            plane_plan.plan_rows(
                 self._log_odds[rows], self._logits.v[k], self._logits.c[k], self._moments[rows],
-                hexagon_plan.POINTS, hexagon_plan.INSIDE, hexagon_plan.NEIGHBOURS,
-                hexagon_plan.LENGTHS, hexagon_plan.SHIFTS, hexagon_plan.LOG_PEAKS,
+                plane_plan.POINTS, plane_plan.INSIDE, plane_plan.NEIGHBOURS,
+                plane_plan.LENGTHS, plane_plan.SHIFTS, plane_plan.LOG_PEAKS,
                 tol, needs[places], plans,
             )  # fmt: skip
             # r of a few values only, so that rows share tables
@@ -137,7 +136,7 @@ class Hexagons:
             k, row = classes[places[0]], places[0]
             v, c, d = self._logits.v[k], self._logits.c[k], np.array([d_1[row], d_2[row]])
             on[places] = expit(self._log_odds[pending[places]] - d @ v)
-            tail = hexagon.add_nodes(
+            tail = plane.add_nodes(
                 on, order, start, stop, thresholds, d, v, c, scales[row], int(sizes[places].max()),
                 derivatives, self._work[worker], sums, of_units,
             )  # fmt: skip
@@ -149,11 +148,11 @@ class Hexagons:
     def _judge(self, pending: Array) -> tuple[Array, Array]:
         sums, log_scale = self._sums[pending], self.plans[4, pending]
         aliases = np.empty(len(pending))
-        hexagon_plan.fill_aliases(
-            np.ascontiguousarray(self._moments[pending]), hexagon_plan.POINTS, hexagon_plan.SHIFTS,
+        plane_plan.fill_aliases(
+            np.ascontiguousarray(self._moments[pending]), plane_plan.POINTS, plane_plan.SHIFTS,
             np.ascontiguousarray(self.plans[:3, pending]), aliases,
         )  # fmt: skip
-        rounding = hexagon_plan.rounding(self._log_odds.shape[1])
+        rounding = plane_plan.rounding(self._log_odds.shape[1])
         with np.errstate(all="ignore"):
             value = sums[:, 0]
             log_p = np.log(np.maximum(value, 1e-300)) + log_scale
@@ -193,14 +192,14 @@ class Hexagons:
 
 def log_moments(log_odds: Array, classes: Array, logits: Logits, n_threads: int) -> Array:
     """Return ``log E exp(-w . S)`` at the points of the grid and, after them, beyond it."""
-    points = np.vstack([hexagon_plan.POINTS, hexagon_plan.BEYOND])
+    points = np.vstack([plane_plan.POINTS, plane_plan.BEYOND])
     out = np.zeros((len(log_odds), len(points)))
     pieces = _pieces_by_class(classes)
 
     def fill_piece(piece: int, worker: int) -> None:
         k, rows = pieces[piece]
         part = np.zeros((len(rows), len(points)))
-        hexagon.add_log_moments(log_odds[rows], logits.v[k], logits.c[k], points, part)
+        plane.add_log_moments(log_odds[rows], logits.v[k], logits.c[k], points, part)
         out[rows] = part
 
     run(fill_piece, len(pieces), n_threads)

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from fastem.acceleration import DifferentiableModel
-from fastem.monitor import Monitor
 from fastem.parameters import Array
+from fastem.solvers.acceleration import DifferentiableModel
+from fastem.solvers.monitor import Monitor
 
 _MEMORY = 10
 _MAX_TRIALS = 20

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.integrals import Splits, overwrite_by_halves, repeat_until_reached
-from fastem.grid import row_ranges
-from fastem.kernels import quadrature
-from fastem.parallel import run
+from fastem.engines.quadrature.refine import Splits, overwrite_by_halves, repeat_until_reached
+from fastem.kernels import line
 from fastem.parameters import Array
+from fastem.runtime import row_ranges, run
 
 _LEVEL = 1.15  # ratio of the steps between which rows are grouped
 _MOST_NODES = 1_000_000
@@ -53,7 +52,7 @@ class LineIntegrator:
         n_rows, n_hidden = log_odds.shape
         self._log_odds, self._v, self._c, self._tol = log_odds, v, c, tol
         self._n_threads, self._splits = n_threads, splits or Splits(n_rows, tol)
-        self._work = np.empty((n_threads, 2 * n_hidden + 6, quadrature.NODES_AT_ONCE))
+        self._work = np.empty((n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE))
         # side, line, L, reach, log F, log E exp(S)
         self._plans = np.empty((6, n_rows))
         self._steps = np.empty(n_rows)
@@ -124,7 +123,7 @@ class LineIntegrator:
             here = slice(*pieces[piece])
             rows = pending[here]
             out = np.empty((6, len(rows)))
-            quadrature.plan_rows(
+            line.plan_rows(
                 self._log_odds[rows], signs[rows], self._v, self._c, self._tol, needs[here], *out
             )
             self._plans[:, rows] = out
@@ -149,7 +148,7 @@ class LineIntegrator:
 
         def add_piece(piece: int, worker: int) -> None:
             start, stop, step, n_nodes = pieces[piece]
-            quadrature.add_nodes(
+            line.add_nodes(
                 self._log_odds, order, start, stop, sides, deltas, reaches, self._v, self._c, step,
                 n_nodes, derivatives, self._work[worker], sums, of_units, of_slopes,
             )  # fmt: skip
@@ -184,7 +183,7 @@ class LineIntegrator:
         aliases += np.exp(top - (1.0 - delta) * length - log_p) / -np.expm1(-(1.0 - delta) * length)
         tail = np.exp(scale - np.pi * reach - log_p)
         amplitude = scale + np.log(np.pi / np.sin(np.pi * delta))
-        noise = quadrature.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
+        noise = line.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
         odds[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
         error[pending] = aliases + tail + noise
         bad = ~np.isfinite(log_p)

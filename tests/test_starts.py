@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fastem.initialization import draw_start
 from fastem.parameters import Shape
+from fastem.solvers.starts import draw_start
 
 INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.feedforward import FeedForward, rows_of
-from fastem.layers import (
+from fastem.parameters import Array
+from fastem.perceptron.feed_forward import FeedForward, rows_of
+from fastem.perceptron.layers import (
     FIRST_SLOPE,
     HIDDEN_ACTIVATIONS,
     LOSSES,
@@ -16,7 +17,6 @@ from fastem.layers import (
     Layers,
     Objective,
 )
-from fastem.parameters import Array
 
 # The output that each loss of a network may have.
 _OUTPUTS_OF = {

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from fastem.engines.base import ClassSortedRows, Engine
+from fastem.engines import Engine
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS
-from fastem.memory import check_memory
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import ClassSortedRows
+from fastem.runtime import check_memory
 
 
 class Network:

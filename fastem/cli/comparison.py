@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.methods import Method
+from fastem.cli.datasets import Table
+from fastem.cli.methods import Method
 from fastem.parameters import Array
 from fastem.plotting import loss_curve
-from fastem.tables import Table
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastem import __version__, report
-from fastem.cli_arguments import check_plot, check_writable, number, positive, seed, sizes
+from fastem import __version__
+from fastem.cli import report
+from fastem.cli.arguments import check_plot, check_writable, number, positive, seed, sizes
 
 _classes = number(int, lambda value: value > 1, "a whole number of at least 2")
 
@@ -35,7 +36,7 @@ def add_profile(verbs: Any) -> None:
 
 
 def _engines(text: str) -> list[str]:
-    from fastem.scaling import engine_names
+    from fastem.profiling import engine_names
 
     names = [name.strip() for name in text.split(",")]
     try:
@@ -46,7 +47,7 @@ def _engines(text: str) -> list[str]:
 
 
 def _run_profile(arguments: argparse.Namespace) -> int:
-    from fastem.scaling import profile_scaling
+    from fastem.profiling import profile_scaling
 
     _check_files(arguments)
     with _Progress() as progress:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastem import __version__, report
-from fastem.cli_arguments import (
+from fastem import __version__
+from fastem.cli import report
+from fastem.cli.arguments import (
     check_plot,
     check_writable,
     hidden_layer_sizes,
@@ -22,14 +23,14 @@ from fastem.cli_arguments import (
     seed,
     share,
 )
-from fastem.cli_profile import add_profile
-from fastem.layers import HIDDEN_ACTIVATIONS
+from fastem.cli.profile import add_profile
+from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Everything heavy is imported where it is used, so that --help and errors come at once.
 if TYPE_CHECKING:
-    from fastem.comparison import Comparison, Fit
-    from fastem.methods import Settings
-    from fastem.tables import Table
+    from fastem.cli.comparison import Comparison, Fit
+    from fastem.cli.datasets import Table
+    from fastem.cli.methods import Settings
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are a shell's 128 + signal
 _SECONDS_OF_SILENCE = 3.0
@@ -176,9 +177,9 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 
 
 def _run_compare(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import compare
-    from fastem.estimators.mlp import DivergenceError
-    from fastem.methods import backpropagation, exact_em
+    from fastem.cli.comparison import compare
+    from fastem.cli.methods import backpropagation, exact_em
+    from fastem.estimators import DivergenceError
 
     if arguments.plot is not None:
         check_plot(arguments.plot)
@@ -216,9 +217,9 @@ def _plot(comparison: "Comparison", path: str) -> None:
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import fit_method
-    from fastem.methods import exact_em
-    from fastem.tables import with_names
+    from fastem.cli.comparison import fit_method
+    from fastem.cli.datasets import with_names
+    from fastem.cli.methods import exact_em
 
     check_writable(arguments.model)  # asked before the work, not after it
     if Path(arguments.model).exists() and not Path(arguments.model).is_file():
@@ -235,9 +236,9 @@ def _run_fit(arguments: argparse.Namespace) -> int:
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
-    from fastem.comparison import by_class
-    from fastem.estimators.em_classifier import FastEMClassifier
-    from fastem.tables import read_features, with_names
+    from fastem.cli.comparison import by_class
+    from fastem.cli.datasets import read_features, with_names
+    from fastem.estimators import FastEMClassifier
 
     if arguments.output is not None:
         check_writable(arguments.output)
@@ -264,7 +265,7 @@ def _run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _read_table(arguments: argparse.Namespace) -> "Table":
-    from fastem.tables import read_table
+    from fastem.cli.datasets import read_table
 
     table = read_table(arguments.data, arguments.target)
     if table.target is None and arguments.target is not None:
@@ -273,7 +274,7 @@ def _read_table(arguments: argparse.Namespace) -> "Table":
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    from fastem.methods import Settings
+    from fastem.cli.methods import Settings
 
     given = vars(arguments)
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}  # of compare
@@ -282,7 +283,7 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
 
 
 def _fit_content(path: str, table: "Table", fit: "Fit", X: Any) -> dict[str, Any]:
-    from fastem.comparison import mean_log_loss
+    from fastem.cli.comparison import mean_log_loss
 
     return {
         "data": table.describe(),

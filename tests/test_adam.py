@@ -11,12 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem import FastEMClassifier
 from fastem.engines.auto import ENGINES
-from fastem.engines.base import sort_by_class
 from fastem.engines.enumeration import Enumeration
-from fastem.minibatch import BatchedNetwork, Descent, Extent, run_adam
-from fastem.monitor import EpochMonitor
-from fastem.network import Network
 from fastem.parameters import Shape
+from fastem.rows import sort_by_class
+from fastem.solvers.adam import BatchedNetwork, Descent, Extent, run_adam
+from fastem.solvers.monitor import EpochMonitor
+from fastem.solvers.network import Network
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
 ALPHA = 0.3

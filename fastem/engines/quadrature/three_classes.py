@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.hexagon import Hexagons, Logits, log_moments
-from fastem.engines.integrals import Splits, overwrite_by_halves, repeat_until_reached
-from fastem.engines.line import LineIntegrator
-from fastem.kernels.hexagon_plan import LOG_PEAKS, POINTS
+from fastem.engines.quadrature.line import LineIntegrator
+from fastem.engines.quadrature.plane import Hexagons, Logits, log_moments
+from fastem.engines.quadrature.refine import Splits, overwrite_by_halves, repeat_until_reached
+from fastem.kernels.plane_plan import LOG_PEAKS, POINTS
 from fastem.parameters import Array
 
 _PILOT = 0.03  # relative error of the first integral, which only tells how large p is

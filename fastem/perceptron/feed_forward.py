@@ -6,7 +6,8 @@ import numpy as np
 
 from fastem.kernels import backprop
 from fastem.kernels.losses import fill_output_deltas
-from fastem.layers import (
+from fastem.parameters import Array
+from fastem.perceptron.layers import (
     SUM,
     Layers,
     Objective,
@@ -15,8 +16,7 @@ from fastem.layers import (
     State,
     Workspace,
 )
-from fastem.optimizers import Optimizer
-from fastem.parameters import Array
+from fastem.perceptron.optimizers import Optimizer
 
 BLOCK = 1024
 """Rows of a full pass that go through together: enough for BLAS, few enough for the caches."""

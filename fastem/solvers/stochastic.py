@@ -12,8 +12,8 @@ as many before: at the first one steps begin to decrease, at the second one the 
 
 import numpy as np
 
-from fastem.em import Iterate, Model
-from fastem.monitor import Monitor
+from fastem.solvers.em import Iterate, Model
+from fastem.solvers.monitor import Monitor
 
 _POWER = 0.6
 _WINDOW = 30

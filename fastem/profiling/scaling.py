@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from fastem.engines.auto import ENGINES
-from fastem.growth import Slope, crossings, slope_in_rows, slope_in_units
-from fastem.parallel import effective_n_jobs
+from fastem.engines import ENGINES
 from fastem.parameters import Shape
-from fastem.stopwatch import ScalingRow, Stopwatch
+from fastem.profiling.growth import Slope, crossings, slope_in_rows, slope_in_units
+from fastem.profiling.stopwatch import ScalingRow, Stopwatch
+from fastem.runtime import effective_n_jobs
 
 _FEWEST_FOR_A_SLOPE = 3
 _ROUNDS = 2  # over all sizes: what slows the machine for a while hits one of them alone

@@ -1,7 +1,7 @@
 """Where and how densely the plane is sampled for a row, and how far off the sum can be.
 
 All of it follows from the moments ``log E exp(-w . S)`` of a row at points w of a grid over the
-triangle: see `fastem.kernels.hexagon` for the bounds.
+triangle: see `fastem.kernels.plane` for the bounds.
 """
 
 import math

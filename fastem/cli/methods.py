@@ -63,7 +63,7 @@ def exact_em(settings: Settings) -> Method:
     """Return `FastEMClassifier` under the given settings."""
     from sklearn.base import clone
 
-    from fastem.estimators.em_classifier import FastEMClassifier
+    from fastem.estimators import FastEMClassifier
 
     sizes = _hidden_layer_sizes(settings)
     given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
@@ -80,7 +80,7 @@ def backpropagation(settings: Settings) -> Method:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from fastem.estimators.mlp_classifier import FastMLPClassifier
+    from fastem.estimators import FastMLPClassifier
 
     sizes = _hidden_layer_sizes(settings)
     # the 200 epochs of its default end long before a network this small has converged
@@ -97,7 +97,7 @@ def backpropagation(settings: Settings) -> Method:
 
 
 def _hidden_layer_sizes(settings: Settings) -> tuple[int, ...]:
-    from fastem.estimators.em_classifier import FastEMClassifier
+    from fastem.estimators import FastEMClassifier
 
     if settings.hidden_layer_sizes is not None:
         return settings.hidden_layer_sizes

@@ -2,21 +2,24 @@
 
 import numpy as np
 
-from fastem.acceleration import QuasiNewtonStep
-from fastem.em import run_em
-from fastem.engines.base import sort_by_class
-from fastem.engines.enumeration import Enumeration
+from fastem.engines import Enumeration, Sampling
 from fastem.engines.quadrature import Quadrature
-from fastem.engines.sampling import Sampling
-from fastem.feedforward import FeedForward, rows_of
-from fastem.initialization import draw_start
-from fastem.layers import LOSSES, Layers, Objective, Workspace
 from fastem.m_step import M_STEPS
-from fastem.minibatch import BatchedNetwork, Descent, Extent, run_adam
-from fastem.monitor import EpochMonitor, Monitor
-from fastem.network import Network
-from fastem.optimizers import Adam
 from fastem.parameters import Array, Shape
+from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
+from fastem.rows import sort_by_class
+from fastem.solvers import (
+    BatchedNetwork,
+    Descent,
+    EpochMonitor,
+    Extent,
+    Monitor,
+    Network,
+    QuasiNewtonStep,
+    draw_start,
+    run_adam,
+    run_em,
+)
 
 
 def warmup() -> None:

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.engines.auto import ENGINES
-from fastem.engines.base import ClassSortedRows, Engine, sort_by_class
-from fastem.memory import check_memory
-from fastem.parallel import run, single_threaded_blas
+from fastem.engines import ENGINES, Engine
 from fastem.parameters import Parameters, Shape
+from fastem.rows import ClassSortedRows, sort_by_class
+from fastem.runtime import check_memory, run, single_threaded_blas
 
 _PRODUCT_SIZE = 1000
 _PRODUCT_REPEATS = 3

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from fastem.monitor import Monitor
 from fastem.parameters import Array
+from fastem.solvers.monitor import Monitor
 
 _MAX_HALVINGS = 60
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from fastem.kernels.descent import descend
-from fastem.layers import Rule, State
 from fastem.parameters import Array
+from fastem.perceptron.layers import Rule, State
 
 _SLOWEST = 1e-6
 

@@ -1,0 +1,15 @@
+"""Measuring: times of E-steps, how they grow, and compiling ahead of a timing."""
+
+from fastem.profiling.growth import crossings
+from fastem.profiling.scaling import ScalingProfile, engine_names, profile_scaling
+from fastem.profiling.stopwatch import ScalingRow
+from fastem.profiling.warmup import warmup
+
+__all__ = [
+    "ScalingProfile",
+    "ScalingRow",
+    "crossings",
+    "engine_names",
+    "profile_scaling",
+    "warmup",
+]

@@ -1,0 +1,31 @@
+"""How the package uses the machine: threads, memory, buffers, and how work is cut."""
+
+from fastem.runtime.buffers import Memory
+from fastem.runtime.memory import available_bytes, check_memory
+from fastem.runtime.pieces import (
+    TILE,
+    cut_by_class,
+    most_chunks,
+    n_low_bits,
+    row_ranges,
+    rows_per_chunk,
+    table_slices,
+)
+from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
+
+__all__ = [
+    "TILE",
+    "Memory",
+    "available_bytes",
+    "check_memory",
+    "cut_by_class",
+    "effective_n_jobs",
+    "most_chunks",
+    "n_low_bits",
+    "row_ranges",
+    "rows_per_chunk",
+    "run",
+    "single_threaded_blas",
+    "table_slices",
+    "threads_worth",
+]

@@ -1,0 +1,29 @@
+"""Solvers: EM, its acceleration, L-BFGS and Adam on the same objective."""
+
+from fastem.solvers.acceleration import QuasiNewtonStep
+from fastem.solvers.adam import BatchedNetwork, Descent, Extent, run_adam
+from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
+from fastem.solvers.lbfgs import run_lbfgs
+from fastem.solvers.monitor import EpochMonitor, Monitor
+from fastem.solvers.network import Network
+from fastem.solvers.starts import draw_start
+from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
+
+__all__ = [
+    "BatchedNetwork",
+    "DampedStep",
+    "Descent",
+    "EpochMonitor",
+    "Extent",
+    "Monitor",
+    "Network",
+    "PlainStep",
+    "QuasiNewtonStep",
+    "SmoothedMonitor",
+    "Stepper",
+    "StochasticStep",
+    "draw_start",
+    "run_adam",
+    "run_em",
+    "run_lbfgs",
+]
