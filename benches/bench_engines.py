@@ -28,7 +28,9 @@ def _moderate(problem):
     """
     parameters, shape = problem.parameters, problem.shape
     deviation = shape.n_classes * np.sqrt(2.0 / shape.first)
-    return parameters._replace(output=parameters.output * deviation)
+    output = parameters.output.copy()
+    output[: shape.last] *= deviation
+    return parameters._replace(output=output)
 
 
 @pytest.mark.benchmark(group="e_step: engines")

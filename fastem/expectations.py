@@ -76,9 +76,9 @@ class Statistics(NamedTuple):
         from engines that visit no configurations.
     output_table : array (n_classes, n_high, n_low) or None, probability
         P(y|z), as it was in this E-step.
-    output_gradient : array (n_hidden + 1, n_classes)
-        Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
-        last row is for the intercepts.
+    output_gradient : array (n_inputs, n_classes), nats per unit of weight
+        Gradient of the weighted log-likelihood with respect to the output layer's weights,
+        eq. 15; shaped like `Parameters.output`.
     effective_sample_size : array (n_samples,) or None
         None from exact engines.
     """

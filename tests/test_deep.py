@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
-from fastem.m_step import M_STEPS
+from fastem.m_step import M_STEPS, Parts
 from fastem.parameters import Shape
 from fastem.rows import sort_by_class
 from fastem.runtime import threads
@@ -154,7 +154,8 @@ def test_each_layer_climbs_its_part_of_q(m_step, fit_intercept):
     rows = sort_by_class(X, y, weights, shape)
     parameters = shape.from_lists(coefs, intercepts)
     statistics = Enumeration().plan(rows, shape, 1).expect(parameters)
-    new = M_STEPS[m_step](rows, shape, alpha, 1, 0.01)(parameters, statistics)
+    parts = Parts.of(rows, shape, "counts", alpha, 1)
+    new = M_STEPS[m_step](parts, 0.01)(parameters, statistics)
 
     def q(layer, joined):
         a = layer.inputs @ joined

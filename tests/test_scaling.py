@@ -90,7 +90,7 @@ def test_problems_are_repeatable_and_follow_their_seed():
     assert np.array_equal(rows.inputs, again.inputs)
     assert not np.array_equal(rows.inputs, other.inputs)
     assert rows.inputs.shape == (40, 4)
-    assert parameters.output.shape == (2, 4)
+    assert parameters.output.shape == (3, 4)
     assert rows.class_starts[-1] == 40
 
 

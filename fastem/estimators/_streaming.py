@@ -16,7 +16,7 @@ from fastem.estimators import _checks
 from fastem.estimators._training import Ascent, Training, seeded
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import effective_n_jobs, single_threaded_blas
-from fastem.solvers import BatchedNetwork, Descent, EpochMonitor, Extent, run_adam
+from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, run_adam
 
 
 class EpochTraining(Training):
@@ -54,10 +54,10 @@ class EpochTraining(Training):
     def _new_monitor(self) -> EpochMonitor:
         return EpochMonitor(float(self._estimator.tol))
 
-    def _new_stepper(self, random_state: np.random.RandomState) -> Descent:
-        return Descent(_checks.learning_rate(self._estimator), random_state)
+    def _new_stepper(self, random_state: np.random.RandomState) -> AdamState:
+        return AdamState(_checks.learning_rate(self._estimator), random_state)
 
-    def _run(self, theta: Array, monitor: EpochMonitor, stepper: Descent) -> Array:
+    def _run(self, theta: Array, monitor: EpochMonitor, stepper: AdamState) -> Array:
         stepper.extent = self._extent
         stepper.learning_rate = _checks.learning_rate(self._estimator)
         return run_adam(self._model, theta, monitor, self._estimator.max_iter, stepper)
@@ -232,7 +232,7 @@ class PartialFit:
     def _last_descent(self, shape: Shape) -> Ascent | None:
         """Return the descent that led to the parameters, unless they were set otherwise."""
         last = getattr(self, "_ascent", None)
-        if last is None or not isinstance(last.stepper, Descent):
+        if last is None or not isinstance(last.stepper, AdamState):
             return None
         if last.theta.size != shape.n_parameters:
             return None

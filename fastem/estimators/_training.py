@@ -16,8 +16,8 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_by_class
 from fastem.runtime import effective_n_jobs, single_threaded_blas
 from fastem.solvers import (
+    AdamState,
     DampedStep,
-    Descent,
     Monitor,
     Network,
     PlainStep,
@@ -39,7 +39,7 @@ class Ascent(NamedTuple):
     theta : array (n_parameters,)
         Parameters on standardised features.
     monitor : Monitor
-    stepper : Stepper or Descent
+    stepper : Stepper or AdamState
     scaling : Scaling
     median_effective_size : float or None
         Of its last E-step, if that drew.
@@ -47,7 +47,7 @@ class Ascent(NamedTuple):
 
     theta: Array
     monitor: Monitor
-    stepper: Stepper | Descent
+    stepper: Stepper | AdamState
     scaling: Scaling
     median_effective_size: float | None = None
 
@@ -241,7 +241,6 @@ class Training:
 
     def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
         max_iter = self._estimator.max_iter
-        self._model.rewind(monitor.n_iter)
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, stepper)

@@ -59,13 +59,13 @@ def draw_problem(
 ) -> tuple[ClassSortedRows, Parameters]:
     """Draw a network with log-odds of order one, then rows and labels from it."""
     hidden = tuple(rng.normal(size=size) / np.sqrt(size[0]) for size in shape.hidden_shapes)
-    output = rng.normal(size=(shape.last, shape.n_classes))
-    parameters = Parameters(hidden, output, rng.normal(size=shape.n_classes))
+    output = rng.normal(size=shape.output_shape)
+    parameters = Parameters(hidden, output)
     X = states = rng.normal(size=(n_samples, shape.n_features))
     for weights in hidden:
         log_odds = states @ weights[:-1] + weights[-1]
         states = rng.logistic(size=log_odds.shape) < log_odds
-    logits = states @ output + parameters.output_intercepts
+    logits = states @ output[:-1] + output[-1]
     y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     return sort_by_class(X, y, np.ones(n_samples), shape), parameters
 
@@ -127,7 +127,7 @@ class Stopwatch:
         seconds = self.seconds[name, n_samples, n_hidden]
         shape = Shape(self._n_features, (n_hidden,), self.n_classes)
         n_terms, engine = n_samples * 2**n_hidden, ENGINES[name]()
-        share = 6 * n_terms / seconds / self._rate if engine.has_table else None
+        share = 6 * n_terms / seconds / self._rate if engine.statistics == "counts" else None
         return ScalingRow(
             name,
             n_samples,

@@ -9,8 +9,8 @@ from fastem.parameters import Array, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_by_class
 from fastem.solvers import (
+    AdamState,
     BatchedNetwork,
-    Descent,
     EpochMonitor,
     Extent,
     Monitor,
@@ -46,7 +46,7 @@ def warmup() -> None:
     engine.log_marginal(rows.inputs, certain, shape, 1)
     extent = Extent().plus(weights)
     batched = BatchedNetwork(X, y, weights, shape, engine, 2, alpha=1.0, extent=extent, n_threads=1)
-    descent = Descent(0.01, np.random.RandomState(0))
+    descent = AdamState(0.01, np.random.RandomState(0))
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)

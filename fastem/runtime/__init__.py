@@ -1,6 +1,6 @@
 """How the package uses the machine: threads, memory, buffers, and how work is cut."""
 
-from fastem.runtime.buffers import Memory
+from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.memory import available_bytes, check_memory
 from fastem.runtime.pieces import (
     TILE,
@@ -15,8 +15,10 @@ from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, 
 
 __all__ = [
     "TILE",
-    "Memory",
+    "Buffers",
+    "Shapes",
     "available_bytes",
+    "bytes_of",
     "check_memory",
     "cut_by_class",
     "effective_n_jobs",

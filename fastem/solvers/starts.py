@@ -57,9 +57,8 @@ def draw_start(
         * random_state.standard_normal((shape.last, shape.n_classes))
     )
     output -= output.mean(axis=1, keepdims=True)
-    intercepts = np.zeros(shape.n_classes)
     if shape.fit_intercept:
         # a class without weight keeps a finite intercept
         shares = np.maximum(class_weights / class_weights.sum(), 1e-6)
-        intercepts = np.log(shares) - 0.5 * output.sum(axis=0)
-    return Parameters(tuple(hidden), output, intercepts)
+        output = np.vstack([output, np.log(shares) - 0.5 * output.sum(axis=0)])
+    return Parameters(tuple(hidden), output)

@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.base import EngineSettings, Plan
+from fastem.engines.base import Engine, Plan
 from fastem.engines.quadrature.line import LineIntegrator
 from fastem.engines.quadrature.three_classes import ThreeClassIntegrator, log_probabilities
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import line, plane
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
 from fastem.runtime import check_memory, row_ranges, single_threaded_blas, threads_worth
 
@@ -25,8 +25,14 @@ _LOG_HALF = math.log(0.5)
 
 def _difference(parameters: Parameters) -> tuple[Array, float]:
     """Return the output weights and intercept of class 1 less those of class 0."""
-    v = np.ascontiguousarray(parameters.output[:, 1] - parameters.output[:, 0])
-    return v, float(parameters.output_intercepts[1] - parameters.output_intercepts[0])
+    output, intercepts = _output(parameters)
+    v = np.ascontiguousarray(output[:, 1] - output[:, 0])
+    return v, float(intercepts[1] - intercepts[0])
+
+
+def _output(parameters: Parameters) -> tuple[Array, Array]:
+    """Return the weights and the intercepts of the output layer."""
+    return split_intercepts(parameters.output, parameters.hidden[0].shape[1])
 
 
 def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
@@ -40,16 +46,16 @@ class QuadraturePlan(Plan):
 
     def __init__(self, rows: ClassSortedRows, tol: float, n_threads: int) -> None:
         self._tol, self._n_threads = tol, n_threads
-        self.take(rows)
+        self.rebind(rows)
 
-    def take(self, rows: ClassSortedRows) -> None:
-        """Go over to other rows, as many as it was planned for or fewer."""
+    def rebind(self, rows: ClassSortedRows) -> None:
+        """Rebind the plan to new rows, at most as many as it was made for."""
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
         self._labels = np.repeat(np.arange(len(rows.class_starts) - 1), np.diff(rows.class_starts))
 
-    def expect(self, parameters: Parameters) -> Statistics:
-        """Run the E-step.
+    def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
+        """Run the E-step; ``draw`` is ignored.
 
         Raises
         ------
@@ -75,6 +81,7 @@ class QuadraturePlan(Plan):
             np.ascontiguousarray(posterior.T),
             hidden_gradient,
         )
+        output_gradient = output_gradient[: len(parameters.output)]
         return Statistics(log_probability, (hidden,), None, None, output_gradient)
 
 
@@ -102,7 +109,7 @@ def _expect_three(
     for start, stop in row_ranges(len(log_odds), _ROWS_AT_ONCE):
         some, n_rows = slice(start, stop), stop - start
         found = ThreeClassIntegrator(
-            log_odds[some], parameters.output, parameters.output_intercepts, tol, n_threads
+            log_odds[some], *_output(parameters), tol, n_threads
         ).integrate(
             np.arange(n_rows), labels[some], np.full(n_rows, -np.inf), derivatives=True
         )  # fmt: skip
@@ -137,10 +144,11 @@ def _predict_two(log_odds: Array, parameters: Parameters, tol: float, n_threads:
 def _predict_three(log_odds: Array, parameters: Parameters, tol: float, n_threads: int) -> Array:
     """Return ``log p(y = k | x)`` of three classes, so many rows at once."""
     out = np.empty((len(log_odds), 3))
-    logits = expit(log_odds) @ parameters.output + parameters.output_intercepts
+    output, intercepts = _output(parameters)
+    logits = expit(log_odds) @ output + intercepts
     for start, stop in row_ranges(len(log_odds), _ROWS_AT_ONCE):
         integrator = ThreeClassIntegrator(
-            log_odds[start:stop], parameters.output, parameters.output_intercepts, tol, n_threads
+            log_odds[start:stop], *_output(parameters), tol, n_threads
         )
         out[start:stop] = log_probabilities(integrator, logits[start:stop].argmax(axis=1))
     return out
@@ -150,8 +158,8 @@ def _seconds(n_rows_times_units: float, n_classes: int) -> float:
     return n_rows_times_units * _NODES[n_classes] * _SECONDS_PER_NODE[n_classes]
 
 
-@dataclass(frozen=True)
-class Quadrature(EngineSettings):
+@dataclass
+class Quadrature(Engine):
     """E-step of two or three classes by quadrature: linear in the number of hidden units.
 
     Parameters
@@ -174,7 +182,7 @@ class Quadrature(EngineSettings):
 
     tol: float = 1e-10
     name: ClassVar[str] = "quadrature"
-    has_table: ClassVar[bool] = False
+    statistics: ClassVar[str] = "means"
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Return about what an E-step takes on one thread, weights being moderate."""
