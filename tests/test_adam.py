@@ -385,7 +385,7 @@ def test_saved_and_read_back(tmp_path):
     assert isinstance(read.e_step_, fastem.Enumeration)
 
 
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_estimates_resume_as_if_they_had_not_stopped(n_steps):
     X, y = load("iris")
@@ -398,7 +398,7 @@ def test_estimates_resume_as_if_they_had_not_stopped(n_steps):
     assert same_bits(steps, whole)
 
 
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_estimates_lead_where_exact_gradients_do():
     X, y = load("iris")
     exact = fitted(classifier(batch_size=30, max_iter=150), X, y)

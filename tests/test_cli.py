@@ -729,7 +729,7 @@ def test_option_out_of_range(capsys, option, value):
 def test_hidden_too_many_for_exact_sums_are_sampled_and_it_is_said(capsys, tmp_path):
     path = tmp_path / "model.npz"
     assert main(["fit", "digits", "--model", str(path), "--hidden", "50", "--max-iter", "2"]) == 0
-    assert "takes sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
+    assert "falls back to sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
     assert path.exists()
 
 

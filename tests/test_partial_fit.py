@@ -377,7 +377,7 @@ def test_a_deep_network_streams():
     assert deep.score(X, Y) > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_a_stream_by_sampling_goes_on_after_pickling():
     options = {"e_step": Sampling(n_samples=50)}
     whole = streamed(classifier(**options))

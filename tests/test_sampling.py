@@ -249,7 +249,7 @@ def test_the_number_of_the_draw_decides_on_the_samples():
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1e5])
 @pytest.mark.parametrize("sizes", [8, (4, 5)])
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_extreme_weights_stay_finite(scale, sizes):
     problem = draw(sizes, 3, scale=scale)
     result = estimates(problem, 64)
@@ -283,7 +283,7 @@ def _overflowing(on):
     return rows, shape, parameters
 
 
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_rows_without_weight_are_done_again_with_more_samples():
     rows, shape, parameters = _overflowing(on=0.98)
     found = Sampling(5, 1).plan(rows, shape, 1).expect(parameters)
@@ -303,7 +303,7 @@ def test_rows_without_weight_are_told():
 def test_few_effective_samples_are_told():
     V = np.column_stack([np.zeros(6), np.full(6, -12.0)])
     arguments = np.zeros((3, 1)), [1, 1, 1], [np.zeros((1, 6)), V], [np.zeros(6), np.zeros(2)]
-    with pytest.warns(UserWarning, match=r"n_samples=400.*median effective.*Increase n_samples"):
+    with pytest.warns(UserWarning, match=r"median effective.*n_samples=400.*Increase n_samples"):
         result = fastem.e_step(*arguments, method=Sampling(400, 0))
     assert np.median(result.effective_sample_size) < 40
 
@@ -320,7 +320,11 @@ def test_a_fit_that_ends_with_few_effective_samples_says_so_once():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, y)
-    told = [str(warning.message) for warning in caught if "worth as much" in str(warning.message)]
+    told = [
+        str(warning.message)
+        for warning in caught
+        if "effective sample size" in str(warning.message)
+    ]
     assert len(told) == 1
     assert "n_samples=200" in told[0]
 
@@ -391,7 +395,7 @@ def test_auto_samples_only_where_no_exact_engine_is_within_reach():
 
 def test_auto_says_so_once():
     coefs, intercepts = [np.zeros((1, 61)), np.zeros((61, 7))], [np.zeros(61), np.zeros(7)]
-    with pytest.warns(UserWarning, match=r"\(61,\).*7 classes.*Say method='sampling'"):
+    with pytest.warns(UserWarning, match=r"\(61,\).*7 classes.*Use method='sampling'"):
         result = fastem.e_step([[0.0]], [1], coefs, intercepts, random_state=0)
     assert result.effective_sample_size is not None
     with warnings.catch_warnings(record=True) as caught:
@@ -452,11 +456,11 @@ def test_fits_come_near_the_exact_fit(load, sizes, share):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_many_units_and_classes_are_fitted(tmp_path):
     X, _ = load_iris(return_X_y=True)
     model = fastem.FastEMClassifier((70,), max_iter=5, random_state=1, alpha=1.0)
-    with pytest.warns(UserWarning, match="takes sampling"):
+    with pytest.warns(UserWarning, match="falls back to sampling"):
         model.fit(X, np.repeat(np.arange(10), 15))
     assert model.e_step_ == Sampling(random_state=1)
     p = model.predict_proba(X)
@@ -515,7 +519,7 @@ def test_settings_are_parameters():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_more_units_than_numbers_have_exponents():
     X, y = load_iris(return_X_y=True)
     model = fastem.FastEMClassifier((1100,), e_step=Sampling(20), max_iter=1, random_state=0)
@@ -546,11 +550,11 @@ def test_ctrl_c_keeps_what_there_is(monkeypatch):
     X, y = load_iris(return_X_y=True)
     expect, calls = SamplingPlan.expect, []
 
-    def interrupted(plan, parameters):
+    def interrupted(plan, parameters, draw):
         calls.append(1)
         if len(calls) == 7:
             raise KeyboardInterrupt
-        return expect(plan, parameters)
+        return expect(plan, parameters, draw)
 
     monkeypatch.setattr(SamplingPlan, "expect", interrupted)
     model = fastem.FastEMClassifier((3,), e_step=Sampling(50), random_state=0)

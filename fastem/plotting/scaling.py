@@ -142,7 +142,7 @@ class ScalingDisplay:
         style = {"linestyle": ":", "color": self.lines_[-len(curves)].get_color()}
         label = f"limit of dgemm, {words}"
         self.limits_ += ax.plot(*_unzip(dict(sorted(limit.items()))), label=label, **style)
-        exact = [name for name in curves if name not in ENGINES or ENGINES[name].is_exact]
+        exact = [name for name in curves if name not in ENGINES or ENGINES[name]().is_exact]
         for a, b in combinations(exact, 2):
             for crossing in crossings(curves[a], curves[b]):
                 self.crossings_.append(crossing)

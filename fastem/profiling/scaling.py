@@ -203,7 +203,7 @@ def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
     able = [
         name
         for name, kind in ENGINES.items()
-        if kind.is_exact and math.isfinite(kind().seconds(small, 1))
+        if kind().is_exact and math.isfinite(kind().seconds(small, 1))
     ]
     names = [name for x in given for name in (able if x == "all" else [x])]
     choices = ", ".join(repr(choice) for choice in ("all", *ENGINES))

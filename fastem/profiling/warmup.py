@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from fastem.engines import Enumeration, Sampling
-from fastem.engines.quadrature import Quadrature
+from fastem.engines import Enumeration, Quadrature, Sampling
 from fastem.m_step import M_STEPS
 from fastem.parameters import Array, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of

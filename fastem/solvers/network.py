@@ -1,4 +1,4 @@
-"""The network with stochastic hidden units, as a model that the EM loop can climb."""
+"""The network with stochastic hidden units, as a model for the solvers."""
 
 import numpy as np
 
@@ -20,11 +20,11 @@ class Network:
     engine : Engine
         Algorithm of the E-step.
     m_step : {"newton", "bound", "gradient"} or None
-        None where only the gradient is asked for.
+        None if only the gradient is needed.
     alpha : float
         Penalty: ``alpha / 2`` times the squared norm of all weights but intercepts.
     learning_rate : float, default=0.0
-        Of the gradient M-step.
+        Rate of the gradient M-step.
     n_threads : int
 
     Raises
@@ -45,7 +45,7 @@ class Network:
         learning_rate: float = 0.0,
     ) -> None:
         self.shape = shape
-        self._plan = engine.plan(rows, shape, n_threads)  # first: it knows what fits in memory
+        self._plan = engine.plan(rows, shape, n_threads)  # first: it checks its own memory
         self._weights, self._effective = rows.weights, None
         self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
@@ -71,7 +71,7 @@ class Network:
         self._penalty = share * self._whole_penalty
 
     def median_effective_size(self) -> float | None:
-        """Return the median effective sample size of the last E-step; None of exact ones."""
+        """Return the median effective sample size of the last E-step; None for exact engines."""
         return None if self._effective is None else float(np.median(self._effective))
 
     def expect(self, theta: Array, draw: int = 0) -> tuple[float, Statistics]:
