@@ -352,11 +352,11 @@ def test_ctrl_c_in_a_fit(monkeypatch):
     X, y = load("iris")
     expect, calls = Network.expect, []
 
-    def interrupted(self, theta):
+    def interrupted(self, theta, draw=0):
         calls.append(1)
         if len(calls) > 60:
             raise KeyboardInterrupt
-        return expect(self, theta)
+        return expect(self, theta, draw)
 
     model = classifier(batch_size=16, warm_start=True)
     with monkeypatch.context() as patch:

@@ -724,11 +724,11 @@ def interrupt_after(monkeypatch, n_calls):
     """Make Ctrl-C arrive in the E-step that follows this many."""
     expect, calls = fastem.solvers.network.Network.expect, []
 
-    def interrupted(self, theta):
+    def interrupted(self, theta, draw=0):
         calls.append(1)
         if len(calls) > n_calls:
             raise KeyboardInterrupt
-        return expect(self, theta)
+        return expect(self, theta, draw)
 
     monkeypatch.setattr("fastem.solvers.network.Network.expect", interrupted)
     return calls

@@ -325,11 +325,11 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(when, monkeypatch):
     model, other = streamed(classifier()), streamed(classifier())
     before, expect, calls = state_of(model), Network.expect, []
 
-    def interrupted(self, theta):
+    def interrupted(self, theta, draw=0):
         calls.append(1)
         if when == "at once" or len(calls) > 1:
             raise KeyboardInterrupt
-        return expect(self, theta)
+        return expect(self, theta, draw)
 
     with monkeypatch.context() as patch:
         patch.setattr(Network, "expect", interrupted)

@@ -163,7 +163,7 @@ class EpochMonitor(Monitor):
     def follow(self, last: "EpochMonitor") -> None:
         """Copy a record, so that the next run may continue it."""
         super().follow(last)
-        self._current, self.best, self._n_stale = last._standing, last.best, last._n_stale
+        self._current, self.best, self._n_stale = last._current, last.best, last._n_stale
 
     def start(self, objective: float) -> bool:
         """Record the starting point, or continue the run that ended at this objective."""
