@@ -3,7 +3,8 @@
 ====================  ==================================================================
 ``n_samples``  (n)    rows of X; loop letter i
 ``n_features`` (p)    columns of X; loop letter j
-``n_inputs``          features, and one more (a column of ones) where there are intercepts
+``n_inputs``          inputs of a layer: features or units, plus one (a column of ones) if there
+                      are intercepts
 ``n_hidden``   (m)    hidden units of a layer; loop letter h
 ``n_classes``  (g)    classes; loop letter k
 ``n_configs``  (K)    hidden configurations, ``2**m``; loop letter s, bit h of s is unit h
@@ -13,11 +14,16 @@ prior                 P(z | x), the product of the units' probabilities
 posterior             P(z | x, y); *hidden posterior*: its marginals P(Z_h = 1 | x, y)
 marginal likelihood   p(y | x), the sum of P(z | x) P(y | z) over configurations
 counts                ``R_k(s)``, expected weight of class k in configuration s
+table                 P(y | configuration) of every class, over all configurations of a layer
 E-step, M-step        expectation under the posterior, maximisation given it
+engine                an algorithm of the E-step; estimators take it as ``e_step``, functions as
+                      ``method``
+plan                  an engine prepared for given rows, which runs many times
+draw                  a numbered set of random samples of an engine that samples
 ====================  ==================================================================
 
-Quantities whose name begins with ``log_`` are in nats; objectives are penalised
-log-likelihoods in nats, to be maximised; losses are their negatives per unit weight.
+Quantities whose name begins with ``log_`` are in nats. Objectives are penalised log-likelihoods
+in nats, to be maximised. Losses are their negatives per unit weight.
 """
 
 from itertools import pairwise
