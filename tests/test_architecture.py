@@ -200,6 +200,41 @@ def test_no_module_imports_itself_in_a_circle():
     tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+REPOSITORY = Path(__file__).parent.parent
+PUBLIC = {"fastem": fastem, "fastem.engines": fastem.engines}
+
+
+def _shown_code():
+    """Yield (where, syntax tree) of the examples and of the Python code in texts."""
+    for path in sorted((REPOSITORY / "examples").glob("*.py")):
+        yield path.name, ast.parse(path.read_text("utf-8"))
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            yield path.name, ast.parse(block)
+
+
+def test_examples_and_texts_use_public_names_only():
+    offenders, seen = [], 0
+    for where, tree in _shown_code():
+        for name, _ in _imports(tree):
+            if name.split(".")[0] != "fastem":
+                continue
+            seen += 1
+            module, _, attribute = name.rpartition(".")
+            is_public = attribute in getattr(PUBLIC.get(module), "__all__", [])
+            if name not in PUBLIC and not is_public:
+                offenders.append(f"{where} imports {name}")
+    assert seen > 3
+    assert offenders == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_exist(name):
+    module = PUBLIC[name]
+    assert all(hasattr(module, attribute) for attribute in module.__all__)
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+
+
 def test_files_are_short():
     lengths = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in FILES}
     assert {f: n for f, x in lengths.items() if (n := len(x.splitlines())) > MAX_FILE_LINES} == {}
