@@ -192,6 +192,11 @@ class Descent:
         self.extent = Extent()
         self.restart(np.empty(0))
 
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled descent with iterates of its own, which steps overwrite."""
+        vars(self).update(state)
+        self.theta, self.best = np.array(self.theta), np.array(self.best)
+
     def restart(self, theta: Array) -> None:
         """Begin at given parameters, with nothing learnt from earlier steps."""
         self.theta, self.best = theta.copy(), theta.copy()
