@@ -126,7 +126,8 @@ class Training:
                 stepper = deepcopy(last.stepper)
                 monitor.follow(last.monitor)
                 if all(map(np.array_equal, last.scaling, self._scaling)):
-                    theta = last.theta  # exact, where folding and unfolding would round
+                    # exact, where folding and unfolding would round; a copy, as it may be mapped
+                    theta = np.array(last.theta)
         with single_threaded_blas():
             return self._ascend(theta, monitor, stepper, progress)
 

@@ -85,10 +85,19 @@ class Layers(NamedTuple):
         as_integers = [np.array(values, dtype=np.int64) for values in (widths, columns, codes)]
         return cls(*as_integers, starts[: n + 1], starts[n : 2 * n + 1], starts[2 * n :])
 
+    def __reduce__(self) -> tuple:
+        """Pickle the arguments of `of`: arrays could come back as read-only views of a file."""
+        *hidden, output = self._names()
+        return Layers.of, (self.widths.tolist(), hidden, output)
+
     def __str__(self) -> str:
+        layers = zip(self.widths[1:], self._names(), strict=True)
+        return " - ".join([str(self.widths[0]), *(f"{n} {name}" for n, name in layers)])
+
+    def _names(self) -> list[str]:
+        """Return the name of every layer's activation."""
         names = {code: name for name, code in (HIDDEN_ACTIVATIONS | OUTPUT_ACTIVATIONS).items()}
-        layers = zip(self.widths[1:], self.activations.tolist(), strict=True)
-        return " - ".join([str(self.widths[0]), *(f"{n} {names[code]}" for n, code in layers)])
+        return [names[code] for code in self.activations.tolist()]
 
     @property
     def n_parameters(self) -> int:
@@ -124,7 +133,8 @@ class Layers(NamedTuple):
                 f"slopes must have lengths {np.diff(self.slopes)[:-1].tolist()}, got {lengths}."
             )
         parts = [*coefs, *intercepts, *(values for values in slopes if values is not None)]
-        return np.concatenate([np.ravel(part) for part in parts])
+        # a plain array even if every part is a memory map
+        return np.asarray(np.concatenate([np.ravel(part) for part in parts]))
 
     def unpack(self, theta: Array) -> tuple[list[Array], list[Array], list[Array | None]]:
         """Return coefs, intercepts and slopes as views of a vector."""

@@ -30,6 +30,11 @@ class Adam:
         self._betas = beta_1, beta_2, epsilon
         self._moments = np.zeros_like(theta), np.zeros_like(theta)
 
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled optimizer with moments of its own, which kernels overwrite."""
+        vars(self).update(state)
+        self._moments = np.array(self._moments[0]), np.array(self._moments[1])
+
     def state(self, theta: Array) -> State:
         """Return parameters and memory as kernels take them."""
         return State(theta, *self._moments)
@@ -81,6 +86,11 @@ class Sgd:
         self._schedule, self._power = learning_rate, power_t
         self._momentum = momentum, nesterovs_momentum
         self._velocity = np.zeros_like(theta)
+
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled optimizer with a velocity of its own, which kernels overwrite."""
+        vars(self).update(state)
+        self._velocity = np.array(self._velocity)
 
     def state(self, theta: Array) -> State:
         """Return parameters and memory as kernels take them."""

@@ -198,6 +198,11 @@ class AdamState:
         self.extent = Extent()
         self.restart(np.empty(0))
 
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled descent with iterates of its own, which steps overwrite."""
+        vars(self).update(state)
+        self.theta, self.best = np.array(self.theta), np.array(self.best)
+
     def restart(self, theta: Array) -> None:
         """Start at given parameters, with moments of zero."""
         self.theta, self.best = theta.copy(), theta.copy()
