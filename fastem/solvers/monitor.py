@@ -106,9 +106,10 @@ class Monitor:
         before, last = self.history[-2:]
         return last - before <= self.tol * max(abs(before), abs(last))
 
-    def update(self, objective: float, theta: Array) -> bool:
+    def update(self, objective: float, theta: Array, *, may_converge: bool = True) -> bool:
         """Record an iterate; return whether the ascent should stop.
 
+        With ``may_converge=False`` a small gain is not convergence.
         An iterate that is not finite, or lower than the last by more than rounding, is not
         recorded: it raises the alarm `fell`, and the last iterate stands.
         """
@@ -116,7 +117,7 @@ class Monitor:
             self.fell = True
             return True
         self._record(objective)
-        self.converged = self.has_converged()
+        self.converged = may_converge and self.has_converged()
         return self._report(objective, theta)
 
     def _record(self, objective: float) -> None:
