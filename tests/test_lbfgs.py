@@ -194,10 +194,10 @@ class Valley:
 
 
 def test_a_small_gain_on_a_slope_does_not_end_the_ascent():
-    first, monitor = _climb(Valley(), max_iter=1)
+    _, monitor = _climb(Valley(), max_iter=1)
     before, after = monitor.history
     assert 0.0 < after - before < 1e-3 * abs(before)
-    theta, monitor = _climb(Valley(), tol=1e-3)
+    _, monitor = _climb(Valley(), tol=1e-3)
     assert monitor.converged
     assert monitor.objective > -1.1
 
