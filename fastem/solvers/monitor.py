@@ -107,17 +107,18 @@ class Monitor:
         before, last = self.history[-2:]
         return last - before <= self.tol * max(abs(before), abs(last))
 
-    def update(self, objective: float, theta: Array) -> bool:
+    def update(self, objective: float, theta: Array, *, may_converge: bool = True) -> bool:
         """Record an iterate; return whether the run should stop.
 
         An iterate that is not finite, or lower than the last one by more than rounding, is not
-        recorded: `fell` is set, and the last iterate is kept.
+        recorded: `fell` is set, and the last iterate is kept. With ``may_converge=False`` a small
+        gain does not count as convergence.
         """
         if self.falls(objective):
             self.fell = True
             return True
         self._record(objective)
-        self.converged = self.has_converged()
+        self.converged = may_converge and self.has_converged()
         return self._report(objective, theta)
 
     def _record(self, objective: float) -> None:
