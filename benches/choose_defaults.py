@@ -27,7 +27,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, acceleration, initialization
+from fastem import FastEMClassifier
+from fastem.solvers import acceleration, starts
 
 GRID = {
     "solver": ["em", "lbfgs"],
@@ -45,8 +46,8 @@ GRID = {
 }
 
 CONSTANTS = {
-    "log_odds_deviation": (initialization, "_LOG_ODDS_DEVIATION"),
-    "output_deviation": (initialization, "_OUTPUT_DEVIATION"),
+    "log_odds_deviation": (starts, "_LOG_ODDS_DEVIATION"),
+    "output_deviation": (starts, "_OUTPUT_DEVIATION"),
     "memory": (acceleration, "_MEMORY"),
     "plain_steps": (acceleration, "_PLAIN_STEPS"),
 }

@@ -1,4 +1,7 @@
-"""Make the pictures of the documentation: python examples/pictures.py [FOLDER]."""
+"""Draw the pictures of the documentation.
+
+Run: ``python examples/pictures.py [FOLDER]``; the default folder is docs/images.
+"""
 
 import sys
 import warnings
@@ -28,18 +31,18 @@ N_UNITS = 12
 
 
 def save(figure, path):
-    """Write a small PNG."""
+    """Write a figure as PNG and print its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     print(path)
 
 
 def learning_curves(em, X, y, max_iter):
-    """Draw EM and backpropagation on digits, against wall time."""
+    """Draw the training losses of EM and backpropagation on digits against wall time."""
     batch = min(200, len(y))
     network = FastMLPClassifier(
         (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
-        alpha=em.alpha * batch / len(y),  # as much penalty to a row as EM has
+        alpha=em.alpha * batch / len(y),  # the same penalty per row as EM
     ).fit(X, y)  # fmt: skip
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
@@ -49,14 +52,14 @@ def learning_curves(em, X, y, max_iter):
 
 
 def hidden_units(em, X, y):
-    """Draw what every hidden unit looks for in a digit, and in which digits it is on."""
+    """Draw the weights of every hidden unit, and its mean activation for every digit."""
     figure = Figure(figsize=(12.0, 3.8), layout="constrained")
     HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
     return figure
 
 
 def moons(max_iter):
-    """Draw the probability of a class about two interleaved moons."""
+    """Draw the predicted probability of a class for two interleaved moons."""
     X, y = make_moons(300, noise=0.2, random_state=0)
     model = FastEMClassifier((6,), max_iter=max_iter, random_state=0).fit(X, y)
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
@@ -72,13 +75,13 @@ def moons(max_iter):
 
 
 def engines(largest, n_rows):
-    """Draw the time of an E-step against the hidden units, for every engine."""
+    """Draw the time of an E-step against the number of hidden units, for every engine."""
     few = [m for m in range(4, 23, 2) if m <= largest]
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
         profiles = [profile_scaling(few, [n_rows], classes, engines=list(ENGINES))]
-        if many:  # too many for enumeration
+        if many:  # too many units for enumeration
             profiles.append(profile_scaling(many, [n_rows], classes, engines=list(ENGINES[1:])))
         ScalingDisplay.from_results(profiles, ax=ax)
         ax.set_title(f"E-step with gradients, {classes} classes")
@@ -89,9 +92,9 @@ def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
     """Write all pictures into a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
-    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # weights that compare
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # so that weights are comparable
     folder = Path(folder)
-    warmup()  # no curve waits for a compiler
+    warmup()  # no time includes compilation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         FastMLPClassifier((2,), "logistic", max_iter=1).fit(X, y)
