@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: python examples/pictures.py [FOLDER]."""
+"""Make the figures of the documentation: python examples/pictures.py [FOLDER]."""
 
 import sys
 import warnings
@@ -14,17 +14,18 @@ from sklearn.preprocessing import StandardScaler
 
 from fastem import (
     FastEMClassifier,
-    FastMLPClassifier,
     HiddenUnitsDisplay,
     LossCurveDisplay,
     ScalingDisplay,
     profile_scaling,
     warmup,
 )
+from fastem.cli import Settings, backpropagation, exact_em
 
 FOLDER = "docs/images"
 ENGINES = ("enumeration", "quadrature", "sampling")
 N_UNITS = 12
+PENALTY = 0.15  # of both methods: their losses include it
 
 
 def save(figure, path):
@@ -34,29 +35,30 @@ def save(figure, path):
     print(path)
 
 
+def settings(max_iter):
+    """Return the settings of EM and backpropagation on digits."""
+    return Settings((N_UNITS,), max_iter, PENALTY, activation="logistic", epochs=5 * max_iter)
+
+
 def learning_curves(em, X, y, max_iter):
-    """Draw EM and backpropagation on digits, against wall time."""
-    batch = min(200, len(y))
-    network = FastMLPClassifier(
-        (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
-        alpha=em.alpha * batch / len(y),  # as much penalty to a row as EM has
-    ).fit(X, y)  # fmt: skip
+    """Plot the losses of EM and backpropagation on digits against wall time."""
+    network = backpropagation(settings(max_iter), len(y)).estimator.fit(X, y)
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
         {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
-    ).ax_.set_title(f"Digits, {N_UNITS} hidden units")
+    ).ax_.set_title(f"Digits, {N_UNITS} hidden units, the same penalty for both methods")
     return figure
 
 
 def hidden_units(em, X, y):
-    """Draw what every hidden unit looks for in a digit, and in which digits it is on."""
+    """Plot the weights of every hidden unit, and its mean activation for every digit."""
     figure = Figure(figsize=(12.0, 3.8), layout="constrained")
     HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
     return figure
 
 
 def moons(max_iter):
-    """Draw the probability of a class about two interleaved moons."""
+    """Plot the probability of a class for two interleaved half moons."""
     X, y = make_moons(300, noise=0.2, random_state=0)
     model = FastEMClassifier((6,), max_iter=max_iter, random_state=0).fit(X, y)
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
@@ -72,30 +74,30 @@ def moons(max_iter):
 
 
 def engines(largest, n_rows):
-    """Draw the time of an E-step against the hidden units, for every engine."""
+    """Plot the time of an E-step against the number of hidden units, for every engine."""
     few = [m for m in range(4, 23, 2) if m <= largest]
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
-        profiles = [profile_scaling(few, [n_rows], classes, engines=list(ENGINES))]
+        profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
         if many:  # too many for enumeration
-            profiles.append(profile_scaling(many, [n_rows], classes, engines=list(ENGINES[1:])))
+            profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
         ScalingDisplay.from_results(profiles, ax=ax)
         ax.set_title(f"E-step with gradients, {classes} classes")
     return figure
 
 
 def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
-    """Write all pictures into a folder."""
+    """Write all figures to a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
-    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # weights that compare
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # comparable weights
     folder = Path(folder)
-    warmup()  # no curve waits for a compiler
+    warmup()  # the times do not include compilation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        FastMLPClassifier((2,), "logistic", max_iter=1).fit(X, y)
-        em = FastEMClassifier((N_UNITS,), max_iter=max_iter, random_state=0).fit(X, y)
+        backpropagation(settings(max_iter), len(y)).rehearsal.fit(X, y)
+        em = exact_em(settings(max_iter), len(y)).estimator.fit(X, y)
         save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
         save(hidden_units(em, X, y), folder / "hidden_units.png")
         save(moons(max_iter), folder / "moons.png")
