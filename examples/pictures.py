@@ -42,7 +42,9 @@ def learning_curves(em, X, y, max_iter):
     batch = min(200, len(y))
     network = FastMLPClassifier(
         (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
-        alpha=em.alpha * batch / len(y),  # the same penalty per row as EM
+        # The same penalty as EM: a perceptron's alpha is divided by the rows of a batch, as in
+        # scikit-learn, and EM's by all rows.
+        alpha=em.alpha * batch / len(y),
     ).fit(X, y)  # fmt: skip
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
@@ -80,9 +82,9 @@ def engines(largest, n_rows):
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
-        profiles = [profile_scaling(few, [n_rows], classes, engines=list(ENGINES))]
+        profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
         if many:  # too many units for enumeration
-            profiles.append(profile_scaling(many, [n_rows], classes, engines=list(ENGINES[1:])))
+            profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
         ScalingDisplay.from_results(profiles, ax=ax)
         ax.set_title(f"E-step with gradients, {classes} classes")
     return figure
