@@ -49,7 +49,7 @@ def learning_curves(em, X, y, max_iter):
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
         {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
-    ).ax_.set_title(f"Digits, {N_UNITS} hidden units")
+    ).ax_.set_title(f"Digits, {N_UNITS} hidden units, the same penalty for both methods")
     return figure
 
 
