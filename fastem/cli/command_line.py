@@ -179,7 +179,7 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.cli.comparison import compare
     from fastem.cli.methods import backpropagation, exact_em
-    from fastem.estimators import DivergenceError
+    from fastem.runtime import DivergenceError
 
     if arguments.plot is not None:
         check_plot(arguments.plot)

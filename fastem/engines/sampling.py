@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import numbers
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +30,7 @@ from fastem.runtime import (
     run,
     single_threaded_blas,
     threads_worth,
+    warn_user,
 )
 
 _LOW_SHARE = 0.1  # of the samples: half of the rows should have a larger effective size
@@ -149,7 +149,7 @@ class SamplingPlan(Plan):
             yield HiddenStatistics(None, self._rows.weights, None, own, gradient[:n_inputs], below)
 
 
-def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
+def warn_of_few(median: float, n_samples: int) -> None:
     """Warn if samples are worth too few draws from the posterior.
 
     Parameters
@@ -157,8 +157,6 @@ def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
     median : float
         Effective sample size of half of the rows at most.
     n_samples : int
-    stacklevel : int
-        As if the caller warned.
 
     Warns
     -----
@@ -166,13 +164,11 @@ def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
         If it is below a tenth of the samples.
     """
     if median < _LOW_SHARE * n_samples:
-        warnings.warn(
+        warn_user(
             f"Of n_samples={n_samples} samples, {median:.3g} are worth as much as draws from the "
             "posterior (median effective sample size of the rows): the estimates are noisy. "
             "Increase n_samples or alpha, or use an exact engine, fastem.Enumeration(), where it "
-            "fits.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            "fits."
         )
 
 

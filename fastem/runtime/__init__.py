@@ -1,6 +1,7 @@
-"""How the package uses the machine: threads, memory, buffers, and how work is cut."""
+"""Threads, memory, buffers, the cutting of work, and the package's errors and warnings."""
 
 from fastem.runtime.buffers import Memory
+from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory
 from fastem.runtime.pieces import (
     TILE,
@@ -12,9 +13,11 @@ from fastem.runtime.pieces import (
     table_slices,
 )
 from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
+from fastem.runtime.warn import warn_user
 
 __all__ = [
     "TILE",
+    "DivergenceError",
     "Memory",
     "available_bytes",
     "check_memory",
@@ -28,4 +31,5 @@ __all__ = [
     "single_threaded_blas",
     "table_slices",
     "threads_worth",
+    "warn_user",
 ]

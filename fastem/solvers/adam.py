@@ -10,6 +10,7 @@ from fastem.engines import Engine
 from fastem.parameters import Array, Shape
 from fastem.perceptron import Adam
 from fastem.rows import ClassSortedRows, add_ones
+from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
 from fastem.solvers.network import Network
 
@@ -202,8 +203,8 @@ class Descent:
 
         Raises
         ------
-        FloatingPointError
-            If it is not finite, or a weight runs away.
+        DivergenceError
+            If the objective is not finite, or a weight exceeds 1e100.
         """
         total, self._adam.rate = 0.0, self.learning_rate
         model.rewind(self._adam.n_steps)
@@ -221,10 +222,10 @@ class Descent:
             raise self.runaway(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
-    def runaway(self, what: str) -> FloatingPointError:
+    def runaway(self, what: str) -> DivergenceError:
         """Return the error to raise where an objective is not finite."""
-        return FloatingPointError(
-            f"{what} The weights ran away in step {self._adam.n_steps} of solver='adam'. Use a "
+        return DivergenceError(
+            f"{what} The weights diverged in step {self._adam.n_steps} of solver='adam'. Use a "
             f"smaller learning_rate_init than {self._adam.rate:g}."
         )
 
@@ -256,7 +257,9 @@ def run_adam(
     Raises
     ------
     FloatingPointError
-        If an objective is not finite.
+        If the objective at the starting values is not finite.
+    DivergenceError
+        If a later objective is not finite.
 
     Notes
     -----
