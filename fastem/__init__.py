@@ -7,9 +7,11 @@ from fastem.expectations import Expectations
 from fastem.perceptron import Backpropagation, backpropagate
 from fastem.plotting import HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
+from fastem.runtime import DivergenceError
 
 __all__ = [
     "Backpropagation",
+    "DivergenceError",
     "Engine",
     "Enumeration",
     "Expectations",

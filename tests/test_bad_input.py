@@ -65,7 +65,7 @@ BAD_DATA = {
     "zero weights": (X, Y, 0.0 * ONES, "(?i)sample.weight.*(zero)"),
     "short weights": (X, Y, ONES[1:], r"sample_weight.*\(149,\).*\(150,\)"),
     "weights of two columns": (X, Y, np.c_[ONES, ONES], "Sample weights must be 1D"),
-    "weights beyond range": (X, Y, 1e200 * ONES, "sample_weight must not exceed 1e.100; rescale"),
+    "weights beyond range": (X, Y, 1e200 * ONES, "largest sample_weight.*1e.100.*rescale"),
 }
 
 
@@ -161,7 +161,8 @@ def test_bad_parameter(name, value):
         model.fit(X, Y)
     assert not hasattr(model, "coefs_")
     if "_init" not in name:
-        assert repr(value) in str(caught.value)
+        values = [value, list(value)] if isinstance(value, (list, tuple)) else [value]
+        assert any(repr(one) in str(caught.value) for one in values)
 
 
 @pytest.mark.parametrize("seed", ["x", -1, 1.5])
@@ -273,7 +274,7 @@ def test_unseen_labels_beside_text(unseen):
 @pytest.mark.parametrize("method", ["posterior", "log_likelihood"])
 @pytest.mark.parametrize("labels", [Y[1:], np.c_[Y, Y], 0, []], ids=["short", "2d", "scalar", "no"])
 def test_labels_of_another_shape(fitted, method, labels):
-    with pytest.raises(ValueError, match=r"y has shape .*\(150,\)"):
+    with pytest.raises(ValueError, match=r"y must have shape \(150,\)"):
         getattr(fitted, method)(X, labels)
 
 
@@ -455,7 +456,7 @@ def test_e_step_changes_no_argument():
 
 
 def test_dropped_start_is_told(monkeypatch):
-    draw, drawn = fastem.estimators._training.draw_start, []
+    draw, drawn = fastem.estimators.em_training.draw_start, []
 
     def second_is_hopeless(shape, *args):
         parameters = draw(shape, *args)
@@ -464,7 +465,7 @@ def test_dropped_start_is_told(monkeypatch):
             parameters.output[:-1] = np.inf
         return parameters
 
-    monkeypatch.setattr("fastem.estimators._training.draw_start", second_is_hopeless)
+    monkeypatch.setattr("fastem.estimators.em_training.draw_start", second_is_hopeless)
     with pytest.warns(ConvergenceWarning, match="Start 2 of 3 is dropped"):
         model = classifier(n_init=3).fit(X, Y)
     assert len(drawn) == 3

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_info
 
 import fastem
 from fastem import FastEMClassifier
-from fastem.estimators import _checks
+from fastem.estimators import em
 from fastem.solvers.monitor import Monitor
 from fastem.solvers.network import Network
 
@@ -463,7 +463,7 @@ def test_resuming_after_a_failure_equals_not_having_failed(when, monkeypatch):
                 Monitor, "update", lambda *args: update(*args) if not next(calls) else 1 / 0
             )
         else:
-            patch.setattr(_checks, "warn_about", lambda *_: 1 / 0)
+            patch.setattr(em, "warn_of_ending", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             one.fit(X, y)
     assert vars(one)["_ascent"] is before

@@ -14,7 +14,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_i
 
 from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
-from fastem.estimators._scaling import Scaling
+from fastem.estimators.standardization import Standardization
 from fastem.runtime import threads
 from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
 
@@ -421,9 +421,9 @@ def test_products_of_a_fitted_network_hold_blas_to_one_thread(method):
 
 def test_standardising_holds_blas_to_one_thread(monkeypatch):
     seen = []
-    scaling = Scaling.of
+    scaling = Standardization.of
     monkeypatch.setattr(
-        Scaling,
+        Standardization,
         "of",
         lambda *args, **named: (seen.append(_blas_threads()), scaling(*args, **named))[1],
     )

@@ -71,7 +71,7 @@ def test_a_call_returns_the_estimator():
 @pytest.mark.parametrize("options", [{}, {"standardize": False}, {"batch_size": "auto"}], ids=str)
 def test_one_call_with_all_rows_is_the_first_epoch_of_fit(options):
     weights = np.random.default_rng(1).uniform(0.5, 2.0, 150)
-    one = classifier(**options).partial_fit(X, Y, CLASSES, weights)
+    one = classifier(**options).partial_fit(X, Y, classes=CLASSES, sample_weight=weights)
     epoch = fitted(classifier(max_iter=1, **options), X, Y, weights)
     np.testing.assert_array_equal(one.coefs_[0], epoch.coefs_[0])
     np.testing.assert_array_equal(one.intercepts_[1], epoch.intercepts_[1])
@@ -147,10 +147,12 @@ def test_weights_are_respected():
     weights = np.ones(150)
     weights[::2] = 0.0
     kept = weights > 0.0
-    a = classifier().partial_fit(X, Y, CLASSES, weights)
-    b = classifier().partial_fit(X[kept], Y[kept], CLASSES)
+    a = classifier().partial_fit(X, Y, classes=CLASSES, sample_weight=weights)
+    b = classifier().partial_fit(X[kept], Y[kept], classes=CLASSES)
     assert same_bits(a, b)
-    c = classifier().partial_fit(X, Y, CLASSES, np.linspace(0.1, 2.0, 150))
+    c = classifier().partial_fit(
+        X, Y, classes=CLASSES, sample_weight=np.linspace(0.1, 2.0, 150)
+    )
     assert not same_bits(a, c)
 
 
@@ -263,7 +265,7 @@ def test_only_adam_streams(solver):
 
 BAD = {
     "no classes": ((X, Y), {}, "classes must be passed"),
-    "one class": ((X, Y), {"classes": [0]}, "two labels or more"),
+    "one class": ((X, Y), {"classes": [0]}, "at least two labels"),
     "too few classes": ((X, Y), {"classes": [0, 1]}, r"not among classes: \[2\]"),
     "text": ((X, np.array(["a", "b", "c"])[Y]), {"classes": CLASSES}, "not among classes"),
     "NaN": ((np.where(X > 7, np.nan, X), Y), {"classes": CLASSES}, "NaN"),
@@ -272,12 +274,12 @@ BAD = {
     "numbers": ((X, Y + 0.5), {"classes": CLASSES}, "Unknown label type"),
     "weights": ((X, Y), {"classes": CLASSES, "sample_weight": -np.ones(150)}, "Negative"),
     "no weight": ((X, Y), {"classes": CLASSES, "sample_weight": np.zeros(150)}, "zero"),
-    "heavy": ((X, Y), {"classes": CLASSES, "sample_weight": np.full(150, 1e200)}, "not exceed"),
+    "heavy": ((X, Y), {"classes": CLASSES, "sample_weight": np.full(150, 1e200)}, "largest sample_weight"),
 }
 BAD_LATER = {
     **{name: bad for name, bad in BAD.items() if name not in ("no classes", "one class")},
-    "other classes": ((X, Y), {"classes": [0, 1, 2, 3]}, "not the same as before"),
-    "too few classes": ((X, Y), {"classes": [0, 1]}, "not the same as before"),
+    "other classes": ((X, Y), {"classes": [0, 1, 2, 3]}, "not the same as on last call"),
+    "too few classes": ((X, Y), {"classes": [0, 1]}, "not the same as on last call"),
     "unseen": ((X, Y + 1), {}, r"not among classes: \[3\]"),
     "features": ((X[:, 1:], Y), {}, "3 features"),
 }

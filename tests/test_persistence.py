@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem import FastEMClassifier
-from fastem.estimators import _inference
+from fastem.estimators import persistence
 
 X, Y = load_iris(return_X_y=True)
 ATTRIBUTES = {"n_iter_", "converged_", "loss_", "loss_curve_", "n_features_in_", "n_layers_"}
@@ -484,7 +484,7 @@ def test_copies(model):
 @pytest.mark.parametrize("version", ["0.0.1", None])
 def test_pickle_of_another_version(version, model, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(_inference, "__version__", version)
+        patch.setattr(persistence, "__version__", version)
         content = pickle.dumps(model)
     expected = re.escape(f"by fastem {version} and is opened by {fastem.__version__}; results")
     with pytest.warns(UserWarning, match=expected) as caught:

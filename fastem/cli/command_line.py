@@ -186,7 +186,7 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.cli.comparison import compare
     from fastem.cli.methods import hidden_layer_sizes
-    from fastem.estimators import DivergenceError
+    from fastem.runtime import DivergenceError
 
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     settings = _settings(arguments)

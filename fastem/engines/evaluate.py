@@ -109,7 +109,7 @@ def e_step(
     if effective is not None:
         effective = effective[np.argsort(rows.order)]
         if len(effective) > 0:
-            warn_of_few(float(np.median(effective)), engine.n_samples, stacklevel=2)
+            warn_of_few(float(np.median(effective)), engine.n_samples)
     log_likelihood[rows.order] = statistics.log_likelihood
     posterior = np.empty((len(X), shape.first))
     posterior[rows.order] = statistics.hidden[0].posterior.T

@@ -2,7 +2,6 @@
 
 import dataclasses
 import numbers
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +30,7 @@ from fastem.runtime import (
     run,
     single_threaded_blas,
     threads_worth,
+    warn_user,
 )
 
 # Share of the samples below which a median effective sample size is reported as low.
@@ -168,7 +168,7 @@ def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
     return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_classes)}
 
 
-def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
+def warn_of_few(median: float, n_samples: int) -> None:
     """Warn if the effective sample size is low.
 
     Parameters
@@ -176,8 +176,6 @@ def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
     median : float
         Median effective sample size of the rows.
     n_samples : int
-    stacklevel : int
-        As if the caller issued the warning.
 
     Warns
     -----
@@ -185,12 +183,10 @@ def warn_of_few(median: float, n_samples: int, stacklevel: int) -> None:
         If it is below a tenth of the samples.
     """
     if median < _LOW_SHARE * n_samples:
-        warnings.warn(
+        warn_user(
             f"The median effective sample size of the rows is {median:.3g} of n_samples="
             f"{n_samples} samples: the estimates are noisy. Increase n_samples or alpha, or use an "
-            "exact engine such as fastem.Enumeration() if it fits into memory.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            "exact engine such as fastem.Enumeration() if it fits into memory."
         )
 
 

@@ -1,13 +1,12 @@
-"""Estimators in scikit-learn's manner; the only place that knows its interface."""
+"""Estimators; the only room that uses scikit-learn's estimator interface."""
 
 from fastem.estimators.em_classifier import FastEMClassifier
-from fastem.estimators.mlp import BaseFastMLP, DivergenceError
+from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 
 __all__ = [
     "BaseFastMLP",
-    "DivergenceError",
     "FastEMClassifier",
     "FastMLPClassifier",
     "FastMLPRegressor",

@@ -1,121 +1,134 @@
 """FastEMClassifier: the network with stochastic hidden units, trained by exact EM."""
 
-import os
+import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines import Engine, resolve_engine, warn_of_few
-from fastem.estimators import _checks, _persistence
-from fastem.estimators._inference import NetworkInference
-from fastem.estimators._progress import CallbackSupportMixin, Progress, with_callbacks
-from fastem.estimators._streaming import EpochTraining, PartialFit
-from fastem.estimators._training import Training, seeded
-from fastem.parameters import Shape
-from fastem.runtime import single_threaded_blas
+from fastem.engines import Engine
+from fastem.estimators.em import BaseFastEM
+from fastem.estimators.validation import (
+    announced_classes,
+    check_same_classes,
+    check_two_classes,
+    check_weights,
+    class_indices,
+)
+from fastem.parameters import Array
+from fastem.rows import LARGEST_WEIGHT
 
 
-class FastEMClassifier(
-    NetworkInference, PartialFit, CallbackSupportMixin, ClassifierMixin, BaseEstimator
-):
+def _has_batches(estimator: Any) -> bool:
+    """Return True, or raise AttributeError: `partial_fit` needs mini-batches."""
+    if estimator.solver != "adam":
+        raise AttributeError(
+            f"partial_fit needs solver='adam', which trains by mini-batches; got "
+            f"solver={estimator.solver!r}, which needs all rows at once."
+        )
+    return True
+
+
+class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
-    ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: hidden units are Bernoulli with logistic
-    probabilities, classes are softmax given their states; in a deeper network every hidden
-    layer is stochastic given the states of the one below. `fit` maximises the exact
-    marginal likelihood, less ``alpha / 2`` times the squared weights.
+    ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
+    probabilities, and the classes are softmax given the hidden states. In a deeper network, every
+    hidden layer is stochastic given the states of the layer below. `fit` maximises the exact
+    marginal likelihood minus ``alpha / 2`` times the squared weights.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of ints, or int, default=(10,)
-        Hidden units of each layer. Cost and memory of one layer grow as ``2**m``, or as m for two
-        or three classes. A further layer costs no sample anything, and ``8 g 2**(m + m_above)``
-        flops an E-step.
+        Number of units m of each hidden layer. Time and memory grow as ``2**m``; with two or three
+        classes and one layer they can grow as m (quadrature). A further layer adds
+        ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
-        Algorithm of the E-step; "auto" takes the cheapest exact one: enumeration, or for two
-        or three classes and one layer of many units quadrature. Where none is within reach it
-        says so and samples: what follows are estimates, by `Sampling`.
+        Algorithm of the E-step. "auto" selects the cheapest exact engine: enumeration, or
+        quadrature for two or three classes and one layer with many units. If no exact engine is
+        affordable, it warns and falls back to sampling, which gives estimates.
     m_step : {"newton", "bound", "gradient"}, default="newton"
-        Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps
-        of rate `learning_rate_init`, halved where the objective would fall. With none of
-        them does an iteration lower the objective, as long as the E-step is exact.
+        Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps with
+        rate `learning_rate_init`, halved until the objective does not fall. With exact E-steps, no
+        iteration lowers the objective.
     solver : {"em", "lbfgs", "adam"}, default="em"
-        EM; direct ascent of the marginal likelihood with the same exact gradient; or Adam, which
-        takes a step along the marginal gradient of every mini-batch of rows, exact as the E-step
-        is. For tables of many rows, and for streams (`partial_fit`); on small ones EM gets
-        farther, and sooner.
+        EM; L-BFGS on the marginal likelihood with its exact gradient; or Adam, which takes a
+        gradient step per mini-batch. Adam is meant for many rows and for streams of rows
+        (`partial_fit`). On small data, EM reaches a better optimum in less time.
     accelerate : bool, default=True
-        Quasi-Newton acceleration of EM, which falls back on EM steps. Gradient M-steps are
-        never accelerated, nor are estimates by `Sampling`.
+        Quasi-Newton acceleration of EM, with EM steps as fallback. It does not apply to
+        ``m_step="gradient"`` or to sampling.
     alpha : float, default=0.15
-        Penalty: multiplies half the squared norm of the weights (intercepts are free) on
-        standardised features, against the summed log-likelihood.
+        L2 penalty: multiplies half the squared norm of the weights on standardised features, in the
+        units of the summed log-likelihood. Intercepts are not penalised.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
-        Centre and scale the features inside; `coefs_` are in the units of X all the same.
+        Whether to standardise the features internally. `coefs_` are in the units of X either way.
     prediction : {"marginal", "plugin"}, default="marginal"
         Exact predictive probability, or softmax of the mean hidden activation.
     learning_rate_init : float or "auto", default="auto"
-        Rate of the gradient M-step on the summed log-likelihood ("auto" is 0.005), or of Adam on
-        the mean over rows ("auto" is 0.05, for tables of a few batches; over hundreds of batches
-        0.01 ends closer to the optimum).
+        Learning rate of the gradient M-step on the summed log-likelihood ("auto" is 0.005), or of
+        Adam on the mean over rows ("auto" is 0.05). With hundreds of batches per epoch, 0.01
+        ends closer to the optimum.
     batch_size : int or "auto", default="auto"
-        Rows of a mini-batch of Adam, no more than there are; "auto" is at most 200.
+        Rows per mini-batch of Adam, at most ``n_samples``. "auto" is 200.
     max_iter : int, default=500
-        Most iterations of a call of `fit`, from each start; of Adam, epochs.
+        Maximum number of iterations of a call of `fit`, per start; for Adam, of epochs.
     tol : float, default=1e-6
-        A fit has converged when an iteration gains less than this share of the objective; by
-        Adam, when ten epochs in a row do not raise the best running objective by so much; by
-        `Sampling` in EM, when the mean of thirty gains less than thirty times that, twice.
+        Relative tolerance. A fit has converged when an iteration increases the objective by less
+        than this fraction. Adam: when ten epochs in a row increase the best running objective
+        by less. EM by sampling: when the mean objective of thirty iterations increases by less
+        than thirty times this fraction, twice.
     n_init : int, default=1
-        Random starts; the best is kept.
+        Number of random starts. The best result is kept.
     coefs_init, intercepts_init : list of arrays, optional
-        Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
+        Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
+        initialisation.
     warm_start : bool, default=False
-        Go on from the last fit. On the same data ``max_iter=1`` t times equals ``max_iter=t``
-        once, to the bit, unless Ctrl-C came between (``solver="em"`` and ``"adam"``, which goes
-        on with its moments, order of rows and patience). On other data Adam begins anew at the
-        last parameters.
+        Whether `fit` resumes the last fit. On the same data, t calls with ``max_iter=1`` equal
+        one call with ``max_iter=t`` to the bit (``solver="em"`` and ``"adam"``, without Ctrl-C in
+        between). On other data, Adam starts with new moments at the last parameters.
     n_jobs : int, optional
-        Threads; None for all cores. Results do not depend on it, to the bit.
+        Number of threads; None uses all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Draws the starting values, and the order of the rows in every epoch, and seeds `Sampling`
-        where that has no seed of its own.
+        Seed of the starting values, of the order of the rows in every epoch, and of `Sampling`
+        without a seed of its own.
     verbose : int, default=0
-        0 is silent, 1 shows a progress line, 2 prints a line per iteration.
+        0 prints nothing, 1 a progress line, 2 one line per iteration.
 
     Attributes
     ----------
     classes_ : array (n_classes,)
     coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
-        Log-odds per unit of the feature, and per unit being on.
-    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,)
+        Log-odds per unit of the feature; then log-odds per active unit.
+    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds
     n_iter_ : int
-        Iterations of the start that was kept; of Adam, epochs and calls of `partial_fit`.
+        Iterations of the best start. Adam: epochs plus calls of `partial_fit`.
     converged_ : bool
-        False after `partial_fit`, which does not judge it.
+        Always False after `partial_fit`.
     loss_ : float, nats
-        Penalised negative log-likelihood per unit weight. By Adam it takes an E-step on all rows;
-        after `partial_fit`, and after Ctrl-C, it is the last or the best of `loss_curve_`.
+        Penalised negative log-likelihood per unit weight. Adam evaluates it on all rows at the end
+        of `fit`. After `partial_fit` it is the last entry of `loss_curve_`, after Ctrl-C the best.
     loss_curve_ : list of float, nats
-        The same at every iterate, the starting point included. Of Adam, the running loss of
-        every epoch or call of `partial_fit`: of each batch before its step. By `Sampling`
-        estimates, which rise and fall.
+        The loss of every iterate, starting with the starting point. Adam: the running loss of every
+        epoch or call of `partial_fit`, each batch evaluated before its step. Sampling: estimates,
+        which are not monotone.
     loss_curve_seconds_ : list of float
-        Wall time of every entry of `loss_curve_`, since the ascent from its start began;
-        where a warm start goes on with a curve, its clock goes on too.
+        Wall time of every entry of `loss_curve_` since the ascent began. A resumed curve adds to
+        the time of the earlier one.
     e_step_ : engine
-        The engine that was used; `Sampling` with its seed, so that predictions repeat.
+        Engine in use. `Sampling` includes its seed, so that predictions are reproducible.
     n_features_in_ : int
     feature_names_in_ : array of str
-        When X has string column names.
+        Present if X has string column names.
     n_layers_ : int
-        Input, hidden and output layers: 3 with one hidden layer.
+        Number of layers including input and output.
 
     References
     ----------
@@ -177,19 +190,30 @@ class FastEMClassifier(
         self.random_state = random_state
         self.verbose = verbose
 
-    @with_callbacks
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    @available_if(_has_batches)
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> "FastEMClassifier":
-        """Fit the network by maximum penalised marginal likelihood.
+        """Process some rows once, in mini-batches; only with ``solver="adam"``.
+
+        Training continues after earlier calls and after `fit`, and an unpickled model resumes
+        exactly. A model from `load` or trained by another solver continues with new moments: the
+        next rows define the standardisation and carry the whole penalty.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features)
         y : array-like (n_samples,)
-            Labels: strings or integers, two classes or more.
+            Labels among `classes`. Not every class needs to occur.
+        classes : array-like (n_classes,), optional
+            All labels that any call will contain, at least two. Required in the first call.
         sample_weight : array-like (n_samples,), optional
-            Not negative. A weight is worth as many repetitions of the row.
+            Nonnegative. Rows of weight zero are left out.
 
         Returns
         -------
@@ -197,117 +221,147 @@ class FastEMClassifier(
 
         Raises
         ------
+        AttributeError
+            With another solver.
         ValueError
-            If a parameter, X, y or a weight is out of range, there is only one class, no
-            start has a finite objective, a warm start does not meet the network that was
-            fitted, or the problem does not fit into memory.
-        FloatingPointError
-            If a warm start goes on from weights whose objective on X is not finite, or if by
-            Adam they run away; of starts that do so, the others are kept.
-        KeyboardInterrupt
-            If Ctrl-C is pressed before there is anything to keep.
+            If a parameter, X, y or a weight is out of range, `classes` is missing or has changed,
+            y has other labels, the network has changed, or a batch does not fit into memory.
+        DivergenceError
+            If the weights diverge.
 
-        Warns
+        Notes
         -----
-        ConvergenceWarning
-            If the best start did not converge, or the fit was interrupted by Ctrl-C; the
-            best parameters so far are in place then. Also for every start that is dropped
-            because its objective is not finite.
-        RuntimeWarning
-            If the objective fell, which is a fault in fastem.
-        UserWarning
-            If "auto" falls to sampling, or if in the end half of the rows have an effective
-            sample size below a tenth of the samples.
+        A call that raises an error or is stopped by Ctrl-C leaves the estimator as it was.
+
+        *Standardisation* is defined by the rows of the first call, which should be typical.
+        *Penalty*: a unit of weight carries ``alpha / seen`` of the penalty, ``seen`` being the
+        weight of all rows so far, repeated rows counted again. *Order*: rows are shuffled within
+        a call. *Cost*: an E-step on the rows, and about 0.1 ms per batch. `max_iter`, `tol`,
+        `n_init` and `warm_start` have no effect.
         """
-        fitted = self._fitted_attributes()
-        try:
-            return self._fit(X, y, sample_weight)
-        except BaseException:  # a fit that fails leaves an earlier one as it was
-            for name in self._fitted_attributes():
-                delattr(self, name)
-            vars(self).update(fitted)
-            raise
+        began = time.perf_counter()
+        return self._partial_fit(X, y, sample_weight, announced_classes(self, classes), began)
 
-    def _fitted_attributes(self) -> dict[str, Any]:
-        """Return what a fit leaves behind, what a warm start goes on from included."""
-        return {n: value for n, value in vars(self).items() if n.endswith("_") or n == "_ascent"}
-
-    def _fit(self, X, y, sample_weight) -> "FastEMClassifier":
-        sizes = _checks.check_hyperparameters(self)
-        resolve_engine(self.e_step)  # a wrong name is told before the data are looked at
-        given = X, y, sample_weight
-        continued = self.warm_start and hasattr(self, "coefs_")
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not continued)
-        check_classification_targets(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        classes, labels = np.unique(y, return_inverse=True)
-        _checks.check_weights_and_classes(weights, labels, classes)
-        if continued:
-            _checks.check_continuation(self, classes, sizes)
-        shape = Shape(X.shape[1], sizes, len(classes), bool(self.fit_intercept))
-        engine = resolve_engine(
-            self.e_step, shape=shape, n_samples=_checks.rows_at_once(self, len(X))
-        )
-        engine = seeded(engine, self, continued)
-        _checks.check_solver(self.solver, engine)
-        with single_threaded_blas():  # its sums, too, are the same whatever the threads
-            kind = EpochTraining if self.solver == "adam" else Training
-            training = kind(self, shape, engine, X, labels, weights)
-        n_starts = 1 if continued else self.n_init
-        progress = Progress(self, n_starts, *given, training.total_weight)
-        self.classes_, self.e_step_, self.n_layers_ = classes, engine, shape.depth + 2
-        if continued:
-            parameters = shape.from_lists(self.coefs_, self.intercepts_)
-            ascent = training.continue_from(parameters, getattr(self, "_ascent", None), progress)
-        else:
-            ascent = training.best_of_starts(progress)
-        vars(self).update(training.attributes(ascent.theta, ascent.monitor))
-        vars(self).pop("_ascent", None)
-        if self.warm_start or self.solver == "adam":  # which partial_fit may go on with
-            self._ascent = ascent
-        progress.end()
-        _checks.warn_about(ascent.monitor, self.max_iter)
-        if ascent.median_effective_size is not None:
-            warn_of_few(ascent.median_effective_size, engine.n_samples, stacklevel=4)
-        return self
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted model to a file of plain arrays, whatever its suffix.
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Return the most probable label of every row.
 
         Parameters
         ----------
-        path : path-like
-            Of a link, the file that it leads to is written.
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        labels : array (n_samples,)
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict_log_proba` does.
+        """
+        log_probability = self.predict_log_proba(X)
+        return self.classes_[np.argmax(log_probability, axis=1)]
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Return P(y = k | x) of every class.
+
+        With ``prediction="marginal"`` this is the exact sum ``sum_z P(z|x) P(y|z)``. With
+        ``prediction="plugin"`` it is the softmax of the mean hidden activation, computed layer by
+        layer. A model fitted by `Sampling` averages P(y|z) over samples of P(z|x). The samples
+        depend on its seed and the row only, so that equal rows have equal probabilities.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        probability : array (n_samples, n_classes)
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict_log_proba` does.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Return log P(y = k | x); finite for every probability.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        log_probability : array (n_samples, n_classes), nats
 
         Raises
         ------
         NotFittedError
             If `fit` has not been called.
         ValueError
-            If the labels are neither numbers nor strings.
-        OSError
-            If the file cannot be written; an earlier file of that name is left then.
+            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
         """
-        check_is_fitted(self)
-        _persistence.save(self, path)
+        X = self._check_X(X)
+        if self.prediction == "plugin":
+            return self._network().log_plugin(X)
+        # The probabilities sum to one up to rounding; normalise.
+        return log_softmax(self._network().log_marginal(X, len(self.classes_)), axis=1)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "FastEMClassifier":
-        """Read a model that `save` wrote. No code from the file is run.
+    def sample(
+        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[NDArray, Array]:
+        """Draw hidden states and labels for given rows.
 
         Parameters
         ----------
-        path : path-like
+        X : array-like (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
 
         Returns
         -------
-        model : FastEMClassifier
+        y : array (n_samples,)
+            Labels drawn from P(y | z).
+        z : array (n_samples, n_hidden)
+            Hidden states, 0.0 or 1.0, drawn from P(z | x). Columns of several hidden layers are
+            concatenated, the first layer first.
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If the file is truncated or is not a model of this class.
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
-        return _persistence.load(cls, path)
+        X = self._check_X(X)
+        random_state = check_random_state(random_state)
+        states = self._network().sample_states(X, random_state)
+        log_probability = self._network().log_output(states[-1])
+        # the largest of log-probabilities plus Gumbel noise is a draw
+        noise = random_state.gumbel(size=log_probability.shape)
+        return self.classes_[np.argmax(log_probability + noise, axis=1)], np.hstack(states)
+
+    def _learn_targets(self, y: Any, weights: Array, classes: Any, *, resumes: bool) -> np.ndarray:
+        check_classification_targets(y)
+        check_weights(weights, LARGEST_WEIGHT)
+        if classes is None:
+            classes, labels = np.unique(y, return_inverse=True)
+            check_two_classes(weights, labels, classes)
+            if resumes:
+                check_same_classes(self, classes)
+        else:
+            if len(classes) < 2:
+                raise ValueError(f"classes must hold at least two labels, got {classes.tolist()}.")
+            labels = class_indices(y, classes, "among classes")
+        self.classes_ = classes
+        return labels
+
+    def _class_indices(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+        labels = np.asarray(y)
+        if labels.shape != (n_samples,):
+            raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
+        return class_indices(labels, self.classes_, "seen in fit")

@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastem.estimators import _mlp_checks
+from fastem.estimators.hyperparameters import REGRESSOR_LOSSES
 from fastem.estimators.mlp import BaseFastMLP, has_epochs
 from fastem.parameters import Array
 
@@ -20,95 +20,105 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     """Deterministic network trained by backpropagation: scikit-learn's `MLPRegressor`, compiled.
 
     ``E[y|x] = f(... f(x W_1 + b_1) ...) W_L + b_L``. Parameters, attributes, methods and the use of
-    `random_state` are those of `sklearn.neural_network.MLPRegressor`, so that a seed gives the
-    same numbers to rounding. What scikit-learn does not have stands last.
+    `random_state` are those of `sklearn.neural_network.MLPRegressor`. The same seed gives the same
+    numbers up to rounding. Parameters that scikit-learn lacks are listed last.
 
     Parameters
     ----------
     loss : {"squared_error", "poisson", "absolute_error"}, default="squared_error"
         Half the squared error; half the Poisson deviance, with an exponential output; or the
-        absolute error, for the conditional median. With several outputs `loss_` is the mean
-        over them for "squared_error" and the sum for the others; gradients are of the sum.
+        absolute error, which fits the conditional median. With several outputs, `loss_` is the
+        mean over outputs for "squared_error" and the sum for the others. Gradients are those of
+        the sum.
     hidden_layer_sizes : sequence of int, or int, default=(100,)
-        Units of each hidden layer; ``()`` for linear regression.
+        Number of units of each hidden layer; ``()`` is linear regression.
     activation : str or sequence of str, default="relu"
-        Of the hidden layers, one name for all or one for each: "identity", "logistic", "tanh",
-        "relu", "leaky_relu" (``max(0.1 a, a)``), "prelu" (slopes below zero are learned, from
-        0.25 on), "elu", or "maxout" (the larger of two weighted sums: `coefs_` have two columns
-        to a unit, all first ones before all second ones).
+        Activation function of the hidden layers: one name for all layers, or one name per layer.
+        "identity", "logistic", "tanh", "relu", "leaky_relu" (``max(0.1 a, a)``), "prelu" (learned
+        slope below zero, initially 0.25), "elu", or "maxout" (maximum of two weighted sums:
+        `coefs_` have two columns per unit, first all first sums, then all second sums).
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Stochastic descent, or SciPy's L-BFGS on all rows at once, which has no use for batches,
-        rates, momentum, `shuffle` and `early_stopping`.
+        Stochastic gradient descent ("adam", "sgd"), or SciPy's L-BFGS on all rows at once.
+        "lbfgs" ignores batches, learning rates, momentum, `shuffle` and `early_stopping`.
     alpha : float, default=0.0001
-        Penalty on half the squared coefs, divided by the weight of the batch.
+        L2 penalty: multiplies half the squared coefs, divided by the total weight of the batch.
     batch_size : int or "auto", default="auto"
-        Rows to a step; "auto" is ``min(200, n_samples)``, 1 is on-line learning.
+        Rows per gradient step. "auto" is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of "sgd": fixed; divided by ``t_**power_t``; or divided by five where training
-        would stop, until it is 1e-6.
+        Schedule of the learning rate of "sgd": constant; divided by ``t_**power_t``; or divided
+        by five each time training would stop, until it is 1e-6.
     learning_rate_init : float, default=0.001
-        Rate of "sgd" and "adam" to begin with.
+        Initial learning rate of "sgd" and "adam".
     power_t : float, default=0.5
-        Of "invscaling".
+        Exponent of the "invscaling" schedule.
     max_iter : int, default=200
-        Most epochs, or iterations of "lbfgs".
+        Maximum number of epochs, or of iterations of "lbfgs".
     shuffle : bool, default=True
-        Whether every epoch takes the rows in another order.
+        Whether to shuffle the rows before every epoch.
     random_state : int, RandomState or None, default=None
-        Draws starting values, the validation split, orders and dropout.
+        Seed of starting values, of the validation split, of shuffling and of dropout.
     tol : float, default=1e-4
-        An epoch that improves by less counts as none; also the gradient tolerance of "lbfgs".
+        An epoch counts as an improvement only if it improves by at least `tol`. Also the
+        gradient tolerance of "lbfgs".
     verbose : bool or int, default=False
-        Whether to print the loss of every epoch or iteration.
+        Whether to print the loss after every epoch or iteration.
     warm_start : bool, default=False
-        Go on from the last fit.
+        Whether `fit` starts from the parameters of the previous call.
     momentum : float, default=0.9
-        Share of the last step that "sgd" adds to the next.
+        Momentum of "sgd".
     nesterovs_momentum : bool, default=True
-        Whether the gradient is taken after that share.
+        Whether "sgd" uses Nesterov's momentum.
     early_stopping : bool, default=False
-        Stop by the score of a validation set, given to `fit` or split off, and keep its best epoch.
+        Stop when the score of a validation set no longer improves, and keep the parameters of the
+        epoch with the best score. The set is passed to `fit` or split off.
     validation_fraction : float, default=0.1
-        Share of the rows that `early_stopping` splits off.
+        Fraction of the rows that `early_stopping` splits off.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        Of "adam".
+        Parameters of "adam": decay rates of the two moments, and a constant in the denominator.
     n_iter_no_change : int, default=10
-        Training stops after more epochs than this without improvement.
+        Training stops after more than this number of epochs in a row without improvement.
     max_fun : int, default=15000
-        Most evaluations of "lbfgs".
+        Maximum number of loss evaluations of "lbfgs".
     dropout : float, default=0.0
-        Rate at which hidden values are set to zero in training, the others scaled up to match.
+        Probability that a hidden value is set to zero in training. The others are divided by
+        ``1 - dropout``.
     init : {"glorot", "he"}, default="glorot"
-        Uniform starting values within ``sqrt(6 / (n_in + n_out))`` (2 for "logistic"), as
-        scikit-learn draws them; or within ``sqrt(6 / n_in)``, intercepts zero.
+        Distribution of starting values. "glorot": weights and intercepts are uniform within
+        ``sqrt(6 / (n_in + n_out))`` (2 instead of 6 for "logistic"), as in scikit-learn. "he":
+        weights are uniform within ``sqrt(6 / n_in)`` and intercepts are zero.
     coefs_init, intercepts_init : list of arrays, optional
-        Starting values, as in `coefs_` and `intercepts_`. What is given is not drawn.
+        Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
+        initialisation.
 
     Attributes
     ----------
-    loss_, best_loss_ : float
-        Of the last epoch; least of all epochs (None with `early_stopping`).
+    loss_ : float
+        Loss of the last epoch or iteration.
+    best_loss_ : float or None
+        Smallest loss of all epochs; None with `early_stopping`.
     loss_curve_ : list of float
-        Mean loss of every epoch, penalty included, each batch before its step; of every
-        iteration of "lbfgs".
+        Mean loss of every epoch, penalty included, each batch evaluated before its step; or loss
+        of every iteration of "lbfgs".
     loss_curve_seconds_ : list of float
-        Wall time of every entry of `loss_curve_` since training began, earlier calls included.
+        Wall time of every entry of `loss_curve_` since training began. Earlier calls of a warm
+        start or of `partial_fit` are included.
     validation_scores_, validation_loss_curve_ : list of float or None
-        R2 and mean loss, without penalty, of a validation set if there is one: after every
-        epoch, or once after "lbfgs".
+        R2 and mean loss (without penalty) of the validation set after every epoch, or once
+        after "lbfgs". None without a validation set.
     best_validation_score_ : float or None
     t_ : int
-        Rows seen in training.
+        Number of rows processed in training.
     coefs_ : list of arrays (n_in, n_columns)
     intercepts_ : list of arrays (n_columns,)
     slopes_ : list of arrays (n_units,) or None
-        Learned slopes of "prelu" layers, one entry per hidden layer.
+        Learned slopes of "prelu" layers; one entry per hidden layer.
     n_features_in_ : int
     feature_names_in_ : array of str
-        When X has string column names.
+        Present if X has string column names.
     n_iter_ : int
+        Epochs or iterations of the last call.
     converged_ : bool
-        Whether a stopping rule, and not a limit, ended the training.
+        Whether a stopping rule ended training, not a limit or Ctrl-C.
     n_layers_ : int
     n_outputs_ : int
     out_activation_ : str
@@ -127,7 +137,7 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     1.0
     """
 
-    _losses = _mlp_checks.REGRESSOR_LOSSES
+    _losses = REGRESSOR_LOSSES
 
     def __init__(
         self,
@@ -192,7 +202,7 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
 
     @available_if(has_epochs)
     def partial_fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self, X: Any, y: ArrayLike, *, sample_weight: ArrayLike | None = None
     ) -> "FastMLPRegressor":
         """Train for one epoch on these rows.
 
@@ -207,7 +217,14 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
 
         Raises
         ------
-        ValueError
+        AttributeError
+            If ``solver="lbfgs"``.
+        ValueError, DivergenceError
+            As `fit`.
+
+        Warns
+        -----
+        UserWarning
             As `fit`.
         """
         return self._fit(X, y, sample_weight, incremental=True)

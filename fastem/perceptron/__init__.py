@@ -1,4 +1,4 @@
-"""Deterministic networks: forward pass, backpropagation and optimizers."""
+"""Deterministic networks: forward pass, backpropagation, optimizers and training."""
 
 from fastem.perceptron.backpropagation import Backpropagation, backpropagate
 from fastem.perceptron.feed_forward import BLOCK, FeedForward, rows_of
@@ -10,21 +10,41 @@ from fastem.perceptron.layers import (
     Objective,
     Workspace,
 )
+from fastem.perceptron.lbfgs import train_lbfgs
 from fastem.perceptron.optimizers import Adam, Optimizer, Sgd
+from fastem.perceptron.training import (
+    LARGEST_VALUE,
+    Ending,
+    Samples,
+    Settings,
+    TrainingResult,
+    TrainingState,
+    ValidationSet,
+    train_epochs,
+)
 
 __all__ = [
     "BLOCK",
     "FIRST_SLOPE",
     "HIDDEN_ACTIVATIONS",
+    "LARGEST_VALUE",
     "LOSSES",
     "Adam",
     "Backpropagation",
+    "Ending",
     "FeedForward",
     "Layers",
     "Objective",
     "Optimizer",
+    "Samples",
+    "Settings",
     "Sgd",
+    "TrainingResult",
+    "TrainingState",
+    "ValidationSet",
     "Workspace",
     "backpropagate",
     "rows_of",
+    "train_epochs",
+    "train_lbfgs",
 ]

@@ -1,6 +1,7 @@
-"""How the package uses the machine: threads, memory, buffers, and how work is cut."""
+"""Threads, memory, buffers, the cutting of work, and the package's errors and warnings."""
 
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
+from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory
 from fastem.runtime.pieces import (
     TILE,
@@ -12,10 +13,12 @@ from fastem.runtime.pieces import (
     table_slices,
 )
 from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
+from fastem.runtime.warn import warn_user
 
 __all__ = [
     "TILE",
     "Buffers",
+    "DivergenceError",
     "Shapes",
     "available_bytes",
     "bytes_of",
@@ -30,4 +33,5 @@ __all__ = [
     "single_threaded_blas",
     "table_slices",
     "threads_worth",
+    "warn_user",
 ]

@@ -11,6 +11,7 @@ from fastem.expectations import Statistics
 from fastem.parameters import Array, Shape
 from fastem.perceptron import Adam
 from fastem.rows import ClassSortedRows, add_ones
+from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
 from fastem.solvers.network import Network
 
@@ -213,8 +214,8 @@ class AdamState:
 
         Raises
         ------
-        FloatingPointError
-            If the objective is not finite, or a weight diverges.
+        DivergenceError
+            If the objective is not finite, or a weight exceeds 1e100.
         """
         total, self._adam.rate = 0.0, self.learning_rate
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
@@ -231,9 +232,9 @@ class AdamState:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
-    def divergence(self, what: str) -> FloatingPointError:
+    def divergence(self, what: str) -> DivergenceError:
         """Return the error to raise if the objective is not finite."""
-        return FloatingPointError(
+        return DivergenceError(
             f"{what} The weights diverged in step {self._adam.n_steps} of solver='adam'. Use a "
             f"smaller learning_rate_init than {self._adam.rate:g}."
         )
@@ -266,7 +267,9 @@ def run_adam(
     Raises
     ------
     FloatingPointError
-        If an objective is not finite.
+        If the objective at the starting values is not finite.
+    DivergenceError
+        If a later objective is not finite.
 
     Notes
     -----

@@ -1,4 +1,7 @@
-"""Models on disk: one .npz of plain arrays and one JSON string, never pickled code."""
+"""Model files and pickles.
+
+A model file is one .npz file with plain arrays and one JSON string. It holds no pickled code.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ import numpy as np
 
 from fastem._version import __version__
 from fastem.engines import ENGINES, check_parameters, resolve_engine
+from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
@@ -22,7 +26,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     Parameters
     ----------
     path : path-like
-        Taken as it is, whatever its suffix; of a link, the file that it leads to is written.
+        Used without adding a suffix. If it is a symbolic link, its target is written.
     header : dict
         JSON values.
     arrays : dict of arrays
@@ -33,7 +37,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     OSError
         If the file cannot be written.
     ValueError
-        If an array holds Python objects, which only a pickle could keep.
+        If an array holds Python objects, which need a pickle.
     """
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
@@ -42,10 +46,10 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **header}
     text = np.array(json.dumps(header))
     temporary = target.with_name(f".fastem.{secrets.token_hex(8)}")
-    file = open(temporary, "xb")  # noqa: SIM115  a failure here leaves nothing to remove
+    file = open(temporary, "xb")  # noqa: SIM115  nothing to remove if this fails
     try:
         with file:
-            if target.exists():  # who may read it was decided when it was made
+            if target.exists():  # keep the permissions of the file that is replaced
                 shutil.copymode(target, temporary)
             np.savez(file, header=text, **arrays)
         os.replace(temporary, target)
@@ -55,7 +59,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
 
 
 def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read a model file; no code in it is ever run.
+    """Read a model file. No code from the file is run.
 
     Returns
     -------
@@ -65,14 +69,16 @@ def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.nd
     Raises
     ------
     FileNotFoundError
-        If there is no such file; other OSErrors where it cannot be read.
+        If there is no such file.
+    OSError
+        If the file cannot be read.
     ValueError
-        If the file is truncated, is not a model of this package, or is of a newer format.
+        If the file is truncated, is not a model of this package, or has a newer format.
     """
-    with open(path, "rb") as file:  # what this raises is the file system's own word
+    with open(path, "rb") as file:  # errors of the file system are passed on
         try:
             header, arrays = _read_arrays(file)
-        except Exception as error:  # strangers' bytes can raise anything
+        except Exception as error:  # unknown bytes can raise any error
             raise ValueError(f"{str(path)!r} is damaged or not a fastem model.") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} is not a fastem model.")
@@ -91,7 +97,7 @@ def _read_arrays(file: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def save(model: Any, path: str | os.PathLike) -> None:
-    """Write a fitted FastEMClassifier.
+    """Write a fitted model with stochastic units and class labels.
 
     Raises
     ------
@@ -137,7 +143,7 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, np.random.RandomState):
-        return None  # a generator's position is of no use to a fitted model
+        return None  # the position of a generator has no effect on a fitted model
     return value
 
 
@@ -148,7 +154,7 @@ def _from_json(value: Any) -> Any:
 
 
 def load(kind: type, path: str | os.PathLike) -> Any:
-    """Read a model that `save` wrote.
+    """Read a model that `save` has written.
 
     Raises
     ------
@@ -187,9 +193,32 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.n_features_in_ = n_features
     model.n_layers_ = n_arrays + 1
     model.loss_curve_ = arrays["loss_curve"].tolist()
-    if "loss_curve_seconds" in arrays:  # files of earlier versions have none
+    if "loss_curve_seconds" in arrays:  # absent from files of earlier versions
         model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()
-    model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # which older files lack
+    model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # older files lack it
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))
     return model
+
+
+def add_version(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a pickle with the version of the package."""
+    return {**state, "_fastem_version": __version__}
+
+
+def check_version(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state without the version that `add_version` has added.
+
+    Warns
+    -----
+    UserWarning
+        If another version of the package wrote the pickle.
+    """
+    state = dict(state)
+    version = state.pop("_fastem_version", None)
+    if version != __version__:
+        warn_user(
+            f"{kind.__name__} was pickled by fastem {version} and is opened by {__version__}; "
+            "results may differ. Models written by save() do not depend on the version."
+        )
+    return state

@@ -1,4 +1,4 @@
-"""Standardisation inside an estimator, folded back into its weights."""
+"""Standardisation of features inside an estimator, folded back into its weights."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from fastem.parameters import Array, Parameters
 
-# A deviation below this share of the largest value is rounding: the column is constant.
+# A column is constant if its deviation is below this fraction of its largest value.
 _CONSTANT = 1e-13
-# Scales below this would overflow when weights are divided by them.
+# Dividing a weight by a smaller scale would overflow.
 _SMALLEST_SCALE = 1e-305
 
 
-class Scaling(NamedTuple):
+class Standardization(NamedTuple):
     """Centre and scale of every feature: ``standardised = X / scale - centre / scale``.
 
-    Written so because ``X - centre`` could overflow.
+    The formula avoids ``X - centre``, which could overflow.
 
     Attributes
     ----------
@@ -26,16 +26,24 @@ class Scaling(NamedTuple):
     scale: Array
 
     @classmethod
-    def identity(cls, n_features: int) -> "Scaling":
-        """Return the scaling that changes nothing."""
+    def identity(cls, n_features: int) -> "Standardization":
+        """Return centre 0 and scale 1: the features are left as they are."""
         return cls(np.zeros(n_features), np.ones(n_features))
 
     @classmethod
-    def of(cls, X: Array, weights: Array, centred: bool) -> "Scaling":
-        """Return weighted means and deviations; features are first divided by their largest.
+    def of(cls, X: Array, weights: Array, centred: bool) -> "Standardization":
+        """Return the weighted mean and standard deviation of every feature.
 
-        That keeps squares of values like 1e300 and 1e-300 within range. Without intercepts
-        nothing could take up a shift, so the centre is zero.
+        Features are first divided by their largest absolute value, so that squares of values
+        like 1e300 and 1e-300 are within range.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features)
+        weights : array (n_samples,)
+        centred : bool
+            False for networks without intercepts, which cannot represent a shift. The centre is
+            zero then.
         """
         largest = np.abs(X).max(axis=0)
         largest[largest < _SMALLEST_SCALE] = 1.0
@@ -52,7 +60,7 @@ class Scaling(NamedTuple):
         return X / self.scale - self.centre / self.scale
 
     def fold(self, parameters: Parameters) -> Parameters:
-        """Turn weights on standardised features into weights on the features themselves."""
+        """Convert weights on standardised features into weights on the features."""
         n_features = len(self.scale)
         hidden = parameters.hidden[0].copy()
         weights = parameters.hidden[0][:n_features]
@@ -62,7 +70,7 @@ class Scaling(NamedTuple):
         return parameters._replace(hidden=(hidden, *parameters.hidden[1:]))
 
     def unfold(self, parameters: Parameters) -> Parameters:
-        """Undo `fold`."""
+        """Convert weights on the features into weights on standardised features."""
         n_features = len(self.scale)
         hidden = parameters.hidden[0].copy()
         weights = parameters.hidden[0][:n_features] * self.scale[:, None]

@@ -1,6 +1,5 @@
-"""What a fit says while it runs: printed lines, and scikit-learn's callbacks."""
+"""Reports of a running fit: printed lines and scikit-learn's callbacks."""
 
-import functools
 import sys
 import time
 from collections.abc import Callable
@@ -14,13 +13,8 @@ except ImportError:  # scikit-learn before 1.9 has no callbacks
         """Stand-in for scikit-learn's mixin of the same name."""
 
     def with_callbacks(method: Callable) -> Callable:
-        """Wrap a method in one frame, as scikit-learn's own does: warnings count them."""
-
-        @functools.wraps(method)
-        def call(estimator: Any, *args: Any, **named: Any) -> Any:
-            return method(estimator, *args, **named)
-
-        return call
+        """Return the method: there are no callbacks."""
+        return method
 
 
 __all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
@@ -34,9 +28,9 @@ class Progress:
     estimator : estimator
     n_starts : int
     X, y, sample_weight
-        What ``fit`` was given, for the callbacks.
+        Arguments of ``fit``, which callbacks receive.
     total_weight : float
-        Turns objectives into losses per unit weight.
+        An objective divided by ``-total_weight`` is a loss per unit weight.
     """
 
     def __init__(
@@ -56,7 +50,7 @@ class Progress:
             self._root.call_on_fit_task_begin(**self._arguments)
 
     def begin_start(self) -> None:
-        """Announce another starting point."""
+        """Report the beginning of a start."""
         self._start += 1
         if self._root is not None:
             self._task = self._root.subcontext(
@@ -65,14 +59,14 @@ class Progress:
             self._task.call_on_fit_task_begin(**self._arguments)
 
     def iterate(self, n_iter: int, objective: float, fitted: Callable[[], dict]) -> bool:
-        """Report an iteration; return whether a callback asks to stop.
+        """Report an iteration; return whether a callback requests to stop.
 
         Parameters
         ----------
         n_iter : int
         objective : float, nats
         fitted : callable
-            Returns the fitted attributes as if the fit had ended here.
+            Returns the fitted attributes of this iteration.
         """
         if self._verbose:
             self._print(n_iter, objective)
@@ -94,13 +88,13 @@ class Progress:
             sys.stdout.flush()
 
     def end_start(self, fitted: Callable[[], dict]) -> None:
-        """Announce the end of a start."""
+        """Report the end of a start."""
         if self._verbose == 1:
             print()
         if self._task is not None:
             self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
 
     def end(self) -> None:
-        """Announce the end of the fit, whose attributes are in place."""
+        """Report the end of the fit. The fitted attributes must be in place."""
         if self._root is not None:
             self._root.call_on_fit_task_end(**self._arguments, reconstruction_attributes=dict)

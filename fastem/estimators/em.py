@@ -1,0 +1,341 @@
+"""BaseFastEM: training, inference and model files of networks with stochastic hidden units."""
+
+import os
+import time
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastem.engines import Engine, resolve_engine, warn_of_few
+from fastem.estimators import persistence
+from fastem.estimators.em_epochs import EpochTraining, place_in_stream
+from fastem.estimators.em_training import Problem, Training, rows_per_e_step, warn_of_ending
+from fastem.estimators.hyperparameters import check_em_parameters
+from fastem.estimators.inference import FittedNetwork
+from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
+from fastem.estimators.rollback import unchanged_on_failure
+from fastem.estimators.validation import check_same_em_network
+from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import single_threaded_blas
+
+
+class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin):
+    """Estimator whose hidden units are stochastic and binary.
+
+    Subclasses define the constructor, the coding of y, and the predictions.
+    """
+
+    def _learn_targets(self, y: Any, weights: Array, classes: Any, *, resumes: bool) -> np.ndarray:
+        """Set ``classes_`` or compare it with y; return the class index of every row."""
+        raise NotImplementedError
+
+    def _class_indices(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+        """Return the class index of every row for a fitted estimator."""
+        raise NotImplementedError
+
+    @with_callbacks
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the network by maximum penalised marginal likelihood.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels: strings or integers, at least two classes.
+        sample_weight : array-like (n_samples,), optional
+            Nonnegative. A row of weight w counts as w identical rows.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or a weight is out of range, there is only one class, a warm
+            start changes the network, or the problem does not fit into memory.
+        DivergenceError
+            If no start has a finite objective, or a warm start diverges.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before the first iteration has ended.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best start did not converge, or Ctrl-C was pressed; the best parameters so far
+            are kept. Also for every start that is dropped because its objective is not finite.
+        RuntimeWarning
+            If the objective fell, which is an error in fastem.
+        UserWarning
+            If "auto" selects sampling, or if at least half of the rows have an effective sample
+            size below a tenth of the samples.
+
+        Notes
+        -----
+        A call that raises an error leaves the estimator as it was.
+        """
+        with unchanged_on_failure(self):
+            resumes = self.warm_start and hasattr(self, "coefs_")
+            problem = self._check_problem(X, y, sample_weight, resumes=resumes)
+            with single_threaded_blas():  # sums do not depend on the number of threads
+                kind = EpochTraining if self.solver == "adam" else Training
+                training = kind(self, problem)
+            n_starts = 1 if resumes else self.n_init
+            progress = Progress(self, n_starts, X, y, sample_weight, training.total_weight)
+            self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
+            if resumes:
+                last = getattr(self, "_ascent", None)
+                ascent = training.resume(self._parameters(problem.shape), last, progress)
+            else:
+                ascent = training.best_of_starts(progress)
+            vars(self).update(training.attributes(ascent.theta, ascent.monitor))
+            vars(self).pop("_ascent", None)
+            if self.warm_start or self.solver == "adam":  # partial_fit can resume it
+                self._ascent = ascent
+            progress.end()
+            warn_of_ending(ascent.monitor, self.max_iter)
+            if ascent.median_effective_size is not None:
+                warn_of_few(ascent.median_effective_size, problem.engine.n_samples)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
+        """Process some rows once, in mini-batches; ``began`` is the time of the call."""
+        with unchanged_on_failure(self):
+            resumes = hasattr(self, "coefs_")
+            problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)
+            parameters = self._parameters(problem.shape) if resumes else None
+            with single_threaded_blas():
+                training, ascent = place_in_stream(
+                    self, problem, parameters, getattr(self, "_ascent", None)
+                )
+            self._ascent, loss = training.stream(ascent)
+            self.coefs_, self.intercepts_ = training.lists(self._ascent.theta)
+            self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
+            seconds = list(getattr(self, "loss_curve_seconds_", []))
+            elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
+            self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
+            self.loss_curve_seconds_ = [*seconds, elapsed]
+            self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
+            if self.verbose:
+                print(f"[fastem] call {self.n_iter_}, running loss {loss:.8f} nats")
+        return self
+
+    def _check_problem(
+        self, X: Any, y: Any, sample_weight: Any, *, resumes: bool, classes: Any = None
+    ) -> Problem:
+        """Check parameters and rows; set the attributes that depend on the rows alone."""
+        sizes = check_em_parameters(self)
+        resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not resumes)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        labels = self._learn_targets(y, weights, classes, resumes=resumes)
+        if resumes:
+            check_same_em_network(self, sizes)
+        shape = Shape(X.shape[1], sizes, len(self.classes_), bool(self.fit_intercept))
+        n_rows = rows_per_e_step(self, len(X))
+        engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
+        return Problem(shape, self._seeded(engine, resumes), X, labels, weights)
+
+    def _seeded(self, engine: Engine, resumes: bool) -> Engine:
+        """Return the engine with a seed; training that resumes keeps its seed."""
+        before = getattr(self, "e_step_", None)
+        if resumes and type(before) is type(engine) and not engine.is_exact:
+            return engine.seeded(before.random_state)
+        return engine.seeded(self.random_state)
+
+    def _parameters(self, shape: Shape) -> Parameters:
+        return shape.from_lists(self.coefs_, self.intercepts_)
+
+    def transform(self, X: ArrayLike) -> Array:
+        """Return P(Z_h = 1 | x), the prior probability of the units of the first hidden layer.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+
+        Returns
+        -------
+        probability : array (n_samples, n_hidden)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        X = self._check_X(X)
+        return self._network().hidden_probability(X, 0)
+
+    def posterior(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Return P(Z_h = 1 | x, y), the posterior probability of the first hidden layer's units.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels among `classes_`.
+
+        Returns
+        -------
+        probability : array (n_samples, n_hidden)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, y has a label that was not
+            in `fit`, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        X = self._check_X(X)
+        labels = self._class_indices(y, len(X))
+        return self._network().posterior(X, labels)
+
+    def log_likelihood(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,)
+            Labels among `classes_`.
+        sample_weight : array-like (n_samples,), optional
+
+        Returns
+        -------
+        log_likelihood : float, nats
+            Without penalty.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, y has a label that was not
+            in `fit`, a weight is negative, or the problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        X = self._check_X(X)
+        labels = self._class_indices(y, len(X))
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        own = self._network().log_marginal(X, len(self.classes_))[np.arange(len(X)), labels]
+        return float(np.sum(weights * own))
+
+    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`.
+
+        Returns
+        -------
+        aic : float
+            On the scale of deviances: twice the scale of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
+        """
+        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
+
+    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`; n is the summed weight.
+
+        Returns
+        -------
+        bic : float
+            On the scale of deviances: twice the scale of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
+        """
+        log_likelihood = self.log_likelihood(X, y, sample_weight)
+        weights = 1.0 if sample_weight is None else sample_weight
+        n = np.sum(np.broadcast_to(weights, len(y)))
+        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model to a file of plain arrays.
+
+        Parameters
+        ----------
+        path : path-like
+            No suffix is added. If it is a symbolic link, its target is written.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If the labels are neither numbers nor strings.
+        OSError
+            If the file cannot be written. An earlier file of that name is kept then.
+        """
+        check_is_fitted(self)
+        persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read a model that `save` has written. No code from the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        model : estimator
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated or is not a model of this class.
+        """
+        return persistence.load(cls, path)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.intercepts_[0])
+
+    def _network(self) -> FittedNetwork:
+        return FittedNetwork(self.coefs_, self.intercepts_, self.e_step_, self.n_jobs)
+
+    def _check_X(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, order="C", reset=False)
+
+    def _n_free_parameters(self) -> int:
+        """Count parameters; one class of the softmax is redundant."""
+        check_is_fitted(self)
+        ones = int(bool(self.fit_intercept))
+        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
+        return n_hidden + (len(self.coefs_[-1]) + ones) * (len(self.classes_) - 1)
+
+    def __getstate__(self) -> dict:
+        return persistence.add_version(super().__getstate__())
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(persistence.check_version(type(self), state))

@@ -1,0 +1,131 @@
+"""Training of networks with stochastic units by mini-batches: epochs, and streams of rows."""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastem.estimators.em_training import (
+    Ascent,
+    Problem,
+    Training,
+    ended_in,
+    learning_rate,
+    rows_per_e_step,
+)
+from fastem.estimators.standardization import Standardization
+from fastem.parameters import Array, Parameters
+from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.solvers import BatchedNetwork, AdamState, EpochMonitor, Extent, run_adam
+
+
+class EpochTraining(Training):
+    """Training by mini-batches: epochs of `fit`, or one call of `partial_fit`.
+
+    Parameters
+    ----------
+    estimator, problem, standardization
+        As for `Training`.
+    seen : Extent, default=Extent()
+        Number and weight of the rows of earlier calls of `partial_fit`.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        problem: Problem,
+        standardization: Standardization | None = None,
+        seen: Extent = Extent(),  # noqa: B008  a constant
+    ) -> None:
+        self._seen = seen
+        super().__init__(estimator, problem, standardization)
+
+    def _model_of(self, problem: Problem) -> BatchedNetwork:
+        estimator, n_rows = self._estimator, len(problem.weights)
+        self._extent = self._seen.plus(problem.weights)
+        return BatchedNetwork(
+            problem.X,
+            problem.labels,
+            problem.weights,
+            self._shape,
+            self._engine,
+            min(rows_per_e_step(estimator, n_rows), n_rows),
+            alpha=float(estimator.alpha),
+            extent=self._extent,
+            n_threads=effective_n_jobs(estimator.n_jobs),
+        )
+
+    def _new_monitor(self) -> EpochMonitor:
+        return EpochMonitor(float(self._estimator.tol))
+
+    def _new_stepper(self, random_state: np.random.RandomState) -> AdamState:
+        return AdamState(learning_rate(self._estimator), random_state)
+
+    def _run(self, theta: Array, monitor: EpochMonitor, stepper: AdamState) -> Array:
+        self._update(stepper)
+        return run_adam(self._model, theta, monitor, self._estimator.max_iter, stepper)
+
+    def _update(self, state: AdamState) -> None:
+        state.extent = self._extent
+        state.learning_rate = learning_rate(self._estimator)
+
+    def begin_stream(self) -> Ascent:
+        """Return the starting point of a stream whose first rows are these."""
+        # A class without rows so far gets the weight of one average row.
+        average = self._extent.weight / self._extent.n_rows
+        class_weights = np.where(self._class_weights > 0.0, self._class_weights, average)
+        random_state = check_random_state(self._estimator.random_state)
+        return self._at(self._start(random_state, class_weights), random_state)
+
+    def join_stream(self, parameters: Parameters) -> Ascent:
+        """Return the starting point of a stream that begins at given parameters."""
+        random_state = check_random_state(self._estimator.random_state)
+        theta = self._shape.pack(self._standardization.unfold(parameters))
+        return self._at(theta, random_state)
+
+    def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
+        state = self._new_stepper(random_state)
+        state.restart(theta)
+        return Ascent(theta, self._new_monitor(), state, self._standardization)
+
+    def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
+        """Process the rows once; return the new ascent and the running loss (nats).
+
+        Raises
+        ------
+        DivergenceError
+            If the objective is not finite, or a weight diverges.
+        """
+        state = deepcopy(ascent.stepper)  # a failed call must not change the earlier one
+        if not np.array_equal(state.theta, ascent.theta):
+            state.restart(ascent.theta)  # `fit` kept an earlier iterate than the last one
+        self._update(state)
+        with single_threaded_blas():
+            loss = -state.run_epoch(self._model) / self.total_weight
+        theta = state.theta.copy()
+        self._check_finite(theta)
+        return Ascent(theta, self._new_monitor(), state, self._standardization), loss
+
+
+def place_in_stream(
+    estimator: Any, problem: Problem, parameters: Parameters | None, last: Ascent | None
+) -> tuple[EpochTraining, Ascent]:
+    """Return the training on the next rows of a stream, and the ascent to continue.
+
+    Parameters
+    ----------
+    estimator : BaseFastEM
+    problem : Problem
+    parameters : Parameters or None
+        None at the first call of a new estimator.
+    last : Ascent or None
+        The ascent of the earlier call.
+    """
+    if parameters is None:
+        training = EpochTraining(estimator, problem)
+        return training, training.begin_stream()
+    if ended_in(last, problem.shape, parameters) and isinstance(last.stepper, AdamState):
+        return EpochTraining(estimator, problem, last.standardization, last.stepper.extent), last
+    training = EpochTraining(estimator, problem)
+    return training, training.join_stream(parameters)

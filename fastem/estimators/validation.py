@@ -1,0 +1,240 @@
+"""Checks of data, starting values and warm starts, for both families of estimators.
+
+Every message states name, value and remedy. Where scikit-learn's perceptrons raise the same
+error, the words are theirs.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import unique_labels
+
+from fastem.parameters import Array
+from fastem.perceptron import Layers
+
+# The square of a target, and the sum over rows of squared features, must be finite.
+_LARGEST_TARGET = 1e150
+_LARGEST_RAW_FEATURE = 1e140
+
+
+# Starting values
+
+
+def check_start(
+    estimator: Any,
+    coef_shapes: list[tuple[int, ...]],
+    intercept_shapes: list[tuple[int, ...]],
+    largest: float = np.inf,
+) -> tuple[list[Array] | None, list[Array] | None]:
+    """Return `coefs_init` and `intercepts_init` as lists of float64 arrays, or None.
+
+    Parameters
+    ----------
+    estimator : estimator
+    coef_shapes, intercept_shapes : lists of tuples
+    largest : float, default=inf
+        Largest permitted absolute value.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, or a value is not finite or too large.
+    """
+    coefs = _check_arrays("coefs_init", estimator.coefs_init, coef_shapes, largest)
+    names = "intercepts_init", estimator.intercepts_init
+    return coefs, _check_arrays(*names, intercept_shapes, largest)
+
+
+def _check_arrays(
+    name: str, given: Any, shapes: list[tuple[int, ...]], largest: float
+) -> list[Array] | None:
+    if given is None:
+        return None
+    if len(given) != len(shapes):
+        raise ValueError(f"{name} must be a list of {len(shapes)} arrays, got {len(given)}.")
+    arrays = []
+    for i, (values, shape) in enumerate(zip(given, shapes, strict=True)):
+        try:
+            array = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}[{i}] must hold numbers: {error}") from error
+        if array.shape != shape:
+            raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}[{i}] contains NaN or infinity.")
+        if np.abs(array).max(initial=0.0) > largest:
+            found = np.abs(array).max()
+            raise ValueError(f"{name}[{i}] has values up to {found:g}; use smaller ones.")
+        arrays.append(array)
+    return arrays
+
+
+# Rows
+
+
+def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None:
+    """Check that a row has positive weight, and that sums of weights can be computed.
+
+    Parameters
+    ----------
+    weights : array (n_samples,)
+    largest, smallest : float
+        Range that must hold the largest weight.
+
+    Raises
+    ------
+    ValueError
+        If all weights are zero, one is negative, or the largest is out of range.
+    """
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row; give some row a weight.")
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
+    if not smallest <= float(weights.max()) <= largest:
+        raise ValueError(
+            f"The largest sample_weight (times class_weight, if any) must be between {smallest:g} "
+            f"and {largest:g}, got {weights.max():g}; rescale sample_weight."
+        )
+
+
+def check_two_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -> None:
+    """Check that at least two classes have positive weight.
+
+    Raises
+    ------
+    ValueError
+        If only one class has.
+    """
+    present = np.unique(labels[weights > 0.0])
+    if len(present) < 2:
+        raise ValueError(
+            f"y has only one class, {classes[present].tolist()[0]!r} (in rows of positive weight); "
+            "a classifier needs samples of at least two classes."
+        )
+
+
+def class_indices(labels: np.ndarray, classes: np.ndarray, source: str) -> np.ndarray:
+    """Return the index of every label in the sorted classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among the classes; ``source`` states where the classes come from.
+    """
+    known = np.isin(labels, classes)
+    if not known.all():
+        unknown = sorted(set(labels[~known].tolist()), key=repr)
+        raise ValueError(
+            f"y holds labels that are not {source}: {unknown}. The classes are {classes.tolist()}."
+        )
+    return np.searchsorted(classes, labels)
+
+
+def announced_classes(estimator: Any, classes: Any) -> np.ndarray:
+    """Return the sorted labels of a stream: those passed to `partial_fit`, or the earlier ones.
+
+    Raises
+    ------
+    ValueError
+        If the first call passes no classes, or a later call passes other classes.
+    """
+    is_first = not hasattr(estimator, "classes_")
+    if classes is None:
+        if is_first:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return estimator.classes_
+    given, classes = classes, unique_labels(classes)
+    if not is_first and not np.array_equal(estimator.classes_, classes):
+        raise ValueError(
+            f"`classes={given!r}` is not the same as on last call to partial_fit, was: "
+            f"{estimator.classes_!r}"
+        )
+    return classes
+
+
+def check_targets(targets: Array) -> None:
+    """Check that squared targets are finite.
+
+    Raises
+    ------
+    ValueError
+        If a target is too large.
+    """
+    largest = np.abs(targets).max()
+    if largest > _LARGEST_TARGET:
+        raise ValueError(f"y has values up to {largest:g}, whose squares overflow; rescale y.")
+
+
+def check_raw_features(X: Array) -> None:
+    """Check that sums of squares of features that are not standardised are finite.
+
+    Raises
+    ------
+    ValueError
+        If a feature is too large.
+    """
+    largest = np.abs(X).max()
+    if largest > _LARGEST_RAW_FEATURE:
+        raise ValueError(
+            f"X has values up to {largest:.3g}, too large without scaling; use standardize=True."
+        )
+
+
+# Warm starts and partial_fit
+
+
+def _resuming(estimator: Any) -> str:
+    return "warm_start=True" if estimator.warm_start else "partial_fit"
+
+
+def check_same_classes(estimator: Any, classes: np.ndarray) -> None:
+    """Check that a warm start has the classes of the earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If the classes differ.
+    """
+    if not np.array_equal(classes, estimator.classes_):
+        raise ValueError(
+            f"warm_start=True needs the classes of the earlier fit, "
+            f"{estimator.classes_.tolist()}, got {classes.tolist()}; use warm_start=False."
+        )
+
+
+def check_same_em_network(estimator: Any, sizes: tuple[int, ...]) -> None:
+    """Check that training continues with the network of the earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If intercepts or the numbers of hidden units differ.
+    """
+    if not estimator.fit_intercept and any(b.any() for b in estimator.intercepts_):
+        raise ValueError(
+            f"{_resuming(estimator)} cannot drop the intercepts of the earlier fit, got "
+            "fit_intercept=False; call fit with warm_start=False."
+        )
+    fitted = tuple(len(b) for b in estimator.intercepts_[:-1])
+    if sizes != fitted:
+        raise ValueError(
+            f"{_resuming(estimator)} needs the hidden units of the earlier fit, {fitted}, got "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; call fit with warm_start=False."
+        )
+
+
+def check_same_mlp_network(estimator: Any, last: Layers, layers: Layers) -> None:
+    """Check that training continues with the network of the earlier fit.
+
+    Raises
+    ------
+    ValueError
+        If layers or activations differ.
+    """
+    if not all(np.array_equal(now, before) for now, before in zip(layers, last, strict=True)):
+        raise ValueError(
+            f"warm_start and partial_fit need the network of the earlier fit, {last}. "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, activation="
+            f"{estimator.activation!r}, loss and y require {layers}. Use warm_start=False or a new "
+            "estimator."
+        )
