@@ -1,12 +1,12 @@
-"""Exact E-steps with gradients, as a fit runs them: planned once, run many times.
+"""Exact E-steps with gradients, as in a fit: planned once, run many times.
 
-``ns_per_configuration`` is the time per row and hidden configuration; where it stays the
-same, time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is
-the rate of the three products of the E-step, ``6 n 2**m`` flops, over the rate of a plain
-product with the same threads, measured right before and right after.
+``ns_per_configuration`` is the time per row and hidden configuration. If it is constant, the time
+doubles with every hidden unit and is linear in the number of rows. ``share_of_dgemm`` is
+``6 n 2**m`` flops divided by the minimum time, relative to the rate of a float64 matrix product on
+the same threads. That rate is measured immediately before and after.
 
-``times_one_layer`` is the time of a deep network over that of its first layer alone, both by
-turns: samples meet the first layer only.
+``times_one_layer`` is the time of a deep network divided by the time of its first layer alone. Both
+are run alternately. Further layers add work that does not depend on the number of samples.
 """
 
 import statistics
@@ -16,8 +16,8 @@ import pytest
 from measure import best_seconds, dgemm_rate
 from problems import e_step_problem
 
-from fastem.engines.enumeration import Enumeration
-from fastem.runtime.threads import effective_n_jobs
+from fastem import Enumeration
+from fastem.runtime import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)
 
@@ -25,7 +25,7 @@ _seconds_by_hidden = {}
 
 
 def _smoke(first, *others, name):
-    """Ids for sizes, of which the first is the one of the smoke run."""
+    """Return parameters with ids; the first size belongs to the smoke run."""
     sizes = [pytest.param(first, id=f"{name}={first}-smoke")]
     return sizes + [pytest.param(size, id=f"{name}={size}") for size in others]
 
@@ -34,7 +34,7 @@ def _run(benchmark, n_samples, n_hidden, n_classes, n_threads):
     problem = e_step_problem(n_samples, n_hidden, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, n_threads)
     rate = dgemm_rate(n_threads)
-    for _ in range(2):  # compile, and touch every page
+    for _ in range(2):  # compiles the kernels and touches all memory
         plan.expect(problem.parameters)
     benchmark(plan.expect, problem.parameters)
     rate = max(rate, dgemm_rate(n_threads))
@@ -100,7 +100,7 @@ def bench_depth(benchmark, record, sizes, n_classes):
 
 
 def _planned(sizes, n_classes):
-    """Return an E-step that has been run before."""
+    """Return a planned E-step that was run once."""
     problem = e_step_problem(10_000, sizes, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, ALL_THREADS)
     plan.expect(problem.parameters)

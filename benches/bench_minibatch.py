@@ -1,8 +1,8 @@
-"""An epoch of mini-batches beside the E-steps in it: what it costs to cut the rows up.
+"""One epoch of mini-batches compared with its E-steps: the overhead of splitting the rows.
 
-``us_per_batch`` holds a gather, an E-step with gradients and a step of Adam; ``us_e_step`` is the
-E-step of such a batch, planned once and with its rows in the cache; ``times_full_e_step`` is the
-epoch over one E-step on all rows.
+``us_per_batch`` is the time of one batch: selecting the rows, an E-step with gradients and an Adam
+step. ``us_e_step`` is the time of an E-step on such a batch, planned once and with its rows in the
+cache. ``times_full_e_step`` is the time of the epoch divided by the time of one E-step on all rows.
 """
 
 import numpy as np
@@ -12,9 +12,8 @@ from problems import e_step_problem
 
 from fastem import Enumeration
 from fastem.rows import sort_by_class
-from fastem.runtime.threads import single_threaded_blas
-from fastem.solvers.adam import BatchedNetwork, Descent, Extent
-from fastem.solvers.network import Network
+from fastem.runtime import single_threaded_blas
+from fastem.solvers import BatchedNetwork, Descent, Extent, Network
 
 _ROWS, _BATCH, _CLASSES = 10_000, 200, 3
 

@@ -1,4 +1,4 @@
-"""Yardsticks: two sides by turns, new processes, a plain product, and the quality of a fit."""
+"""Tools of the benchmarks: times, new processes, the rate of dgemm, and the quality of fits."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _SETTLING_SECONDS = 0.3
 
 
 def best_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the least time of several calls, in seconds."""
+    """Return the minimum time of several calls, in seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -36,12 +36,12 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
-    """Time two functions by turns; return what both returned, and how their times compare.
+    """Time two functions alternately; return both results and a comparison of the times.
 
-    ``ours`` is what the benchmark measures. In each of its turns a side runs for a while
-    before the run that counts: caches and clock have settled on it, and threads of the other
-    side's BLAS no longer spin. What else the machine does slows both sides alike; medians
-    forget what hit one of them alone, and the least times are those of the quietest moments.
+    ``ours`` is the function that the benchmark measures. Each function runs for a while before
+    its measured run. Then caches and clock frequency are stable, and BLAS threads of the other
+    function no longer busy-wait. Other programs slow down both functions alike. The medians are
+    robust to a disturbance of a single run. The minimum times are the least disturbed runs.
     """
     seconds, results = [], []
 
@@ -52,7 +52,7 @@ def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
         seconds.append(time.perf_counter() - start)
         _settle(ours)
 
-    ours()  # compiles
+    ours()  # compiles the kernels
     result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
     median, median_theirs = benchmark.stats["median"], statistics.median(seconds)
     figures = {
@@ -65,7 +65,7 @@ def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
 
 
 def _settle(function):
-    """Call a function for a while, and at least once."""
+    """Call a function at least once, until ``_SETTLING_SECONDS`` have passed."""
     end = time.perf_counter() + _SETTLING_SECONDS
     function()
     while time.perf_counter() < end:
@@ -75,14 +75,14 @@ def _settle(function):
 def run_in_new_process(code: str, folder: Path):
     """Run code in a new process outside the source tree; return the JSON that it prints.
 
-    Its compiled kernels are kept in ``folder``.
+    Compiled kernels are stored in ``folder``.
     """
     package_parent = str(Path(fastem.__file__).resolve().parent.parent)
     environment = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(folder / "numba"),
         "PYTHONPATH": package_parent,
-        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as a user's would
+        "PYTHONDONTWRITEBYTECODE": "",  # imports use compiled modules, as for a user
         "PYTHONWARNINGS": "ignore",
     }
     done = subprocess.run(
@@ -97,10 +97,10 @@ def run_in_new_process(code: str, folder: Path):
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
-    """Return the best rate of an n-by-n float64 product, in flops per second.
+    """Return the highest measured rate of a square float64 matrix product, in flops per second.
 
-    NumPy and SciPy bring a BLAS each, and compiled kernels call SciPy's: the faster of the
-    two is the yardstick.
+    NumPy and SciPy each contain a BLAS; compiled kernels call SciPy's. The rate is that of the
+    faster one.
     """
     rng = np.random.default_rng(0)
     A, B = rng.normal(size=(2, _PRODUCT_SIZE, _PRODUCT_SIZE))
@@ -115,21 +115,21 @@ def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
 
     with threadpool_limits(limits=n_threads, user_api="blas"):
         seconds = min(best_seconds(f, repeats) for f in (numpy_product, scipy_product))
-    # BLAS threads spin for a while after a product, on the cores of what is timed next
+    # BLAS threads busy-wait after a product and would disturb the next measurement
     time.sleep(_SETTLING_SECONDS)
     return 2 * _PRODUCT_SIZE**3 / seconds
 
 
 @contextmanager
 def convergence_warnings_ignored() -> Iterator[None]:
-    """Let a fit stop at its limit of iterations: the number of them is in the table."""
+    """Suppress warnings of fits that reach ``max_iter``; the table shows the iterations."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
 
 def cross_validate(model, X, y) -> dict[str, float]:
-    """Return mean log-loss and accuracy over five folds, the same folds for every model."""
+    """Return mean log-loss and accuracy over five folds. All models have the same folds."""
     losses, accuracies = [], []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, y):
         with convergence_warnings_ignored():
@@ -144,5 +144,5 @@ def cross_validate(model, X, y) -> dict[str, float]:
 
 
 def log_likelihood(model, X, y) -> float:
-    """Return the total log-likelihood of labels under the predicted probabilities, in nats."""
+    """Return the log-likelihood of the labels for the predicted probabilities, summed, in nats."""
     return -float(log_loss(y, model.predict_proba(X), labels=model.classes_, normalize=False))

@@ -1,15 +1,17 @@
-"""The same exact E-step as others would write it: loops, NumPy, PyTorch and JAX.
+"""Straightforward versions of the exact E-step in Python loops, NumPy, PyTorch and JAX.
 
-Each ``prepare_*`` takes labelled rows and a network, does once what a training loop does
-once, and returns a function without arguments: an E-step from the parameters to the
-log-likelihood of every row and the gradients of the weighted total. As `Enumeration` does,
-each finds its rows sorted by class and its arrays float64.
+Each ``prepare_*`` function gets labelled rows and a network. It does the work that a training loop
+does once, and returns a function without arguments. That function runs an E-step: it returns the
+log-likelihood of every row and the gradients of the weighted total. As for `Enumeration`, rows are
+sorted by class and arrays are float64.
 
-But for the loops, all sum over all configurations with log-sum-exp, of ``_ENTRIES`` rows
-times configurations at once. The log-prior is ``a Z' - sum(softplus(a))``, one product; the
-output table and its derivatives are made once for all rows. Forms that were no faster: rows
-that gather their own copy of the table, larger pieces, and in JAX ``lax.map`` over pieces or
-rows with recomputation, in place of a ``lax.scan`` that adds up gradients.
+All versions sum over all configurations with log-sum-exp. Except for the loops, they process
+``_ENTRIES`` pairs of row and configuration at a time. The log-prior is ``a Z' - sum(softplus(a))``,
+which is one product. The output table and its derivatives are computed once for all rows. None of
+the versions splits the units into two halves, as `Enumeration` does.
+
+Variants that were not faster: a copy of the table per row; larger pieces; in JAX, ``lax.map`` over
+pieces or rows with recomputation instead of ``lax.scan`` with summed gradients.
 """
 
 import math
@@ -22,7 +24,7 @@ from problems import EStepProblem
 
 Array = NDArray[np.float64]
 
-# Rows times configurations at once, which bound the memory; chosen by measurement.
+# Number of rows times configurations in memory at a time; chosen by measurement.
 _ENTRIES = {"numpy": 2**18, "torch": 2**19, "jax": 2**20}
 
 
@@ -40,7 +42,7 @@ EStep = Callable[[], Gradients]
 
 
 class _Arrays(NamedTuple):
-    """Rows, labels, weights, and the parameters as formulas have them."""
+    """Rows, labels, weights and parameters, named as in the formulas."""
 
     X: Array
     y: NDArray[np.int64]
@@ -65,7 +67,7 @@ def _configurations(n_hidden: int) -> Array:
 
 
 def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
-    """Yield a class and some of its rows, until all rows of all classes have come."""
+    """Yield pairs of a class and a slice of its rows, which together cover all rows."""
     starts = problem.rows.class_starts
     size = max(entries // 2**problem.shape.first, 1)
     for k in range(problem.shape.n_classes):
@@ -76,8 +78,9 @@ def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
 def prepare_loops(problem: EStepProblem) -> EStep:
     """Prepare plain Python loops over rows, configurations, units and classes.
 
-    What does not depend on the row is computed once, as is what does not depend on the
-    configuration; exponentials are of sums of logarithms.
+    Values that do not depend on the row are computed once, and so are values that do not depend
+    on the configuration. Products of probabilities are computed as exponentials of summed
+    logarithms.
     """
     arrays = [array.tolist() for array in _arrays(problem)]
     shape = problem.shape
@@ -134,7 +137,7 @@ def prepare_loops(problem: EStepProblem) -> EStep:
 
 
 def prepare_numpy(problem: EStepProblem) -> EStep:
-    """Prepare vectorised NumPy; the gradients are derived by hand."""
+    """Prepare vectorised NumPy code with analytical gradients."""
     X, _, weights, W, b, V, c = _arrays(problem)
     Z = _configurations(problem.shape.first)
     Z_T = np.ascontiguousarray(Z.T)
@@ -171,10 +174,10 @@ def prepare_numpy(problem: EStepProblem) -> EStep:
 
 
 def prepare_torch(problem: EStepProblem) -> EStep:
-    """Prepare PyTorch under autograd, eager, on the CPU.
+    """Prepare PyTorch with autograd, in eager mode, on the CPU.
 
-    Each piece goes backward at once, down to the output table, which goes backward at the
-    end: no more than one piece is ever kept.
+    The backward pass of a piece ends at the output table and runs immediately after its forward
+    pass. The backward pass of the table runs at the end. Memory thus holds one piece at a time.
     """
     import torch
 
@@ -203,7 +206,7 @@ def prepare_torch(problem: EStepProblem) -> EStep:
 
 
 def prepare_jax(problem: EStepProblem) -> EStep:
-    """Prepare JAX: one compiled function, ``value_and_grad`` of a piece under ``lax.scan``."""
+    """Prepare JAX: one compiled function with ``value_and_grad`` of each piece in ``lax.scan``."""
     import jax
     import jax.numpy as jnp
 
@@ -211,7 +214,7 @@ def prepare_jax(problem: EStepProblem) -> EStep:
     X, y, weights, *parameters = _arrays(problem)
     n_samples, n_hidden = len(X), problem.shape.first
     Z = jnp.asarray(_configurations(n_hidden))
-    # pieces of one size: the last is filled up with rows of weight zero
+    # all pieces have the same size; the last one is padded with rows of weight zero
     n_pieces = -(-n_samples * 2**n_hidden // _ENTRIES["jax"])
     size = -(-n_samples // n_pieces)
 

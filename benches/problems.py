@@ -1,4 +1,4 @@
-"""Named problems, the same numbers in every table of the benches."""
+"""Named problems with fixed random numbers, shared by all benchmarks."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from fastem.rows import ClassSortedRows
 
 
 class EStepProblem(NamedTuple):
-    """Labelled rows drawn from a network, and that network."""
+    """A network, and labelled rows drawn from it."""
 
     rows: ClassSortedRows
     shape: Shape
@@ -22,7 +22,7 @@ class EStepProblem(NamedTuple):
 def e_step_problem(
     n_samples: int, n_hidden: int | tuple[int, ...], n_classes: int, n_features: int = 20
 ) -> EStepProblem:
-    """Draw a network with log-odds of order one, then rows and labels from it."""
+    """Draw a network with log-odds of order one, and rows and labels from this network."""
     sizes = (n_hidden,) if isinstance(n_hidden, int) else n_hidden
     rng = np.random.default_rng([n_samples, *sizes, n_classes, n_features])
     shape = Shape(n_features, sizes, n_classes)
@@ -30,25 +30,25 @@ def e_step_problem(
     return EStepProblem(rows, shape, parameters)
 
 
-# Hidden units that FastEMClassifier is given on a data set, where not its default.
+# Hidden units of FastEMClassifier for data sets that do not use the default.
 HIDDEN_LAYER_SIZES = {"digits": (16,)}
 
 DATASETS = ("iris", "wine", "breast_cancer", "digits")
 
 
 def dataset(name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return raw features and labels of one of scikit-learn's own data sets."""
+    """Return raw features and labels of a data set of scikit-learn."""
     return getattr(datasets, f"load_{name}")(return_X_y=True)
 
 
 def fastem_settings(name: str) -> dict:
-    """Return what a data set asks of FastEMClassifier beside its defaults."""
+    """Return the parameters of FastEMClassifier for a data set, except the defaults."""
     sizes = HIDDEN_LAYER_SIZES.get(name)
     return {} if sizes is None else {"hidden_layer_sizes": sizes}
 
 
 def many_units(name: str) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-    """Return hidden units, features and labels of a two-class problem."""
+    """Return the number of hidden units, the features and the labels of a two-class problem."""
     n_hidden, draw = _MANY_UNITS[name]
     return n_hidden, *draw()
 
@@ -71,19 +71,19 @@ MANY_UNITS = tuple(_MANY_UNITS)
 
 
 class MLPProblem(NamedTuple):
-    """Rows, labels, and what MLPClassifier and FastMLPClassifier are both given."""
+    """Features, labels, and parameters for both MLPClassifier and FastMLPClassifier."""
 
     X: NDArray[np.float64]
     y: NDArray[np.int64]
     parameters: dict
 
     def with_parameters(self, **parameters) -> "MLPProblem":
-        """Return the problem with some parameters changed or added."""
+        """Return a copy of the problem with other or additional parameters."""
         return self._replace(parameters={**self.parameters, **parameters})
 
 
 def mlp_problem(name: str) -> MLPProblem:
-    """Return a problem of backpropagation in which the number of epochs is fixed."""
+    """Return a backpropagation problem with a fixed number of epochs."""
     X, y, parameters = _MLP_PROBLEMS[name]()
     fixed = {"random_state": 0, "tol": 0.0, "n_iter_no_change": parameters["max_iter"] + 1}
     return MLPProblem(X, y, {**fixed, **parameters})
@@ -104,7 +104,7 @@ def _iris_mlp():
 
 
 def _online_mlp():
-    """Digits in a frame of 28 x 28, one row at a time through three hidden layers."""
+    """Return digits padded to 28 x 28, trained one row at a time with three hidden layers."""
     X, y = dataset("digits")
     images = X[:1500].reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2)
     X = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(-1, 784) / 16.0 * 0.99 + 0.01
