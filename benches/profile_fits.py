@@ -1,10 +1,10 @@
-"""Where the time of a fit goes: the five largest costs at several sizes, on one thread.
+"""The five largest costs of a fit at several sizes, on one thread.
 
     python benches/profile_fits.py [docs/performance.md]
 
-Prints a table; with a file, writes it between that file's markers. One thread, because a profiler
-sees what the calling thread does. The time of the three products is their ``6 n 2**m`` flops at the
-rate of a plain product; what the kernel takes beyond is "beside the products".
+Prints a table, or writes it between the markers of a file. One thread, because the profiler
+only samples the calling thread. The time of the three products is that of their ``6 n 2**m`` flops
+at the rate of a matrix product. The remaining time of the kernel is "E-step outside the products".
 """
 
 import cProfile
@@ -28,13 +28,13 @@ N_COSTS = 5
 _KERNEL = "add_rows"
 _NAMES = {
     "fill_hessian": "Hessians of hidden units",
-    "solve": "solving for Newton steps",
+    "solve": "linear systems of Newton steps",
     "fill_pair_moments": "Hessian of the output layer",
     "sum_log_normaliser": "Q of the output layer",
     "add_objective": "Q of the hidden units",
     "direction": "quasi-Newton direction",
     "fill_output_table": "softmax table",
-    "fill_counts": "adding up counts",
+    "fill_counts": "sums of counts",
     "fill_output_residuals": "output gradient",
     "of": "standardising (once)",
     "apply": "standardising (once)",
@@ -43,7 +43,7 @@ _NAMES = {
 
 
 def profile(n_hidden, n_samples, n_iter):
-    """Return seconds of a fit, its E-steps, and the seconds of every function in it."""
+    """Return seconds of a fit, its number of E-steps, and the seconds of every function."""
     problem = e_step_problem(n_samples, n_hidden, 3)
     X = np.ascontiguousarray(problem.rows.inputs[:, :-1])
     y = np.repeat(np.arange(3), np.diff(problem.rows.class_starts))
@@ -62,13 +62,13 @@ def profile(n_hidden, n_samples, n_iter):
 
 
 def costs(n_hidden, n_samples, n_iter, rate):
-    """Return seconds, E-steps, and (share, words) of the largest costs."""
+    """Return seconds, number of E-steps, and (share, name) of the largest costs."""
     total, n_e_steps, seconds = profile(n_hidden, n_samples, n_iter)
     kernel = seconds.pop(_KERNEL)
     products = min(6.0 * n_samples * 2.0**n_hidden * n_e_steps / rate, kernel)
     named = {
-        "three products at dgemm's rate": products,
-        "E-step beside the products": kernel - products,
+        "three products at the rate of dgemm": products,
+        "E-step outside the products": kernel - products,
     }
     others = 0.0
     for function, own in seconds.items():
@@ -78,11 +78,11 @@ def costs(n_hidden, n_samples, n_iter, rate):
             others += own
     named["Python and NumPy between kernels"] = others
     largest = sorted(named.items(), key=lambda item: -item[1])[:N_COSTS]
-    return total, n_e_steps, [(own / total, words) for words, own in largest]
+    return total, n_e_steps, [(own / total, name) for name, own in largest]
 
 
 def table():
-    """Return the table in Markdown, and where and when it was measured."""
+    """Return the table in Markdown, with the rate of dgemm and the date."""
     warmup()
     rate = dgemm_rate(1)
     lines = [
@@ -91,7 +91,7 @@ def table():
     lines.append("|---:|---:|---:|---:|" + "---|" * N_COSTS)
     for n_hidden, n_samples, n_iter in SIZES:
         total, n_e_steps, largest = costs(n_hidden, n_samples, n_iter, rate)
-        cells = [f"{share:.0%} {words}" for share, words in largest]
+        cells = [f"{share:.0%} {name}" for share, name in largest]
         row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_e_steps} | "
         lines.append(row.replace(",", " ") + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr)
