@@ -1,12 +1,12 @@
-"""Exact E-steps with gradients, as in a fit: planned once, run many times.
+"""Exact E-steps with gradients as in a fit: one plan, many runs.
 
-``ns_per_configuration`` is the time per row and hidden configuration. If it is constant, the time
-doubles with every hidden unit and is linear in the number of rows. ``share_of_dgemm`` is
-``6 n 2**m`` flops divided by the minimum time, relative to the rate of a float64 matrix product on
-the same threads. That rate is measured immediately before and after.
+``ns_per_configuration`` is the time per row and hidden configuration. If it is constant, the
+time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is the rate
+of ``6 n 2**m`` flops, those of the three products of the E-step, relative to the rate of a
+matrix product on the same threads, measured immediately before and after.
 
-``times_one_layer`` is the time of a deep network divided by the time of its first layer alone. Both
-are run alternately. Further layers add work that does not depend on the number of samples.
+``ratio_to_one_layer`` is the minimum time of a deep network divided by that of its first layer
+alone, measured alternately. Only the first layer processes the samples.
 """
 
 import statistics
@@ -34,7 +34,7 @@ def _run(benchmark, n_samples, n_hidden, n_classes, n_threads):
     problem = e_step_problem(n_samples, n_hidden, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, n_threads)
     rate = dgemm_rate(n_threads)
-    for _ in range(2):  # compiles the kernels and touches all memory
+    for _ in range(2):  # compile, and allocate all memory
         plan.expect(problem.parameters)
     benchmark(plan.expect, problem.parameters)
     rate = max(rate, dgemm_rate(n_threads))
@@ -57,7 +57,7 @@ def bench_hidden_units(benchmark, record, n_hidden):
     figures = _run(benchmark, 10_000, n_hidden, 3, ALL_THREADS)
     seconds = _seconds_by_hidden[n_hidden] = benchmark.stats["min"]
     if n_hidden - 1 in _seconds_by_hidden:
-        figures["times_one_unit_less"] = seconds / _seconds_by_hidden[n_hidden - 1]
+        figures["ratio_to_one_unit_less"] = seconds / _seconds_by_hidden[n_hidden - 1]
     record(**figures)
 
 
@@ -94,13 +94,13 @@ def bench_depth(benchmark, record, sizes, n_classes):
         n=10_000,
         g=n_classes,
         ms_one_layer=1e3 * min(one_layer),
-        times_one_layer=benchmark.stats["min"] / min(one_layer),
-        by_medians=benchmark.stats["median"] / statistics.median(one_layer),
+        ratio_to_one_layer=benchmark.stats["min"] / min(one_layer),
+        ratio_of_median_times=benchmark.stats["median"] / statistics.median(one_layer),
     )
 
 
 def _planned(sizes, n_classes):
-    """Return a planned E-step that was run once."""
+    """Return an E-step that has already run once."""
     problem = e_step_problem(10_000, sizes, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, ALL_THREADS)
     plan.expect(problem.parameters)

@@ -1,8 +1,8 @@
-"""One epoch of mini-batches compared with its E-steps: the overhead of splitting the rows.
+"""Overhead of mini-batches: an epoch compared with the E-steps that it contains.
 
-``us_per_batch`` is the time of one batch: selecting the rows, an E-step with gradients and an Adam
-step. ``us_e_step`` is the time of an E-step on such a batch, planned once and with its rows in the
-cache. ``times_full_e_step`` is the time of the epoch divided by the time of one E-step on all rows.
+``us_per_batch`` is the time of gathering rows, an E-step with gradients and a step of Adam.
+``us_e_step`` is the time of the E-step of one batch, planned in advance and with its rows in the
+cache. ``ratio_to_full_e_step`` is the time of an epoch divided by that of an E-step on all rows.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from problems import e_step_problem
 from fastem import Enumeration
 from fastem.rows import sort_by_class
 from fastem.runtime import single_threaded_blas
-from fastem.solvers import BatchedNetwork, Descent, Extent, Network
+from fastem.solvers.adam import BatchedNetwork, Descent, Extent
+from fastem.solvers.network import Network
 
 _ROWS, _BATCH, _CLASSES = 10_000, 200, 3
 
@@ -45,5 +46,5 @@ def bench_epoch(benchmark, record, n_hidden):
     seconds = benchmark.stats["min"]
     record(
         n=_ROWS, m=n_hidden, g=_CLASSES, us_per_batch=1e6 * seconds * _BATCH / _ROWS,
-        us_e_step=1e6 * of_batch, times_full_e_step=seconds / of_all,
+        us_e_step=1e6 * of_batch, ratio_to_full_e_step=seconds / of_all,
     )  # fmt: skip

@@ -1,21 +1,21 @@
-"""The exact E-step compared with Python loops, NumPy, PyTorch and JAX; their code is in `peers`.
+"""The exact E-step compared with loops, NumPy, PyTorch and JAX, whose code is in `peers`.
 
-**What is compared.** The peers are straightforward versions in each library: they sum over all
-configurations in log space. fastem's side is its internal E-step, planned once and run many times.
-It splits the sum into three matrix products: the comparison includes the effect of the algorithm.
-Both sides compute in float64 in one process. A benchmark fails unless the log-likelihoods of all
-rows and all gradients agree, to 1e-9 of the largest entry of each array. ``differs`` is the largest
-of these relative differences. The two sides run alternately, after a first run that compiles.
+The peers are straightforward versions in each library: they sum over all configurations in log
+space. fastem's side is its internal E-step, planned once and run many times. It splits the sum into
+three matrix products: the comparison includes the effect of the algorithm.
 
-**Threads.** fastem uses as many threads as a fit. PyTorch uses as many or one, whichever is faster
-in a trial. NumPy's BLAS uses one: its products have one short side, and several threads would
-mostly wait for each other. XLA has its own pool with one thread per core. The loops use one thread.
+Both implementations compute the same results, in one process and in float64. A bench fails unless
+the log-likelihoods of all rows and all gradients agree to 1e-9 of the largest entry of the array;
+``largest_difference`` is the largest of these differences. Both run alternately, after a warm-up.
 
-**Figures.** ``ms`` are minimum times. ``times_fastem`` is the ratio of the minimum times, and
-``by_medians`` the ratio of the medians. If the two ratios differ much, other programs were using
-the machine.
+fastem uses the default number of threads of a fit. PyTorch uses the same number or one,
+whichever is faster in a trial. The BLAS of NumPy uses one, because its products are too small
+for several. XLA has a thread pool with one thread per core; loops use one thread. ``ms`` and
+``ms_fastem`` are minimum times, ``ratio_of_minimum_times`` and ``ratio_of_median_times`` are times
+of the peer divided by times of fastem. A large difference between the two ratios indicates
+that the machine was busy.
 
-PyTorch and JAX are installed by ``pip install '.[peers]'``.
+Install PyTorch and JAX with ``pip install '.[peers]'``.
 """
 
 import statistics
@@ -33,7 +33,7 @@ from fastem import Enumeration
 from fastem.runtime import effective_n_jobs
 
 _TOLERANCE = 1e-9
-_SECONDS = 1.5  # total time of the rounds of a peer; there are at least 3 rounds
+_SECONDS = 1.5  # total time of a peer, but at least 3 rounds
 _SETTLING_SECONDS = 0.05
 _THREADS = effective_n_jobs(None)
 
@@ -54,7 +54,7 @@ def _rows():
 
 
 def _prepare(name, problem):
-    """Return the E-step of a peer; skip the benchmark if the library is not installed."""
+    """Return the E-step of a peer, or skip the bench if it is not installed."""
     if name in ("torch", "jax"):
         reason = f"{name} is not installed: pip install '.[peers]'"
         pytest.importorskip(name, reason=reason, exc_type=ImportError)
@@ -63,7 +63,7 @@ def _prepare(name, problem):
 
 @contextmanager
 def _threads(name, n_threads):
-    """Limit the number of threads of PyTorch or BLAS within the context."""
+    """Limit the number of threads of a peer, if it has such a setting."""
     if name == "torch":
         import torch
 
@@ -79,7 +79,7 @@ def _threads(name, n_threads):
 
 
 def _faster_threads(name, e_step):
-    """Return the faster number of threads of a peer, and its time (s) with this number."""
+    """Return the faster number of threads of a peer, and its time."""
     candidates = {"torch": {1, _THREADS}, "jax": {_THREADS}}.get(name, {1})
     trials = []
     for n_threads in candidates:
@@ -90,14 +90,14 @@ def _faster_threads(name, e_step):
 
 
 def _gradients(statistics):
-    """Copy the results of a plan into the format of the peers."""
+    """Return copies of the results of a plan, as peers return them."""
     *W, b = statistics.hidden[0].gradient.copy()
     *V, c = statistics.output_gradient.copy()
     return peers.Gradients(statistics.log_likelihood.copy(), np.array(W), b, np.array(V), c)
 
 
 def _largest_difference(theirs, ours):
-    """Return the largest difference, relative to the largest entry of the same array."""
+    """Return the largest difference, relative to the largest entry of its array."""
     differences = [
         np.max(np.abs(a - b)) / np.max(np.abs(b)) for a, b in zip(theirs, ours, strict=True)
     ]
@@ -114,7 +114,7 @@ def bench_peers(benchmark, record, size, name):
     seconds = []
 
     def run_fastem():
-        time.sleep(_SETTLING_SECONDS)  # threads of the other side are still busy-waiting
+        time.sleep(_SETTLING_SECONDS)  # threads of the peer keep spinning for a while
         end = time.perf_counter() + _SETTLING_SECONDS
         while time.perf_counter() < end:
             seconds.append(best_seconds(lambda: plan.expect(problem.parameters), 1))
@@ -123,9 +123,9 @@ def bench_peers(benchmark, record, size, name):
         difference = _largest_difference(e_step(), _gradients(plan.expect(problem.parameters)))
     n_threads, trial = _faster_threads(name, e_step)
     with _threads(name, n_threads):
-        turns = int(np.clip(_SECONDS / trial, 3, 10))
-        benchmark.pedantic(e_step, setup=run_fastem, rounds=turns)
-    least, least_fastem = benchmark.stats["min"], min(seconds)
+        rounds = int(np.clip(_SECONDS / trial, 3, 10))
+        benchmark.pedantic(e_step, setup=run_fastem, rounds=rounds)
+    minimum, minimum_fastem = benchmark.stats["min"], min(seconds)
     median, median_fastem = benchmark.stats["median"], statistics.median(seconds)
     record(
         n=size[0],
@@ -133,9 +133,9 @@ def bench_peers(benchmark, record, size, name):
         g=size[2],
         threads_fastem=_THREADS,
         threads=n_threads,
-        ms=1e3 * least,
-        ms_fastem=1e3 * least_fastem,
-        times_fastem=least / least_fastem,
-        by_medians=median / median_fastem,
-        differs=difference,
+        ms=1e3 * minimum,
+        ms_fastem=1e3 * minimum_fastem,
+        ratio_of_minimum_times=minimum / minimum_fastem,
+        ratio_of_median_times=median / median_fastem,
+        largest_difference=difference,
     )

@@ -1,4 +1,4 @@
-"""Tools of the benchmarks: times, new processes, the rate of dgemm, and the quality of fits."""
+"""Measurements: alternating runs, new processes, the rate of dgemm, and the quality of a fit."""
 
 import json
 import os
@@ -35,13 +35,13 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
     return min(seconds)
 
 
-def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
-    """Time two functions alternately; return both results and a comparison of the times.
+def alternate(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
+    """Run two functions alternately; return their last results, and ratios of their times.
 
-    ``ours`` is the function that the benchmark measures. Each function runs for a while before
-    its measured run. Then caches and clock frequency are stable, and BLAS threads of the other
-    function no longer busy-wait. Other programs slow down both functions alike. The medians are
-    robust to a disturbance of a single run. The minimum times are the least disturbed runs.
+    The benchmark measures ``ours``. Before every measured run the same function runs for a
+    while, so that the caches belong to it and the BLAS threads of the other have stopped
+    spinning. Other load on the machine slows both functions. Medians are robust to
+    disturbances of one of them, and minimum times belong to the least disturbed runs.
     """
     seconds, results = [], []
 
@@ -52,20 +52,20 @@ def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
         seconds.append(time.perf_counter() - start)
         _settle(ours)
 
-    ours()  # compiles the kernels
+    ours()  # compiles
     result = benchmark.pedantic(ours, setup=run_theirs, rounds=rounds)
     median, median_theirs = benchmark.stats["median"], statistics.median(seconds)
     figures = {
         "ms_fastem": 1e3 * median,
         "ms_sklearn": 1e3 * median_theirs,
-        "times_sklearn_speed": median_theirs / median,
-        "by_least_times": min(seconds) / benchmark.stats["min"],
+        "ratio_of_median_times": median_theirs / median,
+        "ratio_of_minimum_times": min(seconds) / benchmark.stats["min"],
     }
     return result, results[-1], figures
 
 
 def _settle(function):
-    """Call a function at least once, until ``_SETTLING_SECONDS`` have passed."""
+    """Call a function for a while, at least once."""
     end = time.perf_counter() + _SETTLING_SECONDS
     function()
     while time.perf_counter() < end:
@@ -75,14 +75,14 @@ def _settle(function):
 def run_in_new_process(code: str, folder: Path):
     """Run code in a new process outside the source tree; return the JSON that it prints.
 
-    Compiled kernels are stored in ``folder``.
+    Its compiled kernels are kept in ``folder``.
     """
     package_parent = str(Path(fastem.__file__).resolve().parent.parent)
     environment = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(folder / "numba"),
         "PYTHONPATH": package_parent,
-        "PYTHONDONTWRITEBYTECODE": "",  # imports use compiled modules, as for a user
+        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as for a user
         "PYTHONWARNINGS": "ignore",
     }
     done = subprocess.run(
@@ -97,10 +97,10 @@ def run_in_new_process(code: str, folder: Path):
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
-    """Return the highest measured rate of a square float64 matrix product, in flops per second.
+    """Return the maximum rate of a float64 matrix product, in flops per second.
 
-    NumPy and SciPy each contain a BLAS; compiled kernels call SciPy's. The rate is that of the
-    faster one.
+    NumPy and SciPy each contain a BLAS library, and compiled kernels call that of SciPy. The
+    result is the rate of the faster library.
     """
     rng = np.random.default_rng(0)
     A, B = rng.normal(size=(2, _PRODUCT_SIZE, _PRODUCT_SIZE))
@@ -115,21 +115,21 @@ def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
 
     with threadpool_limits(limits=n_threads, user_api="blas"):
         seconds = min(best_seconds(f, repeats) for f in (numpy_product, scipy_product))
-    # BLAS threads busy-wait after a product and would disturb the next measurement
+    # BLAS threads keep spinning after a product and would disturb the next measurement
     time.sleep(_SETTLING_SECONDS)
     return 2 * _PRODUCT_SIZE**3 / seconds
 
 
 @contextmanager
 def convergence_warnings_ignored() -> Iterator[None]:
-    """Suppress warnings of fits that reach ``max_iter``; the table shows the iterations."""
+    """Ignore warnings of fits that reach their limit of iterations; tables show the number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
 
 def cross_validate(model, X, y) -> dict[str, float]:
-    """Return mean log-loss and accuracy over five folds. All models have the same folds."""
+    """Return mean log-loss and accuracy over five folds, which are the same for all models."""
     losses, accuracies = [], []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, y):
         with convergence_warnings_ignored():
@@ -144,5 +144,5 @@ def cross_validate(model, X, y) -> dict[str, float]:
 
 
 def log_likelihood(model, X, y) -> float:
-    """Return the log-likelihood of the labels for the predicted probabilities, summed, in nats."""
+    """Return the total log-likelihood of labels under the predicted probabilities, in nats."""
     return -float(log_loss(y, model.predict_proba(X), labels=model.classes_, normalize=False))

@@ -1,17 +1,16 @@
-"""Straightforward versions of the exact E-step in Python loops, NumPy, PyTorch and JAX.
+"""Straightforward versions of the exact E-step with loops, NumPy, PyTorch and JAX.
 
-Each ``prepare_*`` function gets labelled rows and a network. It does the work that a training loop
-does once, and returns a function without arguments. That function runs an E-step: it returns the
-log-likelihood of every row and the gradients of the weighted total. As for `Enumeration`, rows are
-sorted by class and arrays are float64.
+Every ``prepare_*`` takes labelled rows and a network, does the work that a training loop does
+once, and returns a function without arguments. This function is one E-step: it computes the
+log-likelihood of every row and the gradients of their weighted sum. As for `Enumeration`, rows
+are sorted by class and arrays are float64.
 
-All versions sum over all configurations with log-sum-exp. Except for the loops, they process
-``_ENTRIES`` pairs of row and configuration at a time. The log-prior is ``a Z' - sum(softplus(a))``,
-which is one product. The output table and its derivatives are computed once for all rows. None of
-the versions splits the units into two halves, as `Enumeration` does.
-
-Variants that were not faster: a copy of the table per row; larger pieces; in JAX, ``lax.map`` over
-pieces or rows with recomputation instead of ``lax.scan`` with summed gradients.
+Except for the loops, all implementations sum over the configurations by log-sum-exp, in pieces of
+``_ENTRIES`` rows times configurations. The log-prior is ``a Z' - sum(softplus(a))``, one
+product. The output table and its derivatives are computed once for all rows. No version splits the
+units into two halves, as `Enumeration` does. Variants that were
+tried and not faster: a copy of the table per row, larger pieces, and in JAX ``lax.map`` with
+recomputation over pieces or rows instead of ``lax.scan`` with summed gradients.
 """
 
 import math
@@ -24,12 +23,12 @@ from problems import EStepProblem
 
 Array = NDArray[np.float64]
 
-# Number of rows times configurations in memory at a time; chosen by measurement.
+# Rows times configurations in one piece; this limits the memory. Chosen by measurement.
 _ENTRIES = {"numpy": 2**18, "torch": 2**19, "jax": 2**20}
 
 
 class Gradients(NamedTuple):
-    """Log-likelihood of every row in nats, and gradients of the weighted total."""
+    """Log-likelihood of every row in nats, and gradients of the weighted sum."""
 
     log_likelihood: Array
     W: Array
@@ -42,7 +41,7 @@ EStep = Callable[[], Gradients]
 
 
 class _Arrays(NamedTuple):
-    """Rows, labels, weights and parameters, named as in the formulas."""
+    """Rows, labels, weights, and the parameters with the names of the formulas."""
 
     X: Array
     y: NDArray[np.int64]
@@ -67,7 +66,7 @@ def _configurations(n_hidden: int) -> Array:
 
 
 def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
-    """Yield pairs of a class and a slice of its rows, which together cover all rows."""
+    """Yield pairs of a class and a range of its rows that cover all rows."""
     starts = problem.rows.class_starts
     size = max(entries // 2**problem.shape.first, 1)
     for k in range(problem.shape.n_classes):
@@ -78,9 +77,8 @@ def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
 def prepare_loops(problem: EStepProblem) -> EStep:
     """Prepare plain Python loops over rows, configurations, units and classes.
 
-    Values that do not depend on the row are computed once, and so are values that do not depend
-    on the configuration. Products of probabilities are computed as exponentials of summed
-    logarithms.
+    Quantities that do not depend on the row, or not on the configuration, are computed once.
+    Products of probabilities are sums of logarithms.
     """
     arrays = [array.tolist() for array in _arrays(problem)]
     shape = problem.shape
@@ -137,7 +135,7 @@ def prepare_loops(problem: EStepProblem) -> EStep:
 
 
 def prepare_numpy(problem: EStepProblem) -> EStep:
-    """Prepare vectorised NumPy code with analytical gradients."""
+    """Prepare vectorised NumPy with gradients derived by hand."""
     X, _, weights, W, b, V, c = _arrays(problem)
     Z = _configurations(problem.shape.first)
     Z_T = np.ascontiguousarray(Z.T)
@@ -174,10 +172,10 @@ def prepare_numpy(problem: EStepProblem) -> EStep:
 
 
 def prepare_torch(problem: EStepProblem) -> EStep:
-    """Prepare PyTorch with autograd, in eager mode, on the CPU.
+    """Prepare PyTorch with autograd, eager, on the CPU.
 
-    The backward pass of a piece ends at the output table and runs immediately after its forward
-    pass. The backward pass of the table runs at the end. Memory thus holds one piece at a time.
+    The backward pass of every piece follows its forward pass and ends at the output table. The
+    backward pass of the table is the last. Therefore only one piece is in memory.
     """
     import torch
 
@@ -206,7 +204,7 @@ def prepare_torch(problem: EStepProblem) -> EStep:
 
 
 def prepare_jax(problem: EStepProblem) -> EStep:
-    """Prepare JAX: one compiled function with ``value_and_grad`` of each piece in ``lax.scan``."""
+    """Prepare JAX: one compiled function, ``value_and_grad`` of a piece under ``lax.scan``."""
     import jax
     import jax.numpy as jnp
 
@@ -214,7 +212,7 @@ def prepare_jax(problem: EStepProblem) -> EStep:
     X, y, weights, *parameters = _arrays(problem)
     n_samples, n_hidden = len(X), problem.shape.first
     Z = jnp.asarray(_configurations(n_hidden))
-    # all pieces have the same size; the last one is padded with rows of weight zero
+    # pieces have equal size: rows of weight zero fill the last one
     n_pieces = -(-n_samples * 2**n_hidden // _ENTRIES["jax"])
     size = -(-n_samples // n_pieces)
 

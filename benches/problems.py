@@ -1,4 +1,4 @@
-"""Named problems with fixed random numbers, shared by all benchmarks."""
+"""Named problems of the benches, the same in all tables."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from fastem.rows import ClassSortedRows
 
 
 class EStepProblem(NamedTuple):
-    """A network, and labelled rows drawn from it."""
+    """Labelled rows drawn from a network, and the network."""
 
     rows: ClassSortedRows
     shape: Shape
@@ -30,25 +30,25 @@ def e_step_problem(
     return EStepProblem(rows, shape, parameters)
 
 
-# Hidden units of FastEMClassifier for data sets that do not use the default.
+# Hidden units of FastEMClassifier for data sets that need more than the default.
 HIDDEN_LAYER_SIZES = {"digits": (16,)}
 
 DATASETS = ("iris", "wine", "breast_cancer", "digits")
 
 
 def dataset(name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return raw features and labels of a data set of scikit-learn."""
+    """Return raw features and labels of one of scikit-learn's own data sets."""
     return getattr(datasets, f"load_{name}")(return_X_y=True)
 
 
 def fastem_settings(name: str) -> dict:
-    """Return the parameters of FastEMClassifier for a data set, except the defaults."""
+    """Return the parameters of FastEMClassifier that differ from the defaults for a data set."""
     sizes = HIDDEN_LAYER_SIZES.get(name)
     return {} if sizes is None else {"hidden_layer_sizes": sizes}
 
 
 def many_units(name: str) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-    """Return the number of hidden units, the features and the labels of a two-class problem."""
+    """Return hidden units, features and labels of a two-class problem."""
     n_hidden, draw = _MANY_UNITS[name]
     return n_hidden, *draw()
 
@@ -71,19 +71,19 @@ MANY_UNITS = tuple(_MANY_UNITS)
 
 
 class MLPProblem(NamedTuple):
-    """Features, labels, and parameters for both MLPClassifier and FastMLPClassifier."""
+    """Rows, labels, and parameters of both MLPClassifier and FastMLPClassifier."""
 
     X: NDArray[np.float64]
     y: NDArray[np.int64]
     parameters: dict
 
     def with_parameters(self, **parameters) -> "MLPProblem":
-        """Return a copy of the problem with other or additional parameters."""
+        """Return the problem with changed or additional parameters."""
         return self._replace(parameters={**self.parameters, **parameters})
 
 
 def mlp_problem(name: str) -> MLPProblem:
-    """Return a backpropagation problem with a fixed number of epochs."""
+    """Return a problem of backpropagation with a fixed number of epochs."""
     X, y, parameters = _MLP_PROBLEMS[name]()
     fixed = {"random_state": 0, "tol": 0.0, "n_iter_no_change": parameters["max_iter"] + 1}
     return MLPProblem(X, y, {**fixed, **parameters})
@@ -104,7 +104,7 @@ def _iris_mlp():
 
 
 def _online_mlp():
-    """Return digits padded to 28 x 28, trained one row at a time with three hidden layers."""
+    """Digits as images of 28 x 28 pixels, three hidden layers, batches of one row."""
     X, y = dataset("digits")
     images = X[:1500].reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2)
     X = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(-1, 784) / 16.0 * 0.99 + 0.01
