@@ -28,24 +28,33 @@ from fastem import (
 FOLDER = "docs/images"
 ENGINES = ("enumeration", "quadrature", "sampling")
 N_UNITS = 12
+PENALTY = 0.15  # both methods: times half the sum of squared weights, against the summed loss
 
 
 def save(figure, path):
-    """Write a figure as PNG and print its path."""
+    """Write a small PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     print(path)
 
 
+def perceptron(n_rows, max_iter):
+    """Return a network to be trained by backpropagation, with the penalty of EM.
+
+    `FastMLPClassifier` applies its ``alpha`` once per batch, so ``alpha`` is the penalty divided
+    by the number of batches.
+    """
+    batch_size = min(200, n_rows)
+    n_batches = -(-n_rows // batch_size)
+    return FastMLPClassifier(
+        (N_UNITS,), "logistic", alpha=PENALTY / n_batches, batch_size=batch_size,
+        max_iter=max_iter, random_state=0,
+    )  # fmt: skip
+
+
 def learning_curves(em, X, y, max_iter):
-    """Draw the training losses of EM and backpropagation on digits against wall time."""
-    batch = min(200, len(y))
-    network = FastMLPClassifier(
-        (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
-        # The same penalty as EM: a perceptron's alpha is divided by the rows of a batch, as in
-        # scikit-learn, and EM's by all rows.
-        alpha=em.alpha * batch / len(y),
-    ).fit(X, y)  # fmt: skip
+    """Plot the losses of EM and backpropagation on digits against wall time."""
+    network = perceptron(len(y), 5 * max_iter).fit(X, y)
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
         {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
@@ -54,14 +63,14 @@ def learning_curves(em, X, y, max_iter):
 
 
 def hidden_units(em, X, y):
-    """Draw the weights of every hidden unit, and its mean activation for every digit."""
+    """Plot the weights of every hidden unit, and its mean activation for every digit."""
     figure = Figure(figsize=(12.0, 3.8), layout="constrained")
     HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
     return figure
 
 
 def moons(max_iter):
-    """Draw the predicted probability of a class for two interleaved moons."""
+    """Plot the probability of a class for two interleaved half moons."""
     X, y = make_moons(300, noise=0.2, random_state=0)
     model = FastEMClassifier((6,), max_iter=max_iter, random_state=0).fit(X, y)
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
@@ -77,13 +86,13 @@ def moons(max_iter):
 
 
 def engines(largest, n_rows):
-    """Draw the time of an E-step against the number of hidden units, for every engine."""
+    """Plot the time of an E-step against the number of hidden units, for every engine."""
     few = [m for m in range(4, 23, 2) if m <= largest]
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
         profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
-        if many:  # too many units for enumeration
+        if many:  # too many for enumeration
             profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
         ScalingDisplay.from_results(profiles, ax=ax)
         ax.set_title(f"E-step with gradients, {classes} classes")
@@ -91,16 +100,17 @@ def engines(largest, n_rows):
 
 
 def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
-    """Write all pictures into a folder."""
+    """Write all figures to a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
-    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # so that weights are comparable
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # comparable weights
     folder = Path(folder)
-    warmup()  # no time includes compilation
+    warmup()  # times do not include compilation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        FastMLPClassifier((2,), "logistic", max_iter=1).fit(X, y)
-        em = FastEMClassifier((N_UNITS,), max_iter=max_iter, random_state=0).fit(X, y)
+        perceptron(len(y), 1).fit(X, y)  # compiles this network's kernels
+        em = FastEMClassifier((N_UNITS,), alpha=PENALTY, max_iter=max_iter, random_state=0)
+        em.fit(X, y)
         save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
         save(hidden_units(em, X, y), folder / "hidden_units.png")
         save(moons(max_iter), folder / "moons.png")

@@ -374,8 +374,14 @@ def test_plot(capsys, tmp_path, name, begins):
     pytest.importorskip("matplotlib")
     path = tmp_path / name
     text = succeed(capsys, "compare", "iris", "--plot", path, *QUICK_COMPARE)
-    assert f"\nlearning curves written to {path}\n" in text
+    assert f"\nlearning curves written to {path}\nthe curves include different penalties; " in text
     assert path.read_bytes().startswith(begins)
+
+
+def test_plot_with_one_penalty_needs_no_remark(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    argv = ["compare", "breast_cancer", "--alpha", "0.1", "--plot", tmp_path / "a.png"]
+    assert "different penalties" not in succeed(capsys, *argv, *QUICK_COMPARE)
 
 
 def test_plot_as_json(capsys, tmp_path):

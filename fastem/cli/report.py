@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,13 +35,23 @@ def comparison_text(content: dict[str, Any]) -> str:
             _aligned([header, *rows]),
             f"loss: mean log-loss in nats, without the penalty{early}",
             *(f"{row['method']}: {_settings(row['settings'])}" for row in methods),
-            *([f"learning curves written to {content['plot']}"] if "plot" in content else []),
             _PENALTY,
+            *_plot_lines(content),
             "",
             f"predictions of {methods[0]['method']} for {len(content['predictions'])} test rows",
             _predictions_table(data["classes"], content["predictions"]),
         ]
     )
+
+
+def _plot_lines(content: dict[str, Any]) -> list[str]:
+    if "plot" not in content:
+        return []
+    lines = [f"learning curves written to {content['plot']}"]
+    penalties = [row["settings"]["penalty"] for row in content["methods"]]
+    if not math.isclose(min(penalties), max(penalties)):
+        lines.append("the curves include different penalties; --alpha sets one for both methods")
+    return lines
 
 
 def layers(values: str | Sequence[Any]) -> str:
