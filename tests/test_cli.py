@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it refuses."""
+"""The command line: its output, its files, and its errors."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def succeed(capsys, *argv):
 
 
 def refuse(capsys, *argv):
-    """Return the one line in which input is refused."""
+    """Return the single line of the error message."""
     status = main([str(part) for part in argv])
     output = capsys.readouterr()
     lines = [line for line in output.err.splitlines() if "still working" not in line]
@@ -707,6 +707,9 @@ def test_a_built_in_data_set_is_no_file(capsys, tmp_path, monkeypatch):
     succeed(capsys, "fit", "iris", "--model", "iris", *QUICK)
     succeed(capsys, "fit", "iris", "--model", "iris", *QUICK)
     assert FastEMClassifier.load("iris").n_features_in_ == 4
+    line = refuse(capsys, "predict", "iris", "iris", "--output", "iris")
+    assert "--output names the same file as FILE (iris)" in line
+    assert FastEMClassifier.load("iris").n_features_in_ == 4
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="no null device")
@@ -777,7 +780,7 @@ def test_binary_file_as_data(capsys, tmp_path, iris_model):
 
 
 class Without:
-    """An import hook that knows of no such package."""
+    """An import hook that reports a package as missing."""
 
     def __init__(self, package):
         self.package = package
@@ -957,7 +960,7 @@ def test_long_waits_are_explained(capsys, monkeypatch):
 def test_broken_pipe(iris_model):
     command = [sys.executable, "-m", "fastem", "predict", iris_model, "iris"]
     reader, writer = os.pipe()
-    os.close(reader)  # whoever read is gone before the first line
+    os.close(reader)  # the reader has closed the pipe before the first line
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.returncode == 141

@@ -1,4 +1,4 @@
-"""The verb `profile`: its table, its files, its progress, and how it refuses."""
+"""The verb `profile`: its table, its files, its progress, and its errors."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class Level(Enumeration):
 
 @pytest.fixture(autouse=True)
 def planted(monkeypatch):
-    """Seconds that are known: those of enumeration double, those of the other are level."""
+    """Known times: those of enumeration double with every unit, those of the other are constant."""
 
     def seconds(self, engine, shape, n_samples):
         if shape.first > 20:
@@ -63,7 +63,7 @@ def succeed(capsys, *argv):
 
 
 def refuse(capsys, *argv):
-    """Return the one line in which input is refused."""
+    """Return the single line of the error message."""
     assert main(["profile", *map(str, argv)]) == 2
     output = capsys.readouterr()
     assert output.out == ""

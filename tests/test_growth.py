@@ -31,7 +31,7 @@ def test_the_order_of_the_sizes_does_not_matter():
 
 
 def test_the_standard_error_is_that_of_the_noise():
-    """Slopes under noise scatter about the planted one as far as their errors say."""
+    """The scatter of slopes under noise agrees with their standard errors."""
     rng = np.random.default_rng(0)
     noise = 0.1 * rng.normal(size=(400, UNITS.size))
     slopes = [slope_in_units(UNITS, 1e-6 * 2.0 ** (UNITS + row)) for row in noise]

@@ -1,4 +1,4 @@
-"""Hidden units as bars and pictures: what is drawn, and under which names."""
+"""Hidden units as bars and images: the plotted numbers and their names."""
 
 import numpy as np
 import pytest

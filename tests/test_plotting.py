@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn, from which numbers, and under which names."""
+"""Learning curves: the plotted numbers and their names."""
 
 import io
 import subprocess

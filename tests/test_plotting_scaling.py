@@ -1,4 +1,4 @@
-"""Pictures of a profile: which curves, limits and marks are drawn, and from which numbers."""
+"""Plots of a profile: curves, limits and marks, and their numbers."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_the_guide_doubles_with_every_unit_and_stays_in_sight(ax):
 
 
 def test_lines_of_two_to_the_m_end_where_the_curves_do(ax):
-    """Fifty units by a level engine, which nothing that doubles should press flat."""
+    """Lines that double must not compress the curve of an engine with constant time."""
     level_rows = [
         row._replace(share_of_dgemm=None) for row in rows_of("level", 100, range(4, 51), level)
     ]
@@ -109,7 +109,7 @@ def test_crossings_are_marked(ax):
 
 
 def test_estimates_cross_nothing(ax):
-    """Which engine is the cheaper matters between those that answer the same question."""
+    """Crossings are marked only between exact engines."""
     sampling = rows_of("sampling", 100, range(4, 13), level)
     assert ScalingDisplay.from_results(profile_of(ENUMERATION, sampling), ax=ax).crossings_ == []
 

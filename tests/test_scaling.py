@@ -1,4 +1,4 @@
-"""The cost of E-steps against the size of the problem: what is measured, and what is made of it."""
+"""The cost of E-steps against the size of the problem: measurement and evaluation."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ def two_engines(monkeypatch):
 
 @pytest.fixture
 def planted(monkeypatch):
-    """Seconds that are known: doubling with units and linear in rows, or level."""
+    """Known times: doubling with units and linear in rows, or constant in units."""
 
     def seconds(self, engine, shape, n_samples):
         if shape.first > 20:

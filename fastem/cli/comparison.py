@@ -103,7 +103,7 @@ class Comparison(NamedTuple):
     estimators: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same in plain Python values, as JSON takes them."""
+        """Return the comparison as plain Python values that JSON can store."""
         split = {"train": self.n_train, "test": self.n_test, "seed": self.seed}
         return {
             "data": self.dataset.describe() | split,

@@ -43,7 +43,7 @@ class Dataset(NamedTuple):
     target: str | None
 
     def describe(self) -> dict[str, Any]:
-        """Return name, sizes and classes in plain Python values, as JSON takes them."""
+        """Return name, sizes and classes as plain Python values that JSON can store."""
         n_rows, n_features = self.X.shape
         classes = np.unique(self.y).tolist()
         return {"name": self.name, "rows": n_rows, "features": n_features, "classes": classes}

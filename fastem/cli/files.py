@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fastem.cli.datasets import BUILT_IN
 
+_BUILT_IN_DATA = {("DATA", name) for name in BUILT_IN}
+
 
 def check_files(inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> None:
     """Raise if an output cannot be written, is an input, or is written twice.
@@ -18,8 +20,8 @@ def check_files(inputs: Mapping[str, str], outputs: Mapping[str, str | None]) ->
     Parameters
     ----------
     inputs : dict of str to str
-        Paths that the call reads, by the name of their argument. Names of built-in data sets
-        are no paths and are ignored.
+        Paths that the call reads, by the name of their argument. ``DATA`` may also be the name
+        of a built-in data set, which is not a file.
     outputs : dict of str to (str or None)
         Paths that the call writes, by the name of their option. None is an option that was
         not given. ``--plot`` also needs matplotlib and the suffix of a figure, and ``--model``
@@ -30,13 +32,13 @@ def check_files(inputs: Mapping[str, str], outputs: Mapping[str, str | None]) ->
     ValueError
         If an output is a directory, has no directory, has no write permission or has an
         unknown suffix; if it is the same file as an input or as another output. Files are the
-        same whatever the spelling of their paths: relative, through symbolic or hard links,
-        or in other letters on a file system that ignores case.
+        same for every spelling of their paths: relative, through symbolic or hard links, or
+        with other letters on a file system that ignores case.
     ImportError
         If a figure is to be written and matplotlib is not installed.
     """
     given = {option: path for option, path in outputs.items() if path is not None}
-    read = {name: path for name, path in inputs.items() if path not in BUILT_IN}
+    read = {name: path for name, path in inputs.items() if (name, path) not in _BUILT_IN_DATA}
     for option, path in given.items():
         if option == "--plot":
             _check_suffix(path)

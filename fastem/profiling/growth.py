@@ -34,7 +34,7 @@ class Slope(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Where two curves of time against size cross.
+    """A point at which two curves of time against size cross.
 
     Attributes
     ----------

@@ -275,7 +275,7 @@ def _sizes(name: str, sizes: Iterable[int]) -> list[int]:
     return found
 
 
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+def _integer(name: str, value: Any, minimum: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
     return int(value)
