@@ -43,16 +43,10 @@ def planted(monkeypatch):
     monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
 
 
-@pytest.fixture
-def fast_clock(monkeypatch):
-    monkeypatch.setattr(stopwatch, "_SECONDS_PER_SIZE", 0.0)
-    monkeypatch.setattr(stopwatch, "_PRODUCT_SIZE", 20)
-
-
 # --- measured -----------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_every_pair_of_sizes_is_a_row():
     profile = profile_scaling(**{**QUICK, "hidden": (3, 2, 3), "samples": iter([30, 20])})
     assert [(r.n_samples, r.n_hidden) for r in profile.rows] == [(20, 2), (20, 3), (30, 2), (30, 3)]
@@ -68,7 +62,7 @@ def test_every_pair_of_sizes_is_a_row():
         assert row.bytes == Enumeration().bytes_needed(shape, row.n_samples, 1)
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_threads_and_the_plain_product(n_threads):
     assert dgemm_rate(n_threads) > 0.0
@@ -76,7 +70,7 @@ def test_threads_and_the_plain_product(n_threads):
     assert {row.n_threads for row in profile.rows} == {n_threads}
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_fewer_rows_than_classes():
     profile = profile_scaling(**{**QUICK, "samples": [1], "classes": 5})
     assert [row.n_samples for row in profile.rows] == [1, 1]
@@ -94,7 +88,7 @@ def test_problems_are_repeatable_and_follow_their_seed():
     assert rows.class_starts[-1] == 40
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_sizes_beyond_memory_are_skipped_with_the_reason():
     profile = profile_scaling(**{**QUICK, "hidden": [2, 45, 500], "samples": [20, 10**15]})
     assert [(row.n_samples, row.n_hidden) for row in profile.rows] == [(20, 2)]
