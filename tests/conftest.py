@@ -1,6 +1,15 @@
-"""What tests of pictures share."""
+"""Fixtures that several test files share."""
 
 import pytest
+
+from fastem.profiling import stopwatch
+
+
+@pytest.fixture
+def short_timings(monkeypatch):
+    """Let `profile_scaling` spend almost no time on a size."""
+    monkeypatch.setattr(stopwatch, "_SECONDS_PER_SIZE", 0.0)
+    monkeypatch.setattr(stopwatch, "_PRODUCT_SIZE", 20)
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ def test_interrupt_leaves_no_progress_behind(capsys, monkeypatch):
 
 
 def test_as_a_process():
-    argv = ["--hidden", "2-4", "--samples", "50", "--threads", "1"]
+    argv = ["--hidden", "2", "--samples", "50", "--engine", "enumeration", "--threads", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "fastem", "profile", *argv],
         capture_output=True, text=True, check=True,

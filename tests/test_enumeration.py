@@ -348,8 +348,9 @@ def test_prediction_needs_less_than_training(monkeypatch):
     needed = engine.bytes_to_predict(shape, 3000)
     assert needed < engine.bytes_needed(shape, 3000) / 2
     monkeypatch.setattr(memory, "available_bytes", lambda: needed)
-    expected = reference.log_marginal(X, coefs, intercepts)
-    np.testing.assert_allclose(_log_marginal(shape, X, coefs, intercepts), expected, atol=1e-10)
+    found = _log_marginal(shape, X, coefs, intercepts)
+    expected = reference.log_marginal(X[::50], coefs, intercepts)  # slow
+    np.testing.assert_allclose(found[::50], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("spare", [0, None])

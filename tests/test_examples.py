@@ -74,6 +74,22 @@ def _printed(capsys):
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def logic_gates():
+    """The example, with every network trained once."""
+    example = _example("logic_gates")
+    train, trained = example.train, {}
+
+    def train_once(target, hidden_layer_sizes):
+        key = target.tobytes(), hidden_layer_sizes
+        if key not in trained:
+            trained[key] = train(target, hidden_layer_sizes)
+        return trained[key]
+
+    example.train = train_once
+    return example
+
+
 @pytest.mark.parametrize(
     ("gate", "linear_fit", "right"),
     [
@@ -82,8 +98,8 @@ def _printed(capsys):
         ("XOR", [0.5, 0.5, 0.5, 0.5], 3),
     ],
 )
-def test_logic_gates(gate, linear_fit, right):
-    example = _example("logic_gates")
+def test_logic_gates(logic_gates, gate, linear_fit, right):
+    example = logic_gates
     target = example.GATES[gate]
     line = example.train(target, ())
     np.testing.assert_allclose(line.predict(example.INPUTS), linear_fit, atol=1e-6)
@@ -92,8 +108,8 @@ def test_logic_gates(gate, linear_fit, right):
     np.testing.assert_allclose(network.predict(example.INPUTS), target, atol=1e-4)
 
 
-def test_xor_has_no_line_but_zero():
-    example = _example("logic_gates")
+def test_xor_has_no_line_but_zero(logic_gates):
+    example = logic_gates
     line = example.train(example.GATES["XOR"], ())
     np.testing.assert_allclose(line.coefs_[0], 0.0, atol=1e-6)
     np.testing.assert_allclose(line.intercepts_[0], 0.5, atol=1e-6)
@@ -112,8 +128,8 @@ def test_xor_fixed_network_is_exact():
         np.testing.assert_array_equal(coefs, fixed)
 
 
-def test_logic_gates_prints_all_rows(capsys):
-    _example("logic_gates").main()
+def test_logic_gates_prints_all_rows(logic_gates, capsys):
+    logic_gates.main()
     rows = [row for row in _printed(capsys) if row[-1].endswith("/4")]
     assert [row[-1] for row in rows] == ["4/4", "4/4", "4/4", "4/4", "2/4", "4/4", "4/4", "3/4"]
 
@@ -204,6 +220,7 @@ def test_documented_defaults_are_the_defaults():
             assert documented[name].replace("1e-6", "1e-06") == expected, name
 
 
+@pytest.mark.usefixtures("short_timings")
 def test_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6)

@@ -82,17 +82,11 @@ def test_error_falls_as_the_root_of_the_samples(sizes):
     problem = draw(sizes, 3, n=60)
     truth = exact(problem)
     ladder = [100, 300, 1000, 3000, 10_000]
+    runs = [[estimates(problem, S, seed) for seed in range(8)] for S in ladder]
     for part in (lambda r: r.log_likelihood, lambda r: r.hidden_posterior.ravel(), gradients):
         errors = [
-            np.sqrt(
-                np.mean(
-                    [
-                        np.mean((part(estimates(problem, S, seed)) - part(truth)) ** 2)
-                        for seed in range(8)
-                    ]
-                )
-            )
-            for S in ladder
+            np.sqrt(np.mean([np.mean((part(run) - part(truth)) ** 2) for run in of_size]))
+            for of_size in runs
         ]
         slope = np.polyfit(np.log(ladder), np.log(errors), 1)[0]
         assert -0.6 < slope < -0.4
@@ -407,6 +401,7 @@ def test_auto_says_so_once():
         assert len(caught) == 1
 
 
+@pytest.mark.usefixtures("short_timings")
 def test_all_engines_of_a_profile_are_exact_and_sampling_goes_by_name():
     assert "sampling" not in engine_names("all", 2)
     assert engine_names(["all", "sampling"], 3)[-1] == "sampling"

@@ -46,16 +46,10 @@ def planted(monkeypatch):
     monkeypatch.setattr(stopwatch, "dgemm_rate", lambda n_threads: 1e9)
 
 
-@pytest.fixture
-def fast_clock(monkeypatch):
-    monkeypatch.setattr(stopwatch, "_SECONDS_PER_SIZE", 0.0)
-    monkeypatch.setattr(stopwatch, "_PRODUCT_SIZE", 20)
-
-
 # --- measured -----------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_every_pair_of_sizes_is_a_row():
     profile = profile_scaling(
         **{**QUICK, "hidden_layer_sizes": (3, 2, 3), "n_samples": iter([30, 20])}
@@ -73,7 +67,7 @@ def test_every_pair_of_sizes_is_a_row():
         assert row.bytes == Enumeration().bytes_needed(shape, row.n_samples, 1)
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_threads_and_the_plain_product(n_threads):
     assert dgemm_rate(n_threads) > 0.0
@@ -81,7 +75,7 @@ def test_threads_and_the_plain_product(n_threads):
     assert {row.n_threads for row in profile.rows} == {n_threads}
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_fewer_rows_than_classes():
     profile = profile_scaling(**{**QUICK, "n_samples": [1], "n_classes": 5})
     assert [row.n_samples for row in profile.rows] == [1, 1]
@@ -99,7 +93,7 @@ def test_problems_are_repeatable_and_follow_their_seed():
     assert rows.class_starts[-1] == 40
 
 
-@pytest.mark.usefixtures("fast_clock")
+@pytest.mark.usefixtures("short_timings")
 def test_sizes_beyond_memory_are_skipped_with_the_reason():
     profile = profile_scaling(
         **{**QUICK, "hidden_layer_sizes": [2, 45, 500], "n_samples": [20, 10**15]}
