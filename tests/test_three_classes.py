@@ -212,9 +212,9 @@ def test_gamma():
 def test_moments():
     rng = np.random.default_rng(0)
     log_odds, v, c = rng.normal(size=(4, 600)) * 3.0, rng.normal(size=(2, 600)), rng.normal(size=2)
-    found = np.zeros((4, len(plane_plan.POINTS)))
-    plane.add_log_moments(log_odds, v, c, plane_plan.POINTS, found)
-    for k, w in enumerate(plane_plan.POINTS):
+    found = np.zeros((4, len(plane_plan.TRIANGLE.points)))
+    plane.add_log_moments(log_odds, v, c, plane_plan.TRIANGLE.points, found)
+    for k, w in enumerate(plane_plan.TRIANGLE.points):
         exact = (np.logaddexp(0.0, log_odds - w @ v) - np.logaddexp(0.0, log_odds)).sum(axis=1)
         np.testing.assert_allclose(found[:, k], exact - w @ c, rtol=1e-12, atol=1e-11)
 
@@ -229,7 +229,7 @@ def test_the_cheapest_engine_of_three_classes():
 
 def test_four_classes_are_refused():
     W, V = np.zeros((2, 3)), np.zeros((3, 4))
-    with pytest.raises(ValueError, match=r"two or three classes.*are 4.*Enumeration.*Sampling"):
+    with pytest.raises(ValueError, match=r"two or three classes, got 4.*Enumeration.*Sampling"):
         fastem.e_step(
             np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3), np.zeros(4)], method=QUADRATURE
         )
