@@ -38,6 +38,7 @@ k + 1, 2 is class k + 2. "Other class" 0 is class k + 1, 1 is class k + 2.
 """
 
 import math
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -114,39 +115,65 @@ class ThreeClassIntegrator:
         FloatingPointError
             If the tolerance cannot be reached.
         """
-        log_tol = math.log(self._tol)
         moments, beyond = log_moments(
             tasks.log_odds, tasks.classes, self._differences, self._n_threads
         )
         upper = np.minimum((moments + TRIANGLE.log_peaks).min(axis=1), 0.0)
-        found = self._empty(len(upper))
-
-        # case 1, "not <=" so that NaN counts as remaining
-        remaining = ~(upper <= tasks.log_floors + log_tol + LOG_SHARE_EXPECTED)
-        found.log_probability[~remaining] = upper[~remaining]
-        if self._derivatives:
-            found.posterior[~remaining] = expit(tasks.log_odds[~remaining])
-
-        # case 2
         changes = beyond.reshape(-1, 3, 3).min(axis=2)
-        dropped, least_change = changes.argmin(axis=1), changes.min(axis=1)
-        allowed = np.maximum(upper, tasks.log_floors) + log_tol + LOG_SHARE_EXPECTED
-        by_line = remaining & (least_change <= allowed)
-        for k in range(3):
-            for out in range(3):
-                index = np.flatnonzero(by_line & (tasks.classes == k) & (dropped == out))
-                if len(index) > 0:
-                    log_tilt = moments[index, CORNER_1]
-                    part = self._over_lines(tasks.log_odds[index], log_tilt, k, out)
-                    put(found, index, part)
-        allowed = np.maximum(found.log_probability, tasks.log_floors) + log_tol + LOG_SHARE_FOUND
-        by_line &= least_change <= allowed
-
-        # cases 3 to 5
-        index = np.flatnonzero(remaining & ~by_line)
+        found = self._empty(len(upper))
+        negligible = self._fill_negligible(tasks, upper, found)
+        by_line = self._fill_lines(tasks, moments, upper, changes, ~negligible, found)
+        index = np.flatnonzero(~negligible & ~by_line)
         if len(index) > 0:
             put(found, index, self._over_planes(take(tasks, index), moments[index]))
         return found
+
+    def _fill_negligible(self, tasks: Tasks, upper: Array, found: ThreeClassIntegrals) -> Array:
+        """Overwrite tasks of negligible p (case 1); return which tasks these are.
+
+        ``upper`` (n_tasks,) are upper bounds on ``log p``. A bound of NaN decides nothing.
+        """
+        negligible = upper <= tasks.log_floors + math.log(self._tol) + LOG_SHARE_EXPECTED
+        found.log_probability[negligible] = upper[negligible]
+        if self._derivatives:
+            found.posterior[negligible] = expit(tasks.log_odds[negligible])
+        return negligible
+
+    def _fill_lines(
+        self,
+        tasks: Tasks,
+        moments: Array,
+        upper: Array,
+        changes: Array,
+        candidates: Array,
+        found: ThreeClassIntegrals,
+    ) -> Array:
+        """Overwrite tasks in which a class can be dropped (case 2); return which these are.
+
+        Parameters
+        ----------
+        tasks : Tasks
+        moments : array (n_tasks, n_points), nats
+        upper : array (n_tasks,), nats
+            Upper bounds on ``log p``.
+        changes : array (n_tasks, 3), nats
+            Upper bounds on the logarithm of the change of p, by class dropped.
+        candidates : array of bool (n_tasks,)
+        found : ThreeClassIntegrals
+            Modified in place. Tasks that fail the check with the p that was found are
+            overwritten too; the caller must integrate them again.
+        """
+        log_tol = math.log(self._tol)
+        dropped, least_change = changes.argmin(axis=1), changes.min(axis=1)
+        allowed = np.maximum(upper, tasks.log_floors) + log_tol + LOG_SHARE_EXPECTED
+        by_line = candidates & (least_change <= allowed)
+        for k, out in product(range(3), range(3)):
+            index = np.flatnonzero(by_line & (tasks.classes == k) & (dropped == out))
+            if len(index) > 0:
+                log_tilt = moments[index, CORNER_1]
+                put(found, index, self._over_lines(tasks.log_odds[index], log_tilt, k, out))
+        allowed = np.maximum(found.log_probability, tasks.log_floors) + log_tol + LOG_SHARE_FOUND
+        return by_line & (least_change <= allowed)
 
     def _empty(self, n_tasks: int) -> ThreeClassIntegrals:
         """Return integrals that are zero."""
@@ -217,13 +244,11 @@ class ThreeClassIntegrator:
         known = np.setdiff1d(np.arange(len(moments)), failed)
         log_expected[known] = np.maximum(log_expected[known], tasks.log_floors[known])
 
-        is_dear = planes.choose(known, log_expected[known], self._tol) > (
-            COMPLEMENT_NODES * usual_nodes(self._tol)
-        )
-        is_complement = (
-            is_dear & (log_expected[known] > LOG_HALF) & np.isneginf(tasks.log_floors[known])
-        )
-        complement, direct = known[is_complement], known[~is_complement]
+        nodes = planes.choose(known, log_expected[known], self._tol)
+        # only p without a floor: the two tasks of a complement have floors, and end in case 4 or 5
+        use_complement = np.isneginf(tasks.log_floors[known]) & (log_expected[known] > LOG_HALF)
+        use_complement &= nodes > COMPLEMENT_NODES * usual_nodes(self._tol)
+        complement, direct = known[use_complement], known[~use_complement]
 
         missed, errors[direct] = self._refine(planes, direct, log_expected[direct])
         found = self._conclude(planes, tasks.classes)
@@ -252,9 +277,8 @@ class ThreeClassIntegrator:
         """Integrate the tasks ``direct``; return those that missed, and bounds on all errors."""
 
         def attempt(pending: Array, log_p: Array) -> tuple[Array, Array]:
-            return planes.attempt(
-                direct[pending], log_p, self._tol, derivatives=self._derivatives
-            )  # fmt: skip
+            tasks = direct[pending]
+            return planes.attempt(tasks, log_p, self._tol, derivatives=self._derivatives)
 
         missed, errors = repeat_until_reached(attempt, log_expected, self._tol)
         return direct[missed], errors
