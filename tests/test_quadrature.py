@@ -297,9 +297,15 @@ def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)
 
 
-@pytest.mark.parametrize(("n_classes", "m", "n"), [(2, 100, 500), (3, 30, 60)])
-def test_memory_is_announced(n_classes, m, n):
+@pytest.mark.parametrize(
+    ("n_classes", "m", "n", "far"),
+    [(2, 100, 500, 0.0), (2, 30, 500, 12.0), (3, 30, 60, 0.0), (3, 10, 150, 8.0)],
+)
+def test_memory_is_announced(n_classes, m, n, far):
     X, y, coefs, intercepts, weights = draw(m, n, np.sqrt(8.0 / m), n_classes=n_classes)
+    if far > 0.0:  # p near one, from the integrals of the other classes
+        intercepts[1][0] += far
+        y = np.zeros_like(y)
     shape = Shape(4, (m,), n_classes)
     rows, parameters = sort_by_class(X, y, weights, shape), shape.from_lists(coefs, intercepts)
     QUADRATURE.plan(rows, shape, 1).expect(parameters)  # compiles

@@ -26,6 +26,10 @@ PLANE_NODES_PER_PIECE = 16_000_000  # rows times units times nodes: about ten mi
 ROWS_TO_SHARE_TABLES = 8  # at least, because tables cost as much as the nodes of a few rows
 THREE_CLASS_ROWS_AT_ONCE = 8192  # bounds the memory for derivatives, (rows, units + 1, 3)
 
+# Memory, for its announcement.
+TABLE_STEPS = 512  # across a hexagon; a typical one has 200
+OVERHEAD_BYTES = 2**16  # Python objects of a few rows
+
 # Limits that turn a computation without end into an error.
 MOST_LINE_NODES = 1_000_000  # per row
 MOST_PLANE_NODES = 4_000_000  # per row; a row above it is conditioned on a unit instead

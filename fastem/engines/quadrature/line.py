@@ -69,11 +69,9 @@ def scratch_shapes(
 
 
 def result_shapes(n_rows: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of results, and of what NumPy holds for a moment to compute them."""
+    """Return the shapes of what NumPy holds for a moment to compute the results."""
     return {
-        "posterior": (n_rows, n_hidden),
-        "slopes": (n_rows, n_hidden),
-        "slopes over p": (n_rows, n_hidden),
+        "terms of posterior and slopes": (4, n_rows, n_hidden),
         "vectors of bounds and orders": (12, n_rows),
     }
 

@@ -17,6 +17,7 @@ from fastem.engines.quadrature.constants import (
     PLANE_ROWS_TO_PLAN,
     PLANE_STEP_RATIO,
     ROWS_TO_SHARE_TABLES,
+    TABLE_STEPS,
 )
 from fastem.engines.quadrature.records import put, take
 from fastem.engines.quadrature.refine import Budget
@@ -32,8 +33,6 @@ from fastem.kernels.plane_plan import (
 )
 from fastem.parameters import Array
 from fastem.runtime import row_ranges, run
-
-_TABLE_STEPS = 512  # steps across a hexagon, for the estimate of memory
 
 
 class LogitDifferences(NamedTuple):
@@ -92,18 +91,14 @@ def scratch_shapes(
 
 
 def result_shapes(n_tasks: int, n_hidden: int, n_threads: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of results, and of what kernels and NumPy hold to compute them."""
+    """Return the shapes of what kernels and NumPy hold for a moment to compute the results."""
     return {
-        "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
-        "log-odds of tasks over planes": (n_tasks, n_hidden),
-        "integrals of all tasks": (n_tasks, 4 * n_hidden + 4),
-        "integrals of tasks over planes": (n_tasks, 4 * n_hidden + 4),
-        "slopes against the other classes": (n_tasks, 2, n_hidden + 1),
+        "posterior and slopes against the other classes": (n_tasks, 3 * n_hidden + 2),
         "logit differences by task": (n_tasks, 2, n_hidden),
-        "terms of posterior and slopes": (4, n_tasks, n_hidden),
+        "terms of posterior and slopes": (3, n_tasks, n_hidden),
         "vectors of bounds and orders": (40, n_tasks),
-        "sines of steps, by thread": (n_threads, 2, n_hidden, _TABLE_STEPS),
-        "Gamma functions, by thread": (n_threads, 3, 2, _TABLE_STEPS),
+        "sines of steps, by thread": (n_threads, 2, n_hidden, TABLE_STEPS),
+        "Gamma functions, by thread": (n_threads, 3, 2, TABLE_STEPS),
     }
 
 

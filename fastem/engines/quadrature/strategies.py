@@ -5,18 +5,24 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.quadrature import line, plane
+from fastem.engines.quadrature import line
 from fastem.engines.quadrature.constants import (
     LINE_NODES,
     LINE_SECONDS_PER_NODE,
     LOG_HALF,
+    OVERHEAD_BYTES,
     PLANE_NODES,
     PLANE_SECONDS_PER_NODE,
     THREE_CLASS_ROWS_AT_ONCE,
 )
+from fastem.engines.quadrature.plane import Tasks
 from fastem.engines.quadrature.records import bytes_of
 from fastem.engines.quadrature.refine import Budget
-from fastem.engines.quadrature.three_classes import ThreeClassIntegrator, log_probabilities
+from fastem.engines.quadrature.three_classes import (
+    ThreeClassIntegrator,
+    bytes_to_integrate,
+    log_probabilities,
+)
 from fastem.parameters import Array
 from fastem.runtime import row_ranges, single_threaded_blas
 
@@ -67,17 +73,21 @@ class Strategy(Protocol):
         """Return ``log p(y = k | x)`` (n_rows, n_classes), in nats."""
 
 
-def _shapes_of_e_step(n_rows: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the arrays that an E-step of any number of classes holds."""
-    return {
+def _bytes_of_e_step(n_rows: int, n_hidden: int, bytes_to_integrate: int) -> int:
+    """Return the peak memory of an E-step that integrates within a number of bytes."""
+    before = {
         "log_odds": (n_rows, n_hidden),
         "posterior": (n_rows, n_hidden),
+        "labels, log p and weights": (8, n_rows),
+    }
+    after = {
+        "slopes of two classes": (n_rows, n_hidden),
         "prior": (n_rows, n_hidden),
         "weighted differences": (n_rows, n_hidden),
         "prior, transposed": (n_rows, n_hidden),
         "posterior, transposed": (n_rows, n_hidden),
-        "labels, log p and weights": (8, n_rows),
     }
+    return OVERHEAD_BYTES + bytes_of(before) + max(bytes_to_integrate, bytes_of(after))
 
 
 class TwoClasses:
@@ -89,11 +99,11 @@ class TwoClasses:
 
     def bytes_needed(self, n_rows: int, n_hidden: int, n_threads: int) -> int:
         """See `Strategy`."""
-        return bytes_of(
-            _shapes_of_e_step(n_rows, n_hidden),
+        to_integrate = bytes_of(
             line.scratch_shapes(n_rows, n_hidden, n_threads, derivatives=True),
             line.result_shapes(n_rows, n_hidden),
         )
+        return _bytes_of_e_step(n_rows, n_hidden, to_integrate)
 
     def expect(
         self, log_odds: Array, labels: Array, weights: Array, output: OutputLayer, tol: float,
@@ -146,11 +156,8 @@ class ThreeClasses:
     def bytes_needed(self, n_rows: int, n_hidden: int, n_threads: int) -> int:
         """See `Strategy`."""
         at_once = min(n_rows, THREE_CLASS_ROWS_AT_ONCE)
-        return bytes_of(
-            _shapes_of_e_step(n_rows, n_hidden),
-            plane.scratch_shapes(at_once, n_hidden, n_threads, derivatives=True),
-            plane.result_shapes(at_once, n_hidden, n_threads),
-        )
+        to_integrate = bytes_to_integrate(at_once, n_hidden, n_threads)
+        return _bytes_of_e_step(n_rows, n_hidden, to_integrate)
 
     def expect(
         self, log_odds: Array, labels: Array, weights: Array, output: OutputLayer, tol: float,
@@ -164,7 +171,7 @@ class ThreeClasses:
             integrator = ThreeClassIntegrator(
                 *output, tol, n_threads, Budget(n_rows, tol), derivatives=True
             )
-            tasks = plane.Tasks(log_odds[some], labels[some], np.full(n_rows, -np.inf))
+            tasks = Tasks(log_odds[some], labels[some], np.full(n_rows, -np.inf))
             found = integrator.integrate(tasks)
             log_probability[some], posterior[some] = found.log_probability, found.posterior
             gradient += np.einsum("i,ihk->hk", weights[some], found.slopes)

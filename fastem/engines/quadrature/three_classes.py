@@ -38,12 +38,14 @@ k + 1, 2 is class k + 2. "Other class" 0 is class k + 1, 1 is class k + 2.
 """
 
 import math
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
+from fastem.engines.quadrature import plane
 from fastem.engines.quadrature.constants import (
     COMPLEMENT_NODES,
     LARGEST_REST,
@@ -56,9 +58,9 @@ from fastem.engines.quadrature.constants import (
 )
 from fastem.engines.quadrature.line import LineIntegrator
 from fastem.engines.quadrature.plane import LogitDifferences, PlaneIntegrator, Tasks, log_moments
-from fastem.engines.quadrature.records import put, take
+from fastem.engines.quadrature.records import bytes_of, put, take
 from fastem.engines.quadrature.refine import Budget, condition_on_units, repeat_until_reached
-from fastem.kernels.plane_plan import CORNER_1, TRIANGLE, usual_nodes
+from fastem.kernels.plane_plan import BEYOND, CORNER_1, N_POINTS, TRIANGLE, usual_nodes
 from fastem.parameters import Array
 
 
@@ -76,6 +78,34 @@ class ThreeClassIntegrals(NamedTuple):
     log_probability: Array
     posterior: Array
     slopes: Array
+
+
+def held_shapes(n_tasks: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what `ThreeClassIntegrator.integrate` holds beside its scratch."""
+    return {
+        "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
+        "bounds": (n_tasks, 16),
+        "log-odds of tasks over planes": (n_tasks, n_hidden),
+        "integrals of all tasks": (n_tasks, 4 * n_hidden + 4),
+        "integrals of tasks over planes": (n_tasks, 4 * n_hidden + 4),
+    }
+
+
+def bytes_to_integrate(n_tasks: int, n_hidden: int, n_threads: int) -> int:
+    """Return the peak memory of `ThreeClassIntegrator.integrate`, in bytes.
+
+    The peak is reached if all tasks are complements (case 3), with twice as many tasks inside.
+    """
+    scratch = partial(plane.scratch_shapes, n_threads=n_threads, derivatives=True)
+    outside = bytes_of(held_shapes(n_tasks, n_hidden), scratch(n_tasks, n_hidden))
+    n_inside = 2 * n_tasks
+    inside = bytes_of(
+        {"log-odds of the other classes": (n_inside, n_hidden)},
+        held_shapes(n_inside, n_hidden),
+        scratch(n_inside, n_hidden),
+        plane.result_shapes(n_inside, n_hidden, n_threads),
+    )
+    return outside + inside
 
 
 class ThreeClassIntegrator:
