@@ -69,7 +69,7 @@ def lattice(log_odds, steps, c, unit):
     law[-low] = 1.0
     for a, k in zip(log_odds, steps, strict=True):
         on = 1.0 / (1.0 + np.exp(-a))
-        moved = np.roll(law, int(k))  # np.roll wraps zeros only: the law does not reach the ends yet
+        moved = np.roll(law, int(k))  # wraps zeros only, see low
         law = on * moved + law / (1.0 + np.exp(a))
     S = c + unit * (low + np.arange(len(law)))
     with np.errstate(divide="ignore"):
