@@ -306,7 +306,7 @@ def test_sizes_that_are_no_layers(sizes):
 
 def test_quadrature_names_an_engine_that_can():
     X, y, _, coefs, intercepts = _problem((3, 2), g=2)
-    with pytest.raises(ValueError, match=r"one hidden layer, and there are 2.*Enumeration"):
+    with pytest.raises(ValueError, match=r"one hidden layer, got 2.*Enumeration"):
         fastem.e_step(X, y, coefs, intercepts, method="quadrature")
 
 

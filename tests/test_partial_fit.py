@@ -150,9 +150,7 @@ def test_weights_are_respected():
     a = classifier().partial_fit(X, Y, classes=CLASSES, sample_weight=weights)
     b = classifier().partial_fit(X[kept], Y[kept], classes=CLASSES)
     assert same_bits(a, b)
-    c = classifier().partial_fit(
-        X, Y, classes=CLASSES, sample_weight=np.linspace(0.1, 2.0, 150)
-    )
+    c = classifier().partial_fit(X, Y, classes=CLASSES, sample_weight=np.linspace(0.1, 2.0, 150))
     assert not same_bits(a, c)
 
 
@@ -274,7 +272,11 @@ BAD = {
     "numbers": ((X, Y + 0.5), {"classes": CLASSES}, "Unknown label type"),
     "weights": ((X, Y), {"classes": CLASSES, "sample_weight": -np.ones(150)}, "Negative"),
     "no weight": ((X, Y), {"classes": CLASSES, "sample_weight": np.zeros(150)}, "zero"),
-    "heavy": ((X, Y), {"classes": CLASSES, "sample_weight": np.full(150, 1e200)}, "largest sample_weight"),
+    "heavy": (
+        (X, Y),
+        {"classes": CLASSES, "sample_weight": np.full(150, 1e200)},
+        "largest sample_weight",
+    ),
 }
 BAD_LATER = {
     **{name: bad for name, bad in BAD.items() if name not in ("no classes", "one class")},

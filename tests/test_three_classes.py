@@ -96,7 +96,7 @@ def exact_marginal(law, c, unit, k):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("c", [[0.0, 0.5, -1.0], [0.0, -35.0, 25.0], [14.0, 0.0, -16.0]])
-def test_thirty_units_to_thirty_digits(n_classes, c):
+def test_thirty_units_equal_sums_in_thirty_digits(n_classes, c):
     unit, c = 0.625, np.array(c[:n_classes])
     W, b, steps, all_units, fourth_on, on = thirty_units(n_classes)
     with mpmath.workdps(30):
@@ -155,8 +155,8 @@ def test_extremes_equal_enumeration(b, v, c, k):
         np.testing.assert_allclose(a, e, rtol=0.0, atol=2e-9)
 
 
-def test_an_expectation_that_missed_by_far_is_not_an_error_that_is_small():
-    # the first guess of p is too large by thirty nats: errors are relative to p all the same
+def test_a_wrong_estimate_of_p_does_not_hide_an_error():
+    # the first estimate of log p is too large by thirty nats; errors must be relative to p
     b = np.array([-1.9062079, 54.37972684, -50.2180596])
     V = np.array([[31.6, -29.9, -28.5], [-58.5, 48.0, -56.0], [-22.2, 17.6, -20.1]])
     arguments = np.zeros((1, 1)), [0], [np.zeros((1, 3)), V], [b, np.array([1.7, -2.4, 6.8])]
@@ -223,9 +223,9 @@ def test_gamma():
 def test_moments():
     rng = np.random.default_rng(0)
     log_odds, v, c = rng.normal(size=(4, 600)) * 3.0, rng.normal(size=(2, 600)), rng.normal(size=2)
-    found = np.zeros((4, len(plane_plan.POINTS)))
-    plane.add_log_moments(log_odds, v, c, plane_plan.POINTS, found)
-    for k, w in enumerate(plane_plan.POINTS):
+    found = np.zeros((4, len(plane_plan.TRIANGLE.points)))
+    plane.add_log_moments(log_odds, v, c, plane_plan.TRIANGLE.points, found)
+    for k, w in enumerate(plane_plan.TRIANGLE.points):
         exact = (np.logaddexp(0.0, log_odds - w @ v) - np.logaddexp(0.0, log_odds)).sum(axis=1)
         np.testing.assert_allclose(found[:, k], exact - w @ c, rtol=1e-12, atol=1e-11)
 
@@ -240,14 +240,14 @@ def test_the_cheapest_engine_of_three_classes():
 
 def test_four_classes_are_refused():
     W, V = np.zeros((2, 3)), np.zeros((3, 4))
-    with pytest.raises(ValueError, match=r"two or three classes.*are 4.*Enumeration.*Sampling"):
+    with pytest.raises(ValueError, match=r"two or three classes, got 4.*Enumeration.*Sampling"):
         fastem.e_step(
             np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3), np.zeros(4)], method=QUADRATURE
         )
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e7])
-def test_weights_too_large_are_right_or_told(scale):
+def test_weights_too_large_are_right_or_raise(scale):
     X, y, coefs, intercepts, _ = draw(6, 6, scale)
     exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration")
     try:
@@ -260,7 +260,7 @@ def test_weights_too_large_are_right_or_told(scale):
         np.testing.assert_allclose(found, exact.log_likelihood, rtol=1e-9)
 
 
-def test_memory_is_told_beforehand(monkeypatch):
+def test_too_little_memory_raises(monkeypatch):
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):

@@ -17,7 +17,7 @@ from fastem.estimators.em_training import (
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
-from fastem.solvers import BatchedNetwork, AdamState, EpochMonitor, Extent, run_adam
+from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, run_adam
 
 
 class EpochTraining(Training):
