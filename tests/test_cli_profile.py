@@ -89,6 +89,15 @@ def test_the_table(capsys):
     assert all(row[-1] in ("KiB", "MiB") for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("n_bytes", "words"), [(1023 * 1024, "1023 KiB"), (1024 * 1024, "1.00 MiB"), (999, "0.976 KiB")]
+)
+def test_memory_has_no_exponent(capsys, monkeypatch, n_bytes, words):
+    monkeypatch.setattr(Enumeration, "bytes_needed", lambda *args, **kwargs: n_bytes)
+    text = succeed(capsys, "--hidden", "4", "--engine", "enumeration")
+    assert text.splitlines()[4].endswith(f"  {words}")
+
+
 def test_growth_is_told_with_its_standard_error(capsys):
     text = succeed(capsys, "--hidden", "1-8,10", "--samples", "1000,10000,100000")
     assert (

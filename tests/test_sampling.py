@@ -405,7 +405,7 @@ def test_auto_says_so_once():
 def test_all_engines_of_a_profile_are_exact_and_sampling_goes_by_name():
     assert "sampling" not in engine_names("all", 2)
     assert engine_names(["all", "sampling"], 3)[-1] == "sampling"
-    (row,) = profile_scaling(hidden=[30], samples=[50], engines="sampling", n_threads=1).rows
+    (row,) = profile_scaling([30], [50], engines="sampling", n_jobs=1).rows
     assert row.seconds > 0.0
     assert row.share_of_dgemm is None
 

@@ -200,7 +200,8 @@ def _ranges(numbers: Sequence[int]) -> str:
 def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
     """Return a value in the largest unit that is not above it, or in the smallest unit."""
     size, name = next((unit for unit in units if value >= unit[0]), units[-1])
-    return f"{value / size:#.3g}".removesuffix(".") + f" {name}"
+    number = value / size  # up to 1023 for bytes
+    return (f"{number:#.3g}".removesuffix(".") if number < 999.5 else f"{number:.0f}") + f" {name}"
 
 
 def _data_line(data: dict[str, Any]) -> str:
