@@ -103,7 +103,7 @@ BAD_START = {
         "intercepts_init", {"intercepts_init": [np.ones(2), np.ones(3)]},
         r"intercepts_init\[0\] must have shape \(3,\), got \(2,\)",
     ),
-    "no list": ("coefs_init", {"coefs_init": 5}, "2 arrays"),
+    "no list": ("coefs_init", {"coefs_init": 5}, "a list or tuple of arrays"),
     "text": ("coefs_init", {"coefs_init": [[["a"]], [["b"]]]}, "number"),
     "ragged": ("intercepts_init", {"intercepts_init": [[1.0, [2.0, 3.0]], [0.0]]}, "number|shape"),
     "intercepts that are not fitted": (

@@ -1,5 +1,6 @@
 """partial_fit of FastEMClassifier: streams of rows, and what is kept between calls."""
 
+import inspect
 import pickle
 import tracemalloc
 import warnings
@@ -7,11 +8,19 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from fastem import FastEMClassifier, Sampling
+from fastem import (
+    DivergenceError,
+    FastEMClassifier,
+    FastMLPClassifier,
+    FastMLPRegressor,
+    Sampling,
+)
 from fastem.solvers.network import Network
 
 X, Y = load_iris(return_X_y=True)
@@ -150,9 +159,7 @@ def test_weights_are_respected():
     a = classifier().partial_fit(X, Y, classes=CLASSES, sample_weight=weights)
     b = classifier().partial_fit(X[kept], Y[kept], classes=CLASSES)
     assert same_bits(a, b)
-    c = classifier().partial_fit(
-        X, Y, classes=CLASSES, sample_weight=np.linspace(0.1, 2.0, 150)
-    )
+    c = classifier().partial_fit(X, Y, classes=CLASSES, sample_weight=np.linspace(0.1, 2.0, 150))
     assert not same_bits(a, c)
 
 
@@ -274,7 +281,11 @@ BAD = {
     "numbers": ((X, Y + 0.5), {"classes": CLASSES}, "Unknown label type"),
     "weights": ((X, Y), {"classes": CLASSES, "sample_weight": -np.ones(150)}, "Negative"),
     "no weight": ((X, Y), {"classes": CLASSES, "sample_weight": np.zeros(150)}, "zero"),
-    "heavy": ((X, Y), {"classes": CLASSES, "sample_weight": np.full(150, 1e200)}, "largest sample_weight"),
+    "heavy": (
+        (X, Y),
+        {"classes": CLASSES, "sample_weight": np.full(150, 1e200)},
+        "largest sample_weight",
+    ),
 }
 BAD_LATER = {
     **{name: bad for name, bad in BAD.items() if name not in ("no classes", "one class")},
@@ -341,10 +352,10 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(when, monkeypatch):
     assert same_bits(model.partial_fit(X, Y), other.partial_fit(X, Y))
 
 
-def test_weights_that_run_away():
+def test_weights_that_diverge():
     model = streamed(classifier())
     before = state_of(model)
-    with pytest.raises(FloatingPointError, match="smaller learning_rate_init than 1e"):
+    with pytest.raises(DivergenceError, match="smaller learning_rate_init than 1e"):
         model.set_params(learning_rate_init=1e200).partial_fit(X, Y)
     model.set_params(learning_rate_init="auto")
     assert state_of(model) == before
@@ -408,3 +419,47 @@ def test_the_loss_of_a_first_call_without_a_class():
         (3,), solver="adam", alpha=0.0, learning_rate_init=1e-300, random_state=0
     ).partial_fit(X, y, classes=range(5))
     assert model.loss_ == pytest.approx(-model.log_likelihood(X, y) / 10)
+
+
+# The signature, which is the same for all estimators
+
+
+ALL = {
+    "EM": classifier(),
+    "perceptron": FastMLPClassifier((3,), random_state=0),
+    "regressor": FastMLPRegressor(hidden_layer_sizes=(3,), random_state=0),
+}
+
+
+@pytest.mark.parametrize("model", ALL.values(), ids=ALL)
+def test_what_follows_y_is_passed_by_keyword(model):
+    """By position, labels were weights in one class and classes in another."""
+    parameters = list(inspect.signature(model.partial_fit).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["X", "y"]
+    rest = {p.name for p in parameters[2:]}
+    assert rest == {"sample_weight"} | ({"classes"} if is_classifier(model) else set())
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[2:])
+    with pytest.raises(TypeError, match="positional"):
+        clone(model).partial_fit(X, Y, CLASSES)
+
+
+LABELS = np.c_[Y, Y[::-1]]
+META = {
+    "MultiOutputClassifier": lambda model: MultiOutputClassifier(model).partial_fit(
+        X, LABELS, [CLASSES, CLASSES], np.ones(150)
+    ),
+    "OneVsRestClassifier": lambda model: OneVsRestClassifier(model).partial_fit(X, Y, CLASSES),
+    "OneVsOneClassifier": lambda model: OneVsOneClassifier(model).partial_fit(X, Y, CLASSES),
+}
+
+
+@pytest.mark.parametrize("kind", ["EM", "perceptron"])
+@pytest.mark.parametrize("fit", META.values(), ids=META)
+def test_meta_estimators_stream(fit, kind):
+    assert fit(clone(ALL[kind])).predict(X).shape[0] == 150
+
+
+def test_a_meta_estimator_of_the_regressor_streams():
+    model = MultiOutputRegressor(clone(ALL["regressor"]))
+    model.partial_fit(X, X[:, :2], np.ones(150))
+    assert model.predict(X).shape == (150, 2)
