@@ -288,9 +288,7 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:
     """Return `coefs_init` and `intercepts_init`, checked."""
     units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
-    coefs, intercepts = check_start(
-        estimator, list(pairwise(units)), [(m,) for m in units[1:]]
-    )
+    coefs, intercepts = check_start(estimator, list(pairwise(units)), [(m,) for m in units[1:]])
     if intercepts is not None and not shape.fit_intercept and any(b.any() for b in intercepts):
         raise ValueError("intercepts_init must be zeros or None when fit_intercept=False.")
     return coefs, intercepts
