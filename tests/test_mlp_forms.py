@@ -1,4 +1,4 @@
-"""Forms of data, the generator and the interface: as scikit-learn's multi-layer perceptrons."""
+"""Data formats, random generator and interface equal those of scikit-learn's perceptrons."""
 
 import inspect
 import itertools
@@ -66,7 +66,7 @@ def test_the_global_generator_is_used_alike():
     assert after[0] == after[1]
 
 
-# Forms of X and y
+# Formats of X and y
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])

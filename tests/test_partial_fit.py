@@ -1,4 +1,4 @@
-"""partial_fit of FastEMClassifier: streams of rows, and what is kept between calls."""
+"""partial_fit of FastEMClassifier: streams of rows, and the state between calls."""
 
 import inspect
 import pickle
@@ -55,7 +55,7 @@ def state_of(model):
     return pickle.dumps(vars(model))
 
 
-# What a stream is
+# Streams
 
 
 def test_a_stream_learns():
@@ -88,7 +88,7 @@ def test_one_call_with_all_rows_is_the_first_epoch_of_fit(options):
 
 
 def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
-    """Without a penalty, whose share goes by the rows so far, and as the features come."""
+    """Without penalty, whose share depends on the rows so far, and without standardisation."""
     start = fitted(classifier(solver="em", max_iter=1), X, Y)
     options = {
         "alpha": 0.0, "standardize": False, "coefs_init": start.coefs_,
@@ -97,7 +97,7 @@ def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
     epoch = fitted(classifier(max_iter=1, **options), X, Y)
     seeds = np.random.RandomState(0)
     shape = (4, 3), (3, 3)
-    # the estimator draws starting values, given or not, and then the seed of its shuffles
+    # the estimator draws starting values, used or not, and then the seed of its shuffles
     for size in shape:
         seeds.standard_normal(size)
     order = np.random.RandomState(seeds.randint(2**31 - 1)).permutation(150)
@@ -109,7 +109,7 @@ def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
 
 
 def test_the_penalty_is_against_all_rows_so_far():
-    """Three calls with the same rows: their losses, at parameters that do not move."""
+    """Losses of three calls with the same rows, at constant parameters."""
     model = classifier(learning_rate_init=1e-15, alpha=50.0, batch_size=200)
     for _ in range(3):
         model.partial_fit(X, Y, classes=CLASSES)
@@ -139,7 +139,7 @@ def test_rows_of_one_class_and_single_rows_are_welcome():
     assert np.isfinite(model.predict_proba(X)).all()
     one = classifier().partial_fit(X[:1], Y[:1], classes=CLASSES)
     assert one.predict_proba(X).shape == (150, 3)
-    assert one.predict_proba(X).min() > 1e-6  # classes that have not come yet are possible
+    assert one.predict_proba(X).min() > 1e-6  # also of classes without rows so far
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], [3, 5, 9]], ids=str)
@@ -189,7 +189,7 @@ def test_memory_stays_flat():
     assert len(pickle.dumps(model)) < 20_000
 
 
-# Going on
+# Resuming
 
 
 @pytest.mark.parametrize("cut", [1, 3])
@@ -258,7 +258,7 @@ def test_the_rate_may_be_changed_between_calls():
     np.testing.assert_allclose(model.coefs_[0], before, rtol=1e-6)
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize("solver", ["em", "lbfgs"])
@@ -399,7 +399,7 @@ def test_a_stream_by_sampling_goes_on_after_pickling():
 
 
 def test_after_fit_it_goes_on_from_what_was_kept():
-    """Not from the last iterate, where an earlier epoch was better."""
+    """If an earlier epoch was better, `partial_fit` continues from that epoch."""
     X, y = load_iris(return_X_y=True)
     model = FastEMClassifier((4,), solver="adam", random_state=0, max_iter=12, batch_size=10)
     model.set_params(learning_rate_init=1.0)
