@@ -1,4 +1,4 @@
-"""What is wrong gets an error that names it, and what was fitted before stays."""
+"""Bad input raises an error that names it and leaves the fitted model unchanged."""
 
 import re
 import tracemalloc
@@ -103,7 +103,7 @@ BAD_START = {
         "intercepts_init", {"intercepts_init": [np.ones(2), np.ones(3)]},
         r"intercepts_init\[0\] must have shape \(3,\), got \(2,\)",
     ),
-    "no list": ("coefs_init", {"coefs_init": 5}, "2 arrays"),
+    "no list": ("coefs_init", {"coefs_init": 5}, "a list or tuple of arrays"),
     "text": ("coefs_init", {"coefs_init": [[["a"]], [["b"]]]}, "number"),
     "ragged": ("intercepts_init", {"intercepts_init": [[1.0, [2.0, 3.0]], [0.0]]}, "number|shape"),
     "intercepts that are not fitted": (
@@ -294,7 +294,7 @@ def test_negative_weights_for_a_fitted_model(fitted):
 
 
 def finite_or_told(compute):
-    """Infinity less infinity is not a number, or infinity: the order of the sum decides."""
+    """Infinity minus infinity is NaN or infinity, depending on the order of the sum."""
     try:
         results = compute()
     except FloatingPointError as error:
@@ -335,7 +335,7 @@ def test_warm_start_without_the_intercepts_that_were_fitted():
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
 
-# A fit that fails leaves the last one alone
+# A failed fit leaves the earlier one unchanged
 
 FAILURES = {
     "one class": ({}, X, 0 * Y, None),
@@ -368,7 +368,7 @@ def test_failing_fit_leaves_the_fitted_model(fitted, options, data, y, weights, 
     with pytest.raises((ValueError, FloatingPointError)):
         model.fit(data, y, weights)
     model.set_params(**{name: fitted.get_params()[name] for name in options})
-    # first: kernels check no bounds, and classes of another number would lead them beyond
+    # first, because kernels check no bounds: with another number of classes they would overrun
     np.testing.assert_array_equal(model.classes_, fitted.classes_)
     assert model.n_features_in_ == 4
     assert set(vars(model)) == before

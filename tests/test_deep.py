@@ -300,7 +300,7 @@ def test_starts_keep_every_layer_undecided():
 @pytest.mark.parametrize("sizes", [(), (3, 0), (3, 2.5), "ab", ((3,), 2), (3, True), None])
 def test_sizes_that_are_no_layers(sizes):
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="hidden_layer_sizes must be"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes.* must be"):
         FastEMClassifier(sizes).fit(X, y)
 
 

@@ -1,4 +1,4 @@
-"""FastEMClassifier end to end: what it reports, what it promises, and hard data."""
+"""FastEMClassifier from fit to prediction: attributes, documented guarantees, hard data."""
 
 import functools
 import inspect
@@ -74,7 +74,7 @@ def deviations(model, X, weights=None):
 
 
 def loss_of(model, X, y, weights=None):
-    """The loss by its definition; the penalty is on weights of standardised features."""
+    """Return the loss by its definition. Weights on standardised features are penalised."""
     w = np.ones(len(X)) if weights is None else weights
     log_p = reference.log_marginal(X, model.coefs_, model.intercepts_)
     own = log_p[np.arange(len(X)), np.searchsorted(model.classes_, y)]
@@ -91,7 +91,7 @@ def same_bits(a, b):
 
 
 def assert_sound(model, X):
-    """Everything that the model says is finite, and probabilities are probabilities."""
+    """All outputs are finite, and probabilities are between 0 and 1 and sum to one."""
     assert all(np.isfinite(values).all() for values in model.coefs_ + model.intercepts_)
     assert np.isfinite(model.loss_curve_).all()
     probability = model.predict_proba(X)
@@ -103,7 +103,7 @@ def assert_sound(model, X):
     assert hidden.max() <= 1.0
 
 
-# What is fitted, and what the loss means
+# Fitted attributes, and the definition of the loss
 
 
 @every_method
@@ -150,7 +150,7 @@ def test_loss_never_rises(options, name):
 
 def test_loss_curve_begins_at_the_start():
     X, y = load("iris")
-    start = converged(classifier(**TINY_STEP), X, y)  # goes nowhere: its weights are the start
+    start = converged(classifier(**TINY_STEP), X, y)  # the weights stay at the start
     curve = iris_model().loss_curve_
     np.testing.assert_allclose(curve[0], loss_of(start, X, y), rtol=1e-12)
     assert curve[0] == start.loss_curve_[0]
@@ -158,7 +158,7 @@ def test_loss_curve_begins_at_the_start():
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_gradient_is_that_of_the_loss(fit_intercept):
-    # a gradient step of a tiny rate shows the gradient; differences of losses check it
+    # a gradient step with a tiny rate gives the gradient; differences of losses check it
     X, y = load("iris")
     rng = np.random.default_rng(0)
     X, weights = X - X.mean(axis=0) + 0.3, rng.uniform(0.5, 2.0, len(X))
@@ -201,7 +201,7 @@ def test_without_intercepts():
     assert model.score(X, y) > 0.9
 
 
-# Inference against the slow truth
+# Inference against the slow reference
 
 
 @pytest.mark.parametrize("n_hidden", [1, 5])
@@ -286,7 +286,7 @@ def test_parameters_without_intercepts_are_not_counted():
 def test_sample():
     X, _ = load("iris")
     model, n = iris_model(), 40_000
-    x = X[77:78]  # a row whose class is in doubt
+    x = X[77:78]  # a row whose class is uncertain
     y, z = model.sample(np.repeat(x, n, axis=0), random_state=1)
     assert set(np.unique(z)) <= {0.0, 1.0}
     assert y.shape == (n,)
@@ -298,7 +298,7 @@ def test_sample():
 
     close(np.array([np.mean(y == k) for k in range(3)]), model.predict_proba(x)[0], n)
     close(z.mean(axis=0), model.transform(x)[0], n)
-    for k in range(3):  # labels and hidden states belong together
+    for k in range(3):  # labels and hidden states are drawn jointly
         if np.sum(y == k) > 500:
             close(z[y == k].mean(axis=0), model.posterior(x, [k])[0], np.sum(y == k))
 
@@ -606,7 +606,7 @@ if find_spec("sklearn.callback"):
     from sklearn.callback import ScoringMonitor
 
     class Recorder:
-        """A callback that keeps what it is told, and may ask to stop."""
+        """Callback that records its calls and can request to stop."""
 
         def __init__(self, stop_at=None):
             self.stop_at = stop_at
@@ -682,7 +682,7 @@ if find_spec("sklearn.callback"):
     @pytest.mark.filterwarnings(CONVERGENCE)
     def test_callback_of_a_pipeline():
         callback = Recorder()
-        callback.max_propagation_depth = None  # makes it one that is handed down
+        callback.max_propagation_depth = None  # makes the callback propagate to sub-estimators
         pipeline = make_pipeline(StandardScaler(), classifier(max_iter=5, tol=0.0))
         pipeline.set_callbacks(callback).fit(*load("iris"))
         assert [name for name, *_ in callback.iterations] == [f"iteration {i}" for i in range(1, 6)]
@@ -721,7 +721,7 @@ def fit_interrupted(model, X, y):
 
 
 def interrupt_after(monkeypatch, n_calls):
-    """Make Ctrl-C arrive in the E-step that follows this many."""
+    """Raise KeyboardInterrupt in the E-step after this many."""
     expect, calls = fastem.solvers.network.Network.expect, []
 
     def interrupted(self, theta, draw=0):
@@ -761,7 +761,7 @@ def test_interruption_keeps_the_best_start(more, monkeypatch):
 
 @every_method
 def test_interruption_while_an_iteration_is_reported(options, monkeypatch):
-    # with verbose=2 much of a small fit is spent in printing
+    # with verbose=2 a small fit spends much of its time printing
     X, y = load("iris")
     model = classifier(verbose=2, **options)
     lines = []
@@ -914,7 +914,7 @@ def test_two_threads_fit_at_once():
         for _ in range(3):
             for model, expected in zip(pool.map(fit, models, timeout=120), serial, strict=True):
                 assert same_bits(model, expected)
-    assert blas_threads() == before  # what a fit limits it gives back, whoever ends last
+    assert blas_threads() == before  # the limit is removed, whichever fit ends last
 
 
 @pytest.mark.filterwarnings(CONVERGENCE)
@@ -926,10 +926,10 @@ def test_forked_processes_fit_after_the_parent(method):
     X, y = load("digits")
     model = classifier(11, n_jobs=2, max_iter=3)
     expected = clone(model).fit(X, y)
-    with multiprocessing.get_context(method).Pool(2) as pool:  # its exit ends what hangs
+    with multiprocessing.get_context(method).Pool(2) as pool:  # its exit kills workers that hang
         fitted = pool.starmap_async(model.fit, [(X, y)] * 4).get(timeout=120)
     assert all(same_bits(one, expected) for one in fitted)
-    assert same_bits(clone(model).fit(X, y), expected)  # and the parent goes on
+    assert same_bits(clone(model).fit(X, y), expected)  # and the parent still works
 
 
 _SIGNATURES = (
@@ -978,9 +978,9 @@ def test_one_signature_per_kernel():
         assert ran.returncode == 0, ran.stderr
         assert not ran.stderr
         compiled, before, after = json.loads(ran.stdout)
-        assert after == before  # of the warm-up, which knows float64 in C order only
+        assert after == before  # the warm-up compiles for float64 in C order only
         assert sum(map(bool, after.values())) > 10
-        if not compiled:  # what is compiled leaves signatures of its helpers too: once more
+        if not compiled:  # compiling adds signatures of helpers: repeat with a warm cache
             assert {name: types for name, types in after.items() if len(types) > 1} == {}
             break
 
@@ -1083,7 +1083,7 @@ def test_a_class_without_weight(options, alpha):
 
 @pytest.mark.parametrize("weight", [1e-100, 1e-3, 1e3, 1e50])
 def test_weights_of_any_scale(weight):
-    # the penalty weighs as the rows do, so the optimum is the same
+    # penalty and rows are scaled alike, so the optimum is the same
     X, y = load("iris")
     model = classifier(alpha=0.15 * weight).fit(X, y, np.full(len(X), weight))
     assert_sound(model, X)

@@ -58,6 +58,6 @@ def test_saved_and_read_back(tmp_path):
     model.save(tmp_path / "model")
     read = FastEMClassifier.load(tmp_path / "model")
     assert read.loss_curve_seconds_ == model.loss_curve_seconds_
-    del model.loss_curve_seconds_  # as from a file that was written before there was a clock
+    del model.loss_curve_seconds_  # as in files of versions without times
     model.save(tmp_path / "older")
     assert not hasattr(FastEMClassifier.load(tmp_path / "older"), "loss_curve_seconds_")

@@ -1,4 +1,4 @@
-"""The multi-layer perceptrons as estimators of scikit-learn: its checks, and its words."""
+"""The multi-layer perceptrons pass scikit-learn's checks and use its messages."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def refusal(model, task):
 
 
 def parts(message):
-    """Name, value, and what is wanted: kinds, and names among them."""
+    """Split a message into name, value, permitted kinds and permitted names."""
     found = re.fullmatch(
         r"The '(\w+)' parameter of (\w+) must be (.*)\. Got (.*) instead\.", message
     )
@@ -130,7 +130,7 @@ def test_unknown_name_lists_the_known(name, task, known):
     assert "Got 'nonsense' instead." in message
 
 
-# Data and calls that do not fit together
+# Inconsistent data and calls
 
 
 def raised(call, *args, **options):
@@ -233,7 +233,7 @@ def test_bad_data(task, options, rows, weights, message):
         fast(task, **options).fit(rows, TARGETS[task], weights)
 
 
-# A fit that fails leaves the last one alone
+# A failed fit leaves the earlier one unchanged
 
 FAILURES = {
     "NaN": ({}, X * np.nan, TARGETS["strings"], None),
@@ -266,7 +266,7 @@ def test_failing_fit_leaves_the_fitted_model(options, rows, y, weights, warm_sta
     np.testing.assert_array_equal(model.classes_, same.classes_)
     np.testing.assert_array_equal(model.predict_proba(X), same.predict_proba(X))
     assert model.loss_curve_ == same.loss_curve_
-    for m in (model, same):  # and it goes on as if nothing had been
+    for m in (model, same):  # and it resumes as if nothing had happened
         m.partial_fit(X, TARGETS["multiclass"])
     for a, b in zip(parameters(model), parameters(same), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -342,6 +342,6 @@ def test_one_signature_per_kernel_in_double_precision():
             "fastem.kernels.backprop.train_batches",
             "fastem.kernels.backprop.fill_outputs",
         } <= set(used)
-        if not compiled:  # what is compiled leaves signatures of its helpers too: once more
+        if not compiled:  # compiling adds signatures of helpers: repeat with a warm cache
             assert {name: types for name, types in after.items() if len(types) > 1} == {}
             break

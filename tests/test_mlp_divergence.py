@@ -1,4 +1,4 @@
-"""Weights that run away and sums that overflow: told, and never not a number."""
+"""Diverging weights and overflowing sums raise errors and never give NaN."""
 
 import re
 
@@ -42,7 +42,7 @@ def test_divergence_is_told_and_the_last_finite_weights_kept(call, task):
     assert epoch == (model.n_iter_ + 1 if call == "fit" else 1)
     assert all(np.isfinite(values).all() for values in parameters(model))
     assert np.isfinite(model.loss_curve_).all()
-    if call == "partial_fit":  # the optimiser that ran away is not gone on with
+    if call == "partial_fit":  # the diverged optimizer is not reused
         kept = clone(model).set_params(coefs_init=model.coefs_, intercepts_init=model.intercepts_)
         for going_on in (model, kept):
             going_on.set_params(learning_rate_init=1e-3, shuffle=False).partial_fit(X, y)
@@ -97,5 +97,5 @@ def test_rows_too_large_to_predict_are_told(activation, task):
         with pytest.raises(type(error), match=r"not a number|overflow|non-finite|[Rr]escale"):
             model.predict(np.sign(X) * 1e308)
     else:
-        # infinity less infinity is not a number, or infinity: the order of the sum decides
+        # infinity minus infinity is NaN or infinity, depending on the order of the sum
         assert not np.isnan(values).any()

@@ -1,4 +1,4 @@
-"""Fits with starting values and weights of classes of the user's own, and copies of them."""
+"""Fits with given starting values and class weights, and copies of fitted models."""
 
 import copy
 import pickle
@@ -114,7 +114,7 @@ def test_starting_values_of_maxout_and_in_single_precision():
     np.testing.assert_array_equal(model.coefs_[0], start["coefs_init"][0].astype(np.float32))
 
 
-# Weights of classes
+# Class weights
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -194,7 +194,7 @@ def test_copies(solver, task):
     assert same_bits(model, clone(model).fit(X, y))
     if solver["solver"] != "lbfgs":
         deep = copy.deepcopy(model).partial_fit(X, y)
-        assert same_bits(same.partial_fit(X, y), deep)  # velocities and moments went along
+        assert same_bits(same.partial_fit(X, y), deep)  # velocities and moments were copied
         assert not same_bits(deep, model)
 
 

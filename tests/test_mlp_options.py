@@ -1,4 +1,4 @@
-"""What the multi-layer perceptrons have beyond scikit-learn's: activations, dropout, losses."""
+"""Options that scikit-learn's perceptrons lack: activations, dropout, losses."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ INDICATORS = np.eye(3)[TARGETS["multiclass"]]
 
 
 def slow_net(model, names):
-    """A fitted model as the slow truth takes it."""
+    """Convert a fitted model for the slow reference."""
     return reference.Net(
         model.coefs_, model.intercepts_, model.slopes_, tuple(names), model.out_activation_
     )
@@ -182,7 +182,7 @@ def test_dropped_units_are_as_many_as_asked_and_the_mean_stays(rate):
     # half the variance of the sum of n kept units, each 1 / (1 - rate) with probability 1 - rate
     variance = n * rate / (1.0 - rate)
     assert model.loss_ == pytest.approx(0.5 * variance, rel=0.25)
-    # the squared distance from nothing tells the mean
+    # for targets of zero the loss is half the mean squared output
     model.fit(rows, np.zeros(300))
     assert model.loss_ == pytest.approx(0.5 * (n**2 + variance), rel=0.02)
     np.testing.assert_allclose(model.predict(rows), n)  # all are there outside training

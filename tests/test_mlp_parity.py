@@ -1,4 +1,4 @@
-"""The multi-layer perceptrons against scikit-learn's: the same numbers from the same seed."""
+"""The perceptrons give the same numbers as scikit-learn's from the same seed."""
 
 import itertools
 
@@ -195,7 +195,7 @@ def test_not_converging_is_told_in_the_same_words():
     assert len(messages[0]) == 1
 
 
-# Going on
+# Resuming
 
 
 @pytest.mark.parametrize("task", ["binary", "strings", "multilabel", "one output", "poisson"])
@@ -269,7 +269,7 @@ def test_partial_fits_after_a_fit_and_fits_after_that(solver):
     for model in models:
         model.fit(X, y).partial_fit(X[:10], y[:10]).partial_fit(X[10:], y[10:])
     assert_same(*models)
-    for model in models:  # the optimiser is that of the first calls
+    for model in models:  # the optimizer of the first calls is kept
         model.set_params(learning_rate_init=0.5, alpha=1.0, batch_size=20).partial_fit(X, y)
     assert_same(*models)
     for model in models:

@@ -1,4 +1,4 @@
-"""Validation sets of the multi-layer perceptrons: curves, early stopping, what is bad."""
+"""Validation sets of the multi-layer perceptrons: curves, early stopping, errors."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_validation_curves(solver, task, weights, form):
     rows, y = form(X), TARGETS[task]
     held_out = {"X_val": rows[HELD_OUT], "y_val": y[HELD_OUT], "sample_weight_val": weights}
     model = fast(task, **solver).fit(rows[TRAIN], y[TRAIN], **held_out)
-    assert same_bits(model, fast(task, **solver).fit(rows[TRAIN], y[TRAIN]))  # it has no say
+    assert same_bits(model, fast(task, **solver).fit(rows[TRAIN], y[TRAIN]))  # it has no influence
     assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 6
     for n in (1, 4, 6):
         part = clone(model).set_params(max_iter=n).fit(rows[TRAIN], y[TRAIN])
@@ -122,7 +122,7 @@ def test_going_on_keeps_the_best_epoch_of_all_fits():
     model.fit(X, y, X_val=X, y_val=y)
     best = model.best_validation_score_
     assert model.score(X, y) == best
-    model.set_params(learning_rate_init=1.0)  # nothing good comes of that
+    model.set_params(learning_rate_init=1.0)  # too large a rate
     model.fit(X, y, X_val=X, y_val=y)
     assert model.best_validation_score_ >= best
     assert model.score(X, y) == model.best_validation_score_

@@ -1,5 +1,6 @@
-"""partial_fit of FastEMClassifier: streams of rows, and what is kept between calls."""
+"""partial_fit of FastEMClassifier: streams of rows, and the state between calls."""
 
+import inspect
 import pickle
 import tracemalloc
 import warnings
@@ -7,11 +8,19 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from fastem import FastEMClassifier, Sampling
+from fastem import (
+    DivergenceError,
+    FastEMClassifier,
+    FastMLPClassifier,
+    FastMLPRegressor,
+    Sampling,
+)
 from fastem.solvers.network import Network
 
 X, Y = load_iris(return_X_y=True)
@@ -46,7 +55,7 @@ def state_of(model):
     return pickle.dumps(vars(model))
 
 
-# What a stream is
+# Streams
 
 
 def test_a_stream_learns():
@@ -79,7 +88,7 @@ def test_one_call_with_all_rows_is_the_first_epoch_of_fit(options):
 
 
 def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
-    """Without a penalty, whose share goes by the rows so far, and as the features come."""
+    """Without penalty, whose share depends on the rows so far, and without standardisation."""
     start = fitted(classifier(solver="em", max_iter=1), X, Y)
     options = {
         "alpha": 0.0, "standardize": False, "coefs_init": start.coefs_,
@@ -88,7 +97,7 @@ def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
     epoch = fitted(classifier(max_iter=1, **options), X, Y)
     seeds = np.random.RandomState(0)
     shape = (4, 3), (3, 3)
-    # the estimator draws starting values, given or not, and then the seed of its shuffles
+    # the estimator draws starting values, used or not, and then the seed of its shuffles
     for size in shape:
         seeds.standard_normal(size)
     order = np.random.RandomState(seeds.randint(2**31 - 1)).permutation(150)
@@ -100,7 +109,7 @@ def test_calls_of_a_batch_each_are_the_first_epoch_of_fit():
 
 
 def test_the_penalty_is_against_all_rows_so_far():
-    """Three calls with the same rows: their losses, at parameters that do not move."""
+    """Losses of three calls with the same rows, at constant parameters."""
     model = classifier(learning_rate_init=1e-15, alpha=50.0, batch_size=200)
     for _ in range(3):
         model.partial_fit(X, Y, classes=CLASSES)
@@ -130,7 +139,7 @@ def test_rows_of_one_class_and_single_rows_are_welcome():
     assert np.isfinite(model.predict_proba(X)).all()
     one = classifier().partial_fit(X[:1], Y[:1], classes=CLASSES)
     assert one.predict_proba(X).shape == (150, 3)
-    assert one.predict_proba(X).min() > 1e-6  # classes that have not come yet are possible
+    assert one.predict_proba(X).min() > 1e-6  # also of classes without rows so far
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], [3, 5, 9]], ids=str)
@@ -180,7 +189,7 @@ def test_memory_stays_flat():
     assert len(pickle.dumps(model)) < 20_000
 
 
-# Going on
+# Resuming
 
 
 @pytest.mark.parametrize("cut", [1, 3])
@@ -249,7 +258,7 @@ def test_the_rate_may_be_changed_between_calls():
     np.testing.assert_allclose(model.coefs_[0], before, rtol=1e-6)
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize("solver", ["em", "lbfgs"])
@@ -343,10 +352,10 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(when, monkeypatch):
     assert same_bits(model.partial_fit(X, Y), other.partial_fit(X, Y))
 
 
-def test_weights_that_run_away():
+def test_weights_that_diverge():
     model = streamed(classifier())
     before = state_of(model)
-    with pytest.raises(FloatingPointError, match="smaller learning_rate_init than 1e"):
+    with pytest.raises(DivergenceError, match="smaller learning_rate_init than 1e"):
         model.set_params(learning_rate_init=1e200).partial_fit(X, Y)
     model.set_params(learning_rate_init="auto")
     assert state_of(model) == before
@@ -390,7 +399,7 @@ def test_a_stream_by_sampling_goes_on_after_pickling():
 
 
 def test_after_fit_it_goes_on_from_what_was_kept():
-    """Not from the last iterate, where an earlier epoch was better."""
+    """If an earlier epoch was better, `partial_fit` continues from that epoch."""
     X, y = load_iris(return_X_y=True)
     model = FastEMClassifier((4,), solver="adam", random_state=0, max_iter=12, batch_size=10)
     model.set_params(learning_rate_init=1.0)
@@ -410,3 +419,47 @@ def test_the_loss_of_a_first_call_without_a_class():
         (3,), solver="adam", alpha=0.0, learning_rate_init=1e-300, random_state=0
     ).partial_fit(X, y, classes=range(5))
     assert model.loss_ == pytest.approx(-model.log_likelihood(X, y) / 10)
+
+
+# The signature, which is the same for all estimators
+
+
+ALL = {
+    "EM": classifier(),
+    "perceptron": FastMLPClassifier((3,), random_state=0),
+    "regressor": FastMLPRegressor(hidden_layer_sizes=(3,), random_state=0),
+}
+
+
+@pytest.mark.parametrize("model", ALL.values(), ids=ALL)
+def test_what_follows_y_is_passed_by_keyword(model):
+    """By position, labels were weights in one class and classes in another."""
+    parameters = list(inspect.signature(model.partial_fit).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["X", "y"]
+    rest = {p.name for p in parameters[2:]}
+    assert rest == {"sample_weight"} | ({"classes"} if is_classifier(model) else set())
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[2:])
+    with pytest.raises(TypeError, match="positional"):
+        clone(model).partial_fit(X, Y, CLASSES)
+
+
+LABELS = np.c_[Y, Y[::-1]]
+META = {
+    "MultiOutputClassifier": lambda model: MultiOutputClassifier(model).partial_fit(
+        X, LABELS, [CLASSES, CLASSES], np.ones(150)
+    ),
+    "OneVsRestClassifier": lambda model: OneVsRestClassifier(model).partial_fit(X, Y, CLASSES),
+    "OneVsOneClassifier": lambda model: OneVsOneClassifier(model).partial_fit(X, Y, CLASSES),
+}
+
+
+@pytest.mark.parametrize("kind", ["EM", "perceptron"])
+@pytest.mark.parametrize("fit", META.values(), ids=META)
+def test_meta_estimators_stream(fit, kind):
+    assert fit(clone(ALL[kind])).predict(X).shape[0] == 150
+
+
+def test_a_meta_estimator_of_the_regressor_streams():
+    model = MultiOutputRegressor(clone(ALL["regressor"]))
+    model.partial_fit(X, X[:, :2], np.ones(150))
+    assert model.predict(X).shape == (150, 2)

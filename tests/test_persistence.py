@@ -1,4 +1,4 @@
-"""Models on disk: what is saved comes back, and what is not ours never runs."""
+"""Model files: loading restores what was saved, and code in a file never runs."""
 
 import copy
 import io
@@ -249,7 +249,7 @@ def test_objects_are_not_written(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# Files that are damaged, or not ours
+# Damaged and foreign files
 
 
 def test_missing_file(tmp_path):
@@ -303,7 +303,7 @@ STRANGERS = {
 
 
 def array_of_shape(shape):
-    """Return the bytes of an array whose header says a shape and that has no values."""
+    """Return the bytes of an array with a header that states a shape, but without values."""
     file = io.BytesIO()
     header = {"descr": "<f8", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_2_0(file, header)
@@ -344,7 +344,7 @@ def test_a_file_that_is_not_ours(content, tmp_path):
 
 
 class Bomb:
-    """Runs a stranger's code when it is unpickled."""
+    """Run code when it is unpickled."""
 
     exploded = False
 
@@ -369,7 +369,7 @@ def test_pickled_objects_are_not_run(member, path):
     with pytest.raises(ValueError, match="damaged or not a fastem model"):
         FastEMClassifier.load(path)
     assert not Bomb.exploded
-    pickle.loads(pickle.dumps(Bomb()))  # the bomb is a real one
+    pickle.loads(pickle.dumps(Bomb()))  # the bomb works
     assert Bomb.exploded
     Bomb.exploded = False
 

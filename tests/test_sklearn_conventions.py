@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, with nothing expected to fail that could hold."""
+"""scikit-learn's own checks. Only a check that cannot hold is expected to fail."""
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

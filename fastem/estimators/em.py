@@ -17,7 +17,7 @@ from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
-from fastem.estimators.validation import check_same_em_network
+from fastem.estimators.validation import check_same_em_network, check_solver
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import single_threaded_blas
 
@@ -137,7 +137,9 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         shape = Shape(X.shape[1], sizes, len(self.classes_), bool(self.fit_intercept))
         n_rows = rows_per_e_step(self, len(X))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
-        return Problem(shape, self._seeded(engine, resumes), X, labels, weights)
+        engine = self._seeded(engine, resumes)
+        check_solver(self.solver, engine)
+        return Problem(shape, engine, X, labels, weights)
 
     def _seeded(self, engine: Engine, resumes: bool) -> Engine:
         """Return the engine with a seed; training that resumes keeps its seed."""

@@ -147,7 +147,7 @@ def check_em_parameters(estimator: Any) -> tuple[int, ...]:
     _check_parameters(estimator, _EM_RULES)
     sizes = _hidden_layer_sizes(estimator)
     if not sizes:
-        raise ValueError("hidden_layer_sizes must name at least one hidden layer, got ().")
+        raise ValueError("hidden_layer_sizes must be a tuple with at least one layer, got ().")
     return tuple(sizes)
 
 

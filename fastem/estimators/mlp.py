@@ -1,4 +1,4 @@
-"""BaseFastMLP: what the deterministic classifier and regressor share."""
+"""BaseFastMLP: base class of the deterministic classifier and regressor."""
 
 from typing import Any, Self
 

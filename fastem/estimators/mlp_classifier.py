@@ -260,6 +260,15 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         Returns
         -------
         y : array (n_samples,), or (n_samples, n_labels) for multilabel
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         return self._labels(self._forward(X))
 
@@ -275,6 +284,11 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         p : array (n_samples, n_classes)
             Columns are ordered as `classes_`. For multilabel problems, the probability of each
             label.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict` does.
         """
         outputs = self._forward(X)
         if self.n_outputs_ == 1:

@@ -239,6 +239,15 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         Returns
         -------
         y : array (n_samples,) or (n_samples, n_outputs)
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
         """
         return self._numbers(self._forward(X))
 

@@ -33,12 +33,12 @@ from fastem.perceptron import (
 from fastem.runtime import DivergenceError, check_memory, warn_user
 
 _DIVERGED_EPOCHS = (
-    "Training diverged: the loss became non-finite in epoch {epoch} of solver={solver!r}. Use a "
+    "The loss became non-finite in epoch {epoch} of solver={solver!r}: training diverged. Use a "
     "smaller learning_rate_init than {rate}, or scale the features of X. If alpha={alpha:g} is "
     "large, use a smaller alpha. The last finite weights are kept."
 )
 _DIVERGED_LBFGS = (
-    "Training diverged: the loss became non-finite in iteration {epoch} of solver='lbfgs'. Scale "
+    "The loss became non-finite in iteration {epoch} of solver='lbfgs': training diverged. Scale "
     "the features of X. The last finite weights are kept."
 )
 

@@ -9,12 +9,29 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
+from fastem.engines import Engine
 from fastem.parameters import Array
 from fastem.perceptron import Layers
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
 _LARGEST_RAW_FEATURE = 1e140
+
+
+def check_solver(solver: str, engine: Engine) -> None:
+    """Check that the solver can use the E-steps of the engine.
+
+    Raises
+    ------
+    ValueError
+        If L-BFGS would use estimates, which its line search cannot.
+    """
+    if solver == "lbfgs" and not engine.is_exact:
+        raise ValueError(
+            f"solver='lbfgs' needs exact E-steps, but e_step={engine.name!r} gives estimates. Use "
+            "solver='em' or 'adam', or an exact engine: fastem.Enumeration(), or for two or three "
+            "classes fastem.Quadrature()."
+        )
 
 
 # Starting values
@@ -176,7 +193,7 @@ def check_raw_features(X: Array) -> None:
     largest = np.abs(X).max()
     if largest > _LARGEST_RAW_FEATURE:
         raise ValueError(
-            f"X has values up to {largest:.3g}, too large without scaling; use standardize=True."
+            f"X has values up to {largest:.3g}, too large without standardisation; use standardize=True."
         )
 
 
