@@ -300,6 +300,8 @@ def test_extreme_log_odds(name, pair, size):
 def test_overflow_is_told(name):
     net = draw_net(np.random.default_rng(0), [3, 4, 2], name, "softmax")
     rows = np.array([[1e308, -1e308, 1e308], [1e308, 1e308, 1e308]])
+    within_range = backpropagate(net, 1e-160 * rows, np.eye(2), "log_loss")
+    assert np.isfinite([within_range.loss, *within_range.output.ravel()]).all()
     try:
         result = backpropagate(net, rows, np.eye(2), "log_loss")
     except (ValueError, FloatingPointError) as error:
