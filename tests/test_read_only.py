@@ -187,8 +187,10 @@ def test_a_kernel_that_writes_to_a_read_only_view_does_not_compile(kernel):
         kernel(_read_only(np.zeros(2)))
 
 
-@pytest.mark.parametrize("optimizer", [Adam(np.zeros(3), 0.1, 0.9, 0.999, 1e-8),
-                                       Sgd(np.zeros(3), 0.1, "constant", 0.5, 0.9, True)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [Adam(np.zeros(3), 0.1, 0.9, 0.999, 1e-8), Sgd(np.zeros(3), 0.1, "constant", 0.5, 0.9, True)],
+)
 def test_a_restored_optimizer_owns_its_memory(optimizer):
     state = {
         name: tuple(map(_read_only, value)) if isinstance(value, tuple)
