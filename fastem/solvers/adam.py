@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.engines import Engine
+from fastem.kernels.descent import Rule, State, descend, rate_of_step
 from fastem.parameters import Array, Shape
-from fastem.perceptron import Adam
 from fastem.rows import ClassSortedRows, add_ones
 from fastem.solvers.monitor import EpochMonitor
 from fastem.solvers.network import Network
@@ -166,7 +166,7 @@ class BatchedNetwork:
 
 
 class Descent:
-    """Where an ascent by mini-batches is, and what it takes to go on as if it had not stopped.
+    """The state of an ascent by mini-batches: a resumed ascent equals an uninterrupted one.
 
     Parameters
     ----------
@@ -178,10 +178,8 @@ class Descent:
     ----------
     learning_rate : float
         May be changed between epochs.
-    theta : array (n_parameters,)
-        The last iterate; empty before the start.
     best : array (n_parameters,)
-        The iterate after the best epoch, or the start.
+        The iterate after the best epoch, or the starting values.
     extent : Extent
         Of the data seen so far.
     """
@@ -192,15 +190,20 @@ class Descent:
         self.extent = Extent()
         self.restart(np.empty(0))
 
+    @property
+    def theta(self) -> Array:
+        """The last iterate; empty before the start."""
+        return self._state.theta
+
     def __setstate__(self, state: dict) -> None:
-        """Restore a pickled descent with iterates of its own, which steps overwrite."""
+        """Restore a pickled descent; its arrays are copied, because steps overwrite them."""
         vars(self).update(state)
-        self.theta, self.best = np.array(self.theta), np.array(self.best)
+        self._state, self.best = State.owned(*self._state), np.array(self.best)
 
     def restart(self, theta: Array) -> None:
-        """Begin at given parameters, with nothing learnt from earlier steps."""
-        self.theta, self.best = theta.copy(), theta.copy()
-        self._adam = Adam(self.theta, self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        """Start at the given parameters, with moments of zero."""
+        self.best, self._n_steps = theta.copy(), 0
+        self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
     def run_epoch(self, model: BatchModel) -> float:
         """Go once through the rows in a new order; return the running objective (nats).
@@ -210,8 +213,8 @@ class Descent:
         FloatingPointError
             If it is not finite, or a weight runs away.
         """
-        total, self._adam.rate = 0.0, self.learning_rate
-        model.rewind(self._adam.n_steps)
+        total = 0.0
+        model.rewind(self._n_steps)
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -221,16 +224,24 @@ class Descent:
             total += objective
             if not np.isfinite(total):
                 raise self.runaway("The objective is not finite.")
-            self._adam.step(self.theta, -gradient)
+            self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.runaway(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
+    def _step(self, gradient: Array) -> None:
+        """Take a step of Adam that lowers the objective of ``gradient``."""
+        rule = Rule.adam(self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        self._n_steps += 1
+        theta, first, second = self._state
+        rate = rate_of_step(rule, self._n_steps)
+        descend(rule, rate, theta, gradient, 0.0, 1.0, first, second)
+
     def runaway(self, what: str) -> FloatingPointError:
         """Return the error to raise where an objective is not finite."""
         return FloatingPointError(
-            f"{what} The weights ran away in step {self._adam.n_steps} of solver='adam'. Use a "
-            f"smaller learning_rate_init than {self._adam.rate:g}."
+            f"{what} The weights ran away in step {self._n_steps} of solver='adam'. Use a "
+            f"smaller learning_rate_init than {self.learning_rate:g}."
         )
 
 
