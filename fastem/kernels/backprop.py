@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.activations import PRELU, drop, fill_hidden, fill_hidden_deltas, fill_output
-from fastem.kernels.descent import descend, rate_of_step
+from fastem.kernels.descent import compiled_rate_of_step, descend
 from fastem.kernels.losses import fill_output_deltas
 from fastem.kernels.views import matrix, untracked, vector
 
@@ -318,7 +318,7 @@ def train_batches(state, n_steps, rows, order, first, last, task, seed, work):
         if weight <= 0.0:
             continue
         n_steps += 1
-        rate = rate_of_step(rule, n_steps)
+        rate = compiled_rate_of_step(rule, n_steps)
         squares = _backward(task, rate, state, rows, batch, weight, work)
         losses += total / weight * batch.n_rows
         penalties += 0.5 * task.objective.alpha * squares / weight * batch.n_rows

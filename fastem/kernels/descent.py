@@ -72,18 +72,23 @@ class State(NamedTuple):
         return cls(np.array(theta), np.array(first), np.array(second))
 
 
-@jit
 def rate_of_step(rule, n_steps):
     """Return the learning rate of step number ``n_steps``; the first step is number 1.
 
     Adam's rate contains the correction of the bias of both moments,
     ``sqrt(1 - beta_2**t) / (1 - beta_1**t)`` in step t.
+
+    Python code calls this function, kernels call `compiled_rate_of_step`. They may differ in the
+    last digit, because Python and Numba round powers differently.
     """
     rate = rule.rate
     if rule.kind == ADAM:
         correction = math.sqrt(1.0 - rule.beta_2**n_steps) / (1.0 - rule.beta_1**n_steps)
         rate = rule.rate * correction
     return rate
+
+
+compiled_rate_of_step = jit(rate_of_step)
 
 
 @jit
