@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fastem.engines import Engine
 from fastem.expectations import Statistics
+from fastem.kernels.descent import Rule, State, descend, rate_of_step
 from fastem.parameters import Array, Shape
-from fastem.perceptron import Adam
 from fastem.rows import ClassSortedRows, add_ones
 from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
@@ -185,8 +185,6 @@ class AdamState:
     ----------
     learning_rate : float
         May be changed between epochs.
-    theta : array (n_parameters,)
-        The last iterate; empty before the start.
     best : array (n_parameters,)
         The iterate after the best epoch, or the starting values.
     extent : Extent
@@ -199,15 +197,20 @@ class AdamState:
         self.extent = Extent()
         self.restart(np.empty(0))
 
+    @property
+    def theta(self) -> Array:
+        """The last iterate; empty before the start."""
+        return self._state.theta
+
     def __setstate__(self, state: dict) -> None:
-        """Restore a pickled descent with iterates of its own, which steps overwrite."""
+        """Restore a pickled state; its arrays are copied, because steps overwrite them."""
         vars(self).update(state)
-        self.theta, self.best = np.array(self.theta), np.array(self.best)
+        self._state, self.best = State.owned(*self._state), np.array(self.best)
 
     def restart(self, theta: Array) -> None:
-        """Start at given parameters, with moments of zero."""
-        self.theta, self.best = theta.copy(), theta.copy()
-        self._adam = Adam(self.theta, self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        """Start at the given parameters, with moments of zero."""
+        self.best, self._n_steps = theta.copy(), 0
+        self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
     def run_epoch(self, model: BatchModel) -> float:
         """Process all rows once in a new order; return the running objective (nats).
@@ -217,26 +220,34 @@ class AdamState:
         DivergenceError
             If the objective is not finite, or a weight exceeds 1e100.
         """
-        total, self._adam.rate = 0.0, self.learning_rate
+        total = 0.0
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    objective, gradient = model.mean_gradient(self.theta, batch, self._adam.n_steps)
+                    objective, gradient = model.mean_gradient(self.theta, batch, self._n_steps)
             except FloatingPointError as error:
                 raise self.divergence(str(error)) from error
             total += objective
             if not np.isfinite(total):
                 raise self.divergence("The objective is not finite.")
-            self._adam.step(self.theta, -gradient)
+            self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
+    def _step(self, gradient: Array) -> None:
+        """Take a step of Adam that lowers the objective of ``gradient``."""
+        rule = Rule.adam(self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        self._n_steps += 1
+        theta, first, second = self._state
+        rate = rate_of_step(rule, self._n_steps)
+        descend(rule, rate, theta, gradient, 0.0, 1.0, first, second)
+
     def divergence(self, what: str) -> DivergenceError:
         """Return the error to raise if the objective is not finite."""
         return DivergenceError(
-            f"{what} The weights diverged in step {self._adam.n_steps} of solver='adam'. Use a "
-            f"smaller learning_rate_init than {self._adam.rate:g}."
+            f"{what} The weights diverged in step {self._n_steps} of solver='adam'. Use a "
+            f"smaller learning_rate_init than {self.learning_rate:g}."
         )
 
 
