@@ -8,12 +8,12 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import gamma
 from sklearn.datasets import load_iris
 from test_quadrature import assert_equal, draw
 
 import fastem
 from fastem.engines.auto import cheapest_engine
+from fastem.engines.quadrature.gamma_tables import gamma_tables
 from fastem.kernels import plane, plane_plan
 from fastem.parameters import Shape
 from fastem.rows import add_ones, sort_by_class
@@ -214,10 +214,30 @@ def test_the_same_fit_as_by_enumeration():
 # Pieces, the choice, and bad input
 
 
-def test_gamma():
-    w = [complex(a, b) for a in (1e-3, 0.1, 1 / 3, 0.9, 1.0) for b in (0.0, 0.1, 1.0, 5.0, 20.0)]
-    found = [plane.gamma(x) for x in w]
-    np.testing.assert_allclose(found, gamma(w), rtol=2e-14)
+@pytest.mark.parametrize("d", [(1 / 3, 1 / 3), (1 / 6, 2 / 3), (1e-3, 0.4)])
+def test_tables_of_gamma_functions(d):
+    c, step, size = np.array([0.7, -2.0]), 0.11, 90
+    found = gamma_tables(np.array(d), c, step, size)
+    with mpmath.workdps(30):
+        for j in range(-size, size + 1):
+            t = mpmath.mpf(step) * j
+            exact = [mpmath.gamma(mpmath.mpc(d[v], t)) * mpmath.expj(-t * c[v]) for v in (0, 1)]
+            exact.append(mpmath.gamma(mpmath.mpc(1 - mpmath.mpf(d[0]) - mpmath.mpf(d[1]), -t)))
+            np.testing.assert_allclose(
+                found.values[:, j + size], np.array(exact, dtype=complex), rtol=2e-14
+            )
+
+
+def test_truncation_of_the_hexagon():
+    step, size = 0.2, 12
+    tables = gamma_tables(np.array([0.3, 0.4]), np.zeros(2), step, 5 * size)
+    found = gamma_tables(np.array([0.3, 0.4]), np.zeros(2), step, size).truncation
+    j, k = np.meshgrid(*[np.arange(-2 * size, 2 * size + 1)] * 2)
+    outside = ((j - k) % 3 == 0) & (np.abs([j, k, j + k]).max(axis=0) > size)
+    first, second, third = np.abs(tables.values)
+    middle = 5 * size
+    moduli = first[middle + j] * second[middle + k] * third[middle + j + k]
+    assert 1.0 <= found / moduli[outside].sum() <= 2.0
 
 
 def test_moments():

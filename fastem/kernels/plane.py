@@ -25,7 +25,6 @@ Names of nodes: a node is ``t = (j, j - 3 line) step``. A *line* is a line of no
 diagonal. A *block* is 64 nodes in the order of lines.
 """
 
-import cmath
 import math
 
 import numpy as np
@@ -44,26 +43,6 @@ _AFTER, _T1, _T2 = 2 * _N, 4 * _N, 5 * _N
 # (_BEFORE, _BEFORE + _N).
 _BEFORE = 2 * _N
 _UNITS_AT_ONCE = 8  # units between two tests of whether a block can be left out
-_SHIFT = 10  # recurrence steps before Stirling's series of the Gamma function
-
-
-@jit
-def gamma(w):
-    """Return the Gamma function of a complex number whose real part is positive."""
-    product = 1.0 + 0.0j
-    z = w
-    for _ in range(_SHIFT):
-        product *= z
-        z += 1.0
-    y = 1.0 / z
-    s = y * y
-    series = y * (
-        1.0 / 12.0
-        - s * (1.0 / 360.0 - s * (1.0 / 1260.0 - s * (1.0 / 1680.0 - s * (
-            1.0 / 1188.0 - s * (691.0 / 360360.0 - s / 156.0)
-        ))))
-    )  # fmt: skip
-    return cmath.exp((z - 0.5) * cmath.log(z) - z + 0.9189385332046727 + series) / product
 
 
 @jit
@@ -108,36 +87,6 @@ def add_log_moments(log_odds, v, c, points, out):
         base += math.log(whole)
         for k in range(n_points):
             out[i, k] += peaks[k] + math.log(products[k]) - base
-
-
-@jit
-def _fill_gammas(d, c, step, size, tables):
-    """Overwrite tables of the three Gamma functions at all steps, times ``exp(-i t . c)``.
-
-    Return about the sum of moduli at the nodes beyond the hexagon: a geometric series that
-    starts with the sides of the hexagon.
-    """
-    d_0 = 1.0 - d[0] - d[1]
-    for j in range(size + 1):
-        t = j * step
-        values = (
-            gamma(complex(d[0], t)) * cmath.exp(complex(0.0, -t * c[0])),
-            gamma(complex(d[1], t)) * cmath.exp(complex(0.0, -t * c[1])),
-            gamma(complex(d_0, -t)),
-        )
-        for v in range(3):
-            tables[v, size + j] = values[v]
-            tables[v, size - j] = values[v].conjugate()
-    sides = 0.0
-    for k in range(size + 1):
-        for v in range(3):
-            a, b = (v + 1) % 3, (v + 2) % 3
-            across = abs(tables[a, size + k]) * abs(tables[b, 2 * size - k])
-            sides += abs(tables[v, 2 * size]) * across
-    ratio = math.exp(-math.pi * step)
-    # 2: each side has an opposite one; 1/3: share of the nodes of the square lattice; last
-    # factor: sides become longer
-    return 2.0 / 3.0 * sides * ratio / (1.0 - ratio) * (1.0 + 2.0 / max(size * step, 1.0))
 
 
 @jit
@@ -325,12 +274,10 @@ def _add_whole(state, sums):
 
 @jit
 def add_nodes(
-    on, order, start, stop, thresholds, d, v, c, period, size, derivatives, unit_work, sums,
+    on, order, start, stop, thresholds, gammas, v, period, derivatives, unit_work, sums,
     sums_of_units,
 ):  # fmt: skip
     """Add the integrand over the nodes of a hexagon to the sums of some rows.
-
-    Return about the truncation error of these rows, in units of F.
 
     Parameters
     ----------
@@ -341,13 +288,11 @@ def add_nodes(
     start, stop : int
     thresholds : array (n_rows,)
         Blocks are left out once all their terms are below it.
-    d : array (2,)
+    gammas : complex array (3, 2 * size + 1)
+        Gamma functions with the phases of c, at all steps; size is that of the hexagon in steps.
     v : array (2, n_hidden), log-odds
-    c : array (2,), log-odds
     period : float
-        r; the step is ``2 pi / (3 r)``.
-    size : int
-        Of the hexagon, in steps.
+        r; the step is ``2 pi / (3 r)``, the weight of a node ``1 / (3 r^2)``.
     derivatives : bool
         Whether to fill the last sums.
     unit_work : array (n_hidden, UNIT_WORK)
@@ -363,10 +308,8 @@ def add_nodes(
     10 flops per row, unit and node, 30 with derivatives, most of them fused. Every loop over
     nodes has the same length and few arrays, so that it vectorises without a remainder.
     """
-    n_hidden = v.shape[1]
+    n_hidden, size = v.shape[1], gammas.shape[1] // 2
     step, weight = 2.0 * math.pi / (3.0 * period), 1.0 / (3.0 * period * period)
-    gammas = np.empty((3, 2 * size + 1), dtype=np.complex128)
-    truncation = weight * _fill_gammas(d, c, step, size, gammas)
     phases = np.empty((2, n_hidden, 2 * size + 1))
     _fill_phases(step * (v[0] + v[1]), size, phases[0], phases[1])
     line_angles = 3.0 * step * v[1]
@@ -376,7 +319,7 @@ def add_nodes(
     while True:
         line, first, n = _fill_block(line, first, size, step, weight, gammas, nodes, state, begin)
         if n == 0:
-            return truncation
+            return
         ready = 0
         for place in range(start, stop):
             i = order[place]

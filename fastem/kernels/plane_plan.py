@@ -126,7 +126,7 @@ def _triangle():
 
 TRIANGLE = _triangle()
 N_POINTS = len(TRIANGLE.points)
-CORNER_1 = int(np.flatnonzero((TRIANGLE.points == [1.0, 0.0]).all(axis=1))[0])
+VERTEX_1 = int(np.flatnonzero((TRIANGLE.points == [1.0, 0.0]).all(axis=1))[0])
 """Number of the point (1, 0), whose moment is ``log E exp(-A)``."""
 BEYOND = np.array(
     [[2.0, 0.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0], [-1.0, 1.0], [-1.0, 2.0], [0.0, -1.0],

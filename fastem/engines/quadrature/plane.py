@@ -19,6 +19,7 @@ from fastem.engines.quadrature.constants import (
     ROWS_TO_SHARE_TABLES,
     TABLE_STEPS,
 )
+from fastem.engines.quadrature.gamma_tables import gamma_tables
 from fastem.engines.quadrature.records import put, take
 from fastem.engines.quadrature.refine import Budget
 from fastem.kernels import plane
@@ -220,11 +221,13 @@ class PlaneIntegrator:
             k = self._tasks.classes[first]
             v, c = self._differences.v[k], self._differences.c[k]
             d = np.array([self.plan.d1[first], self.plan.d2[first]])
+            period = float(self.plan.period[first])
+            gammas = gamma_tables(d, c, 2.0 * np.pi / (3.0 * period), int(sizes[start:stop].max()))
+            self._truncation[tasks] = gammas.truncation / (3.0 * period**2)
             self._on[tasks] = expit(self._tasks.log_odds[tasks] - d @ v)
-            self._truncation[tasks] = plane.add_nodes(
-                self._on, order, start, stop, self._thresholds, d, v, c, self.plan.period[first],
-                int(sizes[start:stop].max()), derivatives, self._work[worker], self._sums,
-                self._sums_of_units,
+            plane.add_nodes(
+                self._on, order, start, stop, self._thresholds, gammas.values, v, period,
+                derivatives, self._work[worker], self._sums, self._sums_of_units,
             )  # fmt: skip
 
         run(add_piece, len(pieces), self._n_threads)

@@ -3,8 +3,8 @@
 A task is one row and one class k, whose probability ``p = p(k|x)`` is to be found. The error may
 be relative to p, or to a floor if the floor is larger. There are five cases, in this order:
 
-    1. negligible  An upper bound on p is below the tolerance times the floor. The result is the
-                   bound, and the posterior is the prior.
+    1. negligible  An upper bound on p is below a share of the tolerance times the floor. The
+                   result is the bound, and the posterior is the prior.
     2. line        Without one of the three classes p changes by less than a share of the
                    tolerance. The class is dropped, and p is an integral over a line.
     3. complement  p > 1/2, and its own integral would take many nodes. The other two classes are
@@ -17,21 +17,24 @@ Cases 1 and 2 are decided with upper bounds from `log_moments`. Case 2 is checke
 p that it finds, and goes on to case 3 if the check fails. Cases 3 and 4 need an estimate of p: a
 pilot integral over the plane with a relative error of 3 %.
 
-Index spaces. Every method takes `Tasks` and returns `ThreeClassIntegrals` of the same length.
-It numbers these tasks from zero, and selects some of them with arrays of task numbers. The
-caller puts the result where it belongs. No other numbering crosses a method.
+Index spaces. Every method numbers its own tasks from zero. It returns integrals of all of them, in
+the same order, or overwrites integrals that have the same numbers. The caller selects tasks with
+an array of task numbers (`take`), and puts the results back with the same array (`put`).
 
-    ============================  ===============================  =========================
-    array                         first axis                       last axes
-    ============================  ===============================  =========================
-    fields of `Tasks`             task                             unit (log_odds)
-    fields of the integrals       task                             unit; output class
-    moments, beyond               task                             grid point; point beyond
-    upper, changes                task                             class dropped, 0, 1, 2
-    `LogitDifferences`            class k                          other class, 0, 1; unit
-    index, known, direct, ...     any number of them               (values: task numbers)
-    positions                     parts of conditioned tasks       (values: into ``index``)
-    ============================  ===============================  =========================
+    ==============================  ============================  ========================
+    array                           first axis                    further axes
+    ==============================  ============================  ========================
+    fields of `Tasks`               task                          unit (log_odds only)
+    fields of the integrals         task                          unit; output class
+    moments                         task                          grid point
+    beyond                          task                          point beyond the grid
+    upper, dropped, least_change    task
+    changes                         task                          class dropped: 0, 1, 2
+    `LogitDifferences`              class k                       other class: 0, 1; unit
+    index, known, failed, direct    -                             (values are task numbers)
+    pending (in `_refine`)          -                             (values: into ``direct``)
+    positions (in `_condition`)     part of a conditioned task    (values: into ``index``)
+    ==============================  ============================  ========================
 
 "Class dropped" counts from the class of the task, modulo three: 0 is class k itself, 1 is class
 k + 1, 2 is class k + 2. "Other class" 0 is class k + 1, 1 is class k + 2.
@@ -60,7 +63,7 @@ from fastem.engines.quadrature.line import LineIntegrator
 from fastem.engines.quadrature.plane import LogitDifferences, PlaneIntegrator, Tasks, log_moments
 from fastem.engines.quadrature.records import bytes_of, put, take
 from fastem.engines.quadrature.refine import Budget, condition_on_units, repeat_until_reached
-from fastem.kernels.plane_plan import BEYOND, CORNER_1, N_POINTS, TRIANGLE, usual_nodes
+from fastem.kernels.plane_plan import BEYOND, N_POINTS, TRIANGLE, VERTEX_1, usual_nodes
 from fastem.parameters import Array
 
 
@@ -200,7 +203,7 @@ class ThreeClassIntegrator:
         for k, out in product(range(3), range(3)):
             index = np.flatnonzero(by_line & (tasks.classes == k) & (dropped == out))
             if len(index) > 0:
-                log_tilt = moments[index, CORNER_1]
+                log_tilt = moments[index, VERTEX_1]
                 put(found, index, self._over_lines(tasks.log_odds[index], log_tilt, k, out))
         allowed = np.maximum(found.log_probability, tasks.log_floors) + log_tol + LOG_SHARE_FOUND
         return by_line & (least_change <= allowed)
