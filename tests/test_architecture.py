@@ -27,12 +27,14 @@ MAY_IMPORT = {
     "rows": {"parameters"},
     "engines": BASE,
     "m_step": BASE,
-    "perceptron": BASE - {"expectations", "rows"},
+    "perceptron": {"kernels", "parameters"},
     "solvers": BASE | {"engines", "m_step"},
-    "estimators": BASE - {"kernels"} | {"_version", "engines", "m_step", "perceptron", "solvers"},
-    "profiling": BASE | {"engines", "m_step", "perceptron", "solvers"},
+    "estimators": {"_version", "parameters", "rows", "runtime"}
+    | {"engines", "m_step", "perceptron", "solvers"},
+    "profiling": {"parameters", "rows", "runtime", "engines", "m_step", "perceptron", "solvers"},
     "plotting": {"parameters", "engines", "estimators", "profiling"},
-    "cli": BASE - {"kernels"} | {"estimators", "perceptron", "plotting", "profiling"},
+    "cli": {"_version", "parameters", "runtime"}
+    | {"estimators", "perceptron", "plotting", "profiling"},
     "__main__": {"cli"},
 }
 

@@ -211,10 +211,10 @@ def test_an_ascent_stopped_by_ctrl_c_resumes_as_if_it_had_not(stepper, stop):
     expect = network.expect
     calls = itertools.count()
 
-    def interrupted(theta):
+    def interrupted(theta, draw=0):
         if next(calls) == 1:  # the first is that of the start
             raise KeyboardInterrupt
-        return expect(theta)
+        return expect(theta, draw)
 
     network.expect = interrupted
     theta = run_em(network, theta, monitor, 30 - stop, same_stepper)

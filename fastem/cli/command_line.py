@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fastem import __version__
+from fastem._version import __version__
 from fastem.cli import report
 from fastem.cli.arguments import (
     hidden_layer_sizes,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastem import __version__
+from fastem._version import __version__
 from fastem.cli import report
 from fastem.cli.arguments import number, positive, seed, sizes
 from fastem.cli.files import check_files

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from fastem.engines.base import Engine, Plan
-from fastem.engines.quadrature.strategies import STRATEGIES, OutputLayer
+from fastem.engines.quadrature.strategies import STRATEGIES, OutputLayer, Strategy
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
@@ -25,6 +25,15 @@ def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
     check_log_odds(largest, parameters.hidden[0])
     with single_threaded_blas():
         return inputs @ parameters.hidden[0]
+
+
+def _strategy(shape: Shape) -> Strategy:
+    if shape.n_classes not in STRATEGIES:
+        raise ValueError(
+            f"Quadrature needs two or three classes, got {shape.n_classes} classes. Use "
+            "fastem.Enumeration(), or fastem.Sampling() for estimates."
+        )
+    return STRATEGIES[shape.n_classes]
 
 
 class QuadraturePlan(Plan):
@@ -121,8 +130,13 @@ class Quadrature(Engine):
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
 
         Rows that are conditioned on units need more, for the copies of these rows.
+
+        Raises
+        ------
+        ValueError
+            If there are four classes or more.
         """
-        return STRATEGIES[shape.n_classes].bytes_needed(n_samples, shape.first, n_threads)
+        return _strategy(shape).bytes_needed(n_samples, shape.first, n_threads)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
@@ -153,7 +167,7 @@ class Quadrature(Engine):
             If inputs times weights overflow, or the tolerance cannot be reached.
         """
         self._check(shape, len(inputs), n_threads)
-        strategy = STRATEGIES[shape.n_classes]
+        strategy = _strategy(shape)
         log_odds = _log_odds(inputs, largest_inputs(inputs), parameters)
         n_threads = threads_worth(strategy.seconds(log_odds.size), n_threads)
         return strategy.log_marginal(log_odds, _output_layer(parameters), self.tol, n_threads)
@@ -164,11 +178,7 @@ class Quadrature(Engine):
                 f"Quadrature needs a network with one hidden layer, got {shape.depth} hidden "
                 "layers. Use fastem.Enumeration(), or fastem.Sampling() for estimates."
             )
-        if shape.n_classes not in STRATEGIES:
-            raise ValueError(
-                f"Quadrature needs two or three classes, got {shape.n_classes} classes. Use "
-                "fastem.Enumeration(), or fastem.Sampling() for estimates."
-            )
+        _strategy(shape)
         is_number = isinstance(self.tol, numbers.Real) and not isinstance(self.tol, bool)
         if not (is_number and 1e-13 <= self.tol < 1.0):
             raise ValueError(
