@@ -193,7 +193,8 @@ def check_raw_features(X: Array) -> None:
     largest = np.abs(X).max()
     if largest > _LARGEST_RAW_FEATURE:
         raise ValueError(
-            f"X has values up to {largest:.3g}, too large without standardisation; use standardize=True."
+            f"X has values up to {largest:.3g}, too large without standardisation; use "
+            "standardize=True."
         )
 
 
