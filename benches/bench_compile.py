@@ -1,8 +1,8 @@
-"""What a new process pays: the import, and the first fit with a cold and a warm cache.
+"""Start-up cost of a new process: the import, and the first fit with a cold and a warm cache.
 
-Each round is one process, started outside the source tree; the seconds are taken inside
-it, without the start of the interpreter; the benchmark's own time is that of the whole
-processes.
+Every round is one process, started outside the source tree. The recorded seconds are measured
+inside the process and exclude the start of the interpreter. The time of the benchmark itself
+is that of the whole process.
 """
 
 import pytest
@@ -39,7 +39,7 @@ print(json.dumps(dict(
 
 
 def _import_seconds(folder, rounds):
-    """Least seconds of importing scikit-learn's MLP alone and fastem alone, by turns."""
+    """Return the minimum import times of scikit-learn's MLP and of fastem, measured alternately."""
     modules = "sklearn.neural_network", "fastem"
     seconds = [
         [run_in_new_process(_IMPORT.format(module=name), folder) for name in modules]
@@ -50,7 +50,7 @@ def _import_seconds(folder, rounds):
 
 @pytest.mark.benchmark(group="compile")
 def bench_import_smoke(benchmark, record, tmp_path):
-    _import_seconds(tmp_path, 1)  # warm up the disk
+    _import_seconds(tmp_path, 1)  # fills the disk cache
     alone, seconds = benchmark.pedantic(_import_seconds, args=(tmp_path, 2), rounds=1)
     record(
         seconds_import=seconds,

@@ -1,12 +1,12 @@
-"""Exact E-steps with gradients, as a fit runs them: planned once, run many times.
+"""Exact E-steps with gradients as in a fit: one plan, many runs.
 
-``ns_per_configuration`` is the time per row and hidden configuration; where it stays the
-same, time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is
-the rate of the three products of the E-step, ``6 n 2**m`` flops, over the rate of a plain
-product with the same threads, measured right before and right after.
+``ns_per_configuration`` is the time per row and hidden configuration. If it is constant, the
+time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is the rate
+of ``6 n 2**m`` flops, those of the three products of the E-step, relative to the rate of a
+matrix product on the same threads, measured immediately before and after.
 
-``times_one_layer`` is the time of a deep network over that of its first layer alone, both by
-turns: samples meet the first layer only.
+``ratio_to_one_layer`` is the minimum time of a deep network divided by that of its first layer
+alone, measured alternately. Only the first layer processes the samples.
 """
 
 import statistics
@@ -16,8 +16,8 @@ import pytest
 from measure import best_seconds, dgemm_rate
 from problems import e_step_problem
 
-from fastem.engines.enumeration import Enumeration
-from fastem.runtime.threads import effective_n_jobs
+from fastem import Enumeration
+from fastem.runtime import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)
 
@@ -25,7 +25,7 @@ _seconds_by_hidden = {}
 
 
 def _smoke(first, *others, name):
-    """Ids for sizes, of which the first is the one of the smoke run."""
+    """Return parameters with ids; the first size belongs to the smoke run."""
     sizes = [pytest.param(first, id=f"{name}={first}-smoke")]
     return sizes + [pytest.param(size, id=f"{name}={size}") for size in others]
 
@@ -34,7 +34,7 @@ def _run(benchmark, n_samples, n_hidden, n_classes, n_threads):
     problem = e_step_problem(n_samples, n_hidden, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, n_threads)
     rate = dgemm_rate(n_threads)
-    for _ in range(2):  # compile, and touch every page
+    for _ in range(2):  # compile, and allocate all memory
         plan.expect(problem.parameters)
     benchmark(plan.expect, problem.parameters)
     rate = max(rate, dgemm_rate(n_threads))
@@ -57,7 +57,7 @@ def bench_hidden_units(benchmark, record, n_hidden):
     figures = _run(benchmark, 10_000, n_hidden, 3, ALL_THREADS)
     seconds = _seconds_by_hidden[n_hidden] = benchmark.stats["min"]
     if n_hidden - 1 in _seconds_by_hidden:
-        figures["times_one_unit_less"] = seconds / _seconds_by_hidden[n_hidden - 1]
+        figures["ratio_to_one_unit_less"] = seconds / _seconds_by_hidden[n_hidden - 1]
     record(**figures)
 
 
@@ -94,13 +94,13 @@ def bench_depth(benchmark, record, sizes, n_classes):
         n=10_000,
         g=n_classes,
         ms_one_layer=1e3 * min(one_layer),
-        times_one_layer=benchmark.stats["min"] / min(one_layer),
-        by_medians=benchmark.stats["median"] / statistics.median(one_layer),
+        ratio_to_one_layer=benchmark.stats["min"] / min(one_layer),
+        ratio_of_median_times=benchmark.stats["median"] / statistics.median(one_layer),
     )
 
 
 def _planned(sizes, n_classes):
-    """Return an E-step that has been run before."""
+    """Return an E-step that has already run once."""
     problem = e_step_problem(10_000, sizes, n_classes)
     plan = Enumeration().plan(problem.rows, problem.shape, ALL_THREADS)
     plan.expect(problem.parameters)

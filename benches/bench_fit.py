@@ -1,8 +1,8 @@
-"""Fits of real data: the time, and what it bought, beside scikit-learn's backpropagation.
+"""Time and quality of fits on real data, compared with scikit-learn's backpropagation.
 
-Rows of `FastEMClassifier` give the log-likelihood that was reached and the penalised one
-that was maximised; those of `MLPClassifier` the log-likelihood of its own predictions.
-Log-loss and accuracy are means over five folds of the raw features.
+For `FastEMClassifier` the log-likelihood and the maximised penalised log-likelihood are recorded,
+for `MLPClassifier` the log-likelihood of its predictions. Log-loss and accuracy are means over
+five folds.
 """
 
 import pytest
@@ -56,7 +56,7 @@ def bench_fit(benchmark, record, name, method):
 @pytest.mark.benchmark(group="fit: many hidden units")
 @pytest.mark.parametrize("name", MANY_UNITS)
 def bench_many_units(benchmark, record, name):
-    """By the defaults; log-loss on the quarter of the rows that was held out, once."""
+    """Default parameters; log-loss on one held-out quarter of the rows."""
     n_hidden, X, y = many_units(name)
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
     model = FastEMClassifier((n_hidden,), random_state=0)
@@ -78,7 +78,7 @@ def bench_many_units(benchmark, record, name):
 
 @pytest.mark.benchmark(group="fit: one EM iteration")
 def bench_one_iteration_smoke(benchmark, record):
-    """90 rows, 7 hidden units, 3 classes: a long plain run less a short one."""
+    """90 rows, 7 hidden units, 3 classes: the time of a long run minus that of a short run."""
     X, y = dataset("iris")
     X, _, y, _ = train_test_split(X, y, train_size=90, stratify=y, random_state=0)
 
@@ -93,6 +93,6 @@ def bench_one_iteration_smoke(benchmark, record):
         more_iterations = long.n_iter_ - short.n_iter_
         benchmark.pedantic(fit, args=(2 * _ITERATIONS,), rounds=20)
         seconds_short = best_seconds(lambda: fit(_ITERATIONS), 20)
-    assert more_iterations > 0, "the run converged before its second half began"
+    assert more_iterations > 0, "the run converged before its second half"
     seconds = (benchmark.stats["min"] - seconds_short) / more_iterations
     record(n=len(y), m=7, g=3, ms_per_iteration=1e3 * seconds)

@@ -1,8 +1,8 @@
-"""An epoch of mini-batches beside the E-steps in it: what it costs to cut the rows up.
+"""Overhead of mini-batches: an epoch compared with the E-steps that it contains.
 
-``us_per_batch`` holds a gather, an E-step with gradients and a step of Adam; ``us_e_step`` is the
-E-step of such a batch, planned once and with its rows in the cache; ``times_full_e_step`` is the
-epoch over one E-step on all rows.
+``us_per_batch`` is the time of gathering rows, an E-step with gradients and a step of Adam.
+``us_e_step`` is the time of the E-step of one batch, planned in advance and with its rows in the
+cache. ``ratio_to_full_e_step`` is the time of an epoch divided by that of an E-step on all rows.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from problems import e_step_problem
 
 from fastem import Enumeration
 from fastem.rows import sort_by_class
-from fastem.runtime.threads import single_threaded_blas
+from fastem.runtime import single_threaded_blas
 from fastem.solvers.adam import BatchedNetwork, Descent, Extent
 from fastem.solvers.network import Network
 
@@ -46,5 +46,5 @@ def bench_epoch(benchmark, record, n_hidden):
     seconds = benchmark.stats["min"]
     record(
         n=_ROWS, m=n_hidden, g=_CLASSES, us_per_batch=1e6 * seconds * _BATCH / _ROWS,
-        us_e_step=1e6 * of_batch, times_full_e_step=seconds / of_all,
+        us_e_step=1e6 * of_batch, ratio_to_full_e_step=seconds / of_all,
     )  # fmt: skip

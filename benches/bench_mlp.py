@@ -1,18 +1,18 @@
-"""Backpropagation beside scikit-learn's: the same networks, batches and random numbers.
+"""Backpropagation compared with scikit-learn: the same networks, batches and random numbers.
 
-Both sides do the same work: a bench fails unless their losses agree epoch by epoch. They
-take turns in one process with the threads that each takes by default; ``ms`` are medians
-of whole fits, ``times_sklearn_speed`` is their ratio, and ``by_least_times`` that of the
-least times. Peak memory is that of a process of its own for either side: ``mib_growth``
-what a fit adds to what was resident before it, after a small fit that loads everything;
-``mib_total`` the whole process at its peak, compiler and all.
+Both implementations do the same work: a bench fails unless their losses agree in every epoch.
+They run alternately in one process, each with its default number of threads. ``ms_*`` are median
+times of whole fits; ``ratio_of_median_times`` and ``ratio_of_minimum_times`` are times of
+scikit-learn divided by times of fastem. Peak memory is measured in a separate process for each:
+``mib_growth`` is the increase of resident memory during a fit, after a small fit that loads
+everything; ``mib_total`` is the peak of the whole process, including the compiler.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from measure import by_turns, convergence_warnings_ignored, run_in_new_process
+from measure import alternate, convergence_warnings_ignored, run_in_new_process
 from problems import mlp_problem
 from sklearn.neural_network import MLPClassifier
 
@@ -32,7 +32,7 @@ few_units = tuple(2 for _ in parameters["hidden_layer_sizes"])
 small = dict(parameters, max_iter=1, hidden_layer_sizes=few_units)
 Model(**small).fit(X[:600, :2], y[:600])
 with open("/proc/self/clear_refs", "w") as peak:
-    peak.write("5")  # the peak starts anew from what is resident
+    peak.write("5")  # resets the peak to the resident memory
 before = mib("VmRSS")
 Model(**parameters).fit(X, y)
 print(json.dumps([mib("VmHWM") - before, mib("VmHWM")]))
@@ -40,8 +40,8 @@ print(json.dumps([mib("VmHWM") - before, mib("VmHWM")]))
 
 
 def _largest_difference(ours, theirs):
-    """Return the largest relative difference of the losses, which must be rounding."""
-    if ours.solver == "lbfgs":  # scikit-learn keeps no curve
+    """Return the largest relative difference of the losses; it must be of rounding size."""
+    if ours.solver == "lbfgs":  # scikit-learn has no loss curve
         losses = [ours.loss_], [theirs.loss_]
     else:
         losses = ours.loss_curve_, theirs.loss_curve_
@@ -53,14 +53,19 @@ def _largest_difference(ours, theirs):
 def _run(benchmark, problem, rounds):
     X, y, parameters = problem
     with convergence_warnings_ignored():
-        ours, theirs, figures = by_turns(
+        ours, theirs, figures = alternate(
             benchmark,
             lambda: FastMLPClassifier(**parameters).fit(X, y),
             lambda: MLPClassifier(**parameters).fit(X, y),
             rounds,
         )
     difference = _largest_difference(ours, theirs)
-    return {**figures, "n_iter": ours.n_iter_, "loss": ours.loss_, "loss_differs": difference}
+    return {
+        **figures,
+        "n_iter": ours.n_iter_,
+        "loss": ours.loss_,
+        "largest_difference_of_losses": difference,
+    }
 
 
 @pytest.mark.benchmark(group="mlp: against scikit-learn")
@@ -89,7 +94,7 @@ def _peak_mib(estimator, parameters, folder):
     return run_in_new_process(code, folder)
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.benchmark(group="mlp: peak memory against scikit-learn")
 @pytest.mark.parametrize("name", ["online", "wide"])
 def bench_mlp_memory(benchmark, record, tmp_path, name):
@@ -97,13 +102,13 @@ def bench_mlp_memory(benchmark, record, tmp_path, name):
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", y)
     theirs = _peak_mib(MLPClassifier, parameters, tmp_path)
-    _peak_mib(FastMLPClassifier, parameters, tmp_path)  # keeps what it compiles
+    _peak_mib(FastMLPClassifier, parameters, tmp_path)  # fills the cache of compiled code
     ours = benchmark.pedantic(_peak_mib, args=(FastMLPClassifier, parameters, tmp_path), rounds=1)
     (growth, total), (growth_sklearn, total_sklearn) = ours, theirs
     record(
         mib_growth=growth,
         mib_growth_sklearn=growth_sklearn,
-        share_of_sklearn=growth / growth_sklearn,
+        growth_over_sklearn=growth / growth_sklearn,
         mib_total=total,
         mib_total_sklearn=total_sklearn,
     )

@@ -1,17 +1,21 @@
-"""The exact E-step beside plain loops, NumPy, PyTorch and JAX, whose code is in `peers`.
+"""The exact E-step compared with loops, NumPy, PyTorch and JAX, whose code is in `peers`.
 
-Both sides do the same work in one process and in float64: a bench fails unless the
-log-likelihood of every row and all gradients agree, each array to 1e-9 of its largest
-entry; ``differs`` is the largest of these differences. They take turns, warm.
+The peers are straightforward versions in each library: they sum over all configurations in log
+space. fastem's side is its internal E-step, planned once and run many times. It splits the sum into
+three matrix products: the comparison includes the effect of the algorithm.
 
-fastem has all the threads that a fit takes. PyTorch has as many or one, whichever is faster
-in a trial. The BLAS of NumPy has one: its products are so thin that threads which share
-them wait for each other, the more so where cores are busy. XLA has a pool of its own, with
-a thread per core; loops have one. ``ms`` are least times over all turns, ``times_fastem``
-is their ratio, and ``by_medians`` that of the median times: where the two differ much, the
-machine was not quiet.
+Both implementations compute the same results, in one process and in float64. A bench fails unless
+the log-likelihoods of all rows and all gradients agree to 1e-9 of the largest entry of the array;
+``largest_difference`` is the largest of these differences. Both run alternately, after a warm-up.
 
-PyTorch and JAX come with ``pip install '.[peers]'``.
+fastem uses the default number of threads of a fit. PyTorch uses the same number or one,
+whichever is faster in a trial. The BLAS of NumPy uses one, because its products are too small
+for several. XLA has a thread pool with one thread per core; loops use one thread. ``ms`` and
+``ms_fastem`` are minimum times, ``ratio_of_minimum_times`` and ``ratio_of_median_times`` are times
+of the peer divided by times of fastem. A large difference between the two ratios indicates
+that the machine was busy.
+
+Install PyTorch and JAX with ``pip install '.[peers]'``.
 """
 
 import statistics
@@ -25,11 +29,11 @@ from measure import best_seconds
 from problems import e_step_problem
 from threadpoolctl import threadpool_limits
 
-from fastem.engines.enumeration import Enumeration
-from fastem.runtime.threads import effective_n_jobs
+from fastem import Enumeration
+from fastem.runtime import effective_n_jobs
 
 _TOLERANCE = 1e-9
-_SECONDS = 1.5  # a peer's turns, of which there are at least 3
+_SECONDS = 1.5  # total time of a peer, but at least 3 rounds
 _SETTLING_SECONDS = 0.05
 _THREADS = effective_n_jobs(None)
 
@@ -50,7 +54,7 @@ def _rows():
 
 
 def _prepare(name, problem):
-    """Return the E-step of a peer, or skip the bench where it is not installed."""
+    """Return the E-step of a peer, or skip the bench if it is not installed."""
     if name in ("torch", "jax"):
         reason = f"{name} is not installed: pip install '.[peers]'"
         pytest.importorskip(name, reason=reason, exc_type=ImportError)
@@ -59,7 +63,7 @@ def _prepare(name, problem):
 
 @contextmanager
 def _threads(name, n_threads):
-    """Hold a peer to a number of threads where it takes one."""
+    """Limit the number of threads of a peer, if it has such a setting."""
     if name == "torch":
         import torch
 
@@ -75,7 +79,7 @@ def _threads(name, n_threads):
 
 
 def _faster_threads(name, e_step):
-    """Return the number of threads with which a peer is faster, and its time with them."""
+    """Return the faster number of threads of a peer, and its time."""
     candidates = {"torch": {1, _THREADS}, "jax": {_THREADS}}.get(name, {1})
     trials = []
     for n_threads in candidates:
@@ -86,14 +90,14 @@ def _faster_threads(name, e_step):
 
 
 def _gradients(statistics):
-    """Return copies of what a plan has filled, in the terms of the peers."""
+    """Return copies of the results of a plan, as peers return them."""
     *W, b = statistics.hidden[0].gradient.copy()
     *V, c = statistics.output_gradient.copy()
     return peers.Gradients(statistics.log_likelihood.copy(), np.array(W), b, np.array(V), c)
 
 
 def _largest_difference(theirs, ours):
-    """Return the largest difference, relative to the array that it is in."""
+    """Return the largest difference, relative to the largest entry of its array."""
     differences = [
         np.max(np.abs(a - b)) / np.max(np.abs(b)) for a, b in zip(theirs, ours, strict=True)
     ]
@@ -110,7 +114,7 @@ def bench_peers(benchmark, record, size, name):
     seconds = []
 
     def run_fastem():
-        time.sleep(_SETTLING_SECONDS)  # threads of the other side spin for a while
+        time.sleep(_SETTLING_SECONDS)  # threads of the peer keep spinning for a while
         end = time.perf_counter() + _SETTLING_SECONDS
         while time.perf_counter() < end:
             seconds.append(best_seconds(lambda: plan.expect(problem.parameters), 1))
@@ -119,9 +123,9 @@ def bench_peers(benchmark, record, size, name):
         difference = _largest_difference(e_step(), _gradients(plan.expect(problem.parameters)))
     n_threads, trial = _faster_threads(name, e_step)
     with _threads(name, n_threads):
-        turns = int(np.clip(_SECONDS / trial, 3, 10))
-        benchmark.pedantic(e_step, setup=run_fastem, rounds=turns)
-    least, least_fastem = benchmark.stats["min"], min(seconds)
+        rounds = int(np.clip(_SECONDS / trial, 3, 10))
+        benchmark.pedantic(e_step, setup=run_fastem, rounds=rounds)
+    minimum, minimum_fastem = benchmark.stats["min"], min(seconds)
     median, median_fastem = benchmark.stats["median"], statistics.median(seconds)
     record(
         n=size[0],
@@ -129,9 +133,9 @@ def bench_peers(benchmark, record, size, name):
         g=size[2],
         threads_fastem=_THREADS,
         threads=n_threads,
-        ms=1e3 * least,
-        ms_fastem=1e3 * least_fastem,
-        times_fastem=least / least_fastem,
-        by_medians=median / median_fastem,
-        differs=difference,
+        ms=1e3 * minimum,
+        ms_fastem=1e3 * minimum_fastem,
+        ratio_of_minimum_times=minimum / minimum_fastem,
+        ratio_of_median_times=median / median_fastem,
+        largest_difference=difference,
     )

@@ -1,16 +1,16 @@
-"""Print the table from which the defaults of FastEMClassifier are chosen.
+"""Print a table of settings of FastEMClassifier, the basis for the choice of its defaults.
 
-Every row changes one setting and keeps the other defaults. For every data set a row has
-four means over the seeds: log-loss over five folds of the raw features, penalised
-log-likelihood of a fit to all rows (nats; to be compared only between rows with the same
-``alpha`` and hidden units), seconds of that fit, and its iterations.
+Every row of the table changes one setting and keeps the other defaults. It has four columns for
+every data set, means over the seeds: log-loss over five folds, penalised log-likelihood of a fit
+to all rows (nats), seconds of that fit, and its iterations. Penalised log-likelihoods are
+comparable only between rows with the same ``alpha`` and hidden units.
 
     python benches/choose_defaults.py
     python benches/choose_defaults.py --datasets iris wine --settings alpha tol
     python benches/choose_defaults.py --seeds 0 1 2 --settings "alpha=0.2,tol=1e-6" mlp
 
-Settings are parameters of FastEMClassifier and the constants behind it that a user does
-not see: deviations of the starting values, memory and onset of the acceleration.
+Settings are parameters of FastEMClassifier and internal constants: standard deviations of the
+starting values, memory of the acceleration, and iterations before it starts.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, acceleration, initialization
+from fastem import FastEMClassifier
+from fastem.solvers import acceleration, starts
 
 GRID = {
     "solver": ["em", "lbfgs"],
@@ -45,18 +46,18 @@ GRID = {
 }
 
 CONSTANTS = {
-    "log_odds_deviation": (initialization, "_LOG_ODDS_DEVIATION"),
-    "output_deviation": (initialization, "_OUTPUT_DEVIATION"),
+    "log_odds_deviation": (starts, "_LOG_ODDS_DEVIATION"),
+    "output_deviation": (starts, "_OUTPUT_DEVIATION"),
     "memory": (acceleration, "_MEMORY"),
     "plain_steps": (acceleration, "_PLAIN_STEPS"),
 }
 
-# Backpropagation with scikit-learn's defaults, to stand beside the others.
+# Backpropagation with scikit-learn's defaults, for comparison.
 BACKPROPAGATION = "mlp"
 
 
 def parse_settings(words: list[str]) -> list[tuple[str, dict | None]]:
-    """Return (label, keyword arguments) for every row; None stands for backpropagation."""
+    """Return (label, keyword arguments) for every row; backpropagation has None."""
     rows = [("defaults", {})]
     for word in words:
         if word == BACKPROPAGATION:
@@ -80,7 +81,7 @@ def build_model(settings: dict | None, name: str, seed: int):
 
 
 def set_constants(settings: dict | None) -> ExitStack:
-    """Return a context in which the constants among the settings hold."""
+    """Return a context that sets the internal constants among the settings."""
     stack = ExitStack()
     for name in CONSTANTS.keys() & (settings or {}).keys():
         stack.enter_context(mock.patch.object(*CONSTANTS[name], settings[name]))
@@ -89,7 +90,7 @@ def set_constants(settings: dict | None) -> ExitStack:
 
 def measure(model, X, y) -> tuple[float, float, float, float]:
     """Return log-loss, penalised log-likelihood, seconds and iterations of one model."""
-    quality = cross_validate(model, X, y)["cv_log_loss"]  # compiles, too, before the clock
+    quality = cross_validate(model, X, y)["cv_log_loss"]  # also compiles, before the measurement
     with convergence_warnings_ignored():
         start = time.perf_counter()
         fitted = clone(model).fit(X, y)
@@ -99,7 +100,7 @@ def measure(model, X, y) -> tuple[float, float, float, float]:
 
 
 def print_row(cells: list[str]) -> None:
-    """Print one line of a Markdown table at once: the whole takes hours."""
+    """Print one line of a Markdown table immediately; the whole table takes hours."""
     print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What every bench shares: rows that say what the time bought, printed below the times."""
+"""Fixtures of all benches: figures recorded beside the times, printed as tables below them."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 import fastem
-from fastem.runtime.threads import effective_n_jobs
+from fastem.runtime import effective_n_jobs
 
 _LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 _ROWS = pytest.StashKey[list]()
@@ -19,31 +19,40 @@ def pytest_configure(config):
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
-    """Put into the JSON what `report.py` needs to say where its figures come from."""
+    """Drop the current clock rate: ``--benchmark-compare`` fails if machine_info has changed."""
+    for name in ("hz_actual", "hz_actual_friendly"):
+        machine_info.get("cpu", {}).pop(name, None)
+
+
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    """Add the facts about the run that `report.py` prints: command, cores, memory, versions."""
     words = ["pytest", *map(str, config.invocation_params.args)]
-    machine_info["command"] = shlex.join(_without_folder(word) for word in words)
-    machine_info["cores"] = effective_n_jobs(None)
-    machine_info["versions"] = {
-        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "fastem": fastem.__version__,
+    output_json["run"] = {
+        "command": shlex.join(_without_folder(word) for word in words),
+        "cores": effective_n_jobs(None),
+        "versions": {
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "fastem": fastem.__version__,
+        },
     }
     if hasattr(os, "sysconf"):
-        machine_info["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        n_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        output_json["run"]["memory_bytes"] = n_bytes
 
 
 def _without_folder(word):
-    """An absolute path says more of one machine than of the command."""
+    """Remove folders of absolute paths, which are specific to one machine."""
     return re.sub(r"(^|=)/.*/", r"\1", word)
 
 
 @pytest.fixture
 def record(request, benchmark):
-    """Store figures beside the times of a benchmark, in the table and in the JSON."""
+    """Return a function that adds figures to the table and the JSON of a benchmark."""
 
     def add(**figures):
         benchmark.extra_info.update(figures)
         seconds = benchmark.stats["min"]
-        row = {"row": request.node.name, "least seconds": seconds, **figures}
+        row = {"row": request.node.name, "minimum seconds": seconds, **figures}
         request.config.stash[_ROWS].append((benchmark.group, row))
 
     return add

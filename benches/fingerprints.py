@@ -4,8 +4,8 @@
     git checkout HEAD && pip install . && python benches/fingerprints.py > after.txt
     diff before.txt after.txt
 
-The script uses public names only, so that it runs on both sides of a change of the layout.
-Compare on one machine: other processors and other BLAS kernels round differently. BLAS is
+The script uses public names only, so that it also runs on commits with another layout.
+Compare on one machine, because other processors and BLAS kernels round differently. BLAS is
 limited to one thread, because the perceptrons call it directly.
 """
 

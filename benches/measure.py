@@ -1,4 +1,4 @@
-"""Yardsticks: two sides by turns, new processes, a plain product, and the quality of a fit."""
+"""Measurements: alternating runs, new processes, the rate of dgemm, and the quality of a fit."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _SETTLING_SECONDS = 0.3
 
 
 def best_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the least time of several calls, in seconds."""
+    """Return the minimum time of several calls, in seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -35,13 +35,13 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
     return min(seconds)
 
 
-def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
-    """Time two functions by turns; return what both returned, and how their times compare.
+def alternate(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
+    """Run two functions alternately; return their last results, and ratios of their times.
 
-    ``ours`` is what the benchmark measures. In each of its turns a side runs for a while
-    before the run that counts: caches and clock have settled on it, and threads of the other
-    side's BLAS no longer spin. What else the machine does slows both sides alike; medians
-    forget what hit one of them alone, and the least times are those of the quietest moments.
+    The benchmark measures ``ours``. Before every measured run the same function runs for a
+    while, so that the caches belong to it and the BLAS threads of the other have stopped
+    spinning. Other load on the machine slows both functions. Medians are robust to
+    disturbances of one of them, and minimum times belong to the least disturbed runs.
     """
     seconds, results = [], []
 
@@ -58,14 +58,14 @@ def by_turns(benchmark, ours: Callable, theirs: Callable, rounds: int) -> tuple:
     figures = {
         "ms_fastem": 1e3 * median,
         "ms_sklearn": 1e3 * median_theirs,
-        "times_sklearn_speed": median_theirs / median,
-        "by_least_times": min(seconds) / benchmark.stats["min"],
+        "ratio_of_median_times": median_theirs / median,
+        "ratio_of_minimum_times": min(seconds) / benchmark.stats["min"],
     }
     return result, results[-1], figures
 
 
 def _settle(function):
-    """Call a function for a while, and at least once."""
+    """Call a function for a while, at least once."""
     end = time.perf_counter() + _SETTLING_SECONDS
     function()
     while time.perf_counter() < end:
@@ -82,7 +82,7 @@ def run_in_new_process(code: str, folder: Path):
         **os.environ,
         "NUMBA_CACHE_DIR": str(folder / "numba"),
         "PYTHONPATH": package_parent,
-        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as a user's would
+        "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as for a user
         "PYTHONWARNINGS": "ignore",
     }
     done = subprocess.run(
@@ -97,10 +97,10 @@ def run_in_new_process(code: str, folder: Path):
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
-    """Return the best rate of an n-by-n float64 product, in flops per second.
+    """Return the maximum rate of a float64 matrix product, in flops per second.
 
-    NumPy and SciPy bring a BLAS each, and compiled kernels call SciPy's: the faster of the
-    two is the yardstick.
+    NumPy and SciPy each contain a BLAS library, and compiled kernels call that of SciPy. The
+    result is the rate of the faster library.
     """
     rng = np.random.default_rng(0)
     A, B = rng.normal(size=(2, _PRODUCT_SIZE, _PRODUCT_SIZE))
@@ -115,21 +115,21 @@ def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
 
     with threadpool_limits(limits=n_threads, user_api="blas"):
         seconds = min(best_seconds(f, repeats) for f in (numpy_product, scipy_product))
-    # BLAS threads spin for a while after a product, on the cores of what is timed next
+    # BLAS threads keep spinning after a product and would disturb the next measurement
     time.sleep(_SETTLING_SECONDS)
     return 2 * _PRODUCT_SIZE**3 / seconds
 
 
 @contextmanager
 def convergence_warnings_ignored() -> Iterator[None]:
-    """Let a fit stop at its limit of iterations: the number of them is in the table."""
+    """Ignore warnings of fits that reach their limit of iterations; tables show the number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
 
 def cross_validate(model, X, y) -> dict[str, float]:
-    """Return mean log-loss and accuracy over five folds, the same folds for every model."""
+    """Return mean log-loss and accuracy over five folds, which are the same for all models."""
     losses, accuracies = [], []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, y):
         with convergence_warnings_ignored():

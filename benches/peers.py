@@ -1,15 +1,16 @@
-"""The same exact E-step as others would write it: loops, NumPy, PyTorch and JAX.
+"""Straightforward versions of the exact E-step with loops, NumPy, PyTorch and JAX.
 
-Each ``prepare_*`` takes labelled rows and a network, does once what a training loop does
-once, and returns a function without arguments: an E-step from the parameters to the
-log-likelihood of every row and the gradients of the weighted total. As `Enumeration` does,
-each finds its rows sorted by class and its arrays float64.
+Every ``prepare_*`` takes labelled rows and a network, does the work that a training loop does
+once, and returns a function without arguments. This function is one E-step: it computes the
+log-likelihood of every row and the gradients of their weighted sum. As for `Enumeration`, rows
+are sorted by class and arrays are float64.
 
-But for the loops, all sum over all configurations with log-sum-exp, of ``_ENTRIES`` rows
-times configurations at once. The log-prior is ``a Z' - sum(softplus(a))``, one product; the
-output table and its derivatives are made once for all rows. Forms that were no faster: rows
-that gather their own copy of the table, larger pieces, and in JAX ``lax.map`` over pieces or
-rows with recomputation, in place of a ``lax.scan`` that adds up gradients.
+Except for the loops, all implementations sum over the configurations by log-sum-exp, in pieces of
+``_ENTRIES`` rows times configurations. The log-prior is ``a Z' - sum(softplus(a))``, one
+product. The output table and its derivatives are computed once for all rows. No version splits the
+units into two halves, as `Enumeration` does. Variants that were
+tried and not faster: a copy of the table per row, larger pieces, and in JAX ``lax.map`` with
+recomputation over pieces or rows instead of ``lax.scan`` with summed gradients.
 """
 
 import math
@@ -22,12 +23,12 @@ from problems import EStepProblem
 
 Array = NDArray[np.float64]
 
-# Rows times configurations at once, which bound the memory; chosen by measurement.
+# Rows times configurations in one piece; this limits the memory. Chosen by measurement.
 _ENTRIES = {"numpy": 2**18, "torch": 2**19, "jax": 2**20}
 
 
 class Gradients(NamedTuple):
-    """Log-likelihood of every row in nats, and gradients of the weighted total."""
+    """Log-likelihood of every row in nats, and gradients of the weighted sum."""
 
     log_likelihood: Array
     W: Array
@@ -40,7 +41,7 @@ EStep = Callable[[], Gradients]
 
 
 class _Arrays(NamedTuple):
-    """Rows, labels, weights, and the parameters as formulas have them."""
+    """Rows, labels, weights, and the parameters with the names of the formulas."""
 
     X: Array
     y: NDArray[np.int64]
@@ -65,7 +66,7 @@ def _configurations(n_hidden: int) -> Array:
 
 
 def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
-    """Yield a class and some of its rows, until all rows of all classes have come."""
+    """Yield pairs of a class and a range of its rows that cover all rows."""
     starts = problem.rows.class_starts
     size = max(entries // 2**problem.shape.first, 1)
     for k in range(problem.shape.n_classes):
@@ -76,8 +77,8 @@ def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
 def prepare_loops(problem: EStepProblem) -> EStep:
     """Prepare plain Python loops over rows, configurations, units and classes.
 
-    What does not depend on the row is computed once, as is what does not depend on the
-    configuration; exponentials are of sums of logarithms.
+    Quantities that do not depend on the row, or not on the configuration, are computed once.
+    Products of probabilities are sums of logarithms.
     """
     arrays = [array.tolist() for array in _arrays(problem)]
     shape = problem.shape
@@ -134,7 +135,7 @@ def prepare_loops(problem: EStepProblem) -> EStep:
 
 
 def prepare_numpy(problem: EStepProblem) -> EStep:
-    """Prepare vectorised NumPy; the gradients are derived by hand."""
+    """Prepare vectorised NumPy with gradients derived by hand."""
     X, _, weights, W, b, V, c = _arrays(problem)
     Z = _configurations(problem.shape.first)
     Z_T = np.ascontiguousarray(Z.T)
@@ -171,10 +172,10 @@ def prepare_numpy(problem: EStepProblem) -> EStep:
 
 
 def prepare_torch(problem: EStepProblem) -> EStep:
-    """Prepare PyTorch under autograd, eager, on the CPU.
+    """Prepare PyTorch with autograd, eager, on the CPU.
 
-    Each piece goes backward at once, down to the output table, which goes backward at the
-    end: no more than one piece is ever kept.
+    The backward pass of every piece follows its forward pass and ends at the output table. The
+    backward pass of the table is the last. Therefore only one piece is in memory.
     """
     import torch
 
@@ -211,7 +212,7 @@ def prepare_jax(problem: EStepProblem) -> EStep:
     X, y, weights, *parameters = _arrays(problem)
     n_samples, n_hidden = len(X), problem.shape.first
     Z = jnp.asarray(_configurations(n_hidden))
-    # pieces of one size: the last is filled up with rows of weight zero
+    # pieces have equal size: rows of weight zero fill the last one
     n_pieces = -(-n_samples * 2**n_hidden // _ENTRIES["jax"])
     size = -(-n_samples // n_pieces)
 

@@ -1,4 +1,4 @@
-"""Named problems, the same numbers in every table of the benches."""
+"""Named problems of the benches, the same in all tables."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from fastem.rows import ClassSortedRows
 
 
 class EStepProblem(NamedTuple):
-    """Labelled rows drawn from a network, and that network."""
+    """Labelled rows drawn from a network, and the network."""
 
     rows: ClassSortedRows
     shape: Shape
@@ -22,7 +22,7 @@ class EStepProblem(NamedTuple):
 def e_step_problem(
     n_samples: int, n_hidden: int | tuple[int, ...], n_classes: int, n_features: int = 20
 ) -> EStepProblem:
-    """Draw a network with log-odds of order one, then rows and labels from it."""
+    """Draw a network with log-odds of order one, and rows and labels from this network."""
     sizes = (n_hidden,) if isinstance(n_hidden, int) else n_hidden
     rng = np.random.default_rng([n_samples, *sizes, n_classes, n_features])
     shape = Shape(n_features, sizes, n_classes)
@@ -30,7 +30,7 @@ def e_step_problem(
     return EStepProblem(rows, shape, parameters)
 
 
-# Hidden units that FastEMClassifier is given on a data set, where not its default.
+# Hidden units of FastEMClassifier for data sets that need more than the default.
 HIDDEN_LAYER_SIZES = {"digits": (16,)}
 
 DATASETS = ("iris", "wine", "breast_cancer", "digits")
@@ -42,7 +42,7 @@ def dataset(name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def fastem_settings(name: str) -> dict:
-    """Return what a data set asks of FastEMClassifier beside its defaults."""
+    """Return the parameters of FastEMClassifier that differ from the defaults for a data set."""
     sizes = HIDDEN_LAYER_SIZES.get(name)
     return {} if sizes is None else {"hidden_layer_sizes": sizes}
 
@@ -71,19 +71,19 @@ MANY_UNITS = tuple(_MANY_UNITS)
 
 
 class MLPProblem(NamedTuple):
-    """Rows, labels, and what MLPClassifier and FastMLPClassifier are both given."""
+    """Rows, labels, and parameters of both MLPClassifier and FastMLPClassifier."""
 
     X: NDArray[np.float64]
     y: NDArray[np.int64]
     parameters: dict
 
     def with_parameters(self, **parameters) -> "MLPProblem":
-        """Return the problem with some parameters changed or added."""
+        """Return the problem with changed or additional parameters."""
         return self._replace(parameters={**self.parameters, **parameters})
 
 
 def mlp_problem(name: str) -> MLPProblem:
-    """Return a problem of backpropagation in which the number of epochs is fixed."""
+    """Return a problem of backpropagation with a fixed number of epochs."""
     X, y, parameters = _MLP_PROBLEMS[name]()
     fixed = {"random_state": 0, "tol": 0.0, "n_iter_no_change": parameters["max_iter"] + 1}
     return MLPProblem(X, y, {**fixed, **parameters})
@@ -104,7 +104,7 @@ def _iris_mlp():
 
 
 def _online_mlp():
-    """Digits in a frame of 28 x 28, one row at a time through three hidden layers."""
+    """Digits as images of 28 x 28 pixels, three hidden layers, batches of one row."""
     X, y = dataset("digits")
     images = X[:1500].reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2)
     X = np.pad(images, ((0, 0), (2, 2), (2, 2))).reshape(-1, 784) / 16.0 * 0.99 + 0.01

@@ -1,10 +1,11 @@
-"""Where the time of a fit goes: the five largest costs at several sizes, on one thread.
+"""Measure the five largest costs of a fit, for several sizes, on one thread.
 
     python benches/profile_fits.py [docs/performance.md]
 
-Prints a table; with a file, writes it between that file's markers. One thread, because a profiler
-sees what the calling thread does. The time of the three products is their ``6 n 2**m`` flops at the
-rate of a plain product; what the kernel takes beyond is "beside the products".
+The script prints a table. With a file name, it writes the table between the markers in that file.
+The fits use one thread, because the profiler only samples the calling thread. The time of the three
+products is ``6 n 2**m`` flops divided by the rate of a float64 matrix product. The remaining time
+of the kernel is "rest of the E-step kernel".
 """
 
 import cProfile
@@ -24,17 +25,17 @@ from fastem import FastEMClassifier, warmup
 
 SIZES = [(10, 1_000, 100), (14, 1_000, 50), (18, 1_000, 15)]
 SIZES += [(10, 100_000, 40), (14, 100_000, 20), (18, 100_000, 10)]
-N_COSTS = 5
+RANKS = ("largest cost", "second", "third", "fourth", "fifth")
 _KERNEL = "add_rows"
 _NAMES = {
-    "fill_hessian": "Hessians of hidden units",
+    "fill_hessian": "Hessians of the hidden units",
     "solve": "solving for Newton steps",
     "fill_pair_moments": "Hessian of the output layer",
     "sum_log_normaliser": "Q of the output layer",
     "add_objective": "Q of the hidden units",
     "direction": "quasi-Newton direction",
     "fill_output_table": "softmax table",
-    "fill_counts": "adding up counts",
+    "fill_counts": "sum of the expected weights",
     "fill_output_residuals": "output gradient",
     "of": "standardising (once)",
     "apply": "standardising (once)",
@@ -43,7 +44,7 @@ _NAMES = {
 
 
 def profile(n_hidden, n_samples, n_iter):
-    """Return seconds of a fit, its E-steps, and the seconds of every function in it."""
+    """Return the time of a fit (s), its number of E-steps, and the time of every function (s)."""
     problem = e_step_problem(n_samples, n_hidden, 3)
     X = np.ascontiguousarray(problem.rows.inputs[:, :-1])
     y = np.repeat(np.arange(3), np.diff(problem.rows.class_starts))
@@ -62,13 +63,13 @@ def profile(n_hidden, n_samples, n_iter):
 
 
 def costs(n_hidden, n_samples, n_iter, rate):
-    """Return seconds, E-steps, and (share, words) of the largest costs."""
+    """Return the time of a fit (s), its E-steps, and (share, name) of the largest costs."""
     total, n_e_steps, seconds = profile(n_hidden, n_samples, n_iter)
     kernel = seconds.pop(_KERNEL)
     products = min(6.0 * n_samples * 2.0**n_hidden * n_e_steps / rate, kernel)
     named = {
-        "three products at dgemm's rate": products,
-        "E-step beside the products": kernel - products,
+        "three products at the rate of dgemm": products,
+        "rest of the E-step kernel": kernel - products,
     }
     others = 0.0
     for function, own in seconds.items():
@@ -76,31 +77,29 @@ def costs(n_hidden, n_samples, n_iter, rate):
             named[_NAMES[function]] = named.get(_NAMES[function], 0.0) + own
         else:
             others += own
-    named["Python and NumPy between kernels"] = others
-    largest = sorted(named.items(), key=lambda item: -item[1])[:N_COSTS]
-    return total, n_e_steps, [(own / total, words) for words, own in largest]
+    named["Python and NumPy outside kernels"] = others
+    largest = sorted(named.items(), key=lambda item: -item[1])[: len(RANKS)]
+    return total, n_e_steps, [(own / total, name) for name, own in largest]
 
 
 def table():
-    """Return the table in Markdown, and where and when it was measured."""
+    """Return the table in Markdown, with the rate of dgemm and the date."""
     warmup()
     rate = dgemm_rate(1)
-    lines = [
-        "| units | rows | fit | E-steps | " + " | ".join(map(str, range(1, N_COSTS + 1))) + " |"
-    ]
-    lines.append("|---:|---:|---:|---:|" + "---|" * N_COSTS)
+    lines = ["| hidden units | rows | time of the fit | E-steps | " + " | ".join(RANKS) + " |"]
+    lines.append("|---:|---:|---:|---:|" + "---|" * len(RANKS))
     for n_hidden, n_samples, n_iter in SIZES:
         total, n_e_steps, largest = costs(n_hidden, n_samples, n_iter, rate)
-        cells = [f"{share:.0%} {words}" for share, words in largest]
+        cells = [f"{share:.0%} {name}" for share, name in largest]
         row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_e_steps} | "
         lines.append(row.replace(",", " ") + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr)
     day = datetime.date.today().isoformat()
-    return "\n".join([*lines, "", f"(One thread, dgemm at {rate / 1e9:.0f} GFLOP/s, {day}.)"])
+    return "\n".join([*lines, "", f"(One thread; dgemm at {rate / 1e9:.0f} Gflop/s; {day}.)"])
 
 
 def main(path=None):
-    """Print the table, or write it between the markers of a file."""
+    """Print the table, or write it between the markers in a file."""
     text = table()
     if path is None:
         print(text)

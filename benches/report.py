@@ -1,12 +1,14 @@
-"""Write the README's tables of speed, and docs/benchmarks.md, from one run of the benches.
+"""Write the tables of the README and docs/benchmarks.md from one run of the benches.
 
+    pip install .
     pytest --benchmark-only --benchmark-json=benchmarks.json
     python benches/report.py benchmarks.json
 
-What is needed of the JSON is kept in docs/benchmarks.json, without what names the machine,
-and the same command on that file writes the same tables. The README's stand between
-``<!-- e_step table: written by benches/report.py -->`` (or ``mlp``, and where the README has such a
-line ``fit``, ``many``, ``engines`` and ``peers``) and ``<!-- end -->``.
+The run must be from a commit without changes and with an installed package. The required part of
+the JSON is stored in docs/benchmarks.json, without fields that identify the machine. The same
+command with that file writes the same tables. Tables of the README are between
+``<!-- e_step table: written by benches/report.py -->`` and ``<!-- end -->``. The tables ``e_step``
+and ``mlp`` are required; ``fit``, ``many``, ``engines`` and ``peers`` are optional.
 """
 
 import argparse
@@ -25,77 +27,142 @@ MANY = "fit: many hidden units"
 ENGINES = "e_step: engines"
 PEERS = "e_step: peers"
 
-# What a row of the README is called, by the id of the benchmark.
+_SKLEARN = "`MLPClassifier`"
+
+# Names of the rows in the README by the id of the benchmark.
 NETWORKS = {
     "iris-smoke": "iris, 8 units, Adam, batches of 8",
     "digits": "digits, 32 units, Adam, batches of 32",
     "digits-lbfgs": "digits, 32 units, L-BFGS",
-    "online": "784-100-100-100-10, on-line SGD",
-    "online-no-momentum": "the same without momentum",
-    "wide": "20 000 rows, 784-256-10, batches of 256",
+    "online": "784-100-100-100-10, SGD, batches of 1",
+    "online-no-momentum": "784-100-100-100-10, SGD without momentum, batches of 1",
+    "wide": "784-256-10, Adam, batches of 256, 20 000 rows",
 }
 
 COLUMNS = {
     "n": "rows",
     "m": "hidden units",
     "g": "classes",
-    "ns_per_configuration": "ns per row and configuration",
+    "samples": "samples per row",
+    "threads": "threads",
+    "threads_fastem": "threads of fastem",
+    "ns_per_configuration": "time per row and configuration, ns",
+    "ns_per_unit": "time per row and hidden unit, ns",
+    "ns_per_term": "time per row, sample and hidden unit, ns",
+    "us_per_batch": "time per batch, µs",
+    "us_e_step": "E-step of a batch, µs",
+    "ms_per_iteration": "time per iteration, ms",
+    "ratio_to_full_e_step": "ratio to one E-step on all rows",
     "dgemm_gflops": "dgemm, Gflop/s",
-    "times_one_unit_less": "least time over that of one unit less",
+    "ratio_to_one_unit_less": "ratio to one unit less, minimum times",
+    "ms_one_layer": "first layer alone, ms",
+    "ratio_to_one_layer": "ratio to the first layer alone, minimum times",
+    "enumeration_over_quadrature": "ratio of enumeration to quadrature",
+    "choice_of_auto": 'engine selected by "auto"',
+    "slope_from_50": "exponent of growth from 50 units",
+    "median_effective_sample_size": "median effective sample size",
+    "error": "root mean square error of log p, nats",
+    "time_over_estimate": "ratio to the estimated time",
+    "largest_difference": "largest difference of results",
+    "ms": "minimum time of the library, ms",
     "ms_fastem": "fastem, ms",
     "ms_sklearn": "scikit-learn, ms",
-    "times_sklearn_speed": "times scikit-learn's speed",
-    "by_least_times": "the same by least times",
+    "ratio_of_median_times": "ratio of median times",
+    "ratio_of_minimum_times": "ratio of minimum times",
     "n_iter": "iterations",
-    "loss": "loss reached",
-    "loss_differs": "largest relative difference of the losses",
+    "loss": "final loss",
+    "largest_difference_of_losses": "largest relative difference of losses",
+    "log_likelihood": "log-likelihood, nats",
+    "penalised_log_likelihood": "penalised log-likelihood, nats",
+    "cv_log_loss": "log-loss, five folds, nats",
+    "cv_accuracy": "accuracy, five folds",
+    "log_loss": "log-loss, nats",
+    "log_loss_mlp": "log-loss of MLPClassifier, nats",
+    "accuracy_mlp": "accuracy of MLPClassifier",
+    "seconds_import": "import, s",
+    "seconds_import_sklearn": "import of scikit-learn alone, s",
+    "seconds_above_sklearn": "difference of imports, s",
+    "seconds_first_fit": "first fit, s",
+    "seconds_second_fit": "second fit, s",
     "mib_growth": "growth, MiB",
     "mib_growth_sklearn": "growth in scikit-learn, MiB",
-    "share_of_sklearn": "growth over scikit-learn's",
+    "growth_over_sklearn": "ratio of growth to scikit-learn",
     "mib_total": "whole process, MiB",
     "mib_total_sklearn": "whole process with scikit-learn, MiB",
 }
 
-_E_STEP_TEXT = (
-    "One exact E-step with gradients. Share of dgemm is `6 n 2^m` flops over the least time, as a "
-    "share of\nthe rate of a plain float64 product with the same threads, measured right before "
-    "and right after."
+_DGEMM_TEXT = (
+    "One exact E-step with gradients. Share of dgemm: rate of `6 n 2^m` flops in the minimum time, "
+    "relative\nto the rate of a float64 matrix product on the same threads, measured immediately "
+    "before and after."
+)
+_DEPTH_TEXT = "One exact E-step with gradients of a deep network, and of its first layer alone."
+_ENGINES_TEXT = "One exact E-step with gradients by quadrature, compared with enumeration."
+_SAMPLING_TEXT = "One E-step by sampling."
+_PEERS_TEXT = (
+    "One exact E-step with gradients, implemented with the library in the name of the benchmark "
+    "(code in\n`benches/peers.py`) and in fastem. Both run alternately in one process. Ratios are "
+    "times of the library\ndivided by times of fastem."
 )
 _MLP_TEXT = (
-    "Whole fits, both sides by turns in one process. Times in ms are medians; a bench fails unless "
-    "the\nlosses of the two sides agree."
+    "Whole fits of both implementations, alternately in one process. Times in ms are medians, "
+    "ratios are\ntimes of scikit-learn divided by times of fastem. The benchmark fails if the "
+    "losses of the two differ."
 )
 _MEMORY_TEXT = (
-    "Peak memory of a process of its own for either side: what a fit adds to what was resident "
-    "before\nit, and the whole process. The times are those of the processes, not of the fits."
+    "Peak memory, measured in a separate process for each implementation: the increase during a "
+    "fit, and\nthe whole process. The times are those of the processes, not of the fits."
 )
-TEXTS = {"e_step": _E_STEP_TEXT, MLP: _MLP_TEXT, "mlp: peak memory": _MEMORY_TEXT}
+TEXTS = {
+    "e_step: hidden units": _DGEMM_TEXT,
+    "e_step: samples": _DGEMM_TEXT,
+    "e_step: classes": _DGEMM_TEXT,
+    "e_step: threads": _DGEMM_TEXT,
+    "e_step: depth": _DEPTH_TEXT,
+    ENGINES: _ENGINES_TEXT,
+    "e_step: sampling": _SAMPLING_TEXT,
+    PEERS: _PEERS_TEXT,
+    MLP: _MLP_TEXT,
+    "mlp: peak memory against scikit-learn": _MEMORY_TEXT,
+}
 
 _KEPT_STATS = ("min", "median", "max", "mean", "stddev", "rounds")
-_KEPT_MACHINE = (
-    "system", "python_implementation", "python_version",
-    "cores", "memory_bytes", "versions", "command",
-)  # fmt: skip
+_KEPT_MACHINE = ("system", "python_implementation", "python_version")
+_KEPT_RUN = ("command", "cores", "memory_bytes", "versions")
 
 
 def trim(results: dict, note: str | None = None) -> dict:
-    """Return what the tables need, with six digits; trimming that changes nothing.
+    """Return the part of the results that the tables need, with six digits.
 
-    Left out are the raw times and what tells this machine from others of its kind.
+    Raw times and fields that identify the machine are removed. A second trim changes nothing.
     """
-    machine = results["machine_info"]
+    machine, facts = results["machine_info"], results.get("run") or {}
     kept = {name: machine[name] for name in _KEPT_MACHINE if name in machine}
     cpu = machine.get("cpu", {})
     kept["cpu"] = {name: cpu[name] for name in ("brand_raw", "count") if name in cpu}
     commit = results.get("commit_info") or {}
     trimmed = {
         "datetime": results.get("datetime"),
-        "commit_info": {name: commit.get(name) for name in ("id", "dirty")},
+        "commit_info": {"id": commit.get("id")},
         "note": results.get("note") if note is None else note,
         "machine_info": kept,
+        "run": {name: facts[name] for name in _KEPT_RUN if name in facts},
         "benchmarks": [_trim_row(row) for row in results["benchmarks"]],
     }
     return json.loads(json.dumps(trimmed), parse_float=lambda text: float(f"{float(text):.6g}"))
+
+
+def check_origin(results: dict, path: str | Path) -> None:
+    """Raise UnusableError unless the figures belong to one commit of an installed package."""
+    version = ((results.get("run") or {}).get("versions") or {}).get("fastem", "")
+    if (results.get("commit_info") or {}).get("dirty"):
+        raise UnusableError(
+            f"{path} is from a tree with uncommitted changes: commit them and repeat the run"
+        )
+    if version.startswith("0+"):
+        raise UnusableError(
+            f"{path} is from a package that is not installed: run pip install . and repeat the run"
+        )
 
 
 def _trim_row(row):
@@ -105,16 +172,16 @@ def _trim_row(row):
 
 
 def markdown(header: list[str], rows: list[list[str]], left: int = 0) -> str:
-    """Return a table, its first ``left`` columns flush left and the others flush right."""
+    """Return a table with its first ``left`` columns left-aligned, the others right-aligned."""
     rule = ["---" if i < left else "---:" for i in range(len(header))]
     lines = [f"| {' | '.join(header)} |", f"|{'|'.join(rule)}|"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 def e_step_table(results: dict) -> str:
-    """Return the README's table of E-steps: ten hidden units, twelve, and so on."""
+    """Return the README's table of E-steps with 10, 12, 14, ... hidden units."""
     cells = []
-    rows = _of_group(results, E_STEP)
+    rows = _rows_of_group(results, E_STEP)
     for row in rows:
         n_hidden, stats = row["extra_info"]["m"], row["stats"]
         if n_hidden >= 10 and n_hidden % 2 == 0:
@@ -123,28 +190,29 @@ def e_step_table(results: dict) -> str:
             cells.append([str(n_hidden), figure(2**n_hidden), *times, share])
     if not cells:
         raise UnusableError(f"no benchmark of {E_STEP!r} has ten hidden units or more")
-    header = ["hidden units", "configurations", "least time", "median", "share of dgemm"]
+    header = ["hidden units", "configurations", "minimum time", "median time", "share of dgemm"]
     return "\n\n".join([markdown(header, cells), *_cautions(rows), _origin(results)])
 
 
 def mlp_table(results: dict) -> str:
-    """Return the README's table of backpropagation against scikit-learn."""
+    """Return the README's table of backpropagation compared with scikit-learn."""
     cells = []
-    rows = _of_group(results, MLP)
+    rows = _rows_of_group(results, MLP)
     for row in rows:
-        name = _id(row)
+        network = _id(row)
         extra = row["extra_info"]
         times = [duration(extra[side] / 1e3) for side in ("ms_fastem", "ms_sklearn")]
-        ratios = [f"{extra[by]:.2g}" for by in ("times_sklearn_speed", "by_least_times")]
-        cells.append([NETWORKS.get(name, name), *times, *ratios])
-    header = ["network", "fastem", "scikit-learn", "times its speed", "by least times"]
+        names = "ratio_of_median_times", "ratio_of_minimum_times"
+        ratios = [f"{extra[name]:.2g}" for name in names]
+        cells.append([NETWORKS.get(network, network), *times, *ratios])
+    header = ["network", "fastem", "scikit-learn", *(COLUMNS[name] for name in names)]
     return "\n\n".join([markdown(header, cells, left=1), *_cautions(rows), _origin(results)])
 
 
 def fit_table(results: dict) -> str:
-    """Return the README's table of fits beside MLPClassifier's."""
+    """Return the README's table of fits compared with MLPClassifier."""
     found: dict[str, dict] = {}
-    rows = _of_group(results, FIT)
+    rows = _rows_of_group(results, FIT)
     for row in rows:
         data, _, method = _id(row).rpartition("-")
         found.setdefault(data.removesuffix("-smoke").replace("_", " "), {})[method] = row
@@ -153,44 +221,44 @@ def fit_table(results: dict) -> str:
         times = [duration(by_method[x]["stats"]["median"]) for x in ("em", "lbfgs", "mlp")]
         losses = [f"{by_method[x]['extra_info']['cv_log_loss']:.3f}" for x in ("em", "mlp")]
         cells.append([data, *times, *losses])
-    header = ["data", "EM", "L-BFGS", "`MLPClassifier`", "log-loss of EM", "of `MLPClassifier`"]
+    header = ["data", "EM", "L-BFGS", _SKLEARN, "log-loss of EM", f"log-loss of {_SKLEARN}"]
     return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
 
 
 def many_table(results: dict) -> str:
     """Return the README's table of fits with many hidden units."""
     cells = []
-    for row in _of_group(results, MANY):
+    for row in _rows_of_group(results, MANY):
         extra = row["extra_info"]
         losses = [f"{extra[name]:.3f}" for name in ("log_loss", "log_loss_mlp")]
         data = _id(row).rpartition("-")[0].replace("_", " ")
         cells.append([data, str(extra["m"]), duration(row["stats"]["min"]), *losses])
-    header = ["data", "hidden units", "fit", "log-loss", "of `MLPClassifier`"]
+    header = ["data", "hidden units", "time of the fit", "log-loss", f"log-loss of {_SKLEARN}"]
     return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
 
 
 def engines_table(results: dict) -> str:
-    """Return the README's table of quadrature: twenty hidden units, fifty, and so on."""
+    """Return the README's table of quadrature with 20 hidden units or more."""
     cells = []
-    for row in _of_group(results, ENGINES):
+    for row in _rows_of_group(results, ENGINES):
         extra = row["extra_info"]
         if extra["m"] >= 20 and extra["m"] % 10 == 0:
             times = row["stats"]["min"], 1e-9 * extra["ns_per_unit"] * extra["m"]
             cells.append([str(extra["g"]), str(extra["m"]), *map(duration, times)])
-    header = ["classes", "hidden units", "least time", "of a row"]
+    header = ["classes", "hidden units", "minimum time", "time per row"]
     return "\n\n".join([markdown(header, cells), _origin(results)])
 
 
 def peers_table(results: dict) -> str:
-    """Return the README's table of the same E-step written for other libraries."""
+    """Return the README's table of the same E-step with other libraries."""
     cells = []
-    for row in _of_group(results, PEERS):
+    for row in _rows_of_group(results, PEERS):
         extra = row["extra_info"]
         times = duration(extra["ms"] / 1e3), duration(extra["ms_fastem"] / 1e3)
         sizes = [figure(extra[name]) for name in ("n", "m", "g")]
         peer = _id(row).removesuffix("-smoke").rpartition("-")[2]
-        cells.append([peer, *sizes, *times, figure(extra["times_fastem"])])
-    header = ["written with", "rows", "hidden units", "classes", "its time", "fastem's", "times"]
+        cells.append([peer, *sizes, *times, figure(extra["ratio_of_minimum_times"])])
+    header = ["library", "rows", "hidden units", "classes", "minimum time", "fastem", "ratio"]
     return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
 
 
@@ -198,78 +266,78 @@ def _id(row):
     return row["name"].partition("[")[2].removesuffix("]")
 
 
-def _of_group(results, group):
+def _rows_of_group(results, group):
     rows = [row for row in results["benchmarks"] if row["group"] == group]
     if not rows:
-        raise UnusableError(f"the run has no benchmarks of the group {group!r}")
+        raise UnusableError(f"the run contains no benchmarks of the group {group!r}")
     return rows
 
 
 def _cautions(rows):
-    """Yield what to doubt in a group, where other work on the machine shows in its figures."""
+    """Yield warnings if the figures of a group show that the machine was busy."""
     if any(row["extra_info"].get("share_of_dgemm", 0.0) > 1.0 for row in rows):
         yield (
-            "**A share above 1 is no merit: other work slowed the product down, and the shares and"
-            "\ntimes around it are not to be relied on.**"
+            "**A share above 1 shows that other work slowed down the matrix product. The shares "
+            "and times of\nthis table are not reliable.**"
         )
     pairs = (
-        (row["extra_info"]["times_sklearn_speed"], row["extra_info"]["by_least_times"])
+        (row["extra_info"]["ratio_of_median_times"], row["extra_info"]["ratio_of_minimum_times"])
         for row in rows
-        if "by_least_times" in row["extra_info"]
+        if row["group"] == MLP
     )
     if any(max(pair) > 4 / 3 * min(pair) for pair in pairs):
         yield (
-            "**Where the two ratios differ by a third or more, other work disturbed one side more "
-            "than the\nother: such a row is not to be relied on.**"
+            "**Rows whose two ratios differ by a third or more are not reliable: other work "
+            "disturbed one of\nthe implementations.**"
         )
 
 
 def _origin(results):
     machine = results["machine_info"]
-    cores = machine.get("cores", machine["cpu"].get("count", "unknown"))
+    cores = results["run"].get("cores", machine["cpu"].get("count", "unknown"))
     processor = machine["cpu"].get("brand_raw", "unknown processor")
     date = (results["datetime"] or "unknown date")[:10]
     return f"({processor}, cores: {cores}, {date}; [all figures](docs/benchmarks.md).)"
 
 
 def document(results: dict) -> str:
-    """Return docs/benchmarks.md: where the figures come from, and all of them."""
-    parts = ["# Benchmarks", "Written by `benches/report.py` from "
-             "[benchmarks.json](benchmarks.json), not by hand."]  # fmt: skip
+    """Return docs/benchmarks.md: the origin of the figures, and all figures."""
+    origin = "`benches/report.py` writes this file from [benchmarks.json](benchmarks.json)."
+    parts = ["# Benchmarks", f"{origin} Do not edit it by hand."]
     if results["note"]:
         parts.append(results["note"])
-    parts += [markdown(["what", "value"], _provenance(results), left=2)]
-    parts += ["Made by", f"    {results['machine_info'].get('command', 'an unknown command')}"]
-    parts.append("Every row has the least and the median time of its rounds.")
+    parts += [markdown(["item", "value"], _provenance(results), left=2)]
+    parts += ["Command:", f"    {results['run'].get('command', 'unknown')}"]
+    parts.append("Every row has the minimum and the median time of its rounds.")
     for group in dict.fromkeys(row["group"] for row in results["benchmarks"]):
         parts.append(f"## {group or 'no group'}")
-        parts += [text for start, text in TEXTS.items() if (group or "").startswith(start)]
-        rows = _of_group(results, group)
+        parts += [TEXTS[group]] if group in TEXTS else []
+        rows = _rows_of_group(results, group)
         parts += [_group_table(rows), *_cautions(rows)]
     return "\n\n".join(parts) + "\n"
 
 
 def _provenance(results):
     machine, commit = results["machine_info"], results["commit_info"]
-    memory = machine.get("memory_bytes")
+    run = results["run"]
+    memory = run.get("memory_bytes")
     python = machine.get("python_implementation", ""), machine.get("python_version", "unknown")
-    changed = ", with changes" if commit["dirty"] else ""
     count = machine["cpu"].get("count", "unknown")
     return [
         ["processor", machine["cpu"].get("brand_raw", "unknown")],
-        ["cores", f"{count}, of which used: {machine.get('cores', count)}"],
+        ["cores", f"{count}, used: {run.get('cores', count)}"],
         ["memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"],
         ["system", machine.get("system", "unknown")],
         ["Python", " ".join(python).strip()],
-        *([name, version] for name, version in machine.get("versions", {}).items()),
+        *([name, version] for name, version in run.get("versions", {}).items()),
         ["date", (results["datetime"] or "unknown")[:10]],
-        ["commit", f"`{(commit['id'] or 'unknown')[:12]}`{changed}"],
+        *([["commit", f"`{commit['id'][:12]}`"]] if commit["id"] else []),
     ]
 
 
 def _group_table(rows):
     names = list(dict.fromkeys(name for row in rows for name in row["extra_info"]))
-    header = ["benchmark", "least time", "median", "rounds"]
+    header = ["benchmark", "minimum time", "median time", "rounds"]
     header += [COLUMNS.get(name, name.replace("_", " ")) for name in names]
     cells = []
     for row in rows:
@@ -302,7 +370,7 @@ REQUIRED = ("e_step", "mlp")
 
 
 def with_table(text: str, name: str, table: str, path: str | Path) -> str:
-    """Return a text with what stands between the markers of a table replaced by it."""
+    """Return a text in which a table replaces the text between its markers."""
     start, end = _marker(name), "<!-- end -->"
     before, found, rest = text.partition(start)
     _, ended, after = rest.partition(end)
@@ -314,27 +382,29 @@ def with_table(text: str, name: str, table: str, path: str | Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the tables; return 0, or 2 for what cannot be used."""
+    """Write the tables; return 0, or 2 for unusable input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("json", help="what pytest --benchmark-json wrote, or an earlier --keep")
+    parser.add_argument("json", help="file of pytest --benchmark-json, or of an earlier --keep")
     parser.add_argument("--readme", default=ROOT / "README.md")
     parser.add_argument("--docs", default=ROOT / "docs" / "benchmarks.md")
     parser.add_argument("--keep", default=ROOT / "docs" / "benchmarks.json")
-    parser.add_argument("--note", help="what else there is to say of the run; kept in the JSON")
+    parser.add_argument("--note", help="remark on the run; stored in the JSON")
     return exit_status(lambda: _write(parser.parse_args(argv)))
 
 
 def _write(arguments):
-    results = trim(read(arguments.json), arguments.note)
+    results = read(arguments.json)
+    check_origin(results, arguments.json)
+    results = trim(results, arguments.note)
     readme = read_text(arguments.readme)
     try:
         for name, table in TABLES.items():
             if name in REQUIRED or _marker(name) in readme:
                 readme = with_table(readme, name, table(results), arguments.readme)
     except KeyError as error:
-        raise UnusableError(f"{arguments.json} has a benchmark without {error}") from error
+        raise UnusableError(f"{arguments.json} contains a benchmark without {error}") from error
     text = document(results)
     write_text(arguments.keep, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_text(arguments.docs, text)

@@ -1,4 +1,4 @@
-"""The JSON of a pytest-benchmark run: read and checked, and its figures in words."""
+"""Read and check the JSON of a pytest-benchmark run, and format its figures."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class UnusableError(Exception):
-    """What cannot be used, in one line for whoever called a script."""
+    """Unusable input of a script; the message is one line for its user."""
 
 
 def read(path: str | Path) -> dict:
@@ -21,7 +21,7 @@ def read(path: str | Path) -> dict:
     if not _is_run(results):
         raise UnusableError(f"{path} is not what pytest --benchmark-json writes")
     if not results["benchmarks"]:
-        raise UnusableError(f"{path} holds no benchmarks")
+        raise UnusableError(f"{path} contains no benchmarks")
     return results
 
 
@@ -36,7 +36,7 @@ def read_text(path: str | Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file, and the folder that it is in."""
+    """Write a file, and create its folder if necessary."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, "utf-8")
@@ -61,7 +61,7 @@ def _is_benchmark(row):
 
 
 def figure(value: float) -> str:
-    """Return a number with three significant digits, and its thousands apart.
+    """Return a number with three significant digits and spaces between thousands.
 
     >>> [figure(x) for x in (0.7512, 12, 12.0, 12345.6, 3.2e-13)]
     ['0.751', '12', '12.0', '12 346', '3.20e-13']
@@ -72,7 +72,7 @@ def figure(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that leaves one to three digits before the point.
+    """Return a time in the unit that gives one to three digits before the decimal point.
 
     >>> [duration(x) for x in (12.0, 0.99996, 0.0123, 9.5e-5)]
     ['12.0 s', '1.00 s', '12.3 ms', '95.0 µs']
@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
 
 
 def exit_status(script: Callable[[], int]) -> int:
-    """Run a script; return its status, or 2 and one line for what it could not use."""
+    """Run a script; return its status. For unusable input, print one line and return 2."""
     try:
         return script()
     except UnusableError as error:

@@ -1,12 +1,17 @@
-"""Losses and a gradient step that seminars work out by hand, from ``backpropagate``.
+"""Losses and a gradient step that seminars compute by hand, reproduced with ``backpropagate``.
 
-The tables of losses are those of the seminar "Neural network"; a network of one layer
-hands given predictions through. The step is that of the seminar "Logistic regression and
-neural networks": two inputs, two hidden and two output units, all logistic, half the
-squared error. The seminar gives the first layer, one output weight, 0.4, and the sums
-that reach the outputs, 0.27 and 0.43. It leaves out the other three output weights and the
-second target: those here are chosen, the weights so that they yield both sums. They have
-no part in the gradient of the one weight but through the first sum.
+The data of both losses are from the seminar "Neural network". To compute a loss from given
+predictions, the script uses a network of one layer that returns its input.
+
+The gradient step is from the seminar "Logistic regression and neural networks": two inputs, two
+hidden and two output units, logistic activations, half the squared error. The seminar states:
+
+- the weights of the first layer and one output weight, 0.4;
+- the sums of the two output units before the logistic function, 0.27 and 0.43.
+
+It does not state the other three output weights and the second target. Here the weights are
+chosen to give both sums, and the target is arbitrary. The gradient of the stated weight depends
+on them only through the first sum.
 
 Run: ``python examples/loss_by_hand.py``
 """
@@ -22,17 +27,20 @@ PROBABILITIES = np.array([[0.3, 0.2, 0.5], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.
 CLASSES = np.array([0, 1, 0, 2])
 
 INPUT = np.array([[0.2, 0.5]])
-TARGET = np.array([[0.2, 0.5]])  # the second is not given
+TARGET = np.array([[0.2, 0.5]])  # the seminar does not state the second
 COEFS = [
     np.array([[0.1, 0.2], [0.3, 0.1]]),
-    np.array([[0.4, 0.5], [0.1, 0.3]]),  # given: 0.4
+    np.array([[0.4, 0.5], [0.1, 0.3]]),  # the seminar states 0.4 only
 ]
 RATE = 0.3
 
 
 def mean_squared_error():
-    """Return the mean squared error of the predictions: twice what is minimised."""
-    halved = backpropagate(
+    """Return the mean squared error of the predictions.
+
+    ``backpropagate`` minimises half of it, so its loss is doubled.
+    """
+    half = backpropagate(
         PREDICTED[:, None],
         OBSERVED[:, None],
         [np.ones((1, 1))],
@@ -40,13 +48,13 @@ def mean_squared_error():
         output_activation="identity",
         loss="squared_error",
     ).loss
-    return 2.0 * halved
+    return 2.0 * half
 
 
 def total_cross_entropy():
     """Return the cross-entropy of the table in nats, summed over its rows."""
     mean = backpropagate(
-        np.log(PROBABILITIES),  # which softmax takes back
+        np.log(PROBABILITIES),  # softmax inverts this logarithm
         np.eye(3)[CLASSES],
         [np.eye(3)],
         [np.zeros(3)],
@@ -57,7 +65,7 @@ def total_cross_entropy():
 
 
 def step():
-    """Return what backpropagation gives for the network: output, loss and gradients."""
+    """Return output, loss and gradients of the network."""
     return backpropagate(
         INPUT,
         TARGET,
@@ -74,7 +82,7 @@ def logit(probability):
 
 
 def main():
-    """Print each figure beside the seminar's."""
+    """Print each computed value beside the value in the seminar."""
     result = step()
     gradient = result.coef_gradients[1][0, 0]
     rows = [

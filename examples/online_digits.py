@@ -1,15 +1,19 @@
 """On-line learning of digits by a 784-100-100-100-10 network, one row at a time.
 
-The network of the lecture "Deep learning and the multilayer perceptron": logistic, tanh
-and logistic hidden units, softmax output, weights drawn with variance 2 / fan-in, one pass
-of rate 0.01 over the rows in their order, pixels scaled to 0.01 ... 1. (The lecture has no
-intercepts, and aims at 0.99 and 0.01 in the place of 1 and 0.) The accuracy on the test
-rows is printed every 2000 rows.
+The network is from the lecture "Deep learning and the multilayer perceptron":
 
-Files have the layout in which MNIST is passed around as CSV: a header line, then a row per
-image, the label and its 28 x 28 pixels, 0 ... 255. Without files of your own the script
-makes some, of scikit-learn's digits: enlarged to 28 x 28, those to train shifted by a few
-pixels every way.
+- logistic, tanh and logistic hidden units, softmax output;
+- initial weights with variance 2 / fan-in;
+- one pass over the rows in their order, with learning rate 0.01;
+- pixels scaled to the range from 0.01 to 1.
+
+There are two differences. The lecture has no intercepts, and its targets are 0.99 and 0.01 instead
+of 1 and 0. The script prints the accuracy on the test rows every 2000 rows.
+
+Input files have the usual CSV layout of MNIST: a header line, then one line per image with the
+label and 28 x 28 pixels from 0 to 255. Without input files the script creates its own from
+scikit-learn's digits, enlarged to 28 x 28. The training images are copied several times and shifted
+by up to two pixels in each direction.
 
 Run: ``python examples/online_digits.py [--train CSV --test CSV]``
 """
@@ -33,14 +37,14 @@ EVERY = 2000
 
 
 def enlarge(images):
-    """Return 8 x 8 images of values 0 ... 16 as 28 x 28 ones of bytes."""
+    """Convert 8 x 8 images with values 0 to 16 into 28 x 28 images of bytes."""
     factor = SIDE / images.shape[1]
     large = zoom(images * (255.0 / 16.0), (1, factor, factor), order=1)
     return np.clip(large.round(), 0, 255).astype(np.uint8)
 
 
 def write_csv(path, labels, images):
-    """Write labels and images in the layout of MNIST."""
+    """Write labels and images in the CSV layout of MNIST."""
     positions = product(range(1, SIDE + 1), repeat=2)
     header = ",".join(["label", *(f"{row}x{column}" for row, column in positions)])
     table = np.column_stack([labels, images.reshape(len(images), -1)])
@@ -48,7 +52,10 @@ def write_csv(path, labels, images):
 
 
 def make_files(folder, shifts=SHIFTS, seed=0):
-    """Write digits to train, one copy for every pair of shifts, and others to test."""
+    """Write a training file and a test file; return both paths.
+
+    The training file contains one copy of every training image per pair of shifts.
+    """
     images, labels = load_digits(return_X_y=True)
     images = enlarge(images.reshape(-1, 8, 8))
     X, X_test, y, y_test = train_test_split(
@@ -64,18 +71,18 @@ def make_files(folder, shifts=SHIFTS, seed=0):
 
 
 def read_csv(path):
-    """Return the images, a row of bytes each, and the labels."""
+    """Return images, shape (n_images, n_pixels), and labels, shape (n_images,)."""
     table = np.loadtxt(path, dtype=np.uint8, delimiter=",", skiprows=1, ndmin=2)
     return table[:, 1:], table[:, 0]
 
 
 def scale(images):
-    """Return bytes as numbers from 0.01 to 1."""
+    """Convert bytes into numbers from 0.01 to 1."""
     return images / 255.0 * 0.99 + 0.01
 
 
 def build_network(seed=0):
-    """Return the lecture's network with the weights that it starts from."""
+    """Return the network of the lecture with its initial weights."""
     rng = np.random.default_rng(seed)
     return FastMLPClassifier(
         LAYERS[1:-1],
@@ -95,7 +102,7 @@ def build_network(seed=0):
 
 
 def accuracies(network, train, test, every=EVERY):
-    """Yield the number of rows learned from and the accuracy on the test rows."""
+    """Yield the number of training rows used so far and the accuracy on the test rows."""
     (X, y), (X_test, y_test) = train, test
     X_test = scale(X_test)
     for start in range(0, len(y), every):
@@ -105,19 +112,19 @@ def accuracies(network, train, test, every=EVERY):
 
 
 def main(arguments=None):
-    """Train on the given files, or on made ones, and print the accuracy as it rises."""
+    """Train on the input files, or on generated ones, and print the test accuracy."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--train", metavar="CSV")
     parser.add_argument("--test", metavar="CSV")
-    given = parser.parse_args(arguments)
-    if (given.train is None) != (given.test is None):
-        parser.error("--train and --test go together")
+    options = parser.parse_args(arguments)
+    if (options.train is None) != (options.test is None):
+        parser.error("--train and --test must be used together")
     with tempfile.TemporaryDirectory() as folder:
-        paths = (given.train, given.test) if given.train else make_files(folder)
+        paths = (options.train, options.test) if options.train else make_files(folder)
         train, test = map(read_csv, paths)
-    print(f"{len(train[1])} rows to train, {len(test[1])} to test")
+    print(f"{len(train[1])} training rows, {len(test[1])} test rows")
     print(f"{'rows':>7} accuracy")
     for n_rows, accuracy in accuracies(build_network(), train, test):
         print(f"{n_rows:7} {accuracy:8.4f}", flush=True)

@@ -1,4 +1,7 @@
-"""Make the pictures of the documentation: python examples/pictures.py [FOLDER]."""
+"""Draw the pictures of the documentation.
+
+Run: ``python examples/pictures.py [FOLDER]``; the default folder is docs/images.
+"""
 
 import sys
 import warnings
@@ -25,6 +28,7 @@ from fastem import (
 FOLDER = "docs/images"
 ENGINES = ("enumeration", "quadrature", "sampling")
 N_UNITS = 12
+PENALTY = 0.15  # both methods: times half the sum of squared weights, against the summed loss
 
 
 def save(figure, path):
@@ -34,29 +38,39 @@ def save(figure, path):
     print(path)
 
 
+def perceptron(n_rows, max_iter):
+    """Return a network to be trained by backpropagation, with the penalty of EM.
+
+    `FastMLPClassifier` applies its ``alpha`` once per batch, so ``alpha`` is the penalty divided
+    by the number of batches.
+    """
+    batch_size = min(200, n_rows)
+    n_batches = -(-n_rows // batch_size)
+    return FastMLPClassifier(
+        (N_UNITS,), "logistic", alpha=PENALTY / n_batches, batch_size=batch_size,
+        max_iter=max_iter, random_state=0,
+    )  # fmt: skip
+
+
 def learning_curves(em, X, y, max_iter):
-    """Draw EM and backpropagation on digits, against wall time."""
-    batch = min(200, len(y))
-    network = FastMLPClassifier(
-        (N_UNITS,), "logistic", max_iter=5 * max_iter, batch_size=batch, random_state=0,
-        alpha=em.alpha * batch / len(y),  # as much penalty to a row as EM has
-    ).fit(X, y)  # fmt: skip
+    """Plot the losses of EM and backpropagation on digits against wall time."""
+    network = perceptron(len(y), 5 * max_iter).fit(X, y)
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     LossCurveDisplay.from_estimator(
         {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
-    ).ax_.set_title(f"Digits, {N_UNITS} hidden units")
+    ).ax_.set_title(f"Digits, {N_UNITS} hidden units, the same penalty for both methods")
     return figure
 
 
 def hidden_units(em, X, y):
-    """Draw what every hidden unit looks for in a digit, and in which digits it is on."""
+    """Plot the weights of every hidden unit, and its mean activation for every digit."""
     figure = Figure(figsize=(12.0, 3.8), layout="constrained")
     HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
     return figure
 
 
 def moons(max_iter):
-    """Draw the probability of a class about two interleaved moons."""
+    """Plot the probability of a class for two interleaved half moons."""
     X, y = make_moons(300, noise=0.2, random_state=0)
     model = FastEMClassifier((6,), max_iter=max_iter, random_state=0).fit(X, y)
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
@@ -72,30 +86,31 @@ def moons(max_iter):
 
 
 def engines(largest, n_rows):
-    """Draw the time of an E-step against the hidden units, for every engine."""
+    """Plot the time of an E-step against the number of hidden units, for every engine."""
     few = [m for m in range(4, 23, 2) if m <= largest]
     many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
-        profiles = [profile_scaling(few, [n_rows], classes, engines=list(ENGINES))]
+        profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
         if many:  # too many for enumeration
-            profiles.append(profile_scaling(many, [n_rows], classes, engines=list(ENGINES[1:])))
+            profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
         ScalingDisplay.from_results(profiles, ax=ax)
         ax.set_title(f"E-step with gradients, {classes} classes")
     return figure
 
 
 def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
-    """Write all pictures into a folder."""
+    """Write all figures to a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
-    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # weights that compare
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # comparable weights
     folder = Path(folder)
-    warmup()  # no curve waits for a compiler
+    warmup()  # times do not include compilation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        FastMLPClassifier((2,), "logistic", max_iter=1).fit(X, y)
-        em = FastEMClassifier((N_UNITS,), max_iter=max_iter, random_state=0).fit(X, y)
+        perceptron(len(y), 1).fit(X, y)  # compiles this network's kernels
+        em = FastEMClassifier((N_UNITS,), alpha=PENALTY, max_iter=max_iter, random_state=0)
+        em.fit(X, y)
         save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
         save(hidden_units(em, X, y), folder / "hidden_units.png")
         save(moons(max_iter), folder / "moons.png")

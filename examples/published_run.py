@@ -1,10 +1,11 @@
-"""Repeat the published iris run of EM training, as it was and as it was meant.
+"""Repeat a published iris run of EM training, with its error and without.
 
-The run printed the mean cross-entropy of the plug-in forward pass, softmax(V' sigmoid(W'x)),
-while one gradient step of rate 0.005 on the summed log-likelihood was taken per iteration.
-Its E-step for V reused the class index in an inner loop, so that every column of the
-gradient of V was that of the last class. The softmax does not notice a common shift: the
-output layer was never trained.
+The published run takes one gradient step of rate 0.005 on the summed log-likelihood per iteration.
+It prints the mean cross-entropy of the plug-in forward pass, softmax(V' sigmoid(W'x)).
+
+Its E-step for V reuses the class index in an inner loop. Every column of the gradient of V is
+therefore the column of the last class. Such a step adds the same number to the logits of all
+classes. This does not change the softmax, so the output layer is never trained.
 
 Run: ``python examples/published_run.py``
 """
@@ -30,14 +31,14 @@ def iris_split():
 
 
 def published_start():
-    """Return the published starting weights: seven hidden units, no intercepts."""
+    """Return the published initial weights: seven hidden units, no intercepts."""
     W = np.random.RandomState(1183).randn(4, 7)
     V = np.random.RandomState(202).randn(7, 3)
     return [W, V]
 
 
 def model_at(coefs, **parameters):
-    """Return an unfitted classifier that takes one published step per iteration."""
+    """Return an unfitted classifier whose iterations are the steps of the published run."""
     return fastem.FastEMClassifier(
         (7,),
         m_step="gradient",
@@ -61,13 +62,13 @@ def plugin_loss(coefs, X, y):
 
 
 def correct_run():
-    """Train with eq. 15 as written; return losses by iteration and the fitted model."""
+    """Train with the correct equation 15; return the loss of every iteration and the model."""
     X, _, y, _ = iris_split()
     start = published_start()
     losses = [plugin_loss(start, X, y)]
     model = model_at(start, warm_start=True, max_iter=1)
     with warnings.catch_warnings():
-        # one iteration at a time never converges; that is what is asked for here
+        # a fit of one iteration does not converge and would warn
         warnings.simplefilter("ignore", ConvergenceWarning)
         for _ in range(max(ITERATIONS)):
             model.fit(X, y)
@@ -76,17 +77,17 @@ def correct_run():
 
 
 def faulty_run():
-    """Train with the published fault put into the gradient; return the same."""
+    """Train with the published error in the gradient; return losses and model as above."""
     X, _, y, _ = iris_split()
     W, V = published_start()
     no_intercepts = [np.zeros(7), np.zeros(3)]
     losses = [plugin_loss([W, V], X, y)]
     for _ in range(max(ITERATIONS)):
         gradient_W, gradient_V = fastem.e_step(X, y, [W, V], no_intercepts).coef_gradients
-        fault = gradient_V[:, -1:]  # the last class's column, in the place of every class's
-        W, V = W + RATE * gradient_W, V + RATE * fault
+        last_class = gradient_V[:, -1:]  # replaces the column of every class
+        W, V = W + RATE * gradient_W, V + RATE * last_class
         losses.append(plugin_loss([W, V], X, y))
-    # a fit that stays where it starts turns weights into a classifier
+    # a fit with a negligible learning rate turns the weights into a classifier
     model = model_at([W, V], max_iter=1).set_params(learning_rate_init=1e-300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -95,9 +96,9 @@ def faulty_run():
 
 
 def main():
-    """Print both columns, and the test accuracy of both ways to predict."""
+    """Print the losses of both runs, and the number of correct test rows for both predictions."""
     _, X_test, _, y_test = iris_split()
-    runs = {"as published (faulty)": faulty_run(), "eq. 15 as written": correct_run()}
+    runs = {"as published": faulty_run(), "correct equation 15": correct_run()}
     print(f"{'iteration':>9}" + "".join(f"{name:>24}" for name in runs))
     for t in ITERATIONS:
         print(f"{t:>9}" + "".join(f"{losses[t]:>24.10f}" for losses, _ in runs.values()))
@@ -105,7 +106,7 @@ def main():
         models = (model.set_params(prediction=prediction) for _, model in runs.values())
         correct = [np.sum(model.predict(X_test) == y_test) for model in models]
         cells = "".join(f"{f'{c}/{len(y_test)}':>24}" for c in correct)
-        print(f"{prediction:>9}{cells}   test rows right")
+        print(f"{prediction:>9}{cells}   test rows correct")
 
 
 if __name__ == "__main__":

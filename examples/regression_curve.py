@@ -1,10 +1,12 @@
-"""A 1-150-150-1 network on a noisy sine: solvers, activations and batch sizes side by side.
+"""Compare solvers, activations and batch sizes for a 1-150-150-1 network on a noisy sine.
 
-The network and the grid are those of the report "Perceptron"; its data are not at hand.
-It multiplied the mean input of a batch by the mean error, which is not the gradient of the
-mean loss, and found batches of eight worse than single rows; here a batch has the exact
-gradient. The variance of the noise, 0.01, is the least mean squared error to hope for; that
-of the best straight line is 0.18.
+The network and the grid of settings are from the report "Perceptron". The data of the report are
+not available, so the script draws its own. The report multiplied the mean input of a batch by the
+mean error. This is not the gradient of the mean loss. The report found batches of eight rows worse
+than single rows. Here a batch has the exact gradient.
+
+The noise has variance 0.01, which is the smallest mean squared error that a model can be expected
+to reach on the test rows. The best straight line reaches 0.18.
 
 Run: ``python examples/regression_curve.py``
 """
@@ -28,7 +30,7 @@ NOISE = 0.1
 
 
 def curve(n_samples=250, seed=0):
-    """Return X_train, X_test, y_train, y_test: a period of the sine, four fifths to train."""
+    """Return X_train, X_test, y_train, y_test of a sine; a fifth of the rows is for testing."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-3.0, 3.0, size=n_samples)
     y = np.sin(x) + rng.normal(scale=NOISE, size=n_samples)
@@ -36,7 +38,10 @@ def curve(n_samples=250, seed=0):
 
 
 def train(solver, activation, batch_size, max_iter=100):
-    """Return the fitted network and the seconds it took; it stops early without progress."""
+    """Return the fitted network and the time of the fit (s).
+
+    Training stops before ``max_iter`` if the loss no longer decreases.
+    """
     X, _, y, _ = curve()
     network = FastMLPRegressor(
         hidden_layer_sizes=(150, 150),
@@ -50,16 +55,16 @@ def train(solver, activation, batch_size, max_iter=100):
         random_state=0,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the table has the epochs
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the table shows the number of epochs
         start = time.perf_counter()
         network.fit(X, y)
         return network, time.perf_counter() - start
 
 
 def main():
-    """Print a row for every network of the grid."""
+    """Train the network with every combination of settings; print one line for each."""
     X_train, X_test, y_train, y_test = curve()
-    train("sgd", "relu", 8, max_iter=1)  # compiles, before the clock runs
+    train("sgd", "relu", 8, max_iter=1)  # compiles the kernels before times are measured
     columns = f"{'rate':>6} {'train':>7} {'test':>7} epochs seconds"
     print(f"{'solver':6} {'activation':10} {'batch':>5} {columns}")
     for solver, activation, batch_size in product(SOLVERS, ACTIVATIONS, BATCH_SIZES):

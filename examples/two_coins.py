@@ -1,7 +1,15 @@
-"""The coin example on the package's own EM loop: the loop knows nothing of networks.
+"""EM for a mixture of two coins in NumPy: the smallest example of an E-step and an M-step.
 
-Two coins of unknown bias; in each of five rounds one of them, nobody recorded which, was
-tossed ten times. EM weighs each round by the probability of either coin and re-estimates.
+Two coins have unknown probabilities of heads. In each of five rounds one coin is chosen with
+probability 1/2 and tossed ten times. The number of heads is recorded, but not which coin was
+used. The coin is the latent variable, as the hidden units are in a network:
+
+- The E-step computes the posterior probability of each coin, for every round.
+- The M-step estimates each coin's probability of heads from the rounds, weighted by these
+  posteriors.
+
+No iteration lowers the log-likelihood. From 0.6 and 0.5 the known results are 0.71 and 0.58 after
+one iteration, and 0.80 and 0.52 at convergence.
 
 Run: ``python examples/two_coins.py``
 """
@@ -9,40 +17,50 @@ Run: ``python examples/two_coins.py``
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from fastem.solvers.em import run_em
-from fastem.solvers.monitor import Monitor
-
 HEADS = np.array([5, 9, 8, 4, 7])
 TOSSES = 10
+START = np.array([0.6, 0.5])
 
 
-class TwoCoins:
-    """Mixture of two binomials with equal shares; theta holds the biases of the coins."""
+def e_step(theta):
+    """Return the log-likelihood (nats) and P(coin | round), shape (rounds, 2).
 
-    def expect(self, theta):
-        """Return the log-likelihood (nats) and P(coin | round), shape (rounds, 2)."""
-        heads = HEADS[:, None]
-        log_joint = heads * np.log(theta) + (TOSSES - heads) * np.log1p(-theta) + np.log(0.5)
-        share = expit(log_joint[:, 0] - log_joint[:, 1])
-        return float(logsumexp(log_joint, axis=1).sum()), np.column_stack([share, 1.0 - share])
-
-    def maximize(self, theta, shares):
-        """Return each coin's expected fraction of heads."""
-        return shares.T @ HEADS / (TOSSES * shares.sum(axis=0))
+    The log-likelihood omits the binomial coefficients, which do not depend on ``theta``.
+    """
+    heads = HEADS[:, None]
+    log_joint = heads * np.log(theta) + (TOSSES - heads) * np.log1p(-theta) + np.log(0.5)
+    posterior = expit(log_joint[:, 0] - log_joint[:, 1])
+    return float(logsumexp(log_joint, axis=1).sum()), np.column_stack([posterior, 1.0 - posterior])
 
 
-def biases(max_iter):
-    """Return the biases after at most ``max_iter`` iterations from 0.6 and 0.5."""
-    monitor = Monitor(tol=1e-12)
-    return run_em(TwoCoins(), np.array([0.6, 0.5]), monitor, max_iter), monitor
+def m_step(posterior):
+    """Return the expected fraction of heads of each coin, shape (2,)."""
+    return posterior.T @ HEADS / (TOSSES * posterior.sum(axis=0))
+
+
+def run_em(max_iter, tol=1e-12):
+    """Return theta and the log-likelihoods (nats) of the start and of every iteration.
+
+    Iterations stop when the relative gain in log-likelihood is at most ``tol``.
+    """
+    theta = START
+    log_likelihood, posterior = e_step(theta)
+    log_likelihoods = [log_likelihood]
+    for _ in range(max_iter):
+        theta = m_step(posterior)
+        log_likelihood, posterior = e_step(theta)
+        log_likelihoods.append(log_likelihood)
+        if log_likelihood - log_likelihoods[-2] <= tol * abs(log_likelihood):
+            break
+    return theta, log_likelihoods
 
 
 def main():
-    """Print the biases after one iteration and at the end."""
+    """Print the probabilities of heads after one iteration and at convergence."""
     for max_iter in (1, 1000):
-        theta, monitor = biases(max_iter)
+        theta, log_likelihoods = run_em(max_iter)
         a, b = theta
-        print(f"after {monitor.n_iter:>2} iteration(s): {a:.2f} and {b:.2f}")
+        print(f"after {len(log_likelihoods) - 1:>2} iteration(s): {a:.2f} and {b:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Exact EM for neural networks with stochastic binary hidden units."""
 
 from fastem._version import __version__
-from fastem.engines import Enumeration, Sampling, e_step
-from fastem.engines.quadrature import Quadrature
+from fastem.engines import Engine, Enumeration, Quadrature, Sampling, e_step
 from fastem.estimators import FastEMClassifier, FastMLPClassifier, FastMLPRegressor
 from fastem.expectations import Expectations
 from fastem.perceptron import Backpropagation, backpropagate
@@ -13,6 +12,7 @@ from fastem.runtime import DivergenceError
 __all__ = [
     "Backpropagation",
     "DivergenceError",
+    "Engine",
     "Enumeration",
     "Expectations",
     "FastEMClassifier",

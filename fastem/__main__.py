@@ -1,4 +1,4 @@
-"""``python -m fastem``."""
+"""Entry point of ``python -m fastem``, the same as the console script ``fastem``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What an E-step returns: to the public, and to the M-steps."""
+"""What an E-step returns: `Expectations` to users, `Statistics` to M-steps."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Expectations(NamedTuple):
     Attributes
     ----------
     log_likelihood : array (n_samples,), nats
-        Marginal ``log p(y_i | x_i)`` of each row, not weighted.
+        Marginal ``log p(y_i | x_i)`` of each row, without its weight.
     hidden_posterior : array (n_samples, n_hidden), probability
         ``P(Z_h = 1 | x_i, y_i)`` of the units of the first hidden layer.
     coef_gradients : list of arrays shaped like ``coefs``
@@ -19,8 +19,8 @@ class Expectations(NamedTuple):
         eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
     effective_sample_size : array (n_samples,) or None
-        Samples from the posterior that a row's samples are worth, ``(sum w)**2 / sum w**2``; None
-        for exact engines.
+        ``(sum w)**2 / sum w**2`` of each row, the number of independent samples from the posterior
+        that its weighted samples are equivalent to. None for exact engines.
     """
 
     log_likelihood: Array
@@ -31,24 +31,24 @@ class Expectations(NamedTuple):
 
 
 class HiddenStatistics(NamedTuple):
-    """What an E-step tells about one hidden layer: a logistic regression for every unit.
+    """Statistics of one hidden layer: a logistic regression for every unit.
 
-    Engines that visit no configurations give later layers no inputs: theirs are None, and so is the
-    prior, and rows are the samples.
+    Engines that do not enumerate configurations provide no inputs for layers after the first: there
+    ``inputs`` and ``probability`` are None, and the rows are the samples.
 
     Attributes
     ----------
     inputs : array (n_rows, n_inputs)
-        What the layer sees: the samples, or the configurations of the layer below.
+        Inputs of the layer: the samples, or the configurations of the layer below.
     weights : array (n_rows,), summed weight
-        Of the samples, or the expected weight of each configuration.
+        Weights of the samples, or expected weights of the configurations.
     probability, posterior : arrays (n_hidden, n_rows), probability
-        P(Z=1|inputs), and the same given the labels too.
-    gradient : array (n_inputs, n_hidden)
-        Of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the notes
-        of `fastem.e_step`.
+        P(Z = 1 | inputs) and P(Z = 1 | inputs, labels).
+    gradient : array (n_inputs, n_hidden), nats per unit of weight
+        Gradient of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the
+        notes of `fastem.e_step`.
     input_posterior : array (n_units_below, n_rows) or None, probability
-        Where there are no inputs: the posterior of the layer below.
+        Posterior of the layer below, if there are no inputs.
     """
 
     inputs: Array | None
@@ -60,27 +60,26 @@ class HiddenStatistics(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Result of an E-step on class-sorted rows, as the M-steps take it.
+    """Result of an E-step on class-sorted rows, for the M-steps.
 
-    Arrays belong to the plan that made them, and the next E-step of that plan overwrites
-    them.
+    The arrays may belong to the plan that returned them. Its next E-step may overwrite them.
 
     Attributes
     ----------
     log_likelihood : array (n_samples,), nats
-        Marginal, not weighted.
+        Marginal ``log p(y_i | x_i)`` of each row, without its weight.
     hidden : tuple of HiddenStatistics
         One per hidden layer, the first layer first.
     counts : array (n_classes, n_high, n_low) or None, summed weight
-        Expected weight of every class in every configuration of the last hidden layer; None
-        from engines that visit no configurations.
+        Expected weight of every class in every configuration of the last hidden layer. None from
+        engines that do not enumerate configurations.
     output_table : array (n_classes, n_high, n_low) or None, probability
-        P(y|z), as it was in this E-step.
-    output_gradient : array (n_hidden + 1, n_classes)
-        Gradient of the weighted log-likelihood with respect to the output weights, eq. 15; the
-        last row is for the intercepts.
+        P(y|z) in this E-step. None together with ``counts``.
+    output_gradient : array (n_inputs, n_classes), nats per unit of weight
+        Gradient of the weighted log-likelihood with respect to the output layer's weights,
+        eq. 15; shaped like `Parameters.output`.
     effective_sample_size : array (n_samples,) or None
-        None from exact engines.
+        None for exact engines.
     """
 
     log_likelihood: Array

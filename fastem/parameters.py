@@ -3,7 +3,8 @@
 ====================  ==================================================================
 ``n_samples``  (n)    rows of X; loop letter i
 ``n_features`` (p)    columns of X; loop letter j
-``n_inputs``          features, and one more (a column of ones) where there are intercepts
+``n_inputs``          inputs of a layer: features or units, plus one (a column of ones) if there
+                      are intercepts
 ``n_hidden``   (m)    hidden units of a layer; loop letter h
 ``n_classes``  (g)    classes; loop letter k
 ``n_configs``  (K)    hidden configurations, ``2**m``; loop letter s, bit h of s is unit h
@@ -13,11 +14,16 @@ prior                 P(z | x), the product of the units' probabilities
 posterior             P(z | x, y); *hidden posterior*: its marginals P(Z_h = 1 | x, y)
 marginal likelihood   p(y | x), the sum of P(z | x) P(y | z) over configurations
 counts                ``R_k(s)``, expected weight of class k in configuration s
+table                 P(y | configuration) of every class, over all configurations of a layer
 E-step, M-step        expectation under the posterior, maximisation given it
+engine                an algorithm of the E-step; estimators take it as ``e_step``, functions as
+                      ``method``
+plan                  an engine prepared for given rows, which runs many times
+draw                  a numbered set of random samples of an engine that samples
 ====================  ==================================================================
 
-Quantities whose name begins with ``log_`` are in nats; objectives are penalised
-log-likelihoods in nats, to be maximised; losses are their negatives per unit weight.
+Quantities whose name begins with ``log_`` are in nats. Objectives are penalised log-likelihoods
+in nats, to be maximised. Losses are their negatives per unit weight.
 """
 
 from itertools import pairwise
@@ -35,17 +41,38 @@ class Parameters(NamedTuple):
     Attributes
     ----------
     hidden : tuple of arrays (n_inputs, n_hidden), log-odds per unit of input
-        Weights into the units of each hidden layer, the first layer first; with intercepts,
-        the last row of each. Inputs of a later layer are the units of the one before.
-    output : array (n_hidden, n_classes), log-odds
-        Weights out of the last hidden layer.
-    output_intercepts : array (n_classes,), log-odds
-        Zeros in a network without intercepts.
+        Weights into the units of each hidden layer, the first layer first. In a network with
+        intercepts they are the last row of each array. The inputs of a later layer are the
+        units of the layer before it.
+    output : array (n_inputs, n_classes), log-odds
+        Weights into the classes, in the same form: the inputs are the units of the last hidden
+        layer, and the last row holds the intercepts if there are any.
     """
 
     hidden: tuple[Array, ...]
     output: Array
-    output_intercepts: Array
+
+
+def split_intercepts(weights: Array, n_units: int) -> tuple[Array, Array]:
+    """Split the weights into a layer into coefs and intercepts.
+
+    Parameters
+    ----------
+    weights : array (n_inputs, n_outputs), log-odds
+        As in `Parameters`.
+    n_units : int
+        Units of the layer below: ``n_inputs``, or one less in a network with intercepts.
+
+    Returns
+    -------
+    coefs : array (n_units, n_outputs)
+        A view.
+    intercepts : array (n_outputs,)
+        A view of the last row, or zeros in a network without intercepts.
+    """
+    if len(weights) == n_units:
+        return weights, np.zeros(weights.shape[1])
+    return weights[:n_units], weights[n_units]
 
 
 class Shape(NamedTuple):
@@ -58,12 +85,12 @@ class Shape(NamedTuple):
 
     @property
     def first(self) -> int:
-        """Units of the first hidden layer, which the rows meet."""
+        """Units of the first hidden layer."""
         return self.hidden_layer_sizes[0]
 
     @property
     def last(self) -> int:
-        """Units of the last hidden layer, which the classes meet."""
+        """Units of the last hidden layer."""
         return self.hidden_layer_sizes[-1]
 
     @property
@@ -73,7 +100,7 @@ class Shape(NamedTuple):
 
     @property
     def n_inputs(self) -> int:
-        """Features, and the column of ones."""
+        """Features, plus one for the column of ones if there are intercepts."""
         return self.n_features + self.fit_intercept
 
     @property
@@ -83,61 +110,52 @@ class Shape(NamedTuple):
         return [(n + self.fit_intercept, m) for n, m in pairwise(below)]
 
     @property
+    def output_shape(self) -> tuple[int, int]:
+        """(n_inputs, n_classes) of the output layer."""
+        return self.last + self.fit_intercept, self.n_classes
+
+    @property
     def n_parameters(self) -> int:
         """Length of the flat vector."""
-        n_output_rows = self.last + self.fit_intercept
-        return sum(n * m for n, m in self.hidden_shapes) + n_output_rows * self.n_classes
+        return sum(n * m for n, m in (*self.hidden_shapes, self.output_shape))
 
     def unpack(self, theta: Array) -> Parameters:
         """Return the parameters in a flat vector, as views."""
-        hidden, start = [], 0
-        for n_inputs, n_hidden in self.hidden_shapes:
-            stop = start + n_inputs * n_hidden
-            hidden.append(theta[start:stop].reshape(n_inputs, n_hidden))
+        layers, start = [], 0
+        for n_inputs, n_outputs in (*self.hidden_shapes, self.output_shape):
+            stop = start + n_inputs * n_outputs
+            layers.append(theta[start:stop].reshape(n_inputs, n_outputs))
             start = stop
-        stop = start + self.last * self.n_classes
-        intercepts = theta[stop:] if self.fit_intercept else np.zeros(self.n_classes)
-        output = theta[start:stop].reshape(self.last, self.n_classes)
-        return Parameters(tuple(hidden), output, intercepts)
+        return Parameters(tuple(layers[:-1]), layers[-1])
 
     def pack(self, parameters: Parameters) -> Array:
         """Return the parameters as one new flat vector."""
-        parts = [*(weights.ravel() for weights in parameters.hidden), parameters.output.ravel()]
-        if self.fit_intercept:
-            parts.append(parameters.output_intercepts)
-        return np.concatenate(parts)
+        layers = (*parameters.hidden, parameters.output)
+        return np.concatenate([weights.ravel() for weights in layers])
 
     def penalty_weights(self) -> Array:
         """Return a flat vector: 1 for penalised weights, 0 for intercepts."""
-        hidden = tuple(np.ones(size) for size in self.hidden_shapes)
+        layers = [np.ones(size) for size in (*self.hidden_shapes, self.output_shape)]
         if self.fit_intercept:
-            for weights in hidden:
+            for weights in layers:
                 weights[-1] = 0.0
-        output = np.ones((self.last, self.n_classes))
-        return self.pack(Parameters(hidden, output, np.zeros(self.n_classes)))
+        return self.pack(Parameters(tuple(layers[:-1]), layers[-1]))
 
     def from_lists(self, coefs: list[Array], intercepts: list[Array]) -> Parameters:
-        """Return the parameters given as ``coefs_`` and ``intercepts_``."""
-        hidden = []
-        for weights, own in zip(coefs[:-1], intercepts[:-1], strict=True):
+        """Return new parameters, joined from ``coefs_`` and ``intercepts_``."""
+        layers = []
+        for weights, own in zip(coefs, intercepts, strict=True):
             joined = np.array(weights, dtype=np.float64, order="C")
             if self.fit_intercept:
                 joined = np.vstack([joined, np.asarray(own, dtype=np.float64)[None]])
-            hidden.append(np.ascontiguousarray(joined))
-        return Parameters(
-            tuple(hidden),
-            np.array(coefs[-1], dtype=np.float64, order="C"),
-            np.array(intercepts[-1], dtype=np.float64),
-        )
+            layers.append(np.ascontiguousarray(joined))
+        return Parameters(tuple(layers[:-1]), layers[-1])
 
     def to_lists(self, parameters: Parameters) -> tuple[list[Array], list[Array]]:
         """Return new ``coefs_`` and ``intercepts_``: ``[W, ..., V], [b, ..., c]``."""
         coefs, intercepts = [], []
-        for joined, n_hidden in zip(parameters.hidden, self.hidden_layer_sizes, strict=True):
-            n_units_below = len(joined) - self.fit_intercept
-            coefs.append(np.array(joined[:n_units_below]))
-            own = joined[-1] if self.fit_intercept else np.zeros(n_hidden)
+        for joined in (*parameters.hidden, parameters.output):
+            weights, own = split_intercepts(joined, len(joined) - self.fit_intercept)
+            coefs.append(np.array(weights))
             intercepts.append(np.array(own))
-        coefs.append(np.array(parameters.output))
-        intercepts.append(np.array(parameters.output_intercepts))
         return coefs, intercepts

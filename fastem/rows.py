@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 from fastem.parameters import Array, Shape
 
 LARGEST_WEIGHT = 1e100
-"""Of a row: sums of weights over rows and configurations stay finite below."""
+"""Largest weight of a row: below it, sums over rows and configurations stay finite."""
 
 
 class ClassSortedRows(NamedTuple):
-    """Labelled rows, sorted by class once so that every E-step finds them so.
+    """Labelled rows, sorted by class once before the first E-step.
 
     Attributes
     ----------
     inputs : array (n_samples, n_inputs)
-        C-ordered; the last column is ones in a network with intercepts.
+        In C order. In a network with intercepts the last column is ones.
     weights : array (n_samples,)
     class_starts : array (n_classes + 1,)
         Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
     order : array (n_samples,)
-        Where each row stood before: ``inputs = X[order]``.
+        Original position of each row: ``inputs = X[order]``.
     """
 
     inputs: Array
@@ -32,7 +32,7 @@ class ClassSortedRows(NamedTuple):
 
 
 def add_ones(X: Array, fit_intercept: bool) -> Array:
-    """Return X as float64 in C order, with a column of ones where there are intercepts."""
+    """Return X as float64 in C order, with a column of ones last if there are intercepts."""
     X = np.asarray(X, dtype=np.float64)
     if fit_intercept:
         X = np.hstack([X, np.ones((X.shape[0], 1))])
@@ -61,12 +61,24 @@ def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSo
 
 
 def largest_inputs(inputs: Array) -> Array:
-    """Return the largest size of every column; no array of the size of the inputs is made."""
+    """Return the largest absolute value of every column, without a copy of the inputs."""
     return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
 
 
 def check_log_odds(largest: Array, hidden: Array) -> None:
-    """Raise if log-odds could overflow: ``largest`` is the largest input of each column."""
+    """Check that log-odds cannot overflow.
+
+    Parameters
+    ----------
+    largest : array (n_inputs,)
+        From `largest_inputs`.
+    hidden : array (n_inputs, n_hidden)
+
+    Raises
+    ------
+    FloatingPointError
+        If they can.
+    """
     with np.errstate(over="ignore"):
         bound = largest @ np.abs(hidden)
     if not np.isfinite(bound).all():

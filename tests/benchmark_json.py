@@ -1,12 +1,12 @@
-"""Made-up results of pytest-benchmark, as its JSON has them."""
+"""Made-up results of pytest-benchmark in the format of its JSON."""
 
 import json
 
 COMMAND = "pytest --benchmark-only --benchmark-json=made_up.json"
 
 
-def row(group, name, least, median, **extra):
-    stats = {"min": least, "median": median, "rounds": 5, "data": [least, median]}
+def row(group, name, minimum, median, **extra):
+    stats = {"min": minimum, "median": median, "rounds": 5, "data": [minimum, median]}
     return {"group": group, "name": name, "stats": stats, "extra_info": extra}
 
 
@@ -18,15 +18,18 @@ def run(*rows, **others):
         "python_implementation": "CPython",
         "python_version": "3.12.1",
         "cpu": {"brand_raw": "Abacus", "count": 4, "flags": ["beads"]},
+    }
+    facts = {
         "cores": 3,
         "memory_bytes": 2**34,
         "versions": {"numpy": "2.0.1", "fastem": "0.1.0"},
         "command": COMMAND,
     }
-    commit = {"id": "0123456789abcdef", "dirty": True, "branch": "some-branch"}
+    commit = {"id": "0123456789abcdef", "dirty": False, "branch": "some-branch"}
     return {
         "machine_info": machine,
         "commit_info": commit,
+        "run": facts,
         "datetime": "2026-01-02T03:04:05+00:00",
         "benchmarks": list(rows),
         **others,

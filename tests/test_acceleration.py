@@ -21,7 +21,7 @@ class Ascending:
         self.rate = rate
         self.n_expects = 0
 
-    def expect(self, theta):
+    def expect(self, theta, draw=0):
         self.n_expects += 1
         return self.objective(theta), self.slope(theta)
 
@@ -80,7 +80,7 @@ class Cliff(Quadratic):
         self.known = {self.start.tobytes()}
         self.shared = np.empty(6)
 
-    def expect(self, theta):
+    def expect(self, theta, draw=0):
         objective, self.shared[:] = super().expect(theta)
         if theta.tobytes() in self.known:
             return objective, self.shared

@@ -1,6 +1,7 @@
 """The house rules of fastem/, read off its syntax trees."""
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -15,16 +16,25 @@ ROOT = Path(fastem.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 
-# A module imports from its own rank and from lower ones. A package ranks as its name does.
-RANKS = {
-    0: ["kernels"],
-    1: ["parameters", "expectations", "rows", "runtime", "_version"],
-    2: ["engines", "m_step", "perceptron"],
-    3: ["solvers"],
-    4: ["estimators"],
-    5: ["profiling", "plotting", "cli", "__main__"],
+# Rooms, from the lowest to the highest, with the rooms that each one may import from.
+BASE = {"kernels", "parameters", "expectations", "rows", "runtime"}
+MAY_IMPORT = {
+    "_version": set(),
+    "kernels": set(),
+    "runtime": set(),
+    "parameters": set(),
+    "expectations": {"parameters"},
+    "rows": {"parameters"},
+    "engines": BASE,
+    "m_step": BASE,
+    "perceptron": BASE - {"expectations", "rows"},
+    "solvers": BASE | {"engines", "m_step"},
+    "estimators": BASE - {"kernels"} | {"_version", "engines", "m_step", "perceptron", "solvers"},
+    "profiling": BASE | {"engines", "m_step", "perceptron", "solvers"},
+    "plotting": {"parameters", "engines", "estimators", "profiling"},
+    "cli": BASE - {"kernels"} | {"estimators", "perceptron", "plotting", "profiling"},
+    "__main__": {"cli"},
 }
-RANK_OF = {name: rank for rank, names in RANKS.items() for name in names}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -117,30 +127,112 @@ def test_no_threading_layer_of_numba():
     assert offenders == []
 
 
-def _rank(dotted):
-    """Return the rank of ``fastem.engines.base`` or ``engines/base.py``.
-
-    What is imported from the package itself ranks above the estimators, which it imports.
-    """
-    return RANK_OF.get(re.split(r"[./]", dotted.removeprefix("fastem."))[0], max(RANKS))
+def _room(dotted):
+    """Return the room of ``fastem.engines.base`` or ``engines/base.py``."""
+    return re.split(r"[./]", dotted.removeprefix("fastem."))[0]
 
 
-def test_every_module_has_a_rank():
-    top = {file.split("/")[0].removesuffix(".py") for file in TREES} - {"__init__"}
-    assert top - set(RANK_OF) == set()
-
-
-def test_imports_run_one_way():
-    offenders, seen = [], 0
+def _inner_imports():
+    """Yield (file, dotted name) of every import of the package from one of its files."""
     for file, imports in IMPORTS.items():
-        for name, _ in imports:
-            if file == "__init__.py" or name.split(".")[0] != "fastem":
+        if file != "__init__.py":
+            yield from ((file, name) for name, _ in imports if name.split(".")[0] == "fastem")
+
+
+def test_every_module_is_in_a_room():
+    top = {_room(file.removesuffix(".py")) for file in TREES} - {"__init__"}
+    assert top == set(MAY_IMPORT)
+
+
+def test_a_room_imports_from_lower_rooms_only():
+    order = list(MAY_IMPORT)
+    assert all(order.index(b) < order.index(a) for a in order for b in MAY_IMPORT[a])
+    offenders, seen = [], 0
+    for file, name in _inner_imports():
+        inside, used = _room(file.removesuffix(".py")), _room(name)
+        if used in MAY_IMPORT and used != inside:
+            seen += 1
+            if used not in MAY_IMPORT[inside]:
+                offenders.append(f"{file} imports {name}")
+        elif used not in MAY_IMPORT and inside not in ("cli", "__main__"):
+            offenders.append(f"{file} imports {name} from the package itself")
+    assert seen > 100
+    assert offenders == []
+
+
+def test_every_permission_is_used():
+    used = {(_room(file.removesuffix(".py")), _room(name)) for file, name in _inner_imports()}
+    unused = [(a, b) for a, rooms in MAY_IMPORT.items() for b in rooms if (a, b) not in used]
+    assert unused == []
+
+
+def test_each_room_has_one_way_in():
+    """Other rooms are imported through their ``__init__``; kernels are modules of functions."""
+    offenders = []
+    for file, name in _inner_imports():
+        room, parts = _room(name), name.split(".")[2:]
+        inside = _room(file.removesuffix(".py"))
+        is_folder = f"{room}/__init__.py" in TREES
+        if is_folder and room not in ("kernels", inside) and len(parts) > 1:
+            offenders.append(f"{file} imports {name}")
+    assert offenders == []
+
+
+def test_no_module_imports_itself_in_a_circle():
+    modules = {file.removesuffix(".py").removesuffix("/__init__") for file in TREES}
+
+    def target(name):
+        path = name.removeprefix("fastem.").replace(".", "/")
+        while path and path not in modules:
+            path = path.rpartition("/")[0]
+        return path
+
+    graph = {module: set() for module in modules}
+    for file, imports in IMPORTS.items():
+        module = file.removesuffix(".py").removesuffix("/__init__")
+        for name, place in imports:
+            if name.startswith("fastem.") and place == "module" and (used := target(name)):
+                graph[module].add(used)
+    rooms = {module for module in modules if f"{module}/__init__.py" in TREES}
+    # a module of a room may not import the room itself, which imports the module
+    own = [m for m, used in graph.items() for u in used if u in rooms and m.startswith(f"{u}/")]
+    assert own == []
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+REPOSITORY = Path(__file__).parent.parent
+PUBLIC = {"fastem": fastem, "fastem.engines": fastem.engines}
+
+
+def _shown_code():
+    """Yield (where, syntax tree) of the examples and of the Python code in texts."""
+    for path in sorted((REPOSITORY / "examples").glob("*.py")):
+        yield path.name, ast.parse(path.read_text("utf-8"))
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+            yield path.name, ast.parse(block)
+
+
+def test_examples_and_texts_use_public_names_only():
+    offenders, seen = [], 0
+    for where, tree in _shown_code():
+        for name, _ in _imports(tree):
+            if name.split(".")[0] != "fastem":
                 continue
             seen += 1
-            if _rank(name) > _rank(file):
-                offenders.append(f"{file} imports {name}")
-    assert seen > 20
+            module, _, attribute = name.rpartition(".")
+            is_public = attribute in getattr(PUBLIC.get(module), "__all__", [])
+            if name not in PUBLIC and not is_public:
+                offenders.append(f"{where} imports {name}")
+    assert seen > 3
     assert offenders == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_exist(name):
+    module = PUBLIC[name]
+    assert all(hasattr(module, attribute) for attribute in module.__all__)
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
 
 
 def test_files_are_short():

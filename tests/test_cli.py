@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it refuses."""
+"""The command line: its output, its files, and its errors."""
 
 import csv
 import io
@@ -7,21 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 import warnings
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 
 from fastem import FastEMClassifier, FastMLPClassifier
 from fastem.cli import comparison, methods
 from fastem.cli.command_line import main
-from fastem.cli.datasets import BUILT_IN, read_table, with_names
+from fastem.cli.datasets import BUILT_IN, read_dataset, with_names
+from fastem.cli.files import check_files
 from fastem.perceptron.layers import HIDDEN_ACTIVATIONS
 
 pytest.importorskip("pandas")
 
+ROOT = Path(__file__).parents[1]
 QUICK = ["--hidden", "3", "--max-iter", "20"]
 QUICK_COMPARE = [*QUICK, "--epochs", "20"]
 CSV_ROWS = [f"{i % 7},{(3 * i) % 5 - 0.5 * (i % 2)},{'no' if i % 2 else 'yes'}" for i in range(40)]
@@ -50,10 +56,10 @@ def succeed(capsys, *argv):
 
 
 def refuse(capsys, *argv):
-    """Return the one line in which input is refused."""
+    """Return the single line of the error message."""
     status = main([str(part) for part in argv])
     output = capsys.readouterr()
-    lines = [line for line in output.err.splitlines() if "still at work" not in line]
+    lines = [line for line in output.err.splitlines() if "still working" not in line]
     assert status == 2
     assert output.out == ""
     assert len(lines) == 1
@@ -78,9 +84,9 @@ def test_no_argument_compares_on_iris(capsys):
     assert lines[0] == (
         "data     iris: 150 rows, 4 features, 3 classes (setosa, versicolor, virginica)"
     )
-    assert "112 rows to train on, 38 to test on" in lines[1]
+    assert "112 training rows, 38 test rows" in lines[1]
     assert "seed 0" in lines[1]
-    assert "not part of the seconds" in lines[2]
+    assert "not included in the seconds" in lines[2]
     header = lines[4]
     for column in (
         "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
@@ -131,11 +137,13 @@ def test_options_without_a_verb_are_those_of_compare_iris(capsys):
 def test_settings_reach_both_methods():
     own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
     settings = methods.Settings((5, 4), 7, 0.25, 3, **own)
-    em = methods.exact_em(settings).estimator
-    network = methods.backpropagation(settings).estimator[-1]
+    em = methods.exact_em(settings, 500).estimator
+    network = methods.backpropagation(settings, 500).estimator[-1]
     for estimator in (em, network):
         assert estimator.hidden_layer_sizes == (5, 4)
-        assert (estimator.alpha, estimator.random_state) == (0.25, 3)
+        assert estimator.random_state == 3
+    assert em.alpha == 0.25
+    assert network.alpha == pytest.approx(0.25 / 3)  # three batches
     assert (em.max_iter, network.max_iter) == (7, 9)
     assert (network.activation, network.solver) == (("tanh", "relu"), "sgd")
 
@@ -164,19 +172,19 @@ def test_many_classes_are_shown_by_the_most_probable(capsys, tmp_path):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_data_sets(name):
-    table = read_table(name)
+    table = read_dataset(name)
     assert table.X.shape == (len(table.y), len(table.feature_names))
     assert all(isinstance(feature, str) for feature in table.feature_names)
 
 
 def test_target_is_not_needed_for_built_in_data(capsys):
     assert main(["compare", "iris", "--target", "species", *QUICK_COMPARE]) == 0
-    assert "note: iris has its labels built in" in capsys.readouterr().err
+    assert "note: iris is built-in data with its own labels" in capsys.readouterr().err
 
 
 def test_compare_refuses_a_class_of_one_row(capsys, tmp_path):
     path = write(tmp_path / "lonely.csv", "a,label", "1,x", "2,x", "3,x", "4,y")
-    assert "class 'y' has one row only" in refuse(capsys, "compare", path)
+    assert "class 'y' has only one row" in refuse(capsys, "compare", path)
 
 
 def test_iterations_and_epochs_are_set_apart(capsys):
@@ -203,7 +211,7 @@ def test_activation(capsys, activation):
     em, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
     assert network["settings"]["activation"] == activation
     assert "activation" not in em["settings"]
-    line = f"backpropagation: {activation} units, adam, alpha 0.0001, at most 20 epochs\n"
+    line = f"backpropagation: {activation} units, adam, penalty 0.0001, at most 20 epochs\n"
     assert line in succeed(capsys, *argv)
 
 
@@ -214,14 +222,58 @@ def test_solver(capsys, solver, turns):
     argv = ["compare", "iris", "--solver", solver, *QUICK_COMPARE]
     _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
     assert network["settings"]["solver"] == solver
-    line = f"backpropagation: relu units, {solver}, alpha 0.0001, at most 20 {turns}\n"
+    line = f"backpropagation: relu units, {solver}, penalty 0.0001, at most 20 {turns}\n"
     assert line in succeed(capsys, *argv)
 
 
-def test_penalties_are_told(capsys):
+def test_penalties_are_printed_in_one_unit(capsys):
     text = succeed(capsys, "--alpha", "0.5", *QUICK_COMPARE)
-    assert "\nEM: alpha 0.5, at most 20 iterations\n" in text
-    assert "adam, alpha 0.5, at most 20 epochs\n" in text
+    assert "\nEM: penalty 0.5, at most 20 iterations\n" in text
+    assert "adam, penalty 0.5, at most 20 epochs\n" in text
+    text = succeed(capsys, "compare", "breast_cancer", "--alpha", "0.5", *QUICK_COMPARE)
+    assert "\nEM: penalty 0.5, at most 20 iterations\n" in text
+    assert "adam, penalty 0.5 (alpha=0.166667 of the estimator), at most 20 epochs\n" in text
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("n_samples", [150, 400, 450])  # one batch, two, and two and a quarter
+def test_both_methods_minimise_the_same_penalised_loss(alpha, solver, n_samples):
+    """The recorded loss is the mean log-loss plus penalty / (2 n) times the squared weights."""
+    rng = np.random.default_rng(0)
+    X = StandardScaler().fit_transform(rng.normal(size=(n_samples, 3)))
+    y = rng.integers(3, size=n_samples)
+    settings = methods.Settings((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
+    em = methods.exact_em(settings, n_samples)
+    network = methods.backpropagation(settings, n_samples)
+    if solver != "lbfgs":  # the weights stay constant during the epoch
+        network.estimator[-1].set_params(learning_rate_init=1e-15)
+    for method in (em, network):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            method.estimator.fit(X, y)
+        final = method.estimator if method is em else method.estimator[-1]
+        squares = sum(np.sum(W**2) for W in final.coefs_)
+        penalty = final.loss_curve_[-1] - comparison.mean_log_loss(method.estimator, X, y)
+        expected = method.settings["penalty"] / (2 * n_samples) * squares
+        assert penalty == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        if alpha is not None:
+            assert method.settings["penalty"] == pytest.approx(alpha)
+
+
+def test_defaults_in_the_help_are_those_of_the_estimators(capsys):
+    em, network = FastEMClassifier(), FastMLPClassifier()
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    (units,) = np.ravel(em.hidden_layer_sizes)
+    assert f"for example 12,8 (default: {units})" in text
+    default = f"default: {em.alpha} for EM; backpropagation keeps alpha={network.alpha} of"
+    assert default in text
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"training rows (default: {em.alpha})" in text
 
 
 def test_several_hidden_layers(capsys):
@@ -234,13 +286,12 @@ def test_several_hidden_layers(capsys):
     assert max(np.diff(content["learning_curves"][0]["loss"])) <= 1e-12
     lines = succeed(capsys, *argv).splitlines()
     assert [line.split()[:2] for line in lines[6:8]] == [["EM", "3-2"], ["backpropagation", "3-2"]]
-    assert "backpropagation: relu units, adam, alpha 0.0001, at most 5 epochs" in lines
+    assert "backpropagation: relu units, adam, penalty 0.0001, at most 5 epochs" in lines
 
 
 def test_both_methods_train_the_hidden_layers_they_are_given():
     settings = methods.Settings((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
-    sides = [methods.exact_em(settings), methods.backpropagation(settings)]
-    result = comparison.compare(read_table("iris"), sides)
+    result = comparison.compare(read_dataset("iris"), settings)
     em, pipeline = result.estimators.values()
     for estimator in (em, pipeline[-1]):
         assert [W.shape for W in estimator.coefs_] == [(4, 3), (3, 2), (2, 3)]
@@ -252,25 +303,25 @@ def test_an_activation_for_every_hidden_layer(capsys):
     argv += ["--max-iter", "5", "--epochs", "5"]
     _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
     assert network["settings"]["activation"] == ["relu", "tanh"]
-    line = "backpropagation: relu-tanh units, adam, alpha 0.0001, at most 5 epochs\n"
+    line = "backpropagation: relu-tanh units, adam, penalty 0.0001, at most 5 epochs\n"
     assert line in succeed(capsys, *argv)
 
 
 @pytest.mark.parametrize(
     ("sizes", "names", "words"),
     [
-        (None, "tanh,relu", "1 hidden layer (10): name one"),
-        ("4", "tanh,relu", "1 hidden layer (4): name one"),
-        ("4,3", "tanh,relu,elu", "2 hidden layers (4-3): name one for all, or 2"),
-        ("4,3,2", "tanh,relu", "3 hidden layers (4-3-2): name one for all, or 3"),
+        (None, "tanh,relu", "1 hidden layer (10): give one"),
+        ("4", "tanh,relu", "1 hidden layer (4): give one"),
+        ("4,3", "tanh,relu,elu", "2 hidden layers (4-3): give one for all, or 2"),
+        ("4,3,2", "tanh,relu", "3 hidden layers (4-3-2): give one for all, or 3"),
     ],
 )
 def test_activations_that_are_not_one_to_a_hidden_layer(capsys, monkeypatch, sizes, names, words):
-    monkeypatch.setattr(comparison, "compare", None)  # told before the work
+    monkeypatch.setattr(comparison, "compare", None)  # refused before the work
     hidden = [] if sizes is None else ["--hidden", sizes]
     line = refuse(capsys, "compare", "wine", *hidden, "--activation", names)
     n_names = len(names.split(","))
-    assert f"argument --activation: {names!r} names {n_names} activations" in line
+    assert f"argument --activation: {names!r} has {n_names} activations" in line
     assert line.endswith(f"have {words}")
 
 
@@ -286,7 +337,7 @@ def test_divergence_is_told_in_one_line(capsys, solver):
     line = refuse(capsys, "compare", "iris", "--solver", solver, "--alpha", "1e300")
     assert line.startswith("fastem: error: backpropagation: The loss became non-finite in ")
     assert ("in epoch " if solver == "sgd" else "in iteration ") in line
-    assert line.endswith("Here: another --solver, or a smaller --alpha")
+    assert line.endswith("Use another --solver or a smaller --alpha")
 
 
 def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):
@@ -323,8 +374,14 @@ def test_plot(capsys, tmp_path, name, begins):
     pytest.importorskip("matplotlib")
     path = tmp_path / name
     text = succeed(capsys, "compare", "iris", "--plot", path, *QUICK_COMPARE)
-    assert f"\nlearning curves written to {path}\n" in text
+    assert f"\nlearning curves written to {path}\nthe curves include different penalties; " in text
     assert path.read_bytes().startswith(begins)
+
+
+def test_plot_with_one_penalty_needs_no_remark(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    argv = ["compare", "breast_cancer", "--alpha", "0.1", "--plot", tmp_path / "a.png"]
+    assert "different penalties" not in succeed(capsys, *argv, *QUICK_COMPARE)
 
 
 def test_plot_as_json(capsys, tmp_path):
@@ -372,8 +429,8 @@ def test_plot_of_a_table_whose_name_looks_like_a_formula(capsys, tmp_path, table
 def test_plot_refused_before_the_work(capsys, tmp_path):
     (tmp_path / "folder.png").mkdir()
     for name, words in (
-        ("a.gif", "'.gif' is none of .png, .pdf, .svg"),
-        ("a", "it needs one of .png, .pdf, .svg"),
+        ("a.gif", "'.gif' is not one of .png, .pdf, .svg"),
+        ("a", "the suffix must be one of .png, .pdf, .svg"),
         ("no/a.png", "there is no directory"),
         ("folder.png", "it is a directory"),
     ):
@@ -439,7 +496,7 @@ def test_fit_and_predict_with_several_hidden_layers(capsys, tmp_path, data):
     model = FastEMClassifier.load(path)
     assert model.hidden_layer_sizes == (4, 3, 2)
     rows = read_csv(succeed(capsys, "predict", path, data))
-    table = read_table(data)
+    table = read_dataset(data)
     expected = model.predict_proba(with_names(table.X, table.feature_names))
     for k, name in enumerate(model.classes_):
         got = [float(row[f"probability_{name}"]) for row in rows]
@@ -503,7 +560,7 @@ def test_predict_names_missing_columns(capsys, tmp_path, iris_model, table):
     assert "sepal length (cm), sepal width (cm), petal length (cm), petal width (cm)" in line
     path = write(tmp_path / "part.csv", "sepal length (cm),petal length (cm)", "1,2")
     line = refuse(capsys, "predict", iris_model, path)
-    assert line.endswith("Missing are sepal width (cm), petal width (cm)")
+    assert line.endswith("Missing: sepal width (cm), petal width (cm)")
 
 
 def test_predict_with_a_model_without_names(capsys, tmp_path):
@@ -546,18 +603,118 @@ def test_whole_numbers_are_integer_labels(capsys, tmp_path):
     """The MNIST layout: label first, and a column per pixel."""
     rows = [f"{i % 3},{i % 3},{(i + 1) % 3},0" for i in range(30)]
     path = write(tmp_path / "digits.csv", "label,1x1,1x2,1x3", *rows)
-    assert read_table(path).y.dtype == np.int64
+    assert read_dataset(path).y.dtype == np.int64
     content = json.loads(succeed(capsys, "compare", path, "--json", *QUICK_COMPARE))
     assert content["data"]["classes"] == [0, 1, 2]
     assert content["predictions"][0]["label"] in (0, 1, 2)
 
 
 def test_default_settings_are_those_of_the_estimator():
-    em = methods.exact_em(methods.Settings())
+    em = methods.exact_em(methods.Settings(), 100)
     default = FastEMClassifier(random_state=0)
     sizes = {"hidden_layer_sizes": em.hidden_layer_sizes}
     assert em.estimator.get_params() == default.get_params() | sizes
     assert tuple(np.ravel(default.hidden_layer_sizes)) == em.hidden_layer_sizes
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+def _spellings(path, folder):
+    """Yield other names of a file: relative, through links, and through a linked folder."""
+    yield str(path)
+    yield os.path.relpath(path)
+    yield f"{folder}/./{path.name}"
+    yield f"{folder}/../{folder.name}/{path.name}"
+    (folder / f"symbolic{path.suffix}").symlink_to(path)
+    yield str(folder / f"symbolic{path.suffix}")
+    (folder / f"hard{path.suffix}").hardlink_to(path)
+    yield str(folder / f"hard{path.suffix}")
+    (folder / "linked").symlink_to(folder, target_is_directory=True)
+    yield str(folder / "linked" / path.name)
+    if (folder / path.name.upper()).exists():  # the file system ignores case
+        yield str(folder / path.name.upper())
+
+
+def _refuse_every_spelling(capsys, path, folder, *argv):
+    before = path.read_bytes()
+    for spelling in _spellings(path, folder):
+        line = refuse(capsys, *argv, spelling)
+        assert f"cannot write {spelling}: {argv[-1]} names the same file as " in line
+        assert line.endswith("which would be overwritten")
+        assert path.read_bytes() == before
+        assert os.path.samefile(path, spelling)
+
+
+@pytest.fixture
+def table_with_suffix(tmp_path):
+    """Return a function that writes a CSV file under any name into a folder of its own."""
+
+    def make(name):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        path = folder / name
+        path.write_text("\n".join(["width,height,label", *CSV_ROWS]) + "\n")
+        return path, folder
+
+    return make
+
+
+def test_fit_does_not_overwrite_its_data(capsys, table_with_suffix):
+    path, folder = table_with_suffix("own.csv")
+    _refuse_every_spelling(capsys, path, folder, "fit", path, *QUICK, "--model")
+
+
+def test_the_data_may_be_the_link(capsys, tmp_path, table):
+    link = tmp_path / "link.csv"
+    link.symlink_to(table)
+    before = link.read_bytes()
+    assert "same file as DATA" in refuse(capsys, "fit", link, *QUICK, "--model", table)
+    assert link.read_bytes() == before
+
+
+def test_compare_does_not_overwrite_its_data(capsys, table_with_suffix):
+    path, folder = table_with_suffix("own.png")
+    _refuse_every_spelling(capsys, path, folder, "compare", path, *QUICK_COMPARE, "--plot")
+
+
+def test_predict_does_not_overwrite_its_data(capsys, iris_model, table_with_suffix):
+    path, folder = table_with_suffix("own.csv")
+    _refuse_every_spelling(capsys, path, folder, "predict", iris_model, path, "--output")
+
+
+def test_predict_does_not_overwrite_its_model(capsys, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    model = folder / "m.npz"
+    succeed(capsys, "fit", "iris", "--model", model, *QUICK)
+    _refuse_every_spelling(capsys, model, folder, "predict", model, "iris", "--output")
+    FastEMClassifier.load(model)
+
+
+def test_files_beside_the_inputs_may_be_written(capsys, tmp_path, table):
+    model = tmp_path / "table.npz"
+    for _ in range(2):  # the second time it exists and is no input
+        succeed(capsys, "fit", table, "--model", model, *QUICK)
+    output = tmp_path / "TABLE.CSV"
+    if not output.exists():  # the file system distinguishes case: another file
+        succeed(capsys, "predict", model, table, "--output", output)
+        assert os.path.getsize(table) != output.stat().st_size
+
+
+def test_a_built_in_data_set_is_no_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    succeed(capsys, "fit", "iris", "--model", "iris", *QUICK)
+    succeed(capsys, "fit", "iris", "--model", "iris", *QUICK)
+    assert FastEMClassifier.load("iris").n_features_in_ == 4
+    line = refuse(capsys, "predict", "iris", "iris", "--output", "iris")
+    assert "--output names the same file as FILE (iris)" in line
+    assert FastEMClassifier.load("iris").n_features_in_ == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="no null device")
+def test_a_device_may_be_input_and_output():
+    check_files({"DATA": "/dev/null"}, {"--output": "/dev/null"})
 
 
 # --- bad input ----------------------------------------------------------------------------
@@ -567,10 +724,10 @@ def test_default_settings_are_those_of_the_estimator():
     ("lines", "words"),
     [
         ([], "is empty"),
-        (["a,label"], "has a header and no rows"),
+        (["a,label"], "has a header but no rows"),
         (["a,kind", "1,x", "2,y"], "has no column 'label'; name the label column with --target. "
          "Its columns are a, kind"),
-        (["label", "x", "y"], "has no column beside the label"),
+        (["label", "x", "y"], "has no column except the label"),
         (["a,b,label", "1,2,x", "3,4,y", "5,six,x", "7,eight,y"],
          "column 'b' is not numeric: 'six' in row 3"),
         (["a,label", "1,x", "inf,y"], "column 'a' is not numeric: 'inf' in row 2"),
@@ -579,9 +736,9 @@ def test_default_settings_are_those_of_the_estimator():
          "'c' (1, the first in row 3)"),
         (["a,label", "1,x", "2,", "3,y"], "missing values. Columns and how many: 'label' (1, the "
          "first in row 2)"),
-        (["a,label", "1,x", "2,x"], "column 'label' holds one class only, 'x'"),
-        (["a,label", "1,0.25", "2,3"], "column 'label' holds measurements like 0.25"),
-        (["a,label", "1,x,9", "2,y,9"], "more fields in its rows than in its header"),
+        (["a,label", "1,x", "2,x"], "column 'label' contains only the class 'x'"),
+        (["a,label", "1,0.25", "2,3"], "column 'label' contains measurements like 0.25"),
+        (["a,label", "1,x,9", "2,y,9"], "rows with more fields than the header"),
         (["a,label", "1,x", "2,y,9"], "cannot be read as a CSV file"),
     ],
 )  # fmt: skip
@@ -623,7 +780,7 @@ def test_binary_file_as_data(capsys, tmp_path, iris_model):
 
 
 class Without:
-    """An import hook that knows of no such package."""
+    """An import hook that reports a package as missing."""
 
     def __init__(self, package):
         self.package = package
@@ -729,7 +886,7 @@ def test_option_out_of_range(capsys, option, value):
 def test_hidden_too_many_for_exact_sums_are_sampled_and_it_is_said(capsys, tmp_path):
     path = tmp_path / "model.npz"
     assert main(["fit", "digits", "--model", str(path), "--hidden", "50", "--max-iter", "2"]) == 0
-    assert "takes sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
+    assert "falls back to sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
     assert path.exists()
 
 
@@ -781,7 +938,7 @@ def ctrl_c_in_fit(monkeypatch):
 def test_interrupted_fit_saves_its_best(capsys, tmp_path):
     path = tmp_path / "model.npz"
     assert main(["fit", "iris", "--model", str(path), *QUICK]) == 130
-    assert f"interrupted: the best iterate so far is in {path}" in capsys.readouterr().err
+    assert f"interrupted: the best iterate so far is saved in {path}" in capsys.readouterr().err
     assert FastEMClassifier.load(path).n_features_in_ == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -797,13 +954,13 @@ def test_interrupted_comparison_is_none(capsys):
 def test_long_waits_are_explained(capsys, monkeypatch):
     monkeypatch.setattr("fastem.cli.command_line._SECONDS_OF_SILENCE", 0.0)
     assert main(QUICK_COMPARE) == 0
-    assert "fastem: still at work" in capsys.readouterr().err
+    assert "fastem: still working" in capsys.readouterr().err
 
 
 def test_broken_pipe(iris_model):
     command = [sys.executable, "-m", "fastem", "predict", iris_model, "iris"]
     reader, writer = os.pipe()
-    os.close(reader)  # whoever read is gone before the first line
+    os.close(reader)  # the reader has closed the pipe before the first line
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.returncode == 141
@@ -825,8 +982,18 @@ def test_help_of_several_hidden_layers(capsys, verb):
     with pytest.raises(SystemExit):
         main([verb, "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--hidden SIZES hidden units, as in 12, or of several layers, as in 12,8" in text
-    assert ("one to a hidden layer, as in relu,tanh" in text) == (verb == "compare")
+    assert "--hidden SIZES units of the hidden layer, for example 12, or of several layers" in text
+    assert ("one for every hidden layer, for example relu,tanh" in text) == (verb == "compare")
+
+
+def test_console_script(capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (value,) = project["scripts"].values()
+    assert list(project["scripts"]) == ["fastem"]
+    script = EntryPoint("fastem", value, "console_scripts").load()
+    assert script is main
+    assert script(["predict"]) == 2
+    assert capsys.readouterr().err.startswith("fastem: error: ")
 
 
 def test_version(capsys):

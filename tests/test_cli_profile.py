@@ -1,6 +1,7 @@
-"""The verb `profile`: its table, its files, its progress, and how it refuses."""
+"""The verb `profile`: its table, its files, its progress, and its errors."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from fastem.profiling import scaling, stopwatch
 from fastem.profiling.stopwatch import Stopwatch
 
 HEADER = [
-    "engine", "n", "m", "configurations", "time", "ns/config", "of", "dgemm", "memory"
+    "engine", "n", "m", "configurations", "time", "ns/config", "dgemm", "share", "memory"
 ]  # fmt: skip
 
 
@@ -25,7 +26,7 @@ class Level(Enumeration):
 
 @pytest.fixture(autouse=True)
 def planted(monkeypatch):
-    """Seconds that are known: those of enumeration double, those of the other are level."""
+    """Known times: those of enumeration double with every unit, those of the other are constant."""
 
     def seconds(self, engine, shape, n_samples):
         if shape.first > 20:
@@ -62,7 +63,7 @@ def succeed(capsys, *argv):
 
 
 def refuse(capsys, *argv):
-    """Return the one line in which input is refused."""
+    """Return the single line of the error message."""
     assert main(["profile", *map(str, argv)]) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -88,22 +89,32 @@ def test_the_table(capsys):
     assert all(row[-1] in ("KiB", "MiB") for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("n_bytes", "words"), [(1023 * 1024, "1023 KiB"), (1024 * 1024, "1.00 MiB"), (999, "0.976 KiB")]
+)
+def test_memory_has_no_exponent(capsys, monkeypatch, n_bytes, words):
+    monkeypatch.setattr(Enumeration, "bytes_needed", lambda *args, **kwargs: n_bytes)
+    text = succeed(capsys, "--hidden", "4", "--engine", "enumeration")
+    assert text.splitlines()[4].endswith(f"  {words}")
+
+
 def test_growth_is_told_with_its_standard_error(capsys):
     text = succeed(capsys, "--hidden", "1-8,10", "--samples", "1000,10000,100000")
     assert (
-        "growth of enumeration at n = 1000: 1.000 +- 0.000 doublings per hidden unit, "
+        "growth of enumeration at n = 1000: 1.000 +- 0.000 doublings of time per hidden unit, "
         "from m = 5-8, 10\n"
     ) in text
     assert (
-        "growth of enumeration at m = 8: power 1.000 +- 0.000 of the rows, "
+        "growth of enumeration at m = 8: time is proportional to n^(1.000 +- 0.000), "
         "from n = 1000, 10000, 100000\n"
     ) in text
-    assert "growth of level at n = 1000: too few sizes take ten times the overhead\n" in text
+    few = "not fitted, fewer than three sizes take ten times the overhead"
+    assert f"growth of level at n = 1000: {few}\n" in text
 
 
 def test_crossings_are_told(capsys):
     text = succeed(capsys, "--samples", "100")
-    assert "enumeration and level cross at n = 100, m = 9.5" in text
+    assert "enumeration and level take equal time at n = 100, m = 9.5" in text
 
 
 def test_sizes_that_were_refused_are_told_once(capsys):
@@ -116,7 +127,7 @@ def test_sizes_that_were_refused_are_told_once(capsys):
 
 def test_nothing_fits(capsys):
     line = refuse(capsys, "--hidden", "21,22")
-    assert "no size that could be measured: 2097152 tables are too many" in line
+    assert "no size could be measured: 2097152 tables are too many" in line
 
 
 def test_numbers_in_a_file(capsys, tmp_path):
@@ -140,7 +151,7 @@ def test_plot(capsys, tmp_path, name, begins):
     pytest.importorskip("matplotlib")
     path = tmp_path / name
     text = succeed(capsys, "--plot", path)
-    assert text.endswith(f"times drawn into {path}\n")
+    assert text.endswith(f"figure written to {path}\n")
     assert path.read_bytes().startswith(begins)
 
 
@@ -155,7 +166,7 @@ def test_plot(capsys, tmp_path, name, begins):
         (["--hidden", "4,,5"], "'4,,5' is not"),
         (["--hidden", "4.5"], "'4.5' is not"),
         (["--samples", "many"], "'many' is not"),
-        (["--samples", "1-1000000000000"], "names more than 1000 sizes"),
+        (["--samples", "1-1000000000000"], "contains more than 1000 sizes"),
         (["--classes", "1"], "'1' is not a whole number of at least 2"),
         (["--threads", "0"], "'0' is not a positive whole number"),
         (["--seed", "-1"], "--seed"),
@@ -174,15 +185,28 @@ def test_arguments_are_refused_before_the_work(capsys, argv, words):
 def test_files_are_refused_before_the_work(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     for option, name, words in (
-        ("--plot", "a.gif", "'.gif' is none of .png, .pdf, .svg"),
+        ("--plot", "a.gif", "'.gif' is not one of .png, .pdf, .svg"),
         ("--plot", "no/a.png", "there is no directory"),
         ("--json", "no/a.json", "there is no directory"),
         ("--json", "", "it is a directory"),
     ):
         assert words in refuse(capsys, option, tmp_path / name)
     path = tmp_path / "a.png"
-    assert "both" in refuse(capsys, "--json", path, "--plot", path)
+    for spelling in (path, f"{tmp_path}/./a.png", os.path.relpath(path), tmp_path / "A.PNG"):
+        line = refuse(capsys, "--json", path, "--plot", spelling)
+        assert line.endswith(f"cannot write {spelling}: --json and --plot name the same file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.usefixtures("nothing_is_measured")
+def test_numbers_and_figure_in_one_file_through_a_link(capsys, tmp_path, link):
+    pytest.importorskip("matplotlib")
+    first, second = tmp_path / "a.json", tmp_path / "b.png"
+    first.write_text("kept")
+    link(first, second)
+    assert "name the same file" in refuse(capsys, "--json", first, "--plot", second)
+    assert first.read_text() == "kept"
 
 
 @pytest.mark.usefixtures("nothing_is_measured", "no_matplotlib")
@@ -202,7 +226,7 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
     assert main(["profile", "--hidden", "1,4", "--engine", "enumeration"]) == 0
     output = capsys.readouterr()
     assert output.err == (
-        "\r\x1b[K1/4  enumeration, n = 10000, m = 1 (the first one also compiles)"
+        "\r\x1b[K1/4  enumeration, n = 10000, m = 1 (the first run also compiles)"
         "\r\x1b[K2/4  enumeration, n = 10000, m = 4"
         "\r\x1b[K3/4  enumeration, n = 10000, m = 1"
         "\r\x1b[K4/4  enumeration, n = 10000, m = 4\r\x1b[K"
@@ -221,7 +245,7 @@ def test_interrupt_leaves_no_progress_behind(capsys, monkeypatch):
 
 
 def test_as_a_process():
-    argv = ["--hidden", "2-4", "--samples", "50", "--threads", "1"]
+    argv = ["--hidden", "2", "--samples", "50", "--engine", "enumeration", "--threads", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "fastem", "profile", *argv],
         capture_output=True, text=True, check=True,

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastem
 from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
-from fastem.m_step import M_STEPS
+from fastem.m_step import M_STEPS, Parts
 from fastem.parameters import Shape
 from fastem.rows import sort_by_class
 from fastem.runtime import threads
@@ -154,7 +154,8 @@ def test_each_layer_climbs_its_part_of_q(m_step, fit_intercept):
     rows = sort_by_class(X, y, weights, shape)
     parameters = shape.from_lists(coefs, intercepts)
     statistics = Enumeration().plan(rows, shape, 1).expect(parameters)
-    new = M_STEPS[m_step](rows, shape, alpha, 1, 0.01)(parameters, statistics)
+    parts = Parts.of(rows, shape, "counts", alpha, 1)
+    new = M_STEPS[m_step](parts, 0.01)(parameters, statistics)
 
     def q(layer, joined):
         a = layer.inputs @ joined
@@ -305,7 +306,7 @@ def test_sizes_that_are_no_layers(sizes):
 
 def test_quadrature_names_an_engine_that_can():
     X, y, _, coefs, intercepts = _problem((3, 2), g=2)
-    with pytest.raises(ValueError, match=r"one hidden layer, and there are 2.*Enumeration"):
+    with pytest.raises(ValueError, match=r"one hidden layer, got 2.*Enumeration"):
         fastem.e_step(X, y, coefs, intercepts, method="quadrature")
 
 
@@ -344,10 +345,10 @@ def test_memory_is_announced(sizes, scale):
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda W, b: (W[:1], b[:1]), "must be a list of two arrays for one hidden layer"),
-    (lambda W, b: (W, b[:2]), "of one length, got 3 and 2"),
-    (lambda W, b: ([W[0], W[1].T, W[2]], b), r"coefs\[0\] has shape \(3, 3\)"),
-    (lambda W, b: ([W[0], W[1][:, :1], W[2]], b), r"coefs\[1\] has shape \(3, 1\)"),
-    (lambda W, b: (W, [b[0], b[1][:1], b[2]]), r"intercepts\[1\] has shape \(1,\)"),
+    (lambda W, b: (W, b[:2]), "the same length, got 3 and 2"),
+    (lambda W, b: ([W[0], W[1].T, W[2]], b), r"coefs\[0\] must have .*got \(3, 3\)"),
+    (lambda W, b: ([W[0], W[1][:, :1], W[2]], b), r"coefs\[1\] must have .*got \(3, 1\)"),
+    (lambda W, b: (W, [b[0], b[1][:1], b[2]]), r"intercepts\[1\] must have .*got \(1,\)"),
     (lambda W, b: ([W[0], W[1] * np.nan, W[2]], b), r"coefs\[1\] contains NaN"),
 ])  # fmt: skip
 def test_layers_that_do_not_fit_together(change, message):

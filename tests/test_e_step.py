@@ -231,6 +231,7 @@ def test_log_odds_that_overflow_raise(sign, n_rows):
         fastem.e_step(X, y, coefs, [np.zeros(1), np.zeros(2)])
 
 
+@pytest.mark.usefixtures("short_timings")
 @pytest.mark.parametrize("name", [name for name in fastem.__all__ if name != "__version__"])
 def test_the_examples_in_the_docstrings_hold(name):
     public = getattr(fastem, name)

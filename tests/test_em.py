@@ -29,7 +29,7 @@ class TwoCoins:
         self.heads = np.array(heads, dtype=float)
         self.shares = np.empty((2, len(heads)))
 
-    def expect(self, theta):
+    def expect(self, theta, draw=0):
         if not ((theta > 0.0) & (theta < 1.0)).all():
             raise FloatingPointError("a bias outside (0, 1)")
         heads, tails = self.heads, 10.0 - self.heads
@@ -55,7 +55,7 @@ class Scripted:
     def __init__(self, *objectives):
         self.objectives = objectives
 
-    def expect(self, theta):
+    def expect(self, theta, draw=0):
         objective = self.objectives[int(theta[0])]
         if isinstance(objective, BaseException):
             raise objective

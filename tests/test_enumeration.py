@@ -50,8 +50,8 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
         "log_likelihood": log_likelihood,
         "hidden_posterior": posterior,
         "counts": statistics.counts.reshape(shape.n_classes, -1),
-        "coef_gradients": [hidden[:p], output[:-1]],
-        "intercept_gradients": [*hidden[p:], output[-1]],
+        "coef_gradients": [hidden[:p], output[: shape.last]],
+        "intercept_gradients": [*hidden[p:], *output[shape.last :]],
     }
 
 
@@ -211,8 +211,7 @@ def test_gradients_are_finite_differences(fit_intercept):
         return rows.weights @ plan.expect(shape.unpack(x)).log_likelihood
 
     s = plan.expect(shape.unpack(theta))
-    parts = [s.hidden[0].gradient.ravel(), s.output_gradient[:-1].ravel()]
-    gradient = np.concatenate([*parts, s.output_gradient[-1] if fit_intercept else []])
+    gradient = np.concatenate([s.hidden[0].gradient.ravel(), s.output_gradient.ravel()])
     assert gradient.size == shape.n_parameters
     steps = 1e-5 * np.eye(theta.size)
     differences = [(total(theta + step) - total(theta - step)) / 2e-5 for step in steps]
@@ -349,8 +348,9 @@ def test_prediction_needs_less_than_training(monkeypatch):
     needed = engine.bytes_to_predict(shape, 3000)
     assert needed < engine.bytes_needed(shape, 3000) / 2
     monkeypatch.setattr(memory, "available_bytes", lambda: needed)
-    expected = reference.log_marginal(X, coefs, intercepts)
-    np.testing.assert_allclose(_log_marginal(shape, X, coefs, intercepts), expected, atol=1e-10)
+    found = _log_marginal(shape, X, coefs, intercepts)
+    expected = reference.log_marginal(X[::50], coefs, intercepts)  # slow
+    np.testing.assert_allclose(found[::50], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("spare", [0, None])

@@ -1,5 +1,6 @@
-"""The examples and the README say what really happens."""
+"""The examples and the README show what the package really does."""
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastem
 from fastem import FastEMClassifier
 
 ROOT = Path(__file__).parents[1]
 
-# Mean cross-entropies of the plug-in forward pass. The faulty ones are printed in the slides
-# "EM Algorithm to Train Neural Networks"; the correct ones are from the same gradient steps
-# with eq. 15 summed by brute force.
+# Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
+# "EM Algorithm to Train Neural Networks". CORRECT was computed with the same gradient steps, with
+# equation 15 summed by brute force.
 PUBLISHED = {0: 1.1427729846642725, 5: 0.8477192072820486, 10: 0.8088932560503146,
              25: 0.7862787852, 50: 0.6652140857718162}  # fmt: skip
 CORRECT = {0: 1.1427729848, 5: 0.6630088002, 10: 0.5840563717, 25: 0.5293556718, 50: 0.4688172619}
@@ -50,15 +52,42 @@ def test_published_run_prints_both_columns(capsys):
 
 @pytest.mark.parametrize(("max_iter", "expected"), [(1, (0.71, 0.58)), (1000, (0.80, 0.52))])
 def test_two_coins(max_iter, expected):
-    # the classic figures for heads 5, 9, 8, 4, 7 of ten
-    theta, monitor = _example("two_coins").biases(max_iter)
+    # the published results for 5, 9, 8, 4 and 7 heads in ten tosses
+    theta, log_likelihoods = _example("two_coins").run_em(max_iter)
     assert tuple(theta.round(2)) == expected
-    assert min(np.diff(monitor.history)) >= 0.0
+    assert len(log_likelihoods) - 1 <= max_iter
+    assert min(np.diff(log_likelihoods)) >= 0.0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_import_public_names_only(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not [name for name in names if name.startswith("fastem.")], ast.unparse(node)
+        if isinstance(node, ast.ImportFrom) and node.module == "fastem":
+            assert {alias.name for alias in node.names} <= set(fastem.__all__)
 
 
 def _printed(capsys):
-    """The cells of every line that was printed."""
+    """Return the words of every printed line."""
     return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def logic_gates():
+    """The example, with every network trained once."""
+    example = _example("logic_gates")
+    train, trained = example.train, {}
+
+    def train_once(target, hidden_layer_sizes):
+        key = target.tobytes(), hidden_layer_sizes
+        if key not in trained:
+            trained[key] = train(target, hidden_layer_sizes)
+        return trained[key]
+
+    example.train = train_once
+    return example
 
 
 @pytest.mark.parametrize(
@@ -69,8 +98,8 @@ def _printed(capsys):
         ("XOR", [0.5, 0.5, 0.5, 0.5], 3),
     ],
 )
-def test_logic_gates(gate, linear_fit, right):
-    example = _example("logic_gates")
+def test_logic_gates(logic_gates, gate, linear_fit, right):
+    example = logic_gates
     target = example.GATES[gate]
     line = example.train(target, ())
     np.testing.assert_allclose(line.predict(example.INPUTS), linear_fit, atol=1e-6)
@@ -79,28 +108,28 @@ def test_logic_gates(gate, linear_fit, right):
     np.testing.assert_allclose(network.predict(example.INPUTS), target, atol=1e-4)
 
 
-def test_xor_has_no_line_but_zero():
-    example = _example("logic_gates")
+def test_xor_has_no_line_but_zero(logic_gates):
+    example = logic_gates
     line = example.train(example.GATES["XOR"], ())
     np.testing.assert_allclose(line.coefs_[0], 0.0, atol=1e-6)
     np.testing.assert_allclose(line.intercepts_[0], 0.5, atol=1e-6)
     assert line.loss_ == pytest.approx(0.125)  # half of 0.5 squared
 
 
-def test_xor_written_out_is_exact():
+def test_xor_fixed_network_is_exact():
     example = _example("logic_gates")
-    result = example.written_out()
+    result = example.fixed_network()
     assert result.output.tolist() == [[0.0], [1.0], [1.0], [0.0]]
     assert result.loss == 0.0
     assert not any(gradient.any() for gradient in result.coef_gradients)
-    network = example.trained_from_written_out()
+    network = example.trained_from_solution()
     assert network.predict(example.INPUTS).tolist() == [0.0, 1.0, 1.0, 0.0]
-    for coefs, written in zip(network.coefs_, example.WRITTEN_OUT_COEFS, strict=True):
-        np.testing.assert_array_equal(coefs, written)
+    for coefs, fixed in zip(network.coefs_, example.FIXED_COEFS, strict=True):
+        np.testing.assert_array_equal(coefs, fixed)
 
 
-def test_logic_gates_prints_all_rows(capsys):
-    _example("logic_gates").main()
+def test_logic_gates_prints_all_rows(logic_gates, capsys):
+    logic_gates.main()
     rows = [row for row in _printed(capsys) if row[-1].endswith("/4")]
     assert [row[-1] for row in rows] == ["4/4", "4/4", "4/4", "4/4", "2/4", "4/4", "4/4", "3/4"]
 
@@ -117,11 +146,11 @@ def test_loss_by_hand(capsys):
 
 
 @pytest.mark.parametrize("changed", [("target", 0.9), ("weight", 0.7)])
-def test_the_step_by_hand_does_not_depend_on_what_was_not_given(monkeypatch, changed):
+def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(monkeypatch, changed):
     example = _example("loss_by_hand")
     before = example.step().coef_gradients[1][0, 0]
-    what, value = changed
-    if what == "target":
+    name, value = changed
+    if name == "target":
         monkeypatch.setattr(example, "TARGET", np.array([[0.2, value]]))
     else:
         monkeypatch.setattr(
@@ -137,7 +166,7 @@ def test_regression_curve(capsys):
     assert len(rows) == 16
     for solver, activation, batch, _, train, test, epochs, _ in rows:
         case = solver, activation, batch
-        assert 0.005 < float(train) < 0.06, case  # noise 0.01, a straight line 0.18
+        assert 0.005 < float(train) < 0.06, case  # the noise gives 0.01, a straight line 0.18
         assert 0.005 < float(test) < 0.06, case
         assert int(epochs) <= 100, case
 
@@ -155,30 +184,30 @@ def test_online_digits(capsys, tmp_path):
 
     example.main(["--train", str(paths[0]), "--test", str(paths[1])])
     title, _, *rows = _printed(capsys)
-    assert title == ["5388", "rows", "to", "train,", "450", "to", "test"]
+    assert title == ["5388", "training", "rows,", "450", "test", "rows"]
     assert [row[0] for row in rows] == ["2000", "4000", "5388"]
     accuracy = [float(row[1]) for row in rows]
     assert accuracy[0] > 0.5
     assert min(accuracy[1:]) > 0.8
 
 
-def test_online_digits_wants_both_files(capsys):
+def test_online_digits_needs_both_files(capsys):
     with pytest.raises(SystemExit):
         _example("online_digits").main(["--train", "train.csv"])
-    assert "--train and --test go together" in capsys.readouterr().err
+    assert "--train and --test must be used together" in capsys.readouterr().err
 
 
-def test_readme_example_prints_what_it_says(capsys):
+def test_readme_example_prints_the_output_in_the_readme(capsys):
     text = (ROOT / "README.md").read_text("utf-8")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out.rstrip().splitlines()
-    said = re.search(r"\nprints\n\n((?:    .*\n)+)", text).group(1)
-    said = [line[4:] for line in said.splitlines()]
+    shown = re.search(r"\nprints\n\n((?:    .*\n)+)", text).group(1)
+    shown = [line[4:] for line in shown.splitlines()]
     number = r"-?\d+\.\d*"
-    assert [re.sub(number, "0", x) for x in printed] == [re.sub(number, "0", x) for x in said]
-    # another processor rounds differently, which may lead to a neighbouring optimum
-    values, expected = (np.array(re.findall(number, "".join(x)), float) for x in (printed, said))
+    assert [re.sub(number, "0", x) for x in printed] == [re.sub(number, "0", x) for x in shown]
+    # another processor rounds differently, and the fit may reach another local optimum
+    values, expected = (np.array(re.findall(number, "".join(x)), float) for x in (printed, shown))
     np.testing.assert_allclose(values, expected, atol=0.02, rtol=0.1)
 
 
@@ -191,6 +220,7 @@ def test_documented_defaults_are_the_defaults():
             assert documented[name].replace("1e-6", "1e-06") == expected, name
 
 
+@pytest.mark.usefixtures("short_timings")
 def test_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6)

@@ -1,4 +1,4 @@
-"""Hidden units as bars and pictures: what is drawn, and under which names."""
+"""Hidden units as bars and images: the plotted numbers and their names."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_what_cannot_be_drawn():
         draw(model)
     with pytest.raises(ValueError, match="has no posterior"):
         draw(model, X, y)
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="belong together"):
         draw(model, X)
 
 
@@ -113,10 +113,10 @@ def test_what_cannot_be_drawn():
     ("options", "words"),
     [
         ({"weights": [1.0]}, "weights must have shape"),
-        ({"weights": np.ones((4, 2)), "image_shape": (3, 3)}, "does not hold 4 features"),
+        ({"weights": np.ones((4, 2)), "image_shape": (3, 3)}, "does not match 4 features"),
         ({"weights": np.ones((4, 2)), "image_shape": "square"}, "image_shape must be"),
         ({"weights": np.ones((4, 2)), "unit_names": ["a"]}, "a list of 2"),
-        ({"weights": np.ones((4, 2)), "activations": np.ones((3, 2))}, "a row to a unit"),
+        ({"weights": np.ones((4, 2)), "activations": np.ones((3, 2))}, "one row per unit"),
     ],
 )
 def test_data_that_do_not_fit(options, words):

@@ -156,6 +156,62 @@ def test_a_line_search_that_fails_on_a_slope_is_no_convergence(n_right, zeros):
     assert monitor.history[-1] == model.expect(theta)[0]
 
 
+class Unmoved:
+    """An objective that no step changes, beside a gradient that says it should rise.
+
+    The rise that the gradient predicts is below the rounding error of the objective. SciPy
+    therefore accepts a step that gains exactly nothing.
+    """
+
+    start = np.array([1e8, -1e8])
+
+    def expect(self, theta):
+        return 1.0, theta
+
+    def gradient(self, theta, statistics):
+        return np.where(theta == self.start, 5e-8, 2.5e-8)
+
+
+@pytest.mark.parametrize("tol", [0.0, 1e-6, 1e-2])
+def test_a_step_without_gain_on_a_slope_is_no_convergence(tol):
+    theta, monitor = _climb(Unmoved(), tol=tol)
+    assert monitor.history == [1.0, 1.0]
+    assert (theta != Unmoved.start).any()
+    assert not monitor.converged
+
+
+class Valley:
+    """A quadratic that is 1e8 times as steep across as along. Its first step gains little."""
+
+    start = np.array([1e-4, 100.0])
+    curvature = np.array([1e8, 1.0])
+
+    def expect(self, theta):
+        return float(-1.0 - 0.5 * self.curvature @ theta**2), None
+
+    def gradient(self, theta, statistics):
+        return -self.curvature * theta
+
+
+def test_a_small_gain_on_a_slope_does_not_end_the_ascent():
+    _, monitor = _climb(Valley(), max_iter=1)
+    before, after = monitor.history
+    assert 0.0 < after - before < 1e-3 * abs(before)
+    _, monitor = _climb(Valley(), tol=1e-3)
+    assert monitor.converged
+    assert monitor.objective > -1.1
+
+
+@pytest.mark.parametrize("tol", [1e-12, 1e-6, 1e-2])
+def test_a_start_near_the_top_converges_at_once(tol):
+    model = Logistic()
+    top, _ = _climb(model)
+    model.start = top + 1e-2 * np.sqrt(tol)
+    _, monitor = _climb(model, tol=tol)
+    assert monitor.converged
+    assert monitor.n_iter <= 2
+
+
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
 def test_a_line_search_that_fails_at_the_top_is_convergence(factor, monkeypatch):
     """Whatever the units of the parameters."""
@@ -184,7 +240,7 @@ def test_a_line_search_that_fails_at_the_top_is_convergence(factor, monkeypatch)
     np.testing.assert_allclose(factor * theta, _climb(Logistic())[0], atol=1e-5)
 
 
-def _never_converged(monitor, objective, theta):
+def _never_converged(monitor, objective, theta, **_):
     monitor.history.append(objective)
     return False
 

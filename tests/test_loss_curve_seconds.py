@@ -37,8 +37,8 @@ def test_one_time_to_an_entry(model):
 def test_the_clock_goes_on_after_a_warm_start(model):
     before = list(model.fit(X, y).loss_curve_seconds_)
     assert_a_clock(model.fit(X, y))
-    if len(model.loss_curve_) > len(before):
-        assert model.loss_curve_seconds_[: len(before)] == before
+    assert len(model.loss_curve_) > len(before)
+    assert model.loss_curve_seconds_[: len(before)] == before
 
 
 def test_partial_fit():

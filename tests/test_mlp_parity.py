@@ -62,7 +62,13 @@ def test_power_of_the_inverse_scaling(power_t):
 
 
 @pytest.mark.parametrize(
-    "options", [{"beta_1": 0.0}, {"beta_2": 0.0}, {"beta_1": 0.5, "beta_2": 0.9}, {"epsilon": 0.1}]
+    "options",
+    [  # with beta_2=0, epsilon keeps gradients that are rounding errors from taking full steps
+        {"beta_1": 0.0},
+        {"beta_2": 0.0, "epsilon": 0.1},
+        {"beta_1": 0.5, "beta_2": 0.9},
+        {"epsilon": 0.1},
+    ],
 )
 def test_rates_of_adam(options):
     assert_same_fit("multiclass", **ADAM, **options)

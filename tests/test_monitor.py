@@ -55,6 +55,15 @@ def test_without_tolerance_only_a_gain_goes_on():
     assert monitor.converged
 
 
+def test_a_small_gain_may_be_kept_from_being_convergence():
+    monitor = _started(-1.0, tol=0.1)
+    assert not monitor.update(-1.0, THETA, may_converge=False)
+    assert not monitor.converged
+    monitor.report = lambda *_: True
+    assert monitor.update(-1.0, THETA, may_converge=False)
+    assert (monitor.converged, monitor.stopped) == (False, True)
+
+
 @pytest.mark.parametrize("last", [-100.0, 100.0, -1e-7])
 def test_a_fall_is_an_alarm_and_not_convergence(last):
     monitor = _started(last, tol=1.0)

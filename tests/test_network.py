@@ -11,7 +11,7 @@ from fastem.engines.enumeration import Enumeration
 from fastem.m_step import M_STEPS
 from fastem.parameters import Shape
 from fastem.rows import sort_by_class
-from fastem.runtime import memory
+from fastem.runtime import bytes_of, memory
 from fastem.solvers.em import DampedStep, PlainStep, run_em
 from fastem.solvers.monitor import Monitor
 from fastem.solvers.network import Network
@@ -113,13 +113,16 @@ def _many_features(n_features=300):
     return rng.normal(size=(400, n_features)), rng.integers(0, 3, size=400), np.ones(400), shape
 
 
+def _bytes_of_step(m_step, shape):
+    return bytes_of(*M_STEPS[m_step].buffers(shape, 400, "counts", 1))
+
+
 def test_hessians_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
     X, y, weights, shape = _many_features()
-    sizes = shape, 400, 1
-    needed = {name: kind.bytes_needed(*sizes) for name, kind in M_STEPS.items()}
+    needed = {name: _bytes_of_step(name, shape) for name in M_STEPS}
     assert needed["gradient"] < needed["bound"] < needed["newton"]
     assert needed["newton"] > 8 * 5 * 301**2
-    there = Enumeration().bytes_needed(*sizes) + needed["gradient"]
+    there = Enumeration().bytes_needed(shape, 400, 1) + needed["gradient"]
     monkeypatch.setattr(memory, "available_bytes", lambda: there)
     _network(X, y, weights, shape, m_step="gradient")
     _network(X, y, weights, shape, m_step=None)
@@ -147,4 +150,4 @@ def test_an_m_step_takes_what_it_announces(m_step, n_features, scale):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1.02 * M_STEPS[m_step].bytes_needed(shape, 400, 1) + 2**16
+    assert peak < 1.02 * _bytes_of_step(m_step, shape) + 2**16

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastem.parameters import Parameters, Shape
+from fastem.parameters import Parameters, Shape, split_intercepts
 
 SHAPES = [
     Shape(n_features, sizes, n_classes, fit_intercept)
@@ -29,7 +29,7 @@ def _lists(shape):
 
 
 def _arrays(parameters):
-    return [*parameters.hidden, parameters.output, parameters.output_intercepts]
+    return [*parameters.hidden, parameters.output]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -50,21 +50,19 @@ def test_intercepts_are_the_default():
 def test_flat_vectors_come_back(shape):
     theta = _theta(shape)
     parameters = shape.unpack(theta)
-    sizes = [*shape.hidden_shapes, (shape.last, shape.n_classes), (shape.n_classes,)]
+    sizes = [*shape.hidden_shapes, shape.output_shape]
     assert [x.shape for x in _arrays(parameters)] == sizes
     packed = shape.pack(parameters)
     np.testing.assert_array_equal(packed, theta)
     packed[:] = 0.0  # the packed vector is new
     np.testing.assert_array_equal(theta, _theta(shape))
-    if not shape.fit_intercept:
-        np.testing.assert_array_equal(parameters.output_intercepts, 0.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_unpacking_copies_nothing(shape):
     theta = _theta(shape)
     parameters = shape.unpack(theta)
-    for array in _arrays(parameters)[: shape.depth + 1 + shape.fit_intercept]:
+    for array in _arrays(parameters):
         assert np.shares_memory(array, theta)
         assert array.flags.c_contiguous
 
@@ -97,13 +95,13 @@ def test_lists_are_taken_in_any_layout_and_returned_new(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_intercepts_stand_in_the_last_row(shape):
     coefs, intercepts = _lists(shape)
-    hidden, output, output_intercepts = shape.from_lists(coefs, intercepts)
-    for joined, W, b in zip(hidden, coefs, intercepts, strict=False):
+    layers = _arrays(shape.from_lists(coefs, intercepts))
+    for joined, W, b in zip(layers, coefs, intercepts, strict=True):
         X = np.random.default_rng(1).normal(size=(5, len(W)))
         inputs = np.hstack([X, np.ones((5, 1))]) if shape.fit_intercept else X
         np.testing.assert_allclose(inputs @ joined, X @ W + b)
-    np.testing.assert_array_equal(output, coefs[-1])
-    np.testing.assert_array_equal(output_intercepts, intercepts[-1])
+        for got, wanted in zip(split_intercepts(joined, len(W)), (W, b), strict=True):
+            np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

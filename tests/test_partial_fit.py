@@ -338,11 +338,11 @@ def test_ctrl_c_leaves_the_estimator_as_it_was(when, monkeypatch):
     model, other = streamed(classifier()), streamed(classifier())
     before, expect, calls = state_of(model), Network.expect, []
 
-    def interrupted(self, theta):
+    def interrupted(self, theta, draw=0):
         calls.append(1)
         if when == "at once" or len(calls) > 1:
             raise KeyboardInterrupt
-        return expect(self, theta)
+        return expect(self, theta, draw)
 
     with monkeypatch.context() as patch:
         patch.setattr(Network, "expect", interrupted)
@@ -390,7 +390,7 @@ def test_a_deep_network_streams():
     assert deep.score(X, Y) > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:Of n_samples")
+@pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_a_stream_by_sampling_goes_on_after_pickling():
     options = {"e_step": Sampling(n_samples=50)}
     whole = streamed(classifier(**options))

@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn, from which numbers, and under which names."""
+"""Learning curves: the plotted numbers and their names."""
 
 import io
 import subprocess
@@ -93,7 +93,7 @@ def test_one_estimator(fitted):
     assert legend(display.ax_) == ["FastEMClassifier"]
     assert display.ax_.get_title() == "Learning curve"
     assert display.ax_.get_xlabel() == "iteration"
-    assert display.ax_.get_ylabel() == "training loss, penalty included (nats per row)"
+    assert display.ax_.get_ylabel() == "training loss with penalty (nats per row)"
     assert display.figure_ is display.ax_.figure
     assert display.figure_.number in plt.get_fignums()
 
@@ -118,7 +118,7 @@ def test_several_estimators(fitted, ax):
     assert network.get_xdata()[0] == 1
     np.testing.assert_array_equal(em.get_ydata(), fitted["EM"].loss_curve_)
     np.testing.assert_array_equal(network.get_ydata(), fitted["backpropagation"][-1].loss_curve_)
-    assert ax.get_xlabel() == "iteration, or epoch of backpropagation"
+    assert ax.get_xlabel() == "iteration of EM, or epoch of backpropagation"
     assert ax.get_title() == "Learning curves"
 
 
@@ -126,16 +126,16 @@ def test_losses_that_are_no_log_losses_are_not_in_nats(fitted, ax):
     X, y = load_iris(return_X_y=True)
     regressor = FastMLPRegressor(hidden_layer_sizes=(2,), max_iter=3, random_state=0).fit(X, y)
     display = LossCurveDisplay.from_estimator({"a": regressor, **fitted}, ax=ax)
-    assert display.ax_.get_ylabel() == "training loss, penalty included (mean per row)"
+    assert display.ax_.get_ylabel() == "training loss with penalty (mean per row)"
 
 
 def test_a_name_beside_a_dict(fitted):
-    with pytest.raises(ValueError, match="the names of a dict are its keys"):
+    with pytest.raises(ValueError, match="a dict has its names as keys"):
         LossCurveDisplay.from_estimator(fitted, name="both")
 
 
 def test_an_empty_dict():
-    with pytest.raises(ValueError, match="no estimator to draw"):
+    with pytest.raises(ValueError, match="no estimator to plot"):
         LossCurveDisplay.from_estimator({})
 
 
@@ -228,8 +228,8 @@ def test_curve_kwargs(ax):
 @pytest.mark.parametrize(
     ("iterations", "losses", "names", "words"),
     [
-        ([[0, 1]], [[1.0]], None, "same lengths"),
-        ([[0]], [[1.0], [2.0]], None, "same lengths"),
+        ([[0, 1]], [[1.0]], None, "equal lengths"),
+        ([[0]], [[1.0], [2.0]], None, "equal lengths"),
         ([0, 1], [1.0, 2.0], None, "lists of vectors"),
         ([], [], None, "at least one"),
         ([[0]], [[1.0]], ["a", "b"], "2 names for 1 curve"),

@@ -1,4 +1,4 @@
-"""Pictures of a profile: which curves, limits and marks are drawn, and from which numbers."""
+"""Plots of a profile: curves, limits and marks, and their numbers."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_the_limit_of_dgemm(ax):
     m = np.arange(4, 13)
     assert limit.get_xdata() == pytest.approx(m)
     assert limit.get_ydata() == pytest.approx(6 * 100 * 2.0**m / RATE)
-    assert "limit of dgemm, 100 rows" in legend(display)
+    assert "dgemm limit, 100 rows" in legend(display)
 
 
 def test_the_guide_doubles_with_every_unit_and_stays_in_sight(ax):
@@ -81,7 +81,7 @@ def test_the_guide_doubles_with_every_unit_and_stays_in_sight(ax):
 
 
 def test_lines_of_two_to_the_m_end_where_the_curves_do(ax):
-    """Fifty units by a level engine, which nothing that doubles should press flat."""
+    """Lines that double must not compress the curve of an engine with constant time."""
     level_rows = [
         row._replace(share_of_dgemm=None) for row in rows_of("level", 100, range(4, 51), level)
     ]
@@ -104,12 +104,12 @@ def test_crossings_are_marked(ax):
     (crossing,) = display.crossings_
     assert crossing == pytest.approx((7.5, level(0)))
     (text,) = ax.texts
-    assert text.get_text() == "enumeration = level\nat 7.5 units"
+    assert text.get_text() == "equal time\nat 7.5 units"
     assert ScalingDisplay.from_results(profile_of(ENUMERATION)).crossings_ == []
 
 
 def test_estimates_cross_nothing(ax):
-    """Which engine is the cheaper matters between those that answer the same question."""
+    """Crossings are marked only between exact engines."""
     sampling = rows_of("sampling", 100, range(4, 13), level)
     assert ScalingDisplay.from_results(profile_of(ENUMERATION, sampling), ax=ax).crossings_ == []
 
@@ -146,7 +146,7 @@ def test_a_title_that_is_there_stays(ax):
 
 
 def test_what_was_measured_is_drawn(tmp_path):
-    profile = profile_scaling([2, 3], [20], classes=4, n_features=2, n_threads=1)
+    profile = profile_scaling([2, 3], [20], n_classes=4, n_features=2, n_jobs=1)
     (line,) = ScalingDisplay.from_results(profile).lines_
     assert line.get_ydata().tolist() == [row.seconds for row in profile.rows]
     save_scaling(profile, tmp_path / "a.svg")
@@ -155,7 +155,7 @@ def test_what_was_measured_is_drawn(tmp_path):
 
 @pytest.mark.parametrize("nothing", [[], profile_of(), [profile_of()]])
 def test_nothing_to_draw(nothing):
-    with pytest.raises(ValueError, match="nothing to draw"):
+    with pytest.raises(ValueError, match="nothing to plot"):
         ScalingDisplay.from_results(nothing)
 
 

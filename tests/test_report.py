@@ -1,4 +1,4 @@
-"""The tables of speed are those that `benches/report.py` writes."""
+"""`benches/report.py`, and the tables that it wrote in the README and in docs/."""
 
 import json
 import re
@@ -22,12 +22,13 @@ after
 """
 
 E_STEPS = [
-    row(report.E_STEP, f"bench_hidden_units[m={m}]", least, 1.5 * least, m=m, share_of_dgemm=share)
-    for m, least, share in [(8, 1e-4, 0.1), (10, 0.0014, 0.426), (11, 0.002, 0.5), (20, 1.25, 0.8)]
+    row(report.E_STEP, f"bench_hidden_units[m={m}]", s, 1.5 * s, m=m, share_of_dgemm=share)
+    for m, s, share in [(8, 1e-4, 0.1), (10, 0.0014, 0.426), (11, 0.002, 0.5), (20, 1.25, 0.8)]
 ]
 MLPS = [
     row(report.MLP, f"bench_mlp[{name}]", 0.01, 0.012, ms_fastem=12.0, ms_sklearn=246.0,
-        times_sklearn_speed=20.5, by_least_times=19.0, n_iter=100, loss_differs=3.2e-13)
+        ratio_of_median_times=20.5, ratio_of_minimum_times=19.0, n_iter=100,
+        largest_difference_of_losses=3.2e-13)
     for name in ("iris-smoke", "of-tomorrow")
 ]  # fmt: skip
 
@@ -58,7 +59,7 @@ def test_what_is_kept_names_no_machine_and_is_small():
     assert len(text) < 120_000
     results = json.loads(text)
     assert not {"node", "release"} & results["machine_info"].keys()
-    assert results["commit_info"].keys() == {"id", "dirty"}
+    assert results["commit_info"].keys() == {"id"}
     assert not re.search(r'["= ]/\w', text), "a path"
 
 
@@ -72,10 +73,10 @@ def test_readme_tables(tmp_path, files):
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
     text = files["readme"].read_text("utf-8")
     assert [line for line in text.splitlines() if line.startswith("| ")] == [
-        "| hidden units | configurations | least time | median | share of dgemm |",
+        "| hidden units | configurations | minimum time | median time | share of dgemm |",
         "| 10 | 1 024 | 1.40 ms | 2.10 ms | 0.43 |",
         "| 20 | 1 048 576 | 1.25 s | 1.88 s | 0.80 |",
-        "| network | fastem | scikit-learn | times its speed | by least times |",
+        "| network | fastem | scikit-learn | ratio of median times | ratio of minimum times |",
         "| iris, 8 units, Adam, batches of 8 | 12.0 ms | 246 ms | 20 | 19 |",
         "| of-tomorrow | 12.0 ms | 246 ms | 20 | 19 |",
     ]
@@ -94,7 +95,7 @@ OTHERS = [
     *(row(report.ENGINES, f"bench_engines[2-{m}]", 0.35, 0.4, g=2, m=m, ns_per_unit=350.0)
       for m in (8, 16, 100)),
     row(report.PEERS, "bench_peers[n=2000-m=16-g=3-torch]", 1.5, 1.6, n=2000, m=16, g=3, ms=1500.0,
-        ms_fastem=15.0, times_fastem=100.0),
+        ms_fastem=15.0, ratio_of_minimum_times=100.0),
 ]  # fmt: skip
 
 
@@ -123,17 +124,18 @@ def test_document(tmp_path, files):
     path = write(tmp_path / "a.json", run(*E_STEPS, *MLPS))
     assert _main(path, files, "--note", "Made up.") == 0
     text = files["docs"].read_text("utf-8")
-    assert "\n\nMade up.\n\n| what | value |\n|---|---|\n| processor | Abacus |\n" in text
+    assert "\n\nMade up.\n\n| item | value |\n|---|---|\n| processor | Abacus |\n" in text
     for line in (
-        "| cores | 4, of which used: 3 |",
+        "| cores | 4, used: 3 |",
         "| memory | 16.0 GiB |",
         "| Python | CPython 3.12.1 |",
         "| numpy | 2.0.1 |",
         "| date | 2026-01-02 |",
-        "| commit | `0123456789ab`, with changes |",
+        "| fastem | 0.1.0 |",
+        "| commit | `0123456789ab` |",
         f"    {COMMAND}",
         "## e_step: hidden units",
-        "| benchmark | least time | median | rounds | hidden units | share of dgemm |",
+        "| benchmark | minimum time | median time | rounds | hidden units | share of dgemm |",
         "| `hidden_units[m=8]` | 100 µs | 150 µs | 5 | 8 | 0.100 |",
         "| `mlp[iris-smoke]` | 10.0 ms | 12.0 ms | 5 | 12.0 | 246 | 20.5 | 19.0 | 100 | 3.20e-13 |",
     ):
@@ -151,12 +153,41 @@ def test_what_is_kept_writes_the_same_again(tmp_path, files):
     assert {name: path.read_text("utf-8") for name, path in files.items()} == first
 
 
-def test_absent_fields_are_said_to_be_unknown(tmp_path, files):
-    bare = run(*E_STEPS, *MLPS, machine_info={}, commit_info={}, datetime=None)
+def test_absent_fields_are_unknown_or_absent(tmp_path, files):
+    bare = run(*E_STEPS, *MLPS, machine_info={}, commit_info={}, run={}, datetime=None)
     assert _main(write(tmp_path / "a.json", bare), files) == 0
     text = files["docs"].read_text("utf-8")
     for name in ("processor", "memory", "date"):
         assert f"\n| {name} | unknown |\n" in text
+    assert "| commit |" not in text
+    assert "| fastem |" not in text
+
+
+def _uninstalled():
+    results = run(*E_STEPS, *MLPS)
+    results["run"]["versions"]["fastem"] = "0+unknown"
+    return results
+
+
+def _dirty():
+    results = run(*E_STEPS, *MLPS)
+    results["commit_info"]["dirty"] = True
+    return results
+
+
+def test_the_repository_has_no_figures_of_unknown_code():
+    for path in ("docs/benchmarks.md", "docs/benchmarks.json"):
+        text = (ROOT / path).read_text("utf-8")
+        assert "0+unknown" not in text
+        assert "with changes" not in text
+        assert '"dirty"' not in text
+
+
+def test_every_figure_of_the_repository_has_a_readable_name():
+    results = json.loads((ROOT / "docs" / "benchmarks.json").read_text("utf-8"))
+    names = {name for x in results["benchmarks"] for name in x["extra_info"]}
+    without = {name for name in names if name not in report.COLUMNS}
+    assert without == {"accuracy", "classes", "engine", "share_of_dgemm"}  # readable as they are
 
 
 @pytest.mark.parametrize(
@@ -168,12 +199,14 @@ def test_absent_fields_are_said_to_be_unknown(tmp_path, files):
         (run({"name": "bench"}), "is not what pytest --benchmark-json writes"),
         (run(row("g", "bench", "fast", 1.0)), "is not what pytest --benchmark-json writes"),
         (run(row("g", "bench", 0.0, 1.0)), "is not what pytest --benchmark-json writes"),
-        (run(), "holds no benchmarks"),
+        (run(), "contains no benchmarks"),
         (run(*E_STEPS), "no benchmarks of the group 'mlp: against scikit-learn'"),
         (run(*MLPS), "no benchmarks of the group 'e_step: hidden units'"),
         (run(E_STEPS[0], *MLPS), "ten hidden units or more"),
         (run(*E_STEPS, row(report.MLP, "bench", 1.0, 1.0)), "a benchmark without 'ms_fastem'"),
         (None, "No such file"),
+        (_uninstalled(), "from a package that is not installed"),
+        (_dirty(), "from a tree with uncommitted changes"),
     ],
 )
 def test_unusable_json(tmp_path, files, capsys, results, message):
@@ -236,12 +269,12 @@ def test_disturbed_rows_are_called_so(tmp_path, files):
     shares = [row(report.E_STEP, "bench_x", 1.0, 1.0, m=10, share_of_dgemm=1.2)]
     ratios = [
         row(report.MLP, "bench_y", 1.0, 1.0, ms_fastem=1.0, ms_sklearn=9.0,
-            times_sklearn_speed=9.0, by_least_times=6.0)
+            ratio_of_median_times=9.0, ratio_of_minimum_times=6.0)
     ]  # fmt: skip
     assert _main(write(tmp_path / "a.json", run(*shares, *ratios)), files) == 0
     for name in ("readme", "docs"):
         text = files[name].read_text("utf-8")
-        assert text.count("A share above 1") == text.count("differ by a third") == 1
+        assert text.count("A share above 1") == text.count("two ratios differ by a third") == 1
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
     for name in ("readme", "docs"):
         text = files[name].read_text("utf-8")

@@ -41,8 +41,8 @@ def test_class_weights_move_nothing_but_the_intercepts():
     shape = Shape(2, (3,), 3)
     one, other = _draw(shape, [1, 1, 1]), _draw(shape, [1, 5, 100])
     np.testing.assert_array_equal(one.hidden[0], other.hidden[0])
-    np.testing.assert_array_equal(one.output, other.output)
-    assert not np.allclose(one.output_intercepts, other.output_intercepts)
+    np.testing.assert_array_equal(one.output[:-1], other.output[:-1])
+    assert not np.allclose(one.output[-1], other.output[-1])
 
 
 def test_a_generator_is_drawn_on():
@@ -60,12 +60,10 @@ def test_shapes_and_intercepts(size, fit_intercept):
     assert shape.pack(start).shape == (shape.n_parameters,)
     back = shape.unpack(shape.pack(start))
     assert [x.shape for x in back.hidden] == [x.shape for x in start.hidden]
-    assert [x.shape for x in back[1:]] == [x.shape for x in start[1:]]
+    assert back.output.shape == start.output.shape == shape.output_shape
     assert (start.hidden[0][: shape.n_features] != 0.0).all()
     np.testing.assert_array_equal(start.hidden[0][shape.n_features :], 0.0)
-    np.testing.assert_allclose(start.output.sum(axis=1), 0.0, atol=1e-12)
-    if not fit_intercept:
-        np.testing.assert_array_equal(start.output_intercepts, 0.0)
+    np.testing.assert_allclose(start.output[: shape.last].sum(axis=1), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("class_weights", [[1.0, 1.0], [10.0, 1.0, 4.0], [1e-3, 1e3]])
@@ -73,7 +71,7 @@ def test_units_half_on_give_the_classes_their_frequencies(class_weights):
     shape = Shape(2, (6,), len(class_weights))
     for seed in range(3):
         start = _draw(shape, class_weights, seed)
-        logits = 0.5 * start.output.sum(axis=0) + start.output_intercepts
+        logits = 0.5 * start.output[:-1].sum(axis=0) + start.output[-1]
         shares = np.divide(class_weights, np.sum(class_weights))
         np.testing.assert_allclose(_softmax(logits), shares, rtol=1e-5)
 
@@ -84,7 +82,7 @@ def test_classes_without_weight_are_finite_and_rare(class_weights, fit_intercept
     start = _draw(Shape(2, (3,), len(class_weights), fit_intercept), class_weights)
     assert all(np.isfinite(array).all() for array in start)
     if fit_intercept:
-        logits = 0.5 * start.output.sum(axis=0) + start.output_intercepts
+        logits = 0.5 * start.output[:-1].sum(axis=0) + start.output[-1]
         assert _softmax(logits)[np.equal(class_weights, 0.0)].max() < 1e-5
 
 

@@ -1,19 +1,11 @@
-"""When kernels are compiled, and that the disk cache never stands in the way.
-
-Each test runs a new process; none compiles everything with all optimisations on.
-"""
+"""When kernels are compiled: not by the import, and all of them by `fastem.warmup`."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import fastem
-from fastem.kernels import quasi_newton
 
 PROBE = """
 import importlib, json, pkgutil, sys, warnings
@@ -43,31 +35,16 @@ def tell(**report):
 """
 
 
-def _run(code, folder, **environment):
-    """Return what the code tells in a new process that begins in a folder."""
+def _run(code, folder):
+    """Return what the code reports in a new process that starts in a folder."""
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", PROBE + code],
-        cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
+        cwd=folder, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _copy_package(folder):
-    """Copy the package, without caches; return the folder of the kernels."""
-    package = Path(fastem.__file__).parent
-    shutil.copytree(package, folder / "fastem", ignore=shutil.ignore_patterns("__pycache__"))
-    return folder / "fastem" / "kernels"
-
-
-@pytest.fixture(scope="module")
-def warm_cache():
-    """Folder of a cache that has all kernels."""
-    fastem.warmup()
-    return Path(quasi_newton.direction.stats.cache_path)
-
-
-@pytest.mark.usefixtures("warm_cache")
 def test_importing_compiles_nothing_and_warming_up_everything():
     code = """
 imported = compiled()
@@ -116,52 +93,3 @@ tell(imported=imported, warm=warm, used=compiled(), plots="matplotlib" in sys.mo
     new = {k: v for k, v in told["used"].items() if v != told["warm"][k]}
     assert new == {}
     assert not told["plots"]
-
-
-def test_no_cache_folder_can_be_written(tmp_path):
-    kernels = _copy_package(tmp_path)
-    (kernels / "__pycache__").write_text("a file where the folder should be")
-    nowhere = str(tmp_path / "fastem" / "__init__.py" / "cache")
-    told = _run(
-        "tell(score=fit().score(np.arange(12.0)[:, None], np.arange(12) % 3))",
-        tmp_path, PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=nowhere, XDG_CACHE_HOME=nowhere,
-        HOME=nowhere, LOCALAPPDATA=nowhere, NUMBA_OPT="0",
-    )  # fmt: skip
-    assert Path(told["home"]).is_relative_to(tmp_path)
-    assert told["score"] > 0.0
-    assert not list(tmp_path.rglob("*.nb[ci]"))
-
-
-DAMAGES = {
-    "half": lambda content: content[: len(content) // 2],
-    "nothing": lambda content: b"",
-    "zeros": lambda content: bytes(len(content)),
-    "a changed byte": lambda content: content.replace(b"numba.core", b"numba.c0re"),
-}
-DAMAGED = {  # kernels that are compiled soon
-    "quasi_newton.direction-*.nbi": "half",
-    "configurations.unit_sums-*.nbi": "nothing",
-    "configurations.half_logits-*.nbi": "zeros",
-    "enumeration.fill_counts-*.nbi": "a changed byte",
-    "configurations.scaled_exponentials-*.nbc": "half",
-    "multinomial.fill_moments-*.nbc": "nothing",
-}
-
-
-def test_damaged_cache_files_cost_their_own_compilation_only(warm_cache, tmp_path):
-    cache = _copy_package(tmp_path) / "__pycache__"
-    shutil.copytree(warm_cache, cache)
-    for pattern, damage in DAMAGED.items():
-        files = list(cache.glob(pattern))
-        assert files, pattern
-        for file in files:
-            content = file.read_bytes()
-            file.write_bytes(DAMAGES[damage](content))
-            assert file.read_bytes() != content
-    code = "fastem.warmup(); fit(max_iter=20); tell(used=compiled())"
-    told = _run(code, tmp_path, PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR="")
-    assert Path(told["home"]).is_relative_to(tmp_path)
-    damaged = {pattern.split(".")[1].split("-")[0] for pattern in DAMAGED}
-    assert {name for name in damaged if told["used"][name][1]} == damaged
-    assert told["used"]["add_rows"][1:] == [0, 1]
-    assert told["used"]["fill_pair_moments"][1:] == [0, 1]

@@ -1,17 +1,17 @@
-"""EM beside another estimator on the same rows: what each reaches, and in what time."""
+"""Compare methods on the same rows: losses, accuracy, and time of the fit."""
 
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.cli.datasets import Table
-from fastem.cli.methods import Method
+from fastem.cli.datasets import Dataset
+from fastem.cli.methods import METHODS, Method, Settings
 from fastem.parameters import Array
 from fastem.plotting import loss_curve
 
@@ -20,19 +20,19 @@ _N_PREDICTIONS = 10
 
 
 class Fit(NamedTuple):
-    """A fitted estimator and what the fit cost.
+    """A fitted estimator and the cost of its fit.
 
     Attributes
     ----------
     estimator : classifier
     n_iter : int
     converged : bool
-    seconds : float
-        Of the fit, compilation left out.
-    compile_seconds : float
-        Of the rehearsal that came before it.
     interrupted : bool
-        Ctrl-C was pressed, and the estimator holds its best iterate so far.
+        True if the user pressed Ctrl-C: the estimator has the best iterate so far.
+    seconds : float
+        Wall time of the fit, without compilation.
+    compile_seconds : float
+        Wall time of the rehearsal before the fit, mostly compilation.
     """
 
     estimator: Any
@@ -44,7 +44,7 @@ class Fit(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One row of the comparison; log-losses are means, in nats."""
+    """Result of one method; log-losses are means in nats."""
 
     method: str
     hidden_layer_sizes: tuple[int, ...]
@@ -58,7 +58,7 @@ class Result(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One test row: its label beside what the first method makes of it.
+    """The label of a test row, and the prediction of the first method.
 
     Attributes
     ----------
@@ -76,23 +76,23 @@ class Comparison(NamedTuple):
 
     Attributes
     ----------
-    table : Table
-        The data, both parts.
+    dataset : Dataset
+        All rows, before the split.
     classes : list of int or str
     n_train, n_test : int
-        Rows in each part of the stratified split.
+        Rows in both parts of the stratified split.
     seed : int
     compile_seconds : float
-        Spent on rehearsals; not part of the seconds of any method.
+        Wall time of all rehearsals; not included in the seconds of a method.
     results : list of Result
         One per method, in the order given.
     predictions : list of Prediction
-        The first test rows under the first method.
+        Predictions of the first method for the first test rows.
     estimators : dict of str to classifier
-        The fitted ones, by the names of their methods.
+        The fitted estimators by the names of their methods.
     """
 
-    table: Table
+    dataset: Dataset
     classes: list[Any]
     n_train: int
     n_test: int
@@ -103,10 +103,10 @@ class Comparison(NamedTuple):
     estimators: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same in plain Python values, as JSON takes them."""
+        """Return the comparison as plain Python values that JSON can store."""
         split = {"train": self.n_train, "test": self.n_test, "seed": self.seed}
         return {
-            "data": self.table.describe() | split,
+            "data": self.dataset.describe() | split,
             "compile_seconds": self.compile_seconds,
             "methods": [
                 result._asdict() | {"hidden_layer_sizes": list(result.hidden_layer_sizes)}
@@ -128,7 +128,7 @@ class Comparison(NamedTuple):
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
-    """Fit, and time the fit without the compilation of kernels.
+    """Compile everything by a rehearsal, then fit and measure the time.
 
     Parameters
     ----------
@@ -154,19 +154,24 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
 
 
 def compare(
-    table: Table, methods: Sequence[Method], *, test_size: float = 0.25, seed: int = 0
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    test_size: float = 0.25,
+    methods: Sequence[Callable[[Settings, int], Method]] = METHODS,
 ) -> Comparison:
-    """Fit every method on the same training rows, and judge it on the same test rows.
+    """Fit every method on the same training rows, and evaluate it on the same test rows.
 
     Parameters
     ----------
-    table : Table
-    methods : sequence of Method
-        The first one makes the predictions that are shown.
+    dataset : Dataset
+    settings : Settings
+        Settings of all methods; its seed is also the seed of the split.
     test_size : float
-        Share of the rows that is kept for testing, stratified by class.
-    seed : int
-        Of the split.
+        Share of the rows for testing, stratified by class.
+    methods : sequence of functions
+        Each returns a `Method` for the settings and the number of training rows. The
+        predictions of the first one are part of the result.
 
     Returns
     -------
@@ -175,21 +180,22 @@ def compare(
     Raises
     ------
     ValueError
-        If the rows cannot be split, or a method refuses them or diverges: its name stands
-        before what it says.
+        If the rows cannot be split, or if a method rejects them or diverges. Then the message
+        starts with the name of the method.
     KeyboardInterrupt
-        Also where an estimator takes Ctrl-C for a reason to stop early.
+        After Ctrl-C, also if the estimator itself only stops early.
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    X_train, X_test, y_train, y_test = _split(table, test_size, seed)
+    X_train, X_test, y_train, y_test = _split(dataset, test_size, settings.seed)
     results, fits = [], []
-    for method in methods:
+    for make in methods:
+        method = make(settings, len(y_train))
         with warnings.catch_warnings():
-            # Reported as `converged`, beside the figures it concerns.
+            # The result reports this in `converged`.
             warnings.simplefilter("ignore", ConvergenceWarning)
             try:
-                # where numbers overflow, the method says so itself
+                # If numbers overflow, the method raises an error itself.
                 with np.errstate(over="ignore", invalid="ignore"):
                     fit = fit_method(method, X_train, y_train)
             except ValueError as error:
@@ -197,31 +203,31 @@ def compare(
         if fit.interrupted:
             raise KeyboardInterrupt
         fits.append(fit)
-        results.append(_judge(method, fit, (X_train, y_train), (X_test, y_test)))
-    shown, judge = slice(_N_PREDICTIONS), fits[0].estimator
-    columns = y_test[shown].tolist(), judge.predict(X_test[shown]).tolist()
-    probabilities = judge.predict_proba(X_test[shown])
+        results.append(_evaluate(method, fit, (X_train, y_train), (X_test, y_test)))
+    shown, first = slice(_N_PREDICTIONS), fits[0].estimator
+    columns = y_test[shown].tolist(), first.predict(X_test[shown]).tolist()
+    probabilities = first.predict_proba(X_test[shown])
     return Comparison(
-        table=table,
-        classes=judge.classes_.tolist(),
+        dataset=dataset,
+        classes=first.classes_.tolist(),
         n_train=len(y_train),
         n_test=len(y_test),
-        seed=seed,
+        seed=settings.seed,
         compile_seconds=sum(fit.compile_seconds for fit in fits),
         results=results,
         predictions=[Prediction(*row) for row in zip(*columns, probabilities, strict=True)],
-        estimators={m.name: fit.estimator for m, fit in zip(methods, fits, strict=True)},
+        estimators={row.method: fit.estimator for row, fit in zip(results, fits, strict=True)},
     )
 
 
 def _learning_curve(estimator: Any) -> dict[str, Any]:
     iterations, losses = loss_curve(estimator)
-    first = int(iterations[0]) if iterations.size else None  # it may have ended where it began
+    first = int(iterations[0]) if iterations.size else None  # L-BFGS may end at its starting point
     return {"first_iteration": first, "loss": losses.tolist()}
 
 
 def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:
-    """Return probabilities under the names of their classes."""
+    """Return the probabilities as a dict with the names of the classes as keys."""
     return {str(k): p for k, p in zip(classes, probabilities, strict=True)}
 
 
@@ -232,7 +238,7 @@ def mean_log_loss(estimator: Any, X: Any, y: Any) -> float:
     return float(log_loss(y, estimator.predict_proba(X), labels=estimator.classes_))
 
 
-def _judge(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, Any]) -> Result:
+def _evaluate(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, Any]) -> Result:
     return Result(
         method=method.name,
         hidden_layer_sizes=method.hidden_layer_sizes,
@@ -246,30 +252,29 @@ def _judge(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, An
     )
 
 
-def _split(table: Table, test_size: float, seed: int) -> list[Any]:
+def _split(dataset: Dataset, test_size: float, seed: int) -> list[Any]:
     from sklearn.model_selection import train_test_split
 
-    classes, counts = np.unique(table.y, return_counts=True)
+    classes, counts = np.unique(dataset.y, return_counts=True)
     if counts.min() < 2:
-        lonely = classes[counts.argmin()]
+        single = classes[counts.argmin()]
         raise ValueError(
-            f"{table.name}: class {str(lonely)!r} has one row only, and a comparison needs one to "
-            "train on and one to test on"
+            f"{dataset.name}: class {str(single)!r} has only one row; a comparison needs at least "
+            "one row of every class for training and one for testing"
         )
-    return train_test_split(
-        table.X, table.y, test_size=test_size, random_state=seed, stratify=table.y
-    )
+    X, y = dataset.X, dataset.y
+    return train_test_split(X, y, test_size=test_size, random_state=seed, stratify=y)
 
 
 def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Fit and predict on a few rows of each class, so that everything is compiled."""
+    """Fit and predict on a few rows of each class, which compiles everything."""
     rows = np.sort(
         np.concatenate([np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)])
     )
     few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     with _noting_interrupt() as interrupts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # so few iterations prove nothing
-        with suppress(ValueError):  # the fit itself will say it, if it concerns all rows
+        warnings.simplefilter("ignore")  # about convergence, after few iterations
+        with suppress(ValueError):  # the fit on all rows raises it again
             method.rehearsal.fit(few, y[rows])
             method.rehearsal.predict_proba(few)
     if interrupts:
@@ -278,15 +283,15 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
 
 @contextmanager
 def _noting_interrupt() -> Iterator[list[int]]:
-    """Yield a list that is not empty once Ctrl-C was pressed.
+    """Yield a list that is not empty after Ctrl-C.
 
-    Both `FastEMClassifier` and `FastMLPClassifier` stop at their best iterate then, and only
-    warn.
+    After Ctrl-C, `FastEMClassifier` and `FastMLPClassifier` keep their best iterate and warn;
+    they do not raise KeyboardInterrupt.
     """
     noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    # A host that ignores Ctrl-C or handles it itself keeps its way.
+    # A program with its own handler for Ctrl-C keeps it.
     if before is not signal.default_int_handler or not in_main_thread:
         yield noted
         return

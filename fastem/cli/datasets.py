@@ -1,4 +1,4 @@
-"""Reading data: the sets that ship with scikit-learn, and CSV files with a header."""
+"""Read data sets: those that come with scikit-learn, and CSV files with a header."""
 
 import re
 import warnings
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits")
 DEFAULT_TARGET = "label"
-_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # what int64 holds and prints alike
-_MOST_NAMES_LISTED = 12
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
+_MAX_NAMES_LISTED = 12
 
 
-class Table(NamedTuple):
-    """Labelled rows.
+class Dataset(NamedTuple):
+    """Features and labels.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class Table(NamedTuple):
     X : array (n_samples, n_features)
         Finite numbers.
     y : array (n_samples,) of int or str
-        Labels as they stand in the source.
+        Labels as written in the source.
     feature_names : list of str
     target : str or None
-        Name of the label column; None for a built-in data set.
+        Name of the label column; None for built-in data.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Table(NamedTuple):
     target: str | None
 
     def describe(self) -> dict[str, Any]:
-        """Return name, sizes and classes in plain Python values, as JSON takes them."""
+        """Return name, sizes and classes as plain Python values that JSON can store."""
         n_rows, n_features = self.X.shape
         classes = np.unique(self.y).tolist()
         return {"name": self.name, "rows": n_rows, "features": n_features, "classes": classes}
 
 
-def read_table(source: str, target: str | None = None) -> Table:
+def read_dataset(source: str, target: str | None = None) -> Dataset:
     """Read features and labels.
 
     Parameters
@@ -57,19 +57,19 @@ def read_table(source: str, target: str | None = None) -> Table:
     source : str
         One of `BUILT_IN`, or the path of a CSV file with a header.
     target : str, optional
-        The label column of a CSV file, by default ``label``. A built-in data set has its
-        labels built in, and ignores it.
+        The label column of a CSV file, by default ``label``. Ignored for built-in data.
 
     Returns
     -------
-    table : Table
-        All columns but the label, in the order of the file. Labels that are all whole
-        numbers, written the usual way, are int; all others are the text of the file.
+    dataset : Dataset
+        The features are all columns except the label, in the order of the file. The labels
+        are int if all of them are whole numbers without leading zeros; otherwise they are the
+        text of the file.
 
     Raises
     ------
     ValueError
-        If the data cannot be used as they are: the message names the file and the column.
+        If the data cannot be used. The message contains the file and the column.
     OSError
         If the file cannot be read.
     ImportError
@@ -85,9 +85,9 @@ def read_table(source: str, target: str | None = None) -> Table:
         raise ValueError(f"{source} has no column {wanted!r}{hint}")
     names = [name for name in columns if name != wanted]
     if not names:
-        raise ValueError(f"{source} has no column beside the label {wanted!r}")
+        raise ValueError(f"{source} has no column except the label {wanted!r}")
     y = _labels(source, wanted, frame.pop(wanted).tolist())
-    return Table(source, _numbers(source, frame, names), y, names, wanted)
+    return Dataset(source, _numbers(source, frame, names), y, names, wanted)
 
 
 def read_features(source: str, names: Sequence[str] | None, n_features: int) -> Array:
@@ -96,12 +96,12 @@ def read_features(source: str, names: Sequence[str] | None, n_features: int) -> 
     Parameters
     ----------
     source : str
-        As in `read_table`.
+        As in `read_dataset`.
     names : sequence of str or None
-        The columns to take, found by name; all other columns are ignored. None takes all
-        columns as they stand.
+        The columns to select; all other columns are ignored. None selects all columns in
+        their order.
     n_features : int
-        How many columns there must be where the names are not known.
+        Required number of columns if ``names`` is None.
 
     Returns
     -------
@@ -110,33 +110,33 @@ def read_features(source: str, names: Sequence[str] | None, n_features: int) -> 
     Raises
     ------
     ValueError, OSError, ImportError
-        As in `read_table`.
+        As in `read_dataset`.
     """
     if source in BUILT_IN:
-        table = _read_built_in(source)
-        columns = table.feature_names
+        dataset = _read_built_in(source)
+        columns = dataset.feature_names
     else:
         frame = _read_frame(source)
         columns = list(frame.columns)
     if names is None:
         if len(columns) != n_features:
             raise ValueError(
-                f"{source} has {len(columns)} columns, and the model was fitted on {n_features} "
-                "without names: give exactly its feature columns, in their order"
+                f"{source} has {len(columns)} columns, but the model was fitted on {n_features} "
+                "without names: the file must contain exactly these columns, in the same order"
             )
         names = columns
     missing = [name for name in names if name not in columns]
     if missing:
-        raise ValueError(f"{source} lacks columns of the model. {_list('Missing are', missing)}")
+        raise ValueError(f"{source} lacks columns of the model. {_list('Missing:', missing)}")
     if source in BUILT_IN:
-        return table.X[:, [columns.index(name) for name in names]]
+        return dataset.X[:, [columns.index(name) for name in names]]
     return _numbers(source, frame, list(names))
 
 
 def with_names(X: Array, names: Sequence[str]) -> Any:
-    """Return X as a DataFrame, which lets an estimator learn the names of its features.
+    """Return X as a DataFrame, so that an estimator stores the names of its features.
 
-    Without pandas there are no CSV files either, and X is returned as it is.
+    Without pandas, X is returned unchanged.
     """
     try:
         import pandas as pd
@@ -145,13 +145,13 @@ def with_names(X: Array, names: Sequence[str]) -> Any:
     return pd.DataFrame(X, columns=list(names), copy=False)
 
 
-def _read_built_in(name: str) -> Table:
+def _read_built_in(name: str) -> Dataset:
     from sklearn import datasets
 
     data = getattr(datasets, f"load_{name}")()
     names = [str(feature) for feature in data.feature_names]
     X = np.ascontiguousarray(data.data, dtype=np.float64)
-    return Table(name, X, data.target_names[data.target], names, None)
+    return Dataset(name, X, data.target_names[data.target], names, None)
 
 
 def _read_frame(source: str, label: str | None = None) -> "pandas.DataFrame":
@@ -159,28 +159,28 @@ def _read_frame(source: str, label: str | None = None) -> "pandas.DataFrame":
         import pandas as pd
     except ImportError:
         raise ImportError("reading a CSV file needs pandas: pip install 'fastem[cli]'") from None
-    # Asked first because pandas would take an address on the web for a file.
+    # Checked first, because pandas would download a URL.
     if not Path(source).exists():
         raise ValueError(
-            f"no such file or data set: {source!r}; built in are {', '.join(BUILT_IN)}"
+            f"no such file or data set: {source!r}; built-in data sets: {', '.join(BUILT_IN)}"
         )
-    # The mark keeps pandas from reading the labels "NA", "None" or "" as missing values.
-    mark = {label: lambda text: "=" + text} if label is not None else None
+    # With a prefix, pandas does not read the labels "NA", "None" or "" as missing values.
+    prefix = {label: lambda text: "=" + text} if label is not None else None
     try:
         with warnings.catch_warnings():
-            # pandas only warns when it drops the surplus fields of a row.
+            # pandas drops surplus fields of a row with only a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(source, converters=mark, index_col=False, low_memory=False)
+            frame = pd.read_csv(source, converters=prefix, index_col=False, low_memory=False)
     except pd.errors.EmptyDataError:
         raise ValueError(f"{source} is empty") from None
     except pd.errors.ParserWarning:
-        raise ValueError(f"{source} has more fields in its rows than in its header") from None
+        raise ValueError(f"{source} has rows with more fields than the header") from None
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # each compression has its own family of errors
+    except Exception as error:  # every compression format raises its own errors
         raise ValueError(f"{source} cannot be read as a CSV file: {error}") from error
     if not len(frame):
-        raise ValueError(f"{source} has a header and no rows")
+        raise ValueError(f"{source} has a header but no rows")
     if label in frame.columns:
         frame[label] = [text[1:] for text in frame[label].tolist()]
     return frame
@@ -193,14 +193,14 @@ def _labels(source: str, name: str, texts: list[str]) -> NDArray[Any]:
     distinct = set(texts)
     if len(distinct) < 2:
         raise ValueError(
-            f"{source}: column {name!r} holds one class only, {texts[0]!r}; two are needed"
+            f"{source}: column {name!r} contains only the class {texts[0]!r}; two are needed"
         )
     if all(_WHOLE_NUMBER.fullmatch(text) and text != "-0" for text in distinct):
         return np.array([int(text) for text in texts])
     fraction = next((text for text in texts if _is_fraction(text)), None)
     if fraction is not None and all(_is_number(text) for text in distinct):
         raise ValueError(
-            f"{source}: column {name!r} holds measurements like {fraction}, not class labels"
+            f"{source}: column {name!r} contains measurements like {fraction}, not class labels"
         )
     return np.array(texts)
 
@@ -218,7 +218,7 @@ def _is_fraction(text: str) -> bool:
 
 
 def _numbers(source: str, frame: "pandas.DataFrame", names: list[str]) -> Array:
-    """Return the named columns as float64; raise a ValueError that names a bad one."""
+    """Return the named columns as float64; raise a ValueError if one is not numeric."""
     import pandas as pd
 
     out = np.empty((len(frame), len(names)))
@@ -232,7 +232,7 @@ def _numbers(source: str, frame: "pandas.DataFrame", names: list[str]) -> Array:
                 row = int(np.argmax(bad))
                 raise ValueError(
                     f"{source}: column {name!r} is not numeric: {str(column.iloc[row])!r} in row "
-                    f"{row + 1} (the first below the header is row 1) is not {what}"
+                    f"{row + 1} (row 1 is the first below the header) is not {what}"
                 )
         if absent.any():
             missing.append((name, int(absent.sum()), int(np.argmax(absent)) + 1))
@@ -248,6 +248,6 @@ def _missing(source: str, found: list[tuple[str, int, int]]) -> str:
 
 
 def _list(intro: str, names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMES_LISTED])
-    more = len(names) - _MOST_NAMES_LISTED
+    shown = ", ".join(names[:_MAX_NAMES_LISTED])
+    more = len(names) - _MAX_NAMES_LISTED
     return f"{intro} {shown}" + (f" and {more} more" if more > 0 else "")

@@ -1,32 +1,47 @@
-"""The two sides of a comparison: exact EM and backpropagation, under the same settings."""
+"""The two methods of a comparison: exact EM and backpropagation, with the same settings.
 
+Both methods minimise a penalised mean loss over the n training rows,
+
+    -(1/n) sum_i log p(y_i | x_i) + penalty / (2 n) sum of squared weights,
+
+where the weights belong to standardised features and intercepts are not penalised. The
+parameter ``alpha`` of `FastEMClassifier` is this penalty. `FastMLPClassifier` follows
+scikit-learn: it divides its ``alpha`` by the rows of each batch and applies it once per batch, so
+that an epoch of n_batches batches has the penalty ``alpha * n_batches``. `perceptron_alpha` and
+`perceptron_penalty` convert between the two.
+"""
+
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-_PATIENT_EPOCHS = 5000
-_REHEARSAL_ITERATIONS = 15  # more than the acceleration of EM begins with
+_MAX_EPOCHS = 5000
+_BATCH_SIZE = 200  # the default of FastMLPClassifier, on 200 rows or more
+_REHEARSAL_ITERATIONS = 15  # EM needs several before its acceleration starts
 
 
 class Settings(NamedTuple):
-    """How the methods are set; None leaves a method its own default.
+    """Settings of both methods; None selects the default of each method.
 
     Attributes
     ----------
     hidden_layer_sizes : tuple of ints or None
-        Units of every hidden layer; by default those of `FastEMClassifier`, for every method.
+        Units of every hidden layer. By default both methods use those of `FastEMClassifier`.
     max_iter : int or None
-        Most iterations of EM.
+        Maximum number of iterations of EM.
     alpha : float or None
-        Penalty on half the squared norm of the weights, for every method.
+        Penalty of both methods: ``alpha / 2`` times the sum of squared weights, against the
+        summed log-likelihood (nats) of the training rows. None keeps 0.15 for EM and the
+        parameter ``alpha=0.0001`` of `FastMLPClassifier`, which is a smaller penalty.
     seed : int
-        Of the split and of the starts.
+        Seed of the split and of the starting values.
     activation : str, tuple of str or None
-        Of backpropagation: one for all hidden layers, or one to each.
+        Activation of the perceptron: one for all hidden layers, or one for each.
     solver : str or None
-        Of backpropagation.
+        Solver of the perceptron.
     epochs : int or None
-        Most epochs of backpropagation, or iterations under ``solver="lbfgs"``.
+        Maximum number of epochs of the perceptron, or of iterations with ``solver="lbfgs"``.
     """
 
     hidden_layer_sizes: tuple[int, ...] | None = None
@@ -47,9 +62,10 @@ class Method(NamedTuple):
     hidden_layer_sizes : tuple of ints
     estimator : classifier, not fitted
     rehearsal : classifier, not fitted
-        The same, for a few iterations: its fit compiles what the other will use.
+        A copy with few iterations. Fitting it compiles everything that the estimator uses.
     settings : dict
-        What a reader of the comparison has to know of the estimator's parameters; plain values.
+        Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
+        (see the module), ``alpha`` is the parameter of the estimator.
     """
 
     name: str
@@ -59,44 +75,93 @@ class Method(NamedTuple):
     settings: dict[str, Any]
 
 
-def exact_em(settings: Settings) -> Method:
-    """Return `FastEMClassifier` under the given settings."""
+def exact_em(settings: Settings, n_samples: int) -> Method:
+    """Return `FastEMClassifier` with the given settings.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_samples : int
+        Number of training rows. EM needs no conversion of its penalty and ignores it.
+    """
     from sklearn.base import clone
 
     from fastem.estimators import FastEMClassifier
 
-    sizes = _hidden_layer_sizes(settings)
+    sizes = hidden_layer_sizes(settings)
     given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
     estimator = FastEMClassifier(sizes, random_state=settings.seed, **given)
-    # tol=0, because so few rows converge before everything was used once.
+    # With tol=0 the few rows of a rehearsal do not converge before everything was compiled.
     rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
-    shown = {name: getattr(estimator, name) for name in ("alpha", "max_iter")}
+    alpha = estimator.alpha
+    shown = {"penalty": alpha, "alpha": alpha, "max_iter": estimator.max_iter}
     return Method("EM", sizes, estimator, rehearsal, shown)
 
 
-def backpropagation(settings: Settings) -> Method:
-    """Return `FastMLPClassifier` on standardized features, run to convergence."""
+def backpropagation(settings: Settings, n_samples: int) -> Method:
+    """Return `FastMLPClassifier` on standardised features, with enough epochs to converge.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_samples : int
+        Number of training rows; the penalty of the perceptron depends on it.
+    """
     from sklearn.base import clone
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     from fastem.estimators import FastMLPClassifier
 
-    sizes = _hidden_layer_sizes(settings)
-    # the 200 epochs of its default end long before a network this small has converged
-    max_iter = _PATIENT_EPOCHS if settings.epochs is None else settings.epochs
-    names = "alpha", "activation", "solver"
-    given = {"max_iter": max_iter, **_not_none({name: getattr(settings, name) for name in names})}
-    network = FastMLPClassifier(sizes, random_state=settings.seed, **given)
+    sizes = hidden_layer_sizes(settings)
+    # The default of 200 epochs is too small for small networks to converge.
+    max_iter = _MAX_EPOCHS if settings.epochs is None else settings.epochs
+    given = _not_none({"activation": settings.activation, "solver": settings.solver})
+    network = FastMLPClassifier(sizes, random_state=settings.seed, max_iter=max_iter, **given)
+    if settings.alpha is not None:
+        network.set_params(alpha=perceptron_alpha(settings.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
-    shown = {name: getattr(network, name) for name in ("activation", "solver", "alpha", "max_iter")}
-    if not isinstance(network.activation, str):
-        shown["activation"] = list(network.activation)
+    names = network.activation
+    shown = {
+        "activation": names if isinstance(names, str) else list(names),
+        "solver": network.solver,
+        "penalty": perceptron_penalty(network.alpha, n_samples, network.solver),
+        "alpha": network.alpha,
+        "max_iter": network.max_iter,
+    }
     return Method("backpropagation", sizes, estimator, rehearsal, shown)
 
 
-def _hidden_layer_sizes(settings: Settings) -> tuple[int, ...]:
+METHODS = (exact_em, backpropagation)
+
+
+def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
+    """Return the ``alpha`` of `FastMLPClassifier` for a penalty in the unit of EM.
+
+    Parameters
+    ----------
+    penalty : float
+        ``penalty / 2`` multiplies the sum of squared weights, against the summed
+        log-likelihood of all rows, of weight 1 each.
+    n_samples : int
+    solver : {"lbfgs", "sgd", "adam"}
+        "sgd" and "adam" go through the rows in batches of 200, the last one smaller.
+    """
+    return penalty / _n_batches(n_samples, solver)
+
+
+def perceptron_penalty(alpha: float, n_samples: int, solver: str) -> float:
+    """Return the penalty, in the unit of EM, of a `FastMLPClassifier`; undo `perceptron_alpha`."""
+    return alpha * _n_batches(n_samples, solver)
+
+
+def _n_batches(n_samples: int, solver: str) -> int:
+    return 1 if solver == "lbfgs" else math.ceil(n_samples / _BATCH_SIZE)
+
+
+def hidden_layer_sizes(settings: Settings) -> tuple[int, ...]:
+    """Return the hidden units of both methods, layer by layer."""
     from fastem.estimators import FastEMClassifier
 
     if settings.hidden_layer_sizes is not None:

@@ -1,8 +1,7 @@
-"""The verb ``profile`` of the command line: what E-steps cost on this machine."""
+"""The verb ``profile`` of the command line: time and memory of E-steps on this machine."""
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,27 +9,30 @@ from typing import Any
 
 from fastem import __version__
 from fastem.cli import report
-from fastem.cli.arguments import check_plot, check_writable, number, positive, seed, sizes
+from fastem.cli.arguments import number, positive, seed, sizes
+from fastem.cli.files import check_files
 
 _classes = number(int, lambda value: value > 1, "a whole number of at least 2")
 
 
 def add_profile(verbs: Any) -> None:
-    """Add the verb to a parser of arguments."""
-    text = "time E-steps over sizes, and fit how the time grows"
+    """Add the verb to the subparsers of the command line."""
+    text = "measure the time of E-steps for several sizes, and how it grows"
     parser = verbs.add_parser("profile", help=text, description=text)
     add = parser.add_argument
-    text = "hidden units, as in 4-20 or 8,10,12 (default: 4-16)"
+    text = "numbers of hidden units, for example 4-20 or 8,10,12 (default: 4-16)"
     add("--hidden", type=sizes, default="4-16", metavar="SIZES", help=text)
-    text = "rows, as in 1000,10000 (default: %(default)s)"
+    text = "numbers of rows, for example 1000,10000 (default: %(default)s)"
     add("--samples", type=sizes, default="10000", metavar="SIZES", help=text)
-    add("--classes", type=_classes, default=3, metavar="G", help="(default: %(default)s)")
-    text = "an engine, several with commas, or all exact ones (default: %(default)s)"
+    text = "number of classes (default: %(default)s)"
+    add("--classes", type=_classes, default=3, metavar="G", help=text)
+    text = "an engine, several separated by commas, or all exact ones (default: %(default)s)"
     add("--engine", type=_engines, default="all", metavar="NAME", help=text)
-    add("--threads", type=positive, metavar="N", help="(default: all cores)")
-    add("--seed", type=seed, default=0, help="of the problems (default: %(default)s)")
-    add("--json", metavar="FILE", help="keep the numbers in FILE")
-    text = "draw the times into FILE, a .png, .pdf, .svg or the like"
+    add("--threads", type=positive, metavar="N", help="number of threads (default: all cores)")
+    add("--seed", type=seed, default=0, help="seed of the networks and rows (default: %(default)s)")
+    add("--json", metavar="FILE", help="write all numbers to FILE as JSON")
+    text = "write a figure of the times to FILE; its suffix (.png, .pdf, .svg, ...) selects the "
+    text += "format"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_profile, progress=True)
 
@@ -40,7 +42,7 @@ def _engines(text: str) -> list[str]:
 
     names = [name.strip() for name in text.split(",")]
     try:
-        engine_names(names, n_classes=2)  # "all" stands for what the classes allow, later
+        engine_names(names, n_classes=2)  # checks the names only
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return names
@@ -49,19 +51,19 @@ def _engines(text: str) -> list[str]:
 def _run_profile(arguments: argparse.Namespace) -> int:
     from fastem.profiling import profile_scaling
 
-    _check_files(arguments)
+    check_files({}, {"--json": arguments.json, "--plot": arguments.plot})
     with _Progress() as progress:
         profile = profile_scaling(
             arguments.hidden,
             arguments.samples,
-            arguments.classes,
+            n_classes=arguments.classes,
             engines=arguments.engine,
-            n_threads=arguments.threads,
-            seed=arguments.seed,
+            n_jobs=arguments.threads,
+            random_state=arguments.seed,
             callback=progress,
         )
     if not profile.rows:
-        raise ValueError(f"there is no size that could be measured: {profile.skipped[0].reason}")
+        raise ValueError(f"no size could be measured: {profile.skipped[0].reason}")
     content = {"fastem": __version__, "seed": arguments.seed, **profile.to_dict()}
     written = []
     try:
@@ -73,27 +75,14 @@ def _run_profile(arguments: argparse.Namespace) -> int:
             from fastem.plotting import save_scaling
 
             save_scaling(profile, arguments.plot)
-            written.append(f"times drawn into {arguments.plot}")
-    finally:  # the work is done, whatever becomes of its files
+            written.append(f"figure written to {arguments.plot}")
+    finally:  # print the results even if a file cannot be written
         print("\n".join([report.scaling_text(content), *written]))
     return 0
 
 
-def _check_files(arguments: argparse.Namespace) -> None:
-    if arguments.json is not None:
-        check_writable(arguments.json)
-    if arguments.plot is not None:
-        check_plot(arguments.plot)
-        if arguments.json is not None and _same(arguments.json, arguments.plot):
-            raise ValueError(f"cannot write both numbers and figure to {arguments.plot}")
-
-
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
 class _Progress:
-    """A line on the terminal that says what is being timed; nothing where stderr is no terminal."""
+    """Shows the current problem in one line of the terminal, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._write: Callable[[str], Any] | None = None
@@ -105,7 +94,7 @@ class _Progress:
 
     def __call__(self, done: int, total: int, problem: str) -> None:
         if self._write is not None and problem:
-            begins = " (the first one also compiles)" if done == 0 else ""
+            begins = " (the first run also compiles)" if done == 0 else ""
             self._write(f"\r\x1b[K{done + 1}/{total}  {problem}{begins}")
             sys.stderr.flush()
 

@@ -1,16 +1,18 @@
-"""What the command line prints: the content of a JSON document, as text."""
+"""Texts of the command line, made from the same content as its JSON."""
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
-_MOST_CLASSES_IN_COLUMNS = 10
+_MAX_CLASSES_IN_COLUMNS = 10
 _FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
+_PENALTY = "penalty A: A/2 times the squared weights, against the summed training log-likelihood"
 
 
 def comparison_text(content: dict[str, Any]) -> str:
-    """Return a comparison in words: the data, a table of the methods, and some predictions."""
+    """Return a comparison as text: the data, a table of the methods, and some predictions."""
     data, methods = content["data"], content["methods"]
     header = "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
     rows = [
@@ -22,8 +24,8 @@ def comparison_text(content: dict[str, Any]) -> str:
         ]
         for row in methods
     ]
-    early = "" if all(row["converged"] for row in methods) else "; * stopped before convergence"
-    parts = f"{data['train']} rows to train on, {data['test']} to test on"
+    early = "" if all(row["converged"] for row in methods) else "; *: stopped before convergence"
+    parts = f"{data['train']} training rows, {data['test']} test rows"
     return "\n".join(
         [
             _data_line(data),
@@ -31,31 +33,44 @@ def comparison_text(content: dict[str, Any]) -> str:
             _compile_line(content),
             "",
             _aligned([header, *rows]),
-            f"loss: mean log-loss in nats{early}",
+            f"loss: mean log-loss in nats, without the penalty{early}",
             *(f"{row['method']}: {_settings(row['settings'])}" for row in methods),
-            *([f"learning curves written to {content['plot']}"] if "plot" in content else []),
+            _PENALTY,
+            *_plot_lines(content),
             "",
-            f"{len(content['predictions'])} test rows, and what {methods[0]['method']} predicts",
+            f"predictions of {methods[0]['method']} for {len(content['predictions'])} test rows",
             _predictions_table(data["classes"], content["predictions"]),
         ]
     )
 
 
+def _plot_lines(content: dict[str, Any]) -> list[str]:
+    if "plot" not in content:
+        return []
+    lines = [f"learning curves written to {content['plot']}"]
+    penalties = [row["settings"]["penalty"] for row in content["methods"]]
+    if not math.isclose(min(penalties), max(penalties)):
+        lines.append("the curves include different penalties; --alpha sets one for both methods")
+    return lines
+
+
 def layers(values: str | Sequence[Any]) -> str:
-    """Return what hidden layers have, the first layer first, as in ``12-8`` or ``relu-tanh``."""
+    """Return sizes or activations of hidden layers from first to last: ``12-8``, ``relu-tanh``."""
     return values if isinstance(values, str) else "-".join(map(str, values))
 
 
 def _settings(settings: dict[str, Any]) -> str:
     solver = settings.get("solver")
     own = [] if solver is None else [f"{layers(settings['activation'])} units", solver]
-    turns = "epochs" if solver in ("sgd", "adam") else "iterations"
-    limit = f"at most {settings['max_iter']} {turns}"
-    return ", ".join([*own, f"alpha {settings['alpha']:g}", limit])
+    steps = "epochs" if solver in ("sgd", "adam") else "iterations"
+    penalty = f"penalty {settings['penalty']:g}"
+    if settings["alpha"] != settings["penalty"]:
+        penalty += f" (alpha={settings['alpha']:g} of the estimator)"
+    return ", ".join([*own, penalty, f"at most {settings['max_iter']} {steps}"])
 
 
 def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
-    few = len(classes) <= _MOST_CLASSES_IN_COLUMNS
+    few = len(classes) <= _MAX_CLASSES_IN_COLUMNS
     rows = [["label", "predicted", *([f"P({k})" for k in classes] if few else ["most probable"])]]
     for row in predictions:
         by_class = row["probabilities"]
@@ -69,7 +84,7 @@ def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, A
 
 
 def fit_text(content: dict[str, Any]) -> str:
-    """Return what a fit did, in words."""
+    """Return the result of a fit as text."""
     end = "converged" if content["converged"] else "stopped before convergence"
     return "\n".join(
         [
@@ -85,7 +100,7 @@ def fit_text(content: dict[str, Any]) -> str:
 
 
 def predict_text(content: dict[str, Any]) -> str:
-    """Return predictions as CSV, or where they were written."""
+    """Return predictions as CSV, or the name of the file that has them."""
     if "output" in content:
         return f"{content['predictions']} predictions written to {content['output']}"
     return predictions_csv(content).removesuffix("\n")
@@ -102,9 +117,9 @@ def predictions_csv(content: dict[str, Any]) -> str:
 
 
 def scaling_text(content: dict[str, Any]) -> str:
-    """Return a profile of E-steps in words: a table of times, and how they grow."""
+    """Return a profile of E-steps as text: a table of times, and how they grow."""
     first = content["rows"][0]
-    header = "engine", "n", "m", "configurations", "time", "ns/config", "of dgemm", "memory"
+    header = "engine", "n", "m", "configurations", "time", "ns/config", "dgemm share", "memory"
     rows = [
         [
             row["engine"],
@@ -125,11 +140,11 @@ def scaling_text(content: dict[str, Any]) -> str:
             "",
             _aligned([header, *rows]),
             "",
-            "time: the least of several; ns/config: per row and configuration",
-            "of dgemm: 6 n 2^m flops, as a share of plain products' with the same threads",
+            "time: minimum of several runs; ns/config: nanoseconds per row and configuration",
+            "dgemm share: rate of 6 n 2^m flops relative to a matrix product on the same threads",
             *_growth_lines(content),
             *(
-                f"{' and '.join(x['engines'])} cross at n = {x['n_samples']}, "
+                f"{' and '.join(x['engines'])} take equal time at n = {x['n_samples']}, "
                 f"m = {x['n_hidden']:.1f}"
                 for x in content["crossings"]
             ),
@@ -139,28 +154,28 @@ def scaling_text(content: dict[str, Any]) -> str:
 
 
 def _growth_lines(content: dict[str, Any]) -> list[str]:
-    few = "too few sizes take ten times the overhead"
+    few = "not fitted, fewer than three sizes take ten times the overhead"
     lines = []
     for fit in content["by_hidden"]:
         text = few
         if (slope := fit["slope"]) is not None:
             value = f"{slope['value']:.3f} +- {slope['standard_error']:.3f}"
-            text = f"{value} doublings per hidden unit, from m = {_ranges(slope['sizes'])}"
+            text = f"{value} doublings of time per hidden unit, from m = {_ranges(slope['sizes'])}"
         lines.append(f"growth of {fit['engine']} at n = {fit['n_samples']}: {text}")
     for fit in content["by_samples"]:
         if (slope := fit["slope"]) is not None:
             value = f"{slope['value']:.3f} +- {slope['standard_error']:.3f}"
             sizes = ", ".join(map(str, slope["sizes"]))
-            text = f"power {value} of the rows, from n = {sizes}"
+            text = f"time is proportional to n^({value}), from n = {sizes}"
             lines.append(f"growth of {fit['engine']} at m = {fit['n_hidden']}: {text}")
     without = [fit["n_hidden"] for fit in content["by_samples"] if fit["slope"] is None]
     if without:
-        lines.append(f"growth with the rows at m = {_ranges(sorted(set(without)))}: {few}")
+        lines.append(f"growth with n at m = {_ranges(sorted(set(without)))}: {few}")
     return lines
 
 
 def _skipped_lines(skipped: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line per engine and number of rows, with the first of the reasons."""
+    """Return one line for every engine and number of rows, with the first reason."""
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for skip in skipped:
         groups.setdefault((skip["engine"], skip["n_samples"]), []).append(skip)
@@ -172,7 +187,7 @@ def _skipped_lines(skipped: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Return ascending integers as in ``4-6, 10``."""
+    """Return ascending integers as text, for example ``4-6, 10``."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -183,26 +198,27 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Return a value in the largest unit of which it is at least one, or else the smallest."""
+    """Return a value in the largest unit that is not above it, or in the smallest unit."""
     size, name = next((unit for unit in units if value >= unit[0]), units[-1])
-    return f"{value / size:#.3g}".removesuffix(".") + f" {name}"
+    number = value / size  # up to 1023 for bytes
+    return (f"{number:#.3g}".removesuffix(".") if number < 999.5 else f"{number:.0f}") + f" {name}"
 
 
 def _data_line(data: dict[str, Any]) -> str:
     classes = data["classes"]
-    listed = ", ".join(map(str, classes[:_MOST_CLASSES_IN_COLUMNS]))
-    dots = ", ..." if len(classes) > _MOST_CLASSES_IN_COLUMNS else ""
+    listed = ", ".join(map(str, classes[:_MAX_CLASSES_IN_COLUMNS]))
+    dots = ", ..." if len(classes) > _MAX_CLASSES_IN_COLUMNS else ""
     sizes = f"{data['rows']} rows, {data['features']} features, {len(classes)} classes"
     return f"data     {data['name']}: {sizes} ({listed}{dots})"
 
 
 def _compile_line(content: dict[str, Any]) -> str:
     seconds = content["compile_seconds"]
-    return f"compile  {seconds:.2f} s to compile and warm up, not part of the seconds below"
+    return f"compile  {seconds:.2f} s to compile and warm up, not included in the seconds below"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text: the first column to the left, the others to the right."""
+    """Return a table as text: first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

@@ -1,16 +1,30 @@
-"""E-step engines: from rows and parameters to expectations."""
+"""E-step engines: from rows and parameters to expectations.
+
+Everything that an engine of your own needs is here: see `Engine`.
+"""
 
 from fastem.engines.auto import ENGINES, resolve_engine
-from fastem.engines.base import Engine
+from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import check_parameters, e_step, shape_of
+from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling, warn_of_few
+from fastem.expectations import HiddenStatistics, Statistics
+from fastem.parameters import Parameters, Shape
+from fastem.rows import ClassSortedRows
 
 __all__ = [
     "ENGINES",
+    "ClassSortedRows",
     "Engine",
     "Enumeration",
+    "HiddenStatistics",
+    "Parameters",
+    "Plan",
+    "Quadrature",
     "Sampling",
+    "Shape",
+    "Statistics",
     "check_parameters",
     "e_step",
     "resolve_engine",

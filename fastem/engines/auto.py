@@ -1,6 +1,5 @@
 """The choice of an engine: by name, by instance, or by itself."""
 
-import dataclasses
 import warnings
 
 from fastem.engines.base import Engine
@@ -10,15 +9,17 @@ from fastem.engines.sampling import Sampling
 from fastem.parameters import Shape
 from fastem.runtime import available_bytes
 
-ENGINES: dict[str, type] = {
+ENGINES: dict[str, type[Engine]] = {
     "enumeration": Enumeration,
     "quadrature": Quadrature,
     "sampling": Sampling,
 }
-"""Engines by the name that ``e_step`` takes."""
+"""Engines by the name that the parameters ``e_step`` and ``method`` take."""
 
 MOST_SECONDS = 10.0
-"""Of an exact E-step on one thread: a fit takes hundreds, so beyond "auto" would rather sample."""
+"""Largest estimated time of an exact E-step on one thread for which "auto" does not sample.
+
+A fit takes hundreds of E-steps."""
 
 
 def resolve_engine(
@@ -31,14 +32,19 @@ def resolve_engine(
 
     Parameters
     ----------
-    e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
-        "auto" takes the cheapest exact engine for the problem, or sampling where none is in
-        reach.
+    e_step : {"auto", "enumeration", "quadrature", "sampling"} or Engine
+        "auto" selects the cheapest exact engine for the problem, or sampling if no exact engine
+        is affordable.
     name : str, default="e_step"
-        What the caller's user knows the parameter as.
+        Name of the parameter, for messages.
     shape : Shape, optional
-        The problem that "auto" is for; enumeration without one.
+        The problem that "auto" selects for; without it "auto" is enumeration.
     n_samples : int
+
+    Returns
+    -------
+    engine : Engine
+        A copy of an instance that was passed: later changes of its settings do not reach a fit.
 
     Raises
     ------
@@ -48,32 +54,34 @@ def resolve_engine(
     Warns
     -----
     UserWarning
-        If "auto" stands for sampling.
+        If "auto" falls back to sampling.
     """
     if isinstance(e_step, str):
         if e_step == "auto":
             if shape is None:
                 return Enumeration()
             engine = cheapest_engine(shape, n_samples)
-            if not engine.is_exact and _fits(engine, shape, n_samples):  # or its plan says so
-                _tell_of_sampling(shape, name)
+            # if sampling does not fit either, its plan raises instead
+            if not engine.is_exact and _fits(engine, shape, n_samples):
+                _warn_of_sampling(shape, name)
             return engine
         if e_step in ENGINES:
             return ENGINES[e_step]()
-    elif isinstance(e_step, tuple(ENGINES.values())):
-        return dataclasses.replace(e_step)  # what is fitted with does not follow later settings
+    elif isinstance(e_step, Engine):
+        return e_step.copy()
     choices = ", ".join(repr(choice) for choice in ("auto", *ENGINES))
     kinds = ", ".join(f"fastem.{kind.__name__}()" for kind in ENGINES.values())
     raise ValueError(
-        f"{name} must be one of {choices}, or an instance like {kinds}; got {e_step!r}."
+        f"{name} must be one of {choices}, or an instance of fastem.Engine such as {kinds}; "
+        f"got {e_step!r}."
     )
 
 
 def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
-    """Return the exact engine that takes least time among those that fit into memory.
+    """Return the fastest exact engine among those that fit into memory.
 
-    Where none fits, or none is expected to end an E-step within ten seconds on one thread, that is
-    sampling, if it is the quicker.
+    If none fits, or none is expected to finish an E-step within ten seconds on one thread, return
+    sampling, provided that it is faster.
 
     Parameters
     ----------
@@ -100,13 +108,14 @@ def _fits(engine: Engine, shape: Shape, n_samples: int) -> bool:
     return available is None or engine.bytes_needed(shape, n_samples) <= available
 
 
-def _tell_of_sampling(shape: Shape, name: str) -> None:
-    """Warn that "auto" means estimates."""
+def _warn_of_sampling(shape: Shape, name: str) -> None:
+    """Warn that "auto" falls back to sampling."""
     warnings.warn(
-        f"{name}='auto' takes sampling for hidden_layer_sizes={shape.hidden_layer_sizes} and "
-        f"{shape.n_classes} classes: no exact engine fits into memory and is expected to end an "
-        f"E-step within {MOST_SECONDS:g} s. Results are estimates. Say {name}='sampling' to have "
-        "them without this message, or use fewer hidden units.",
+        f"{name}='auto' falls back to sampling for hidden_layer_sizes="
+        f"{shape.hidden_layer_sizes} and {shape.n_classes} classes: no exact engine fits into "
+        f"memory and is expected to finish an E-step within {MOST_SECONDS:g} s. The results are "
+        f"estimates. Use {name}='sampling' to get them without this warning, or use fewer hidden "
+        "units.",
         UserWarning,
-        stacklevel=1,  # from one place, so that Python's filters tell a text once in a process
+        stacklevel=1,  # a fixed place, so that Python's default filter shows it once per process
     )

@@ -1,22 +1,24 @@
-"""P(y | configuration of a hidden layer), for every class: what the rows below sum against.
+"""Tables of P(y | configuration of a hidden layer), against which the rows below are summed.
 
-Above the last hidden layer stands the softmax. Any other layer is summed over the layer above
-it, whose E-step has the layer's configurations for rows: so tables are filled from the top
-down, and expected weights are passed from the bottom up.
+The table of the last hidden layer is the softmax. The table of any other layer is a sum over the
+layer above: that layer's E-step has the configurations of this layer as its rows. Tables are
+therefore filled from the top down, and expected weights are passed from the bottom up.
 """
 
 from functools import cached_property
-from itertools import pairwise
+from types import SimpleNamespace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fastem.expectations import HiddenStatistics
 from fastem.kernels import configurations, enumeration, log_space, upper_layers
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import check_log_odds
 from fastem.runtime import (
     TILE,
+    Buffers,
+    Shapes,
     n_low_bits,
     row_ranges,
     rows_per_chunk,
@@ -25,14 +27,14 @@ from fastem.runtime import (
     threads_worth,
 )
 
-# Rough costs, to tell what is worth sharing among threads.
+# Rough costs, to decide whether work is worth sharing among threads.
 _SECONDS_PER_TABLE_ENTRY = 5e-10
 _SECONDS_PER_FLOP = 5e-11
 _TILE_ENTRIES = 2**18  # of the scratch of a tile, which should stay within a cache
 
 
 class UpperStatistics(NamedTuple):
-    """What an E-step tells about everything above a hidden layer; see `Statistics`."""
+    """Statistics of everything above a hidden layer; see `Statistics`."""
 
     hidden: tuple[HiddenStatistics, ...]
     counts: Array
@@ -49,7 +51,7 @@ class ConfigurationTable(Protocol):
     slices : list of (start, stop)
         Ranges of high parts to work on.
     n_threads : int
-        As many as such work is worth.
+        Number of threads that such work is worth.
     """
 
     values: Array
@@ -72,7 +74,8 @@ def table_of_layer(shape: Shape, layer: int, n_threads: int) -> ConfigurationTab
     return kind(shape, layer, n_threads)
 
 
-def _halves(n_hidden: int) -> tuple[int, int]:
+def halves(n_hidden: int) -> tuple[int, int]:
+    """Return the sizes (n_high, n_low) of a table over the configurations of a layer."""
     n_low = 2 ** n_low_bits(n_hidden)
     return 2**n_hidden // n_low, n_low
 
@@ -81,16 +84,34 @@ class OutputTable:
     """Softmax over all configurations of the last hidden layer."""
 
     def __init__(self, shape: Shape, layer: int, n_threads: int) -> None:
-        n_high, n_low = _halves(shape.hidden_layer_sizes[layer])
-        self._n_low_bits = n_low_bits(shape.hidden_layer_sizes[layer])
+        n_high, n_low = halves(shape.last)
+        self._n_units = shape.last
+        self._n_low_bits = n_low_bits(shape.last)
         self.slices = table_slices(n_high, n_low)
-        self.values = np.empty((shape.n_classes, n_high, n_low))
+        self._arrays = Buffers().allocate(self.buffers(shape))
+        self.values = self._arrays.values
         self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
+
+    @staticmethod
+    def buffers(shape: Shape) -> Shapes:
+        """Declare the table, and sums of residuals over its high and over its low parts."""
+        g, (n_high, n_low) = shape.n_classes, halves(shape.last)
+        n_slices = len(table_slices(n_high, n_low))
+        return {
+            "values": (g, n_high, n_low),
+            "high_sums": (g, n_high),
+            "low_sums": (n_slices, g, n_low),
+        }
+
+    @staticmethod
+    def temporaries(shape: Shape) -> Shapes:
+        """Declare the logits and exponentials of both halves, with copies that are made of them."""
+        return {"halves": (8, shape.n_classes, sum(halves(shape.last)))}
 
     def fill(self, parameters: Parameters) -> None:
         """Compute the softmax under given output weights."""
         high, low = configurations.half_logits(
-            parameters.output, parameters.output_intercepts, self._n_low_bits
+            *split_intercepts(parameters.output, self._n_units), self._n_low_bits
         )
         exp_high, exp_low = (configurations.scaled_exponentials(x)[0] for x in (high, low))
 
@@ -110,9 +131,7 @@ class OutputTable:
 
     def expect(self, counts: Array) -> UpperStatistics:
         """Return the gradient of the output layer."""
-        n_classes, n_high, n_low = counts.shape
-        high_sums = np.empty((n_classes, n_high))
-        low_sums = np.empty((len(self.slices), n_classes, n_low))
+        high_sums, low_sums = self._arrays.high_sums, self._arrays.low_sums
 
         def sum_slice(piece: int, worker: int) -> None:
             enumeration.fill_output_residuals(
@@ -124,50 +143,67 @@ class OutputTable:
         return UpperStatistics((), counts, self.values, gradient)
 
 
-class _Sums(NamedTuple):
-    """What the E-step of a hidden layer takes and adds up."""
-
-    scale: Array
-    counts: Array
-    on_weight: Array
-    posterior: Array
-
-
 class HiddenTable:
     """Sums over the layer above, and the E-step of that layer.
 
-    The rows of that E-step are the ``2**m`` configurations of this layer, once per class, and
-    weigh what the E-step below expects of them: ``8 g 2**(m + m_above)`` flops, however many
-    samples there are.
+    The rows of that E-step are the ``2**m`` configurations of this layer, once per class. Their
+    weights are the expected weights from the E-step below. Cost: ``8 g 2**(m + m_above)`` flops,
+    which does not depend on the number of samples.
     """
 
     def __init__(self, shape: Shape, layer: int, n_threads: int) -> None:
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
-        n_high, n_low = _halves(m)
+        self._shape, self._layer, self._n_units = shape, layer, m
         self._above = table_of_layer(shape, layer + 1, n_threads)
-        self._layer = layer + 1
-        self._fit_intercept = shape.fit_intercept
         self._inputs = _configuration_inputs(m, shape.fit_intercept)
-        self._on, self._off = np.empty((2, m_above, 2**m))
-        self.slices = table_slices(n_high, n_low)
-        self.values = np.empty((shape.n_classes, n_high, n_low))
-        self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
-        g, n_high_above, n_low_above = self._above.values.shape
-        self._stacked = np.empty((g, n_low_above, n_high_above))
-        self._pieces, self._tile, size = _cut(shape, layer)
-        seconds = 6.0 * g * 2.0 ** (m + m_above) * _SECONDS_PER_FLOP
+        self.slices = table_slices(*halves(m))
+        self._pieces, self._tile, _ = _cut(shape, layer)
+        seconds = 6.0 * shape.n_classes * 2.0 ** (m + m_above) * _SECONDS_PER_FLOP
         self._n_threads = threads_worth(seconds, n_threads)
-        self._workspaces = np.empty((min(self._n_threads, len(self._pieces)), size))
+        self._arrays = Buffers().allocate(self.buffers(shape, layer, self._n_threads))
+        self.values = self._arrays.values
+        self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
+
+    @staticmethod
+    def buffers(shape: Shape, layer: int, n_threads: int) -> Shapes:
+        """Declare the table, probabilities of the units above, and scratch memory."""
+        m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
+        g, (n_high_above, n_low_above) = shape.n_classes, halves(m_above)
+        pieces, _, size = _cut(shape, layer)
+        return {
+            "values": (g, *halves(m)),
+            "on": (m_above, 2**m),
+            "off": (m_above, 2**m),
+            "stacked": (g, n_low_above, n_high_above),
+            "workspaces": (min(n_threads, len(pieces)), size),
+        }
+
+    @staticmethod
+    def sums(shape: Shape, layer: int) -> Shapes:
+        """Declare what an E-step adds up; predictions do without."""
+        m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
+        g, (n_high_above, n_low_above) = shape.n_classes, halves(m_above)
+        pieces, _, _ = _cut(shape, layer)
+        return {
+            "scale": (g, 2**m),
+            "counts": (len(pieces), g * n_high_above, n_low_above),
+            "on_weight": (m_above, 2**m),
+            "posterior": (m_above, 2**m),
+        }
+
+    @staticmethod
+    def temporaries(shape: Shape, layer: int, *, predicts_only: bool) -> Shapes:
+        """Declare the inputs, and counts of the layer above with a copy that is made of them."""
+        m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
+        made = {"inputs": (2**m, m + shape.fit_intercept)}
+        if predicts_only:
+            return made
+        g = shape.n_classes
+        return {**made, "counts": (2, g, 2**m_above), "rows": (2**m, g + 2 * m_above)}
 
     @cached_property
-    def _sums(self) -> _Sums:
-        g, n_high, n_low = self._above.values.shape
-        return _Sums(
-            np.empty((g, len(self._inputs))),
-            np.empty((len(self._pieces), g * n_high, n_low)),
-            np.empty_like(self._on),
-            np.empty_like(self._on),
-        )
+    def _sums(self) -> SimpleNamespace:
+        return Buffers().allocate(self.sums(self._shape, self._layer))
 
     def fill(self, parameters: Parameters) -> None:
         """Compute the marginals of the classes under given parameters.
@@ -177,22 +213,22 @@ class HiddenTable:
         FloatingPointError
             If weights overflow.
         """
-        weights = parameters.hidden[self._layer]
+        weights, arrays = parameters.hidden[self._layer + 1], self._arrays
         check_log_odds(np.ones(len(weights)), weights)
         self._above.fill(parameters)
-        n_units = self._inputs.shape[1] - self._fit_intercept
-        intercepts = weights[-1] if self._fit_intercept else np.zeros(weights.shape[1])
-        high, low = configurations.half_logits(weights[:n_units], intercepts, n_low_bits(n_units))
+        n_units = self._n_units
+        coefs, intercepts = split_intercepts(weights, n_units)
+        high, low = configurations.half_logits(coefs, intercepts, n_low_bits(n_units))
         self._weights = weights
-        self._stacked[:] = self._above.values.transpose(0, 2, 1)
-        g, n_low, n_high = self._stacked.shape
-        stacked, marginals = self._stacked.reshape(g * n_low, n_high), self.values.reshape(g, -1)
+        arrays.stacked[:] = self._above.values.transpose(0, 2, 1)
+        g, n_low, n_high = arrays.stacked.shape
+        stacked, marginals = arrays.stacked.reshape(g * n_low, n_high), self.values.reshape(g, -1)
         n_small = np.zeros(len(self._pieces), dtype=np.int64)
 
         def fill_piece(piece: int, worker: int) -> None:
             n_small[piece] = upper_layers.fill_marginals(
                 high, low, stacked, n_low, *self._pieces[piece], self._tile,
-                self._workspaces[worker], self._on, self._off, marginals,
+                arrays.workspaces[worker], arrays.on, arrays.off, marginals,
             )  # fmt: skip
 
         run(fill_piece, len(self._pieces), self._n_threads)
@@ -200,7 +236,7 @@ class HiddenTable:
 
     def log_of_class(self, k: int) -> Array:
         """Return ``log P(y = k | configuration)`` (nats) over all configurations."""
-        with np.errstate(divide="ignore"):  # what is zero is redone
+        with np.errstate(divide="ignore"):  # zeros are redone
             out = np.log(self.values[k])
         if self._is_small is not None:
             log_space.redo_log_marginal(
@@ -211,20 +247,21 @@ class HiddenTable:
 
     def expect(self, counts: Array) -> UpperStatistics:
         """Run the E-step of the layer above and of those above it."""
-        g, n_low, n_high = self._stacked.shape
-        sums, weights = self._sums, counts.reshape(g, -1)
+        arrays, sums = self._arrays, self._sums
+        g, n_low, n_high = arrays.stacked.shape
+        weights = counts.reshape(g, -1)
         if self._is_small is None:
             np.divide(weights, self.values.reshape(g, -1), out=sums.scale)
         else:
             sums.scale[:] = 0.0
             np.divide(weights, self.values.reshape(g, -1), out=sums.scale, where=~self._is_small)
         table = self._above.values.reshape(g * n_high, n_low)
-        stacked = self._stacked.reshape(g * n_low, n_high)
+        stacked = arrays.stacked.reshape(g * n_low, n_high)
 
         def add_piece(piece: int, worker: int) -> None:
             upper_layers.add_configurations(
-                self._on, self._off, table, stacked, sums.scale, *self._pieces[piece],
-                self._tile, self._workspaces[worker], sums.on_weight, sums.counts[piece],
+                arrays.on, arrays.off, table, stacked, sums.scale, *self._pieces[piece],
+                self._tile, arrays.workspaces[worker], sums.on_weight, sums.counts[piece],
             )  # fmt: skip
 
         run(add_piece, len(self._pieces), self._n_threads)
@@ -236,28 +273,26 @@ class HiddenTable:
         return upper._replace(hidden=(layer, *upper.hidden))
 
     def _redo_in_log_space(self, weights: Array, counts_above: Array) -> None:
-        """Add what the products left out: rows whose marginal is too small for them."""
+        """Add the rows that the products left out because their marginal is too small."""
         sums = self._sums
         coefs_T = np.ascontiguousarray(self._weights.T)
-        log_likelihood, gradient = (
-            np.empty(weights.shape[1]),
-            np.zeros_like(self._weights),
-        )  # not used
+        # the kernel fills these two; they are not used here
+        log_likelihood, gradient = np.empty(weights.shape[1]), np.zeros_like(self._weights)
         for k, of_class in enumerate(weights):
             marked = np.flatnonzero(self._is_small[k] & (of_class > 0.0))
             if len(marked) == 0:
                 continue
             log_space.redo_rows(
                 self._inputs, of_class, coefs_T, self._above.log_of_class(k), marked,
-                log_likelihood, self._on, sums.posterior, counts_above[k], gradient,
+                log_likelihood, self._arrays.on, sums.posterior, counts_above[k], gradient,
             )  # fmt: skip
             sums.on_weight[:, marked] += of_class[marked] * sums.posterior[:, marked]
 
     def _statistics(self, weights: Array) -> HiddenStatistics:
-        sums = self._sums
-        upper_layers.fill_posterior(self._on, weights, sums.on_weight, sums.posterior)
+        on, sums = self._arrays.on, self._sums
+        upper_layers.fill_posterior(on, weights, sums.on_weight, sums.posterior)
         gradient = self._inputs.T @ sums.on_weight.T
-        return HiddenStatistics(self._inputs, weights, self._on, sums.posterior, gradient)
+        return HiddenStatistics(self._inputs, weights, on, sums.posterior, gradient)
 
 
 def _configuration_inputs(n_hidden: int, fit_intercept: bool) -> Array:
@@ -270,9 +305,9 @@ def _configuration_inputs(n_hidden: int, fit_intercept: bool) -> Array:
 
 
 def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
-    """Return pieces of the configurations of a layer, rows of a tile, and its scratch."""
+    """Return ranges of the configurations of a layer, rows of a tile, and size of its scratch."""
     m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
-    n_high, n_low = _halves(m_above)
+    n_high, n_low = halves(m_above)
     g = shape.n_classes
     per_row = (g + 2) * (n_low + n_high)
     tile = min(TILE, max(_TILE_ENTRIES // per_row, 16), 2**m)
@@ -281,15 +316,12 @@ def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
     return row_ranges(2**m, chunk), tile, size
 
 
-def bytes_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False) -> int:
-    """Return the memory of all tables above the first hidden layer's own, in bytes."""
-    total, g = 0, shape.n_classes
-    for layer, (m, m_above) in enumerate(pairwise(shape.hidden_layer_sizes)):
-        pieces, _, size = _cut(shape, layer)
-        n_inputs = m + shape.fit_intercept
-        # the inputs, probabilities, and twice the table of the layer above
-        total += 2**m * (n_inputs + 2 * m_above + g) + 2 * g * 2**m_above
-        total += min(n_threads, len(pieces)) * size
+def buffers_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False) -> list[Shapes]:
+    """Declare the memory of the tables of all hidden layers."""
+    declared = [OutputTable.buffers(shape), OutputTable.temporaries(shape)]
+    for layer in range(shape.depth - 1):
+        declared.append(HiddenTable.buffers(shape, layer, n_threads))
+        declared.append(HiddenTable.temporaries(shape, layer, predicts_only=predicts_only))
         if not predicts_only:
-            total += (len(pieces) + 2) * g * 2**m_above + 2**m * (2 * g + 4 * m_above)
-    return 8 * total
+            declared.append(HiddenTable.sums(shape, layer))
+    return declared

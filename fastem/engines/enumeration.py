@@ -4,19 +4,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.engines.base import EngineSettings, Plan
-from fastem.engines.configuration_tables import bytes_of_tables, table_of_layer
+from fastem.engines.base import Engine, Plan
+from fastem.engines.configuration_tables import buffers_of_tables, halves, table_of_layer
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import enumeration, log_space
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
 from fastem.runtime import (
     TILE,
-    Memory,
+    Buffers,
+    Shapes,
+    bytes_of,
     check_memory,
     cut_by_class,
     most_chunks,
@@ -24,13 +26,12 @@ from fastem.runtime import (
     row_ranges,
     run,
     single_threaded_blas,
-    table_slices,
     threads_worth,
 )
 
-_LOG_TABLES = 2  # at most at once, while rows are redone in log space
-_MOST_UNITS = 60  # beyond any machine, and soon too long a number to print
-# Rough costs, to tell what is worth sharing among threads.
+_LOG_TABLES = 2  # classes whose rows are redone in log space at the same time
+_MOST_UNITS = 60  # beyond the memory of any machine
+# Rough costs, to decide whether work is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
 _SECONDS_PER_UNIT = 9e-9
 _SECONDS_PER_LOG_TERM = 3e-9
@@ -42,69 +43,63 @@ class EnumerationPlan(Plan):
     def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:
         self._shape = shape
         self._most_threads = n_threads
-        self._memory = Memory()
+        self._buffers = Buffers()
         self._table = table_of_layer(shape, 0, n_threads)
-        table_shape = self._table.values.shape
-        self._counts = np.empty(table_shape)
-        self.take(rows)
+        self._counts = np.empty(self._table.values.shape)
+        self.rebind(rows)
 
-    def take(self, rows: ClassSortedRows) -> None:
-        """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
-        n_samples, n_inputs = rows.inputs.shape
-        n_hidden, array = self._shape.first, self._memory.array
+    def rebind(self, rows: ClassSortedRows) -> None:
+        """Rebind the plan to new rows, at most as many as it was made for."""
+        shape, n_samples = self._shape, len(rows.weights)
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._chunks = chunks = cut_by_class(rows.class_starts, n_hidden)
-        seconds = n_samples * (6 * 2.0**n_hidden * _SECONDS_PER_FLOP + n_hidden * _SECONDS_PER_UNIT)
-        self._n_threads = threads_worth(seconds, self._most_threads)
+        self._chunks = chunks = cut_by_class(rows.class_starts, shape.first)
+        self._n_threads = threads_worth(_seconds_of_rows(shape, n_samples), self._most_threads)
         n_chunks = len(chunks.classes)
-        n_workers = min(self._n_threads, max(n_chunks, 1))
         sizes = (b - a for a, b in zip(chunks.row_starts, chunks.row_stops, strict=True))
         self._tile = min(max(sizes, default=1), TILE)
-        size = enumeration.workspace_size(n_inputs, n_hidden, n_low_bits(n_hidden), self._tile)
-        self._workspaces = array("workspaces", n_workers, size)
-        self._chunk_counts = array("chunk counts", n_chunks, *self._counts.shape[1:])
-        self._chunk_gradients = array("chunk gradients", n_chunks, n_inputs, n_hidden)
+        declared = _plan_buffers(shape, n_samples, n_chunks, self._tile, self._n_threads)
+        self._arrays = self._buffers.allocate(declared)
         self._chunk_redo = np.zeros(n_chunks, dtype=np.int64)
-        self._log_likelihood = array("log-likelihood", n_samples)
-        self._hidden_probability = array("probability", n_hidden, n_samples)
-        self._hidden_posterior = array("posterior", n_hidden, n_samples)
 
-    def expect(self, parameters: Parameters) -> Statistics:
+    def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
         """Run the E-step: ``6 n 2**m`` flops in matrix products, m units in the first layer.
+
+        ``draw`` is ignored.
 
         Raises
         ------
         FloatingPointError
             If inputs times weights overflow.
         """
+        arrays = self._arrays
         check_log_odds(self._largest_inputs, parameters.hidden[0])
         with single_threaded_blas():
             self._table.fill(parameters)
             coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
             self._add_rows(coefs_T)
             self._fill_counts()
-            hidden_gradient = self._chunk_gradients.sum(axis=0)
+            hidden_gradient = arrays.chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
                 hidden_gradient += self._redo_in_log_space(coefs_T)
             upper = self._table.expect(self._counts)
         hidden = HiddenStatistics(
             self._rows.inputs,
             self._rows.weights,
-            self._hidden_probability,
-            self._hidden_posterior,
+            arrays.probability,
+            arrays.posterior,
             hidden_gradient,
         )
         return Statistics(
-            self._log_likelihood,
+            arrays.log_likelihood,
             (hidden, *upper.hidden),
             upper.counts,
             upper.output_table,
-            upper.output_gradient,
+            upper.output_gradient[: len(parameters.output)],
         )
 
     def _add_rows(self, coefs_T: Array) -> None:
-        rows, chunks = self._rows, self._chunks
+        rows, chunks, arrays = self._rows, self._chunks, self._arrays
 
         def add_chunk(piece: int, worker: int) -> None:
             self._chunk_redo[piece] = enumeration.add_rows(
@@ -115,12 +110,12 @@ class EnumerationPlan(Plan):
                 chunks.row_starts[piece],
                 chunks.row_stops[piece],
                 self._tile,
-                self._workspaces[worker],
-                self._log_likelihood,
-                self._hidden_probability,
-                self._hidden_posterior,
-                self._chunk_counts[piece],
-                self._chunk_gradients[piece],
+                arrays.workspaces[worker],
+                arrays.log_likelihood,
+                arrays.probability,
+                arrays.posterior,
+                arrays.chunk_counts[piece],
+                arrays.chunk_gradients[piece],
             )
 
         run(add_chunk, len(chunks.classes), self._n_threads)
@@ -128,7 +123,7 @@ class EnumerationPlan(Plan):
     def _fill_counts(self) -> None:
         def fill_slice(piece: int, worker: int) -> None:
             enumeration.fill_counts(
-                self._chunk_counts,
+                self._arrays.chunk_counts,
                 self._chunks.class_starts,
                 self._table.values,
                 *self._table.slices[piece],
@@ -138,9 +133,9 @@ class EnumerationPlan(Plan):
         run(fill_slice, len(self._table.slices), self._table.n_threads)
 
     def _redo_in_log_space(self, coefs_T: Array) -> Array:
-        """Redo the marked rows, a class at a time; return their share of the gradient."""
-        rows, n_classes = self._rows, self._shape.n_classes
-        marked = np.flatnonzero(np.isneginf(self._log_likelihood))
+        """Redo the marked rows, one class at a time; return their share of the gradient."""
+        rows, arrays, n_classes = self._rows, self._arrays, self._shape.n_classes
+        marked = np.flatnonzero(np.isneginf(arrays.log_likelihood))
         cuts = np.searchsorted(marked, rows.class_starts)
         gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.first))
 
@@ -152,47 +147,94 @@ class EnumerationPlan(Plan):
                     coefs_T,
                     self._table.log_of_class(k),
                     marked[cuts[k] : cuts[k + 1]],
-                    self._log_likelihood,
-                    self._hidden_probability,
-                    self._hidden_posterior,
+                    arrays.log_likelihood,
+                    arrays.probability,
+                    arrays.posterior,
                     self._counts[k],
                     gradients[k],
                 )
 
         seconds = len(marked) * self._counts[0].size * _SECONDS_PER_LOG_TERM
-        # each class at work holds a table of its own
+        # each class in progress holds a table of its own
         run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
         return gradients.sum(axis=0)
 
 
-def _refuse_too_many_units(
-    bytes_needed: Callable[[Shape, int, int], int], shape: Shape, n_samples: int, n_threads: int
-) -> None:
+def _seconds_of_rows(shape: Shape, n_samples: int) -> float:
+    """Estimate the time of the products and priors of all rows on one thread."""
+    per_row = 6 * 2.0**shape.first * _SECONDS_PER_FLOP + shape.first * _SECONDS_PER_UNIT
+    return n_samples * per_row
+
+
+def _plan_buffers(shape: Shape, n_samples: int, n_chunks: int, tile: int, n_threads: int) -> Shapes:
+    """Declare what a plan keeps for its rows."""
+    p, m = shape.n_inputs, shape.first
+    low_bits = n_low_bits(m)
+    n_workers = min(n_threads, max(n_chunks, 1))
+    return {
+        "workspaces": (n_workers, enumeration.workspace_size(p, m, low_bits, tile)),
+        "chunk_counts": (n_chunks, *halves(m)),
+        "chunk_gradients": (n_chunks, p, m),
+        "log_likelihood": (n_samples,),
+        "probability": (m, n_samples),
+        "posterior": (m, n_samples),
+    }
+
+
+def _temporaries(shape: Shape, n_threads: int) -> Shapes:
+    """Declare counts, and what an E-step holds while it redoes rows in log space."""
+    p, m, g = shape.n_inputs, shape.first, shape.n_classes
+    return {
+        "counts": (g, *halves(m)),
+        "log_tables": (min(_LOG_TABLES, n_threads), *halves(m)),
+        "gradients": (g + 3, p, m),
+    }
+
+
+def _prediction_buffers(shape: Shape, n_samples: int, n_threads: int) -> Shapes:
+    """Declare what `log_marginal` allocates beside the tables."""
+    m, tile = shape.first, min(n_samples, TILE)
+    n_workers = min(n_threads, len(row_ranges(n_samples, TILE)))
+    size = enumeration.workspace_size(shape.n_inputs, m, n_low_bits(m), tile)
+    return {"workspaces": (n_workers, size), "out": (n_samples, shape.n_classes)}
+
+
+def _prediction_temporaries(shape: Shape, n_samples: int) -> Shapes:
+    """Declare what `log_marginal` holds while it redoes rows in log space."""
+    return {
+        "log_table": halves(shape.first),
+        "coefs_T": (shape.first, shape.n_inputs),
+        "of_class": (n_samples,),
+    }
+
+
+def _check_memory(n_bytes: Callable[[Shape, int, int], int], shape: Shape, *sizes: int) -> None:
+    """Raise ValueError, before anything is allocated, if the tables do not fit into memory."""
     largest = max(shape.hidden_layer_sizes)
     if largest > _MOST_UNITS:
         needed = math.inf, f"more than 2**{largest} bytes"
     else:
-        needed = (bytes_needed(shape, n_samples, n_threads),)
+        needed = (n_bytes(shape, *sizes),)
     check_memory(
         f"hidden_layer_sizes={shape.hidden_layer_sizes}",
         f"for exact enumeration of 2**{largest} hidden configurations",
-        "Use fewer hidden units: each one less halves the need, or "
+        "Use fewer hidden units: one unit less halves the memory. Or use "
         + ("fastem.Quadrature() or " if shape.n_classes in (2, 3) and shape.depth == 1 else "")
         + "fastem.Sampling(), which estimates.",
         *needed,
     )
 
 
-@dataclass(frozen=True)
-class Enumeration(EngineSettings):
+@dataclass
+class Enumeration(Engine):
     """Exact E-step by enumeration of the ``2**m`` configurations of a hidden layer.
 
-    Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` beside, with m
-    units in the first layer. Deeper layers add ``8 g 2**(m + m_above)`` flops for each pair of
-    neighbours, whatever n is: samples meet the first layer only.
+    Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` other operations,
+    with m units in the first layer. Each pair of neighbouring layers adds
+    ``8 g 2**(m + m_above)`` flops, which does not depend on n.
     Memory: about ``(2 g + chunks + threads + 2) 2**m`` numbers, never ``n 2**m``. Chunks of
-    rows, each of which sums into a table of its own, are at most g and as many more as
-    fit into 256 MiB; the last 2 are for rows redone in log space.
+    rows sum into tables of their own; there are at most g chunks plus as many as fit into
+    256 MiB. The last 2 tables are for rows that are redone in log space.
 
     Examples
     --------
@@ -201,53 +243,36 @@ class Enumeration(EngineSettings):
     """
 
     name: ClassVar[str] = "enumeration"
-    has_table: ClassVar[bool] = True
+    statistics: ClassVar[str] = "counts"
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
-        """Return about what an E-step takes on one thread."""
+        """Estimate the time of an E-step on one thread, in seconds."""
         if max(shape.hidden_layer_sizes) > _MOST_UNITS:
             return math.inf
-        # tables are left out: a choice that went by them would differ between many rows and the
-        # few of a rehearsal
-        flops = 6 * 2.0**shape.first
-        of_rows = n_samples * (flops * _SECONDS_PER_FLOP + shape.first * _SECONDS_PER_UNIT)
+        # The time to fill tables is left out on purpose: with it, "auto" would choose
+        # differently for a few rows of the same data.
         pairs = pairwise(shape.hidden_layer_sizes)
-        return of_rows + 8 * shape.n_classes * _SECONDS_PER_FLOP * sum(
-            2.0 ** (a + b) for a, b in pairs
-        )
+        upper = 8 * shape.n_classes * _SECONDS_PER_FLOP * sum(2.0 ** (a + b) for a, b in pairs)
+        return _seconds_of_rows(shape, n_samples) + upper
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
 
-        That of the rows themselves is not counted.
+        The memory of the rows themselves is not counted.
         """
-        m, g, p = shape.first, shape.n_classes, shape.n_inputs
-        table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
-        n_chunks = most_chunks(n_samples, m, g)
-        n_workers = min(n_threads, n_chunks)
-        tables = 2 * g + n_chunks + min(_LOG_TABLES, n_threads)
-        slices = len(table_slices(2 ** (m - n_low_bits(m)), 2 ** n_low_bits(m)))
-        return 8 * (
-            tables * table
-            + n_workers * enumeration.workspace_size(p, m, n_low_bits(m), min(n_samples, TILE))
-            + (n_chunks + g + 3) * p * m  # of chunks, of classes in log space, and totals
-            + (slices + 8) * g * halves
-            + n_samples * (2 * m + 2)
-        ) + bytes_of_tables(shape, n_threads)
+        n_chunks = most_chunks(n_samples, shape.first, shape.n_classes)
+        tile = min(n_samples, TILE)
+        own = _plan_buffers(shape, n_samples, n_chunks, tile, n_threads)
+        tables = buffers_of_tables(shape, n_threads)
+        return bytes_of(own, _temporaries(shape, n_threads), *tables)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal` for ``n_samples`` rows, in bytes."""
-        m, g = shape.first, shape.n_classes
-        table, halves = 2**m, 2 ** (m - n_low_bits(m)) + 2 ** n_low_bits(m)
-        tile = min(n_samples, TILE)
-        n_workers = min(n_threads, n_samples // TILE + 1)
-        return 8 * (
-            (g + 1) * table  # one of them for rows redone in log space
-            + n_workers * enumeration.workspace_size(shape.n_inputs, m, n_low_bits(m), tile)
-            + shape.n_inputs * m
-            + 8 * g * halves
-            + n_samples * (g + 1)
-        ) + bytes_of_tables(shape, n_threads, predicts_only=True)
+        return bytes_of(
+            _prediction_buffers(shape, n_samples, n_threads),
+            _prediction_temporaries(shape, n_samples),
+            *buffers_of_tables(shape, n_threads, predicts_only=True),
+        )
 
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> EnumerationPlan:
         """Prepare exact E-steps on the given rows.
@@ -255,9 +280,9 @@ class Enumeration(EngineSettings):
         Raises
         ------
         ValueError
-            If the tables exceed the memory that this machine has, before allocating any.
+            If the tables exceed the available memory, before anything is allocated.
         """
-        _refuse_too_many_units(self.bytes_needed, shape, len(rows.weights), n_threads)
+        _check_memory(self.bytes_needed, shape, len(rows.weights), n_threads)
         return EnumerationPlan(rows, shape, n_threads)
 
     def log_marginal(
@@ -279,40 +304,40 @@ class Enumeration(EngineSettings):
         Raises
         ------
         ValueError
-            If the tables exceed the memory that this machine has.
+            If the tables exceed the available memory.
         FloatingPointError
             If inputs times weights overflow.
         """
-        n_samples, n_inputs = inputs.shape
-        _refuse_too_many_units(self.bytes_to_predict, shape, n_samples, n_threads)
+        n_samples = len(inputs)
+        _check_memory(self.bytes_to_predict, shape, n_samples, n_threads)
         check_log_odds(largest_inputs(inputs), parameters.hidden[0])
         table = table_of_layer(shape, 0, n_threads)
-        out = np.empty((n_samples, shape.n_classes))
         coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
-        pieces = row_ranges(n_samples, TILE)
-        tile = min(n_samples, TILE)
+        pieces, tile = row_ranges(n_samples, TILE), min(n_samples, TILE)
         flops = n_samples * shape.n_classes * 2 * 2.0**shape.first
         n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
-        low_bits = n_low_bits(shape.first)
-        size = enumeration.workspace_size(n_inputs, shape.first, low_bits, tile)
-        workspaces = np.empty((min(n_threads, len(pieces)), size))
+        arrays = Buffers().allocate(_prediction_buffers(shape, n_samples, n_threads))
         n_redo = np.zeros(len(pieces), dtype=np.int64)
 
         def fill_piece(piece: int, worker: int) -> None:
             n_redo[piece] = enumeration.fill_log_marginal(
-                inputs, coefs_T, table.values, *pieces[piece], tile, workspaces[worker], out
-            )
+                inputs, coefs_T, table.values, *pieces[piece], tile, arrays.workspaces[worker],
+                arrays.out,
+            )  # fmt: skip
 
         with single_threaded_blas():
             table.fill(parameters)
             run(fill_piece, len(pieces), n_threads)
         if n_redo.any():
-            for k in range(shape.n_classes):
-                marked = np.flatnonzero(np.isneginf(out[:, k]))
-                if len(marked) > 0:
-                    of_class = out[:, k].copy()  # kernels are compiled for plain arrays
-                    log_space.redo_log_marginal(
-                        inputs, coefs_T, table.log_of_class(k), marked, of_class
-                    )
-                    out[:, k] = of_class
-        return out
+            _redo_log_marginal(inputs, coefs_T, table, arrays.out)
+        return arrays.out
+
+
+def _redo_log_marginal(inputs: Array, coefs_T: Array, table: Any, out: Array) -> None:
+    """Overwrite the marked entries of ``out`` (n_samples, n_classes), summed in log space."""
+    for k in range(out.shape[1]):
+        marked = np.flatnonzero(np.isneginf(out[:, k]))
+        if len(marked) > 0:
+            of_class = out[:, k].copy()  # kernels are compiled for contiguous arrays
+            log_space.redo_log_marginal(inputs, coefs_T, table.log_of_class(k), marked, of_class)
+            out[:, k] = of_class

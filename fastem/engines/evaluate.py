@@ -38,44 +38,45 @@ def e_step(
     intercepts : [b (n_hidden,), ..., c (n_classes,)]
         Log-odds of hidden units and logits of classes.
     method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
-        "auto" takes the cheapest exact one, and sampling where none is within reach.
+        "auto" selects the cheapest exact engine, or sampling if no exact engine is affordable.
+        An instance may be an engine of your own: see `fastem.Engine`.
     sample_weight : array-like (n_samples,), optional
-        Not negative; multiplies each row's share of the gradients.
+        Nonnegative weights of the rows in the gradients.
     n_jobs : int, optional
-        Threads; None for all cores. Results do not depend on it, to the bit.
+        Number of threads; None for all cores. Results do not depend on it, to the bit.
     random_state : int or RandomState, optional
-        Seed of `Sampling`, where the engine has none of its own; without effect on exact engines.
+        Seed of `Sampling`, if the engine has no seed of its own. Exact engines ignore it.
 
     Returns
     -------
     expectations : Expectations
         Log-likelihood per row (nats), hidden posterior (probability), gradients of the
-        weighted total log-likelihood. By `Sampling` all of them are estimates, from samples
-        that the rows do not share.
+        weighted total log-likelihood. With `Sampling` all of them are estimates; every row has
+        samples of its own.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a value is not finite, a class index is out of
-        range, a weight is negative, or the problem does not fit into memory.
+        If shapes do not match, a value is not finite, a class index is out of range, a weight is
+        negative, or the problem does not fit into memory.
     FloatingPointError
         If inputs times weights overflow.
 
     Warns
     -----
     UserWarning
-        If "auto" falls to sampling, or the effective sample size is low: see `Sampling`.
+        If "auto" falls back to sampling, or the effective sample size is low: see `Sampling`.
 
     Notes
     -----
-    Enumeration costs ``6 n 2**m`` flops in matrix products, m units in the first hidden layer,
-    and ``8 g 2**(m + m_above)`` for each pair of hidden layers.
+    Enumeration costs ``6 n 2**m`` flops in matrix products for m units in the first hidden layer,
+    plus ``8 g 2**(m + m_above)`` for each pair of neighbouring hidden layers.
 
     With ``u`` the prior and ``q`` the posterior probability of a unit, ``R_k(s)`` the
     expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
     ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
-    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15). A further hidden layer has the
-    configurations of the one below it for rows, which weigh ``R(s)``.
+    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15). The rows of a further hidden layer are
+    the configurations of the layer below it, with weights ``R(s)``.
 
     References
     ----------
@@ -125,7 +126,7 @@ def e_step(
 def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
     try:
         if np.iscomplexobj(values):
-            raise TypeError("complex numbers have no place here")
+            raise TypeError("complex numbers are not supported")
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
@@ -144,17 +145,18 @@ def check_parameters(
     Raises
     ------
     ValueError
-        If one is not finite or does not fit the others; the message says which.
+        If an array is not finite or does not match the others; the message names it.
     """
     for name, values in (("coefs", coefs), ("intercepts", intercepts)):
         if not isinstance(values, (list, tuple)) or len(values) < 2:
             raise ValueError(
-                f"{name} must be a list of two arrays for one hidden layer, and of one more for "
-                "each further layer."
+                f"{name} must be a list of two arrays for one hidden layer, plus one array for "
+                "each further hidden layer."
             )
     if len(coefs) != len(intercepts):
         raise ValueError(
-            f"coefs and intercepts must be of one length, got {len(coefs)} and {len(intercepts)}."
+            f"coefs and intercepts must have the same length, got {len(coefs)} and "
+            f"{len(intercepts)}."
         )
     weights = [_finite(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
     offsets = [_finite(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
@@ -167,14 +169,16 @@ def check_parameters(
         ):
             if got != wanted:
                 raise ValueError(
-                    f"{name} has shape {got}, and {wanted} is needed for X with {n_features} "
-                    f"features and coefs of shapes {[W.shape for W in weights]}."
+                    f"{name} must have shape {wanted} for X with {n_features} features and coefs "
+                    f"of shapes {[W.shape for W in weights]}, got {got}."
                 )
         if n_units < 1:
-            raise ValueError(f"coefs[{i}] has shape {W.shape}: a layer needs a unit.")
+            raise ValueError(f"coefs[{i}] has shape {W.shape}: a layer needs at least one unit.")
         n_inputs = n_units
     if n_inputs < 2:
-        raise ValueError(f"coefs[{len(coefs) - 1}] has shape {W.shape}: needs two classes.")
+        raise ValueError(
+            f"coefs[{len(coefs) - 1}] has shape {W.shape}: at least two classes are needed."
+        )
     with np.errstate(over="ignore"):
         if not np.isfinite(np.abs(W).sum() + np.abs(b).sum()):
             i = len(coefs) - 1
@@ -183,7 +187,7 @@ def check_parameters(
 
 
 def shape_of(coefs: list[Array]) -> Shape:
-    """Return the shape of a network that has the given weights, and intercepts."""
+    """Return the shape of a network with the given coefs, and with intercepts."""
     sizes = tuple(len(above) for above in coefs[1:])
     return Shape(len(coefs[0]), sizes, coefs[-1].shape[1], fit_intercept=True)
 
@@ -194,7 +198,7 @@ def _check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"y must be an array of class indices: {error}") from error
     if labels.shape != (n_samples,):
-        raise ValueError(f"y has shape {labels.shape}, and ({n_samples},) is needed.")
+        raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"y must hold class indices (integers), got dtype {labels.dtype}.")
     if n_samples and (labels.min() < 0 or labels.max() >= n_classes):
@@ -210,7 +214,7 @@ def _check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
         return np.ones(n_samples)
     weights = _finite("sample_weight", sample_weight, 1)
     if weights.shape != (n_samples,):
-        raise ValueError(f"sample_weight has shape {weights.shape}, not ({n_samples},).")
+        raise ValueError(f"sample_weight must have shape ({n_samples},), got {weights.shape}.")
     if weights.size and weights.min() < 0.0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}.")
     if weights.size and weights.max() > LARGEST_WEIGHT:

@@ -1,15 +1,17 @@
-"""Samples of rows: kernels with their tables and scratch memory, and what they cost."""
+"""Samples of rows: the kernels with their tables and scratch memory, and their cost."""
 
 from itertools import pairwise
 
 import numpy as np
 
 from fastem.kernels import random, sampling
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, Parameters, Shape, split_intercepts
+from fastem.runtime import Buffers, Shapes, bytes_of
 
 _MOST_PIECES = 128
-_MOST_SUMS = 2**23  # numbers, of all pieces together
-# Of a sample, on one thread: per unit, and per unit of one layer and output of the next.
+_MOST_SUMS = 2**23  # numbers in the sums of all pieces
+# Time of a sample on one thread: per unit, per product of a unit with an output of its layer, and
+# per output.
 _SECONDS_PER_UNIT = 3e-10
 _SECONDS_PER_PRODUCT = 1.3e-10
 _SECONDS_PER_OUTPUT = 2.5e-9
@@ -27,26 +29,28 @@ class Sampler:
             [0, *(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))]
         )
         self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns, strict=True)]
-        self._codes = np.empty((n_workers, n_samples * sum(groups)), dtype=np.uint8)
-        self._values = np.empty((n_workers, n_samples * sum(columns)))
-        self._work = np.empty((n_workers, 3, n_samples))
+        arrays = Buffers().allocate(numbers(shape, n_samples, n_workers))
+        self._codes = Buffers().allocate(codes(shape, n_samples, n_workers), np.uint8).codes
         self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
-        self.sums = np.empty((n_workers, self._cuts[-1]))
-        self._tables = np.zeros(self._cuts[-1])
+        self._values, self._work = arrays.values, arrays.work
+        self.sums, self._tables = arrays.sums, arrays.tables
+        self._tables[:] = 0.0
 
-    def fill_tables(self, parameters: Parameters, fit_intercept: bool) -> None:
-        """Sum the weights out of every hidden layer by code."""
-        pairs = [_split(weights, fit_intercept) for weights in parameters.hidden[1:]]
-        pairs.append((parameters.output, parameters.output_intercepts))
-        for (weights, intercepts), table in zip(pairs, self._layers(self._tables), strict=True):
-            n_units, n_outputs = weights.shape
+    def fill_tables(self, parameters: Parameters) -> None:
+        """Fill the tables: weights out of every hidden layer, summed over the units of a code."""
+        layers = (*parameters.hidden[1:], parameters.output)
+        for joined, table, n_units in zip(
+            layers, self._layers(self._tables), self.sizes[:-1].tolist(), strict=True
+        ):
+            weights, intercepts = split_intercepts(joined, n_units)
+            n_outputs = weights.shape[1]
             padded = np.zeros((len(table) * sampling.UNITS, n_outputs))
             padded[:n_units] = weights
             table[:, :, :n_outputs] = _BITS @ padded.reshape(len(table), sampling.UNITS, -1)
             table[0, :, :n_outputs] += intercepts
 
     def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
-        """Sample rows; `sums` of the worker are added to."""
+        """Sample rows; add to the `sums` of the worker."""
         sampling.add_sampled_rows(
             *per_row, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],
             self._values[worker], self._work[worker], self._thresholds[worker],
@@ -63,7 +67,10 @@ class Sampler:
         )  # fmt: skip
 
     def folded(self, sums: Array) -> list[Array]:
-        """Return sums by unit for every hidden layer, (n_units + 1, n_outputs); last over all."""
+        """Return sums by unit for every hidden layer, (n_units + 1, n_outputs).
+
+        The last row is the sum over all samples.
+        """
         folded = []
         for t, by_code in enumerate(self._layers(sums)):
             by_unit = (_BITS.T @ by_code).reshape(-1, by_code.shape[2])
@@ -77,43 +84,69 @@ class Sampler:
 
 
 def layout(shape: Shape) -> tuple[list[int], list[int]]:
-    """Return the groups of units of every hidden layer, and the columns that it sends to."""
+    """Return the groups of units of every hidden layer, and the columns of its outputs."""
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
     groups = [-(-m // sampling.UNITS) for m in sizes[:-1]]
     return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
 
-def _split(joined: Array, fit_intercept: bool) -> tuple[Array, Array]:
-    """Return the weights and the intercepts of a later hidden layer."""
-    if fit_intercept:
-        return joined[:-1], joined[-1]
-    return joined, np.zeros(joined.shape[1])
+def numbers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+    """Declare the arrays of a sampler that hold float64."""
+    groups, columns = layout(shape)
+    n_entries = sum(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))
+    return {
+        "values": (n_workers, n_samples * sum(columns)),
+        "work": (n_workers, 3, n_samples),
+        "sums": (n_workers, n_entries),
+        "tables": (n_entries,),
+    }
 
 
-def keys_of(seed: int, n_done: int, numbers: Array) -> Array:
-    """Return a key for every row of an E-step, (n_rows,)."""
-    keys = np.empty(len(numbers), dtype=np.uint64)
-    path = np.array([[seed, n_done]], dtype=np.uint64)
+def codes(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+    """Declare the codes of a sampler, which are bytes."""
+    groups, _ = layout(shape)
+    return {"codes": (n_workers, n_samples * sum(groups))}
+
+
+def bytes_of_sampler(shape: Shape, n_samples: int, n_workers: int) -> int:
+    """Return the memory of a sampler in bytes, with a copy of its tables while they are filled."""
+    declared = numbers(shape, n_samples, n_workers)
+    copies = {"tables": declared["tables"]}
+    return bytes_of(declared, copies) + bytes_of(codes(shape, n_samples, n_workers), dtype=np.uint8)
+
+
+def keys_of(seed: int, draw: int, rows: Array) -> Array:
+    """Return a key for every row of an E-step, (n_rows,).
+
+    Parameters
+    ----------
+    seed, draw : int
+        Seed of the engine, and number of the random draw.
+    rows : array of uint64 (n_rows, n_numbers)
+        Numbers that identify each row.
+    """
+    keys = np.empty(len(rows), dtype=np.uint64)
+    path = np.array([[seed, draw]], dtype=np.uint64)
     top = np.empty(1, dtype=np.uint64)
     random.fill_keys_of_rows(np.uint64(0), path, top)
-    random.fill_keys_of_rows(top[0], numbers, keys)
+    random.fill_keys_of_rows(top[0], rows, keys)
     return keys
 
 
 def n_sums(shape: Shape) -> int:
-    """Return how many numbers the folded sums of a piece of rows are."""
+    """Return the size of the folded sums of a piece of rows."""
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
     return sum((m + 1) * n for m, n in pairwise(sizes))
 
 
 def rows_per_piece(shape: Shape, n_rows: int) -> int:
-    """Return the rows of a piece, so that pieces are at most 128 and their sums 64 MiB."""
+    """Return the rows of a piece: at most 128 pieces, whose sums take at most 64 MiB."""
     most = max(1, min(_MOST_PIECES, _MOST_SUMS // n_sums(shape)))
     return max(8, -(-n_rows // most))
 
 
 def seconds_per_sample(shape: Shape) -> float:
-    """Return about what a sample of a row takes on one thread."""
+    """Estimate the time of one sample of a row on one thread, in seconds."""
     sizes = [*shape.hidden_layer_sizes, shape.n_classes]
     seconds = 0.0
     for m, n in pairwise(sizes):

@@ -1,7 +1,6 @@
 """The sampling engine: any network, by configurations drawn from the prior."""
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,21 +9,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastem.engines.base import EngineSettings, Plan
+from fastem.engines.base import Engine, Plan
 from fastem.engines.sampler import (
     Sampler,
+    bytes_of_sampler,
     keys_of,
-    layout,
     n_sums,
     rows_per_piece,
     seconds_per_sample,
 )
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.kernels import sampling
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
 from fastem.runtime import (
-    Memory,
+    Buffers,
+    Shapes,
+    bytes_of,
     check_memory,
     row_ranges,
     run,
@@ -33,9 +33,11 @@ from fastem.runtime import (
     warn_user,
 )
 
-_LOW_SHARE = 0.1  # of the samples: half of the rows should have a larger effective size
-_ATTEMPTS = 3  # at a row without weight, each with ten times the samples
-_PREDICTING = 2**64 - 1  # in place of the number of an E-step
+# Share of the samples below which a median effective sample size is reported as low.
+_LOW_SHARE = 0.1
+# Attempts at a row whose samples all have zero weight, each with ten times the samples.
+_ATTEMPTS = 3
+_DRAW_OF_PREDICTIONS = 2**64 - 1  # above the number of any draw of an E-step
 
 
 class SamplingPlan(Plan):
@@ -44,18 +46,17 @@ class SamplingPlan(Plan):
     def __init__(
         self, rows: ClassSortedRows, shape: Shape, n_samples: int, seed: int, n_threads: int
     ) -> None:
-        self._shape, self._seed, self._memory = shape, seed, Memory()
-        self._n_done = 0
+        self._shape, self._seed, self._buffers = shape, seed, Buffers()
         pieces = row_ranges(len(rows.weights), rows_per_piece(shape, len(rows.weights)))
         seconds = len(rows.weights) * n_samples * seconds_per_sample(shape)
         n_threads = threads_worth(seconds, n_threads)
         self._most_threads = max(min(n_threads, len(pieces)), 1)
         self._sampler = Sampler(shape, n_samples, self._most_threads)
-        self.take(rows)
+        self.rebind(rows)
 
-    def take(self, rows: ClassSortedRows) -> None:
-        """Go over to other rows, as many as it was planned for or fewer, in the same memory."""
-        shape, array, n_rows = self._shape, self._memory.array, len(rows.weights)
+    def rebind(self, rows: ClassSortedRows) -> None:
+        """Rebind the plan to new rows, at most as many as it was made for."""
+        shape, n_rows = self._shape, len(rows.weights)
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
@@ -64,18 +65,10 @@ class SamplingPlan(Plan):
         labels = np.repeat(np.arange(shape.n_classes), np.diff(rows.class_starts))
         self._per_row = labels, rows.weights
         self._numbers = np.ascontiguousarray(rows.order[:, None]).view(np.uint64)
-        self._log_odds = array("log-odds", n_rows, shape.first)
-        self._log_likelihood = array("log-likelihood", n_rows)
-        self._effective = array("effective", n_rows)
-        self._probability = array("probability", shape.first, n_rows)
-        self._posterior = array("posterior", sum(shape.hidden_layer_sizes), n_rows)
+        self._arrays = self._buffers.allocate(_plan_buffers(shape, n_rows))
 
-    def rewind(self, n_done: int) -> None:
-        """Go on as if so many E-steps had been done: the next draws what that one drew."""
-        self._n_done = n_done
-
-    def expect(self, parameters: Parameters) -> Statistics:
-        """Run the E-step, with fresh samples.
+    def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
+        """Run the E-step on the samples of a numbered draw.
 
         Raises
         ------
@@ -83,32 +76,31 @@ class SamplingPlan(Plan):
             If inputs times weights overflow, or a row has no sample of positive weight.
         """
         check_log_odds(self._largest_inputs, parameters.hidden[0])
-        keys = keys_of(self._seed, self._n_done, self._numbers)
-        self._n_done += 1
-        per_row = self._log_odds, *self._per_row, keys
+        arrays, keys = self._arrays, keys_of(self._seed, draw, self._numbers)
+        per_row = arrays.log_odds, *self._per_row, keys
         with single_threaded_blas():
-            self._sampler.fill_tables(parameters, self._shape.fit_intercept)
+            self._sampler.fill_tables(parameters)
             sums = self._add_rows(parameters, per_row)
-            empty = np.flatnonzero(np.isneginf(self._log_likelihood))
-            for i in empty:
+            for i in np.flatnonzero(np.isneginf(arrays.log_likelihood)):
                 for total, more in zip(sums, self._redo(i, parameters, per_row), strict=True):
                     total += more
             hidden = [self._first_layer(), *self._later_layers(sums[:-1])]
-        log_likelihood, effective = self._log_likelihood, self._effective
-        return Statistics(log_likelihood, tuple(hidden), None, None, sums[-1], effective)
+        log_likelihood, effective = arrays.log_likelihood, arrays.effective
+        output_gradient = sums[-1][: len(parameters.output)]
+        return Statistics(log_likelihood, tuple(hidden), None, None, output_gradient, effective)
 
     def _out(self) -> tuple[Array, ...]:
-        return self._log_likelihood, self._effective, self._probability, self._posterior
+        arrays = self._arrays
+        return arrays.log_likelihood, arrays.effective, arrays.probability, arrays.posterior
 
     def _add_rows(self, parameters: Parameters, per_row: tuple) -> list[Array]:
         """Sample all rows; return sums over them by layer."""
         found: list[list[Array]] = [[]] * len(self._pieces)
+        log_odds = self._arrays.log_odds
 
         def add_piece(piece: int, worker: int) -> None:
             start, stop = self._pieces[piece]
-            np.dot(
-                self._rows.inputs[start:stop], parameters.hidden[0], out=self._log_odds[start:stop]
-            )
+            np.dot(self._rows.inputs[start:stop], parameters.hidden[0], out=log_odds[start:stop])
             self._sampler.sums[worker] = 0.0
             self._sampler.add_rows(worker, (start, stop), per_row, self._out())
             found[piece] = self._sampler.folded(self._sampler.sums[worker])
@@ -119,43 +111,70 @@ class SamplingPlan(Plan):
         return [np.sum(of_layer, axis=0) for of_layer in zip(*found, strict=True)]
 
     def _redo(self, i: int, parameters: Parameters, per_row: tuple) -> list[Array]:
-        """Sample a row without weight again, and again, with more samples."""
+        """Sample a row again whose samples all had zero weight, with more and more samples."""
         n_samples = self._sampler.n_samples
         for _ in range(_ATTEMPTS):
             n_samples *= 10
             sampler = Sampler(self._shape, n_samples, 1)
-            sampler.fill_tables(parameters, self._shape.fit_intercept)
+            sampler.fill_tables(parameters)
             sampler.sums[0] = 0.0
             sampler.add_rows(0, (i, i + 1), per_row, self._out())
-            if not np.isneginf(self._log_likelihood[i]):
+            if not np.isneginf(self._arrays.log_likelihood[i]):
                 return sampler.folded(sampler.sums[0])
         raise FloatingPointError(
             f"None of {n_samples} samples gives row {self._rows.order[i]} a positive probability "
             "of its class: the weights are too large. Use smaller weights (a larger alpha, "
-            "standardize=True), or fastem.Enumeration() where it fits."
+            "standardize=True), or fastem.Enumeration() if it fits into memory."
         )
 
     def _first_layer(self) -> HiddenStatistics:
-        rows, posterior = self._rows, self._posterior[: self._shape.first]
-        moved = rows.weights * (posterior - self._probability)
+        rows, probability = self._rows, self._arrays.probability
+        posterior = self._arrays.posterior[: self._shape.first]
+        moved = rows.weights * (posterior - probability)
         gradient = np.ascontiguousarray((moved @ rows.inputs).T)
-        return HiddenStatistics(rows.inputs, rows.weights, self._probability, posterior, gradient)
+        return HiddenStatistics(rows.inputs, rows.weights, probability, posterior, gradient)
 
     def _later_layers(self, sums: list[Array]) -> Iterator[HiddenStatistics]:
         units = np.cumsum([0, *self._shape.hidden_layer_sizes])
-        by_layer = [self._posterior[a:b] for a, b in pairwise(units)]
+        by_layer = [self._arrays.posterior[a:b] for a, b in pairwise(units)]
         for gradient, (below, own) in zip(sums, pairwise(by_layer), strict=True):
             n_inputs = len(below) + self._shape.fit_intercept
             yield HiddenStatistics(None, self._rows.weights, None, own, gradient[:n_inputs], below)
 
 
+def _plan_buffers(shape: Shape, n_rows: int) -> Shapes:
+    """Declare what a plan keeps for its rows."""
+    return {
+        "log_odds": (n_rows, shape.first),
+        "log_likelihood": (n_rows,),
+        "effective": (n_rows,),
+        "probability": (shape.first, n_rows),
+        "posterior": (sum(shape.hidden_layer_sizes), n_rows),
+    }
+
+
+def _temporaries(shape: Shape, n_rows: int) -> Shapes:
+    """Declare labels and keys of the rows, products for the gradient, and sums of the pieces."""
+    n_pieces = len(row_ranges(n_rows, rows_per_piece(shape, n_rows)))
+    return {
+        "of_rows": (n_rows, 4),
+        "moved": (2, n_rows, shape.first),
+        "sums": (n_pieces + 2, n_sums(shape)),
+    }
+
+
+def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
+    """Declare what `log_marginal` allocates for the rows."""
+    return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_classes)}
+
+
 def warn_of_few(median: float, n_samples: int) -> None:
-    """Warn if samples are worth too few draws from the posterior.
+    """Warn if the effective sample size is low.
 
     Parameters
     ----------
     median : float
-        Effective sample size of half of the rows at most.
+        Median effective sample size of the rows.
     n_samples : int
 
     Warns
@@ -165,35 +184,35 @@ def warn_of_few(median: float, n_samples: int) -> None:
     """
     if median < _LOW_SHARE * n_samples:
         warn_user(
-            f"Of n_samples={n_samples} samples, {median:.3g} are worth as much as draws from the "
-            "posterior (median effective sample size of the rows): the estimates are noisy. "
-            "Increase n_samples or alpha, or use an exact engine, fastem.Enumeration(), where it "
-            "fits."
+            f"The median effective sample size of the rows is {median:.3g} of n_samples="
+            f"{n_samples} samples: the estimates are noisy. Increase n_samples or alpha, or use an "
+            "exact engine such as fastem.Enumeration() if it fits into memory."
         )
 
 
-@dataclass(frozen=True)
-class Sampling(EngineSettings):
+@dataclass
+class Sampling(Engine):
     """E-step by importance sampling: any network, estimates in place of exact sums.
 
-    For every row, configurations are drawn from the prior P(z|x) and weighed by P(y|z).
-    Estimates are consistent: their standard error falls as ``1 / sqrt(n_samples)``, their bias
-    as ``1 / n_samples``. They are never exact, and an iteration of EM may lower the likelihood.
+    For every row, configurations are drawn from the prior P(z|x) and weighted by P(y|z).
+    The estimates are consistent: their standard error falls as ``1 / sqrt(n_samples)`` and their
+    bias as ``1 / n_samples``. They are never exact, and an iteration of EM may lower the
+    likelihood.
 
     Parameters
     ----------
     n_samples : int, default=500
         Configurations per row.
     random_state : int, optional
-        Seed; None takes one from the ``random_state`` of the estimator or of `fastem.e_step`.
+        Seed. None derives a seed from the ``random_state`` of the estimator or of `fastem.e_step`.
 
     Notes
     -----
-    Cost: ``n_samples`` times, per row, half a random word per unit and ``m g / 2`` additions.
+    Cost per row and sample: half a random word per unit and ``m g / 2`` additions.
     Memory: ``O(n m)``, and ``O(n_samples m)`` per thread.
 
-    The effective sample size ``(sum w)**2 / sum w**2`` of a row is about ``n_samples`` times
-    its probability at the least.
+    The effective sample size ``(sum w)**2 / sum w**2`` of a row is at least about ``n_samples``
+    times the probability of the row's label.
 
     Examples
     --------
@@ -204,36 +223,28 @@ class Sampling(EngineSettings):
     n_samples: int = 500
     random_state: int | None = None
     name: ClassVar[str] = "sampling"
-    has_table: ClassVar[bool] = False
-    is_exact: ClassVar[bool] = False
+    statistics: ClassVar[str] = "estimates"
 
     def seeded(self, random_state: Any) -> "Sampling":
-        """Return an engine with an integer seed: its own, or one from ``random_state``."""
+        """Return an engine with an integer seed: its own, or one drawn from ``random_state``."""
         seed = self.random_state
         if seed is None:
             seed = _draw_seed(random_state)
         return dataclasses.replace(self, random_state=seed)
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
-        """Return about what an E-step takes on one thread."""
+        """Estimate the time of an E-step on one thread, in seconds."""
         return n_samples * self.n_samples * seconds_per_sample(shape)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
-        pieces = -(-n_samples // rows_per_piece(shape, n_samples))
-        rows = 8 * n_samples * (4 * shape.first + sum(shape.hidden_layer_sizes) + 8)
-        return rows + 8 * (pieces + 2) * n_sums(shape) + self._scratch(shape, n_threads)
+        declared = _plan_buffers(shape, n_samples), _temporaries(shape, n_samples)
+        return bytes_of(*declared) + bytes_of_sampler(shape, self.n_samples, n_threads)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
-        rows = 8 * n_samples * (shape.first + shape.n_classes + 2)
-        return rows + self._scratch(shape, n_threads)
-
-    def _scratch(self, shape: Shape, n_threads: int) -> int:
-        groups, columns = layout(shape)
-        tables = 8 * sampling.CODES * sum(map(math.prod, zip(groups, columns, strict=True)))
-        per_sample = sum(groups) + 8 * sum(columns) + 24
-        return (n_threads + 2) * tables + n_threads * self.n_samples * per_sample
+        rows = bytes_of(_prediction_buffers(shape, n_samples), {"keys": (n_samples, 2)})
+        return rows + bytes_of_sampler(shape, self.n_samples, n_threads)
 
     def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> SamplingPlan:
         """Prepare E-steps on the given rows.
@@ -252,8 +263,8 @@ class Sampling(EngineSettings):
     ) -> Array:
         """Return ``log p(y = k | x)`` (n_samples, n_classes), in nats: finite estimates.
 
-        What is drawn for a row depends on the seed and on the row's numbers, so that the same row
-        is given the same probabilities, whatever rows it stands among.
+        The samples of a row depend on the seed and on the row's values only. Equal rows therefore
+        have equal probabilities, whatever the other rows are.
 
         Raises
         ------
@@ -270,10 +281,11 @@ class Sampling(EngineSettings):
         sampler = Sampler(shape, self.n_samples, max(min(n_threads, len(pieces)), 1))
         keys = keys_of(
             self.seeded(None).random_state,
-            _PREDICTING,
+            _DRAW_OF_PREDICTIONS,
             np.ascontiguousarray(inputs).view(np.uint64),
         )
-        log_odds, out = np.empty((n_rows, shape.first)), np.empty((n_rows, shape.n_classes))
+        arrays = Buffers().allocate(_prediction_buffers(shape, n_rows))
+        log_odds, out = arrays.log_odds, arrays.out
 
         def fill_piece(piece: int, worker: int) -> None:
             start, stop = pieces[piece]
@@ -281,15 +293,15 @@ class Sampling(EngineSettings):
             sampler.fill_log_marginal(worker, (start, stop), log_odds, keys, out)
 
         with single_threaded_blas():
-            sampler.fill_tables(parameters, shape.fit_intercept)
+            sampler.fill_tables(parameters)
             run(fill_piece, len(pieces), n_threads)
         return out
 
     def _check(self, shape: Shape, n_rows: int, bytes_needed: Any, n_threads: int) -> None:
         if not _is_integer(self.n_samples) or self.n_samples < 1:
             raise ValueError(
-                f"n_samples must be a positive integer, got {self.n_samples!r}; a few hundred "
-                "are a good start."
+                f"n_samples must be a positive integer, got {self.n_samples!r}; start with a few "
+                "hundred."
             )
         seed = self.random_state
         if seed is not None and not (_is_integer(seed) and 0 <= seed < 2**64):
@@ -310,7 +322,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _draw_seed(random_state: Any) -> int:
-    """Return a seed below 2**31 from what scikit-learn takes for a ``random_state``."""
+    """Return a seed below 2**31 from a ``random_state`` in scikit-learn's sense."""
     if random_state is None:
         return int(np.random.randint(2**31 - 1))  # noqa: NPY002  as scikit-learn's None
     if isinstance(random_state, np.random.RandomState):

@@ -17,7 +17,7 @@ from fastem.estimators.em_training import (
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
-from fastem.solvers import BatchedNetwork, Descent, EpochMonitor, Extent, run_adam
+from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, run_adam
 
 
 class EpochTraining(Training):
@@ -59,16 +59,16 @@ class EpochTraining(Training):
     def _new_monitor(self) -> EpochMonitor:
         return EpochMonitor(float(self._estimator.tol))
 
-    def _new_stepper(self, random_state: np.random.RandomState) -> Descent:
-        return Descent(learning_rate(self._estimator), random_state)
+    def _new_stepper(self, random_state: np.random.RandomState) -> AdamState:
+        return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(self, theta: Array, monitor: EpochMonitor, stepper: Descent) -> Array:
+    def _run(self, theta: Array, monitor: EpochMonitor, stepper: AdamState) -> Array:
         self._update(stepper)
         return run_adam(self._model, theta, monitor, self._estimator.max_iter, stepper)
 
-    def _update(self, descent: Descent) -> None:
-        descent.extent = self._extent
-        descent.learning_rate = learning_rate(self._estimator)
+    def _update(self, state: AdamState) -> None:
+        state.extent = self._extent
+        state.learning_rate = learning_rate(self._estimator)
 
     def begin_stream(self) -> Ascent:
         """Return the starting point of a stream whose first rows are these."""
@@ -85,9 +85,9 @@ class EpochTraining(Training):
         return self._at(theta, random_state)
 
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
-        descent = self._new_stepper(random_state)
-        descent.restart(theta)
-        return Ascent(theta, self._new_monitor(), descent, self._standardization)
+        state = self._new_stepper(random_state)
+        state.restart(theta)
+        return Ascent(theta, self._new_monitor(), state, self._standardization)
 
     def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
         """Process the rows once; return the new ascent and the running loss (nats).
@@ -97,15 +97,15 @@ class EpochTraining(Training):
         DivergenceError
             If the objective is not finite, or a weight diverges.
         """
-        descent = deepcopy(ascent.stepper)  # a failed call must not change the earlier one
-        if not np.array_equal(descent.theta, ascent.theta):
-            descent.restart(ascent.theta)  # `fit` kept an earlier iterate than the last one
-        self._update(descent)
+        state = deepcopy(ascent.stepper)  # a failed call must not change the earlier one
+        if not np.array_equal(state.theta, ascent.theta):
+            state.restart(ascent.theta)  # `fit` kept an earlier iterate than the last one
+        self._update(state)
         with single_threaded_blas():
-            loss = -descent.run_epoch(self._model) / self.total_weight
-        theta = descent.theta.copy()
+            loss = -state.run_epoch(self._model) / self.total_weight
+        theta = state.theta.copy()
         self._check_finite(theta)
-        return Ascent(theta, self._new_monitor(), descent, self._standardization), loss
+        return Ascent(theta, self._new_monitor(), state, self._standardization), loss
 
 
 def place_in_stream(
@@ -125,7 +125,7 @@ def place_in_stream(
     if parameters is None:
         training = EpochTraining(estimator, problem)
         return training, training.begin_stream()
-    if ended_in(last, problem.shape, parameters) and isinstance(last.stepper, Descent):
+    if ended_in(last, problem.shape, parameters) and isinstance(last.stepper, AdamState):
         return EpochTraining(estimator, problem, last.standardization, last.stepper.extent), last
     training = EpochTraining(estimator, problem)
     return training, training.join_stream(parameters)

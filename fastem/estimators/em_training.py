@@ -16,8 +16,8 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_by_class
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
+    AdamState,
     DampedStep,
-    Descent,
     Monitor,
     Network,
     PlainStep,
@@ -72,7 +72,7 @@ class Ascent(NamedTuple):
     theta : array (n_parameters,)
         Parameters on standardised features.
     monitor : Monitor
-    stepper : Stepper or Descent
+    stepper : Stepper or AdamState
     standardization : Standardization
     median_effective_size : float or None
         Median effective sample size of the last E-step; None for exact engines.
@@ -80,7 +80,7 @@ class Ascent(NamedTuple):
 
     theta: Array
     monitor: Monitor
-    stepper: Stepper | Descent
+    stepper: Stepper | AdamState
     standardization: Standardization
     median_effective_size: float | None = None
 
@@ -271,7 +271,6 @@ class Training:
 
     def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
         max_iter = self._estimator.max_iter
-        self._model.rewind(monitor.n_iter)
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, stepper)

@@ -255,9 +255,8 @@ def _samples(X: Any, targets: Array, weights: Array, scores: Array | None, dtype
 
 
 def _own(array: Array, dtype: Any) -> Array:
-    """Return a writeable C-ordered array of this type, copied only if necessary."""
-    array = np.ascontiguousarray(array, dtype=dtype)
-    return array if array.flags.writeable else array.copy()
+    """Return the array in the form that kernels are compiled for; copy only if it has another."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
 
 
 def _as_rows(X: Any, dtype: Any) -> Any:

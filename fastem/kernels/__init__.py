@@ -1,1 +1,1 @@
-"""Numba kernels: pure functions of arrays, and the only place that imports numba."""
+"""Numba kernels: functions of arrays and numbers. No other part of the package imports numba."""

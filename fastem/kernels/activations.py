@@ -1,4 +1,4 @@
-"""Activations of deterministic units, and their derivatives, a layer at a time."""
+"""Activation functions of a layer of deterministic units, and their derivatives."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from fastem.kernels.special import exp_clipped, expm1_clipped
 
 IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, PRELU, ELU, MAXOUT, SOFTMAX, EXP = range(10)
 
-# The slope below zero of "leaky_relu", and the one that "prelu" starts from (He et al. 2015).
+# Slope below zero of "leaky_relu", and starting value of the slopes of "prelu" (He et al. 2015).
 LEAKY_SLOPE = 0.1
 FIRST_SLOPE = 0.25
 
@@ -20,17 +20,17 @@ _TO_UNIT = 2.0**-53
 
 @jit
 def fill_hidden(activation, nets, intercepts, slopes, values):
-    """Apply a hidden layer's activation, and leave its derivative where the input was.
+    """Apply the activation of a hidden layer, and overwrite its input with the derivative.
 
     Parameters
     ----------
     activation : int
     nets : array (n_rows, n_columns)
-        Weighted sums without intercepts in; derivatives out, but for PRELU, where it is the
-        weighted sum with the intercept. Modified in place.
+        On entry, weighted sums without intercepts. On return, derivatives; for PRELU, weighted
+        sums with intercepts. Modified in place.
     intercepts : array (n_columns,)
     slopes : array (n_units,)
-        Read for PRELU only.
+        Used by PRELU only.
     values : array (n_rows, n_units)
         Overwritten. ``n_columns`` is ``2 n_units`` for MAXOUT, ``n_units`` otherwise.
     """
@@ -48,7 +48,7 @@ def fill_hidden(activation, nets, intercepts, slopes, values):
         elif activation == TANH:
             for j in range(n_units):
                 a = nets[i, j] + intercepts[j]
-                # of a negative argument: near zero nothing cancels, far away nothing overflows
+                # a negative argument: no cancellation near zero, no overflow far from it
                 e = expm1_clipped(-2.0 * abs(a))
                 v = -e / (2.0 + e)
                 v = v if a >= 0.0 else -v
@@ -57,7 +57,7 @@ def fill_hidden(activation, nets, intercepts, slopes, values):
         elif activation == RELU:
             for j in range(n_units):
                 a = nets[i, j] + intercepts[j]
-                # written, as the others are, so that NaN stays NaN and is found
+                # in all branches the comparison is false for NaN, so that NaN is passed on
                 values[i, j] = 0.0 if a <= 0.0 else a
                 nets[i, j] = 0.0 if a <= 0.0 else 1.0
         elif activation == LEAKY_RELU:
@@ -94,7 +94,7 @@ def _maxout(i, nets, intercepts, values):
 
 @jit
 def fill_hidden_deltas(activation, errors, slopes, deltas, slope_gradient):
-    """Carry the errors of a layer's values back through its activation.
+    """Multiply the errors of a layer's values by the derivative of its activation.
 
     Parameters
     ----------
@@ -103,10 +103,10 @@ def fill_hidden_deltas(activation, errors, slopes, deltas, slope_gradient):
         Derivative of the loss with respect to the values.
     slopes : array (n_units,)
     deltas : array (n_rows, n_columns)
-        What `fill_hidden` left in ``nets`` in; derivative of the loss with respect to the
-        weighted sums out. Modified in place.
+        On entry, ``nets`` as `fill_hidden` has overwritten it. On return, derivative of the loss
+        with respect to the weighted sums. Modified in place.
     slope_gradient : array (n_units,)
-        Overwritten for PRELU only.
+        Derivative of the loss with respect to the slopes. Overwritten for PRELU only.
     """
     n_rows, n_units = errors.shape
     if activation == PRELU:
@@ -134,7 +134,7 @@ def fill_output(activation, nets, intercepts, values):
     ----------
     activation : int
     nets : array (n_rows, n_outputs)
-        Weighted sums, without intercepts in, with them out. Modified in place.
+        Weighted sums: without intercepts on entry, with them on return. Modified in place.
     intercepts : array (n_outputs,)
     values : array (n_rows, n_outputs)
         Overwritten.
@@ -173,10 +173,10 @@ def _softmax(i, nets, values):
 
 @jit_strict
 def _uniform(seed, counter):
-    """Return the number in [0, 1) that stands at a place of the stream of a seed.
+    """Return number ``counter`` of a random stream, uniform in [0, 1).
 
-    SplitMix64 (Steele, Lea and Flood 2014): any place can be asked for in any order, so the
-    backward pass repeats the draws of the forward pass instead of storing them.
+    SplitMix64 (Steele, Lea and Flood 2014). Every number is computed from its counter alone, so
+    the backward pass repeats the draws of the forward pass instead of storing them.
     """
     z = seed + counter * _GOLDEN
     z = (z ^ (z >> _S30)) * _MIX_1
@@ -187,13 +187,13 @@ def _uniform(seed, counter):
 
 @jit
 def drop(rate, seed, first, values):
-    """Set each value to zero with probability ``rate`` and scale the others up to match.
+    """Set each value to zero with probability ``rate``, and divide the others by ``1 - rate``.
 
     Parameters
     ----------
     rate : float
     seed, first : uint64
-        Stream of random numbers, and the place in it that decides on ``values[0, 0]``.
+        Stream of random numbers, and the counter of the number that belongs to ``values[0, 0]``.
     values : array (n_rows, n_units)
         Modified in place.
     """

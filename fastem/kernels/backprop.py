@@ -1,42 +1,41 @@
-"""Forward pass, backpropagation and whole epochs of a deterministic network.
+"""Forward pass, backpropagation and epochs of training of a deterministic network.
 
-The loop over mini-batches is inside, so that Python is entered once an epoch. Parameters are
-one flat vector and what is where comes as arrays of integers: one compilation serves every
-depth. Products of many operations go to BLAS, small ones are loops.
+The loop over mini-batches is part of the kernel: Python calls it once per piece of an epoch. All
+parameters are one flat vector, and arrays of integers hold the positions of the layers in it, so
+one compiled kernel serves any depth. Large matrix products use BLAS, small ones are loops.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.activations import PRELU, drop, fill_hidden, fill_hidden_deltas, fill_output
-from fastem.kernels.descent import ADAM, descend
+from fastem.kernels.descent import compiled_rate_of_step, descend
 from fastem.kernels.losses import fill_output_deltas
 from fastem.kernels.views import matrix, untracked, vector
 
-# A call of BLAS costs about a tenth of a microsecond, in which a loop does about this many
-# multiplications; of few rows a loop makes a product in the time that memory needs to bring it.
+# A call of BLAS costs about a tenth of a microsecond. A loop does this many multiplications in
+# that time. With few rows the time of a product is that of reading the matrix, for loops too.
 _BLAS_WORTH = 256
 _FEW_ROWS = 4
-# Parameters whose gradient is formed and used before the next: they stay in the first cache.
+# The gradient of this many parameters is computed and used at a time: it stays in the L1 cache.
 _CHUNK = 1024
 
 
 class Batch(NamedTuple):
-    """Rows that go through the network together.
+    """The rows of a mini-batch.
 
     Attributes
     ----------
-    inputs : array (n_rows, n_features), or anything when rows are sparse
+    inputs : array (n_rows, n_features); not used if rows are sparse
     targets : array (n_rows, n_outputs)
     weights : array (n_rows,)
     n_rows : int
     seed : uint64
-        Stream of dropout's random numbers.
+        Seed of the random numbers of dropout.
     place : int
-        Place in that stream where the batch begins.
+        Counter of the first random number of the batch.
     """
 
     inputs: Any
@@ -101,7 +100,7 @@ def _fill_errors(deltas, coefs, errors):
 
 @jit
 def _pick(rows, order, start, stop, seed, place, work):
-    """Return a batch: copied in the order given, or in place where there is none."""
+    """Return a batch: rows copied in the given order, or views if ``order`` is empty."""
     n_rows, n_features, n_outputs = stop - start, rows.dense.shape[1], rows.targets.shape[1]
     picked = work.rows
     if len(order) == 0:
@@ -127,7 +126,7 @@ def _pick(rows, order, start, stop, seed, place, work):
 
 @jit
 def _forward(theta, layers, rows, batch, dropout, work):
-    """Fill values and derivatives of every layer; return the values of the last."""
+    """Fill values and derivatives of every layer; return the values of the last layer."""
     n_layers, n_rows, capacity = len(layers.columns), batch.n_rows, len(work.rows)
     below = batch.inputs
     at_values = at_deltas = 0
@@ -157,19 +156,19 @@ def _forward(theta, layers, rows, batch, dropout, work):
 
 
 @jit
-def _descend(plan, rate, state, start, n, gradient, alpha, weight):
-    """Take a step with ``n`` parameters from ``start`` on; return their squared norm before."""
+def _descend(task, rate, state, start, n, gradient, alpha, weight):
+    """Update the parameters ``start : start + n``; return their squared norm before the step."""
     return descend(
-        plan.rule, rate, vector(state.theta, start, n), gradient, alpha, weight,
+        task.rule, rate, vector(state.theta, start, n), gradient, alpha, weight,
         vector(state.first, start, n), vector(state.second, start, n),
     )  # fmt: skip
 
 
 @jit
-def _descend_coefs(layer, plan, rate, state, rows, below, deltas, weight, work):
-    """Form the gradient of a layer's coefs and use it; return their squared norm before."""
-    n_in, n_columns = plan.layers.widths[layer], plan.layers.columns[layer]
-    n_rows, start, alpha = len(deltas), plan.layers.coefs[layer], plan.objective.alpha
+def _descend_coefs(layer, task, rate, state, rows, below, deltas, weight, work):
+    """Update the coefs of a layer; return their squared norm before the step."""
+    n_in, n_columns = task.layers.widths[layer], task.layers.columns[layer]
+    n_rows, start, alpha = len(deltas), task.layers.coefs[layer], task.objective.alpha
     is_sparse = layer == 0 and len(rows.dense) == 0
     if is_sparse or _is_for_blas(n_rows, n_in, n_columns):
         gradient = matrix(work.gradient, 0, n_in, n_columns)
@@ -177,7 +176,7 @@ def _descend_coefs(layer, plan, rate, state, rows, below, deltas, weight, work):
             _fill_sparse_gradient(rows, work.rows, deltas, gradient)
         else:
             np.dot(below.T, deltas, gradient)
-        return _descend(plan, rate, state, start, n_in * n_columns, work.gradient, alpha, weight)
+        return _descend(task, rate, state, start, n_in * n_columns, work.gradient, alpha, weight)
     squares = 0.0
     step = max(_CHUNK // n_columns, 1)
     for low in range(0, n_in, step):
@@ -192,7 +191,7 @@ def _descend_coefs(layer, plan, rate, state, rows, below, deltas, weight, work):
                     for k in range(n_columns):
                         gradient[j, k] += x * deltas[i, k]
         squares += _descend(
-            plan, rate, state, start + low * n_columns, n_chunk * n_columns, work.gradient, alpha,
+            task, rate, state, start + low * n_columns, n_chunk * n_columns, work.gradient, alpha,
             weight,
         )  # fmt: skip
     return squares
@@ -211,13 +210,13 @@ def _fill_sparse_gradient(rows, picked, deltas, gradient):
 
 
 @jit
-def _backward(plan, rate, state, rows, batch, weight, work):
-    """Carry deltas from the last layer to the first, each layer's parameters following.
+def _backward(task, rate, state, rows, batch, weight, work):
+    """Propagate deltas from the last layer to the first, and update the parameters.
 
-    A layer's coefs change only after its deltas have passed through them. Returns the squared
-    norm of all coefs before the step.
+    The coefs of a layer are updated after its deltas have been multiplied by them. Returns the
+    squared norm of all coefs before the step.
     """
-    layers, objective, theta = plan.layers, plan.objective, state.theta
+    layers, objective, theta = task.layers, task.objective, state.theta
     n_rows, capacity, unpenalised = batch.n_rows, len(work.rows), 0.0
     at_values = at_deltas = 0
     for layer in range(len(layers.columns)):
@@ -243,8 +242,8 @@ def _backward(plan, rate, state, rows, batch, weight, work):
             activation, slopes = layers.activations[layer - 1], vector(theta, at_slopes, n_in)
             fill_hidden_deltas(activation, errors, slopes, lower, work.short)
             if activation == PRELU:
-                _descend(plan, rate, state, at_slopes, n_in, work.short, unpenalised, weight)
-        squares += _descend_coefs(layer, plan, rate, state, rows, below, deltas, weight, work)
+                _descend(task, rate, state, at_slopes, n_in, work.short, unpenalised, weight)
+        squares += _descend_coefs(layer, task, rate, state, rows, below, deltas, weight, work)
         total = vector(work.short, 0, n_columns)
         for k in range(n_columns):
             total[k] = 0.0
@@ -252,14 +251,14 @@ def _backward(plan, rate, state, rows, batch, weight, work):
             for k in range(n_columns):
                 total[k] += deltas[i, k]
         at = layers.intercepts[layer]
-        _descend(plan, rate, state, at, n_columns, total, unpenalised, weight)
+        _descend(task, rate, state, at, n_columns, total, unpenalised, weight)
     return squares
 
 
 @jit
-def _loss_of(theta, plan, rows, batch, work):
-    """Run a batch forward; return its summed loss, and leave the output's deltas in place."""
-    layers, objective = plan.layers, plan.objective
+def _loss_of(theta, task, rows, batch, work):
+    """Run the forward pass of a batch; return its summed loss, and fill the output's deltas."""
+    layers, objective = task.layers, task.objective
     output = _forward(theta, layers, rows, batch, objective.dropout, work)
     last = len(layers.columns) - 1
     at = 0
@@ -273,72 +272,70 @@ def _loss_of(theta, plan, rows, batch, work):
 
 
 @jit
-def train_batches(state, n_steps, rows, order, first, last, plan, seed, work):
-    """Go through an epoch or a piece of it, a step of descent after every batch.
+def train_batches(state, n_steps, rows, order, first, last, task, seed, work):
+    """Train on an epoch or on a piece of it, with a step of descent after every batch.
 
     Parameters
     ----------
     state : State
         Modified in place.
     n_steps : int
-        Steps taken before.
+        Number of steps taken before.
     rows : Rows
     order : array of int (n_samples,) or (0,)
-        The rows of the epoch, in their order; empty for all in the order they are in.
+        Indices of the rows of the epoch. Empty: all rows in their order.
     first, last : int
-        Where in the epoch to begin and to end.
-    plan : Plan
+        Range of positions in the epoch.
+    task : Task
     seed : uint64
-        Of dropout.
+        Seed of dropout.
     work : Workspace
-        Its capacity is the size of a batch.
+        Its capacity is the batch size.
 
     Returns
     -------
     loss, penalty : float
-        Sums over the rows of their batches' mean losses and penalties before the steps.
+        Mean loss and mean penalty of each batch before its step, summed over rows.
     n_steps : int
+        Number of steps taken, those before included.
 
     Notes
     -----
-    About ``6 n_samples n_coefs`` flops, and a pass over all parameters for every batch. A
-    batch whose rows have no weight is passed over.
+    Costs about ``6 n_samples n_coefs`` flops, and one pass over all parameters per batch. A
+    batch of total weight zero is skipped.
     """
     batch_size = len(work.rows)
-    state, rows, work, rule = untracked(state), untracked(rows), untracked(work), plan.rule
-    n_hidden = plan.layers.widths[1:-1].sum()  # of all layers: places for a row's dropout
+    state, rows, work, rule = untracked(state), untracked(rows), untracked(work), task.rule
+    n_hidden = task.layers.widths[1:-1].sum()  # dropout takes one random number per hidden unit
     losses = penalties = 0.0
     for start in range(first, last, batch_size):
         stop = min(start + batch_size, last)
         batch = _pick(rows, order, start, stop, seed, start * n_hidden, work)
-        total = _loss_of(state.theta, plan, rows, batch, work)
+        total = _loss_of(state.theta, task, rows, batch, work)
         weight = 0.0
         for i in range(batch.n_rows):
             weight += batch.weights[i]
         if weight <= 0.0:
             continue
         n_steps += 1
-        rate = rule.rate
-        if rule.kind == ADAM:
-            correction = math.sqrt(1.0 - rule.beta_2**n_steps) / (1.0 - rule.beta_1**n_steps)
-            rate = rule.rate * correction
-        squares = _backward(plan, rate, state, rows, batch, weight, work)
+        rate = compiled_rate_of_step(rule, n_steps)
+        squares = _backward(task, rate, state, rows, batch, weight, work)
         losses += total / weight * batch.n_rows
-        penalties += 0.5 * plan.objective.alpha * squares / weight * batch.n_rows
+        penalties += 0.5 * task.objective.alpha * squares / weight * batch.n_rows
     return losses, penalties, n_steps
 
 
 @jit
-def add_loss_gradient(state, rows, plan, work):
-    """Return the summed loss of all rows, without penalty; add up its gradient.
+def add_loss_gradient(state, rows, task, work):
+    """Return the summed loss of all rows, without penalty, and add up its gradient.
 
     Parameters
     ----------
     state : State
-        ``theta`` is read; ``first`` is added onto.
+        The gradient at ``theta`` is added to ``first``.
     rows : Rows
-        They go through in blocks of the workspace's capacity.
-    plan : Plan
+        Processed in blocks of the workspace's capacity.
+    task : Task
         Its rule is SUM.
     work : Workspace
 
@@ -347,26 +344,26 @@ def add_loss_gradient(state, rows, plan, work):
     total : float
     """
     n_samples, capacity = len(rows.weights), len(work.rows)
-    state, rows, work, rate = untracked(state), untracked(rows), untracked(work), plan.rule.rate
+    state, rows, work, rate = untracked(state), untracked(rows), untracked(work), task.rule.rate
     order, seed = vector(work.rows, 0, 0), np.uint64(0)
     total, weight = 0.0, 1.0
     for start in range(0, n_samples, capacity):
         stop = min(start + capacity, n_samples)
         batch = _pick(rows, order, start, stop, seed, start, work)
-        total += _loss_of(state.theta, plan, rows, batch, work)
-        _backward(plan, rate, state, rows, batch, weight, work)
+        total += _loss_of(state.theta, task, rows, batch, work)
+        _backward(task, rate, state, rows, batch, weight, work)
     return total
 
 
 @jit
-def fill_outputs(theta, rows, plan, work, outputs):
-    """Run all rows forward.
+def fill_outputs(theta, rows, task, work, outputs):
+    """Run the forward pass of all rows.
 
     Parameters
     ----------
     theta : array (n_parameters,)
-    rows, plan, work
-        As in `add_loss_gradient`; targets and weights are not read.
+    rows, task, work
+        As for `add_loss_gradient`. Targets and weights are not used.
     outputs : array (n_samples, n_outputs)
         Overwritten.
     """
@@ -376,7 +373,7 @@ def fill_outputs(theta, rows, plan, work, outputs):
     for start in range(0, n_samples, capacity):
         stop = min(start + capacity, n_samples)
         batch = _pick(rows, order, start, stop, seed, start, work)
-        values = _forward(theta, plan.layers, rows, batch, keep_all, work)
+        values = _forward(theta, task.layers, rows, batch, keep_all, work)
         for i in range(stop - start):
             for k in range(n_outputs):
                 outputs[start + i, k] = values[i, k]

@@ -2,7 +2,7 @@
 
 A configuration of m hidden units is the integer ``s`` whose bit h is the state of unit
 h. Tables over all ``2**m`` configurations are stored as matrices ``(n_high, n_low)``:
-the low bits run along a row, so that flattening a table gives back the order of s.
+the low bits run along a row, so a flattened table is in the order of s.
 """
 
 import math
@@ -12,14 +12,15 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.special import add_in_order, exp_clipped
 
-# Below this share of the largest class, exp(high) * exp(low) may have lost small
-# classes to underflow; 1e-308 / 1e-60 keeps every stored probability right to 1e-248.
+# The normaliser relative to the largest possible term. If it is smaller, products
+# exp(high) * exp(low) of other classes may have underflowed. Above it, every probability has an
+# absolute error below 1e-308 / 1e-60 = 1e-248.
 SMALLEST_NORMALISER = 1e-60
 
 
 @jit
 def n_bits_of(size):
-    """Return how many bits index a table of ``size``, a power of two."""
+    """Return the number of bits that index a table; ``size`` is a power of two."""
     n_bits = 0
     while (1 << n_bits) < size:
         n_bits += 1
@@ -28,14 +29,14 @@ def n_bits_of(size):
 
 @jit
 def fill_prior(on, off, out):
-    """Fill ``out[s, i]`` with the prior of the states s of a group of units, by doubling.
+    """Fill ``out[s, i]`` with the prior probability of state s of a group of units, by doubling.
 
     Parameters
     ----------
     on, off : arrays (n_bits, n_rows), probability
         P(Z = 1 | x) and P(Z = 0 | x) of the units of the group.
     out : array (2**n_bits, n_rows), probability
-        Overwritten. Costs ``2**(n_bits + 1)`` multiplications a row.
+        Overwritten. Costs ``2**(n_bits + 1)`` multiplications per row.
     """
     n_rows = out.shape[1]
     out[0, :] = 1.0
@@ -54,14 +55,14 @@ def fill_prior(on, off, out):
 
 @jit
 def fold(table, out):
-    """Add up, for every unit of a group, the entries of ``table`` in which it is on.
+    """Sum, for every unit of a group, the entries of ``table`` in which the unit is on.
 
     Parameters
     ----------
     table : array (2**n_bits, n_rows)
-        Destroyed: the upper half is added onto the lower half, bit by bit.
+        Overwritten with partial sums: the upper half is added to the lower half, bit by bit.
     out : array (n_bits, n_rows)
-        Overwritten. Costs ``2**(n_bits + 1)`` additions a row.
+        Overwritten. Costs ``2**(n_bits + 1)`` additions per row.
     """
     n_bits, n_rows = out.shape
     size = 1 << n_bits
@@ -79,20 +80,19 @@ def fold(table, out):
 
 @jit
 def fold_product(factor, table, out):
-    """Multiply ``table`` by ``factor`` and `fold` it; return the row of total sums.
+    """Multiply ``table`` by ``factor`` and `fold` the product; return the sums over all states.
 
     Parameters
     ----------
     factor, table : arrays (2**n_bits, n_rows)
-        ``table`` is destroyed.
+        ``table`` is overwritten with partial sums.
     out : array (n_bits, n_rows)
         Overwritten, as by `fold`.
 
     Returns
     -------
     total : array (n_rows,)
-        Sums of ``factor * table`` over all states: what is left when every bit is folded.
-        A view into ``table``.
+        Sums of ``factor * table`` over all states. A view of the first row of ``table``.
     """
     n_bits, n_rows = out.shape
     half = (1 << n_bits) // 2
@@ -142,7 +142,7 @@ def half_logits(coefs, intercepts, n_low_bits):
     -------
     high : array (n_classes, n_high), log-odds, intercepts included
     low : array (n_classes, n_low), log-odds
-        The logit of class k in configuration ``(hi, lo)`` is ``high[k, hi] + low[k, lo]``.
+        Class k has the logit ``high[k, hi] + low[k, lo]`` in configuration ``(hi, lo)``.
     """
     n_hidden, n_classes = coefs.shape
     high = np.empty((n_classes, 1 << (n_hidden - n_low_bits)))
@@ -186,9 +186,9 @@ def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
 
     Notes
     -----
-    ``exp(high + low) = exp(high) exp(low)`` leaves one division and g products for each
-    entry of the table; only where high and low disagree about the best class by more than
-    138 nats are exponentials needed.
+    As ``exp(high + low) = exp(high) exp(low)``, a configuration costs one division and 2 g
+    multiplications. Exponentials are needed only if the normaliser is below
+    `SMALLEST_NORMALISER`: the best classes of high and low differ, and by more than 138 nats.
     """
     n_classes, n_low = low.shape
     total = np.empty(n_low)
@@ -211,7 +211,7 @@ def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
                 row[lo] *= total[lo]
         if smallest < SMALLEST_NORMALISER:
             for lo in range(n_low):
-                # the reciprocal was taken in place above
+                # total holds reciprocals here
                 if not total[lo] <= 1.0 / SMALLEST_NORMALISER:
                     _fill_softmax(high, low, hi, lo, out)
 
@@ -247,7 +247,7 @@ def fill_log_output_table(high, low, k, out):
 
 @jit
 def unit_sums(high_sums, low_sums):
-    """Return, for every unit, the sum of a table's entries in which the unit is on.
+    """Return, for every unit, the sum of the entries of a table in which the unit is on.
 
     Parameters
     ----------

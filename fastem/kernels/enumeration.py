@@ -1,13 +1,12 @@
-"""The exact E-step: a sum over all hidden configurations of every row, as three products.
+"""The exact E-step: sums over all hidden configurations of every row, as matrix products.
 
-Rows come sorted by class, so that a range of rows shares one table ``T`` over the
-configurations. With ``A`` and ``B`` the priors of the high and of the low half of the
-units (``Notes`` of `add_rows`), the likelihood, the hidden posterior and the expected
-counts of configurations are matrix products, ``6 n 2**m`` flops in all, and everything
-else costs ``O(n 2**(m / 2))``.
+Rows are sorted by class, so all rows of a range use one table ``T`` over the configurations.
+Let ``A`` and ``B`` be the priors of the high and of the low half of the units (``Notes`` of
+`add_rows`). Likelihood, hidden posterior and expected counts of configurations are three matrix
+products of ``6 n 2**m`` flops in total. All other operations cost ``O(n 2**(m / 2))``.
 
-Inside a tile of rows the row index runs fastest: doubling, folding and scaling are then
-plain vector operations, whatever the number of units.
+Within a tile of rows the row index runs fastest. Doubling, folding and scaling are therefore
+vector operations over rows, for any number of units.
 """
 
 import math
@@ -18,14 +17,14 @@ from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
 from fastem.kernels.special import exp_clipped
 
-# A row below this likelihood is left to the log-space kernels. Every factor is at most 1
-# and right to 1e-248 absolute (the output table; the priors to 1e-307), so what underflow
-# takes from a sum of 2**m terms is nothing beside 1e-200 for any m that fits in memory.
+# Rows of smaller likelihood are computed by the log-space kernels. Every factor is at most 1 and
+# has an absolute error below 1e-248 (output table) or 1e-307 (priors). The error of a sum of 2**m
+# terms is therefore negligible relative to 1e-200 for every m that fits into memory.
 SMALLEST_LIKELIHOOD = 1e-200
 
 
 def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
-    """Return how many float64 `add_rows` and `fill_log_marginal` need for scratch."""
+    """Return the size of the workspace of `add_rows` and `fill_log_marginal`, in numbers."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
     per_row = 2 * (n_high + n_low) + 3 * n_hidden
@@ -34,7 +33,7 @@ def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
 
 @jit
 def fill_sigmoids(on, off):
-    """Turn log-odds into P(Z=1) in place, and fill P(Z=0)."""
+    """Overwrite log-odds ``on`` with P(Z=1), and ``off`` with P(Z=0)."""
     for i in range(on.size):
         a = on[i]
         e = exp_clipped(-abs(a))
@@ -46,7 +45,7 @@ def fill_sigmoids(on, off):
 
 @jit
 def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
-    """Fill P(Z=1|x) and P(Z=0|x), each from its own sigmoid: 1 - u would lose digits."""
+    """Fill P(Z=1|x) and P(Z=0|x), each by its own sigmoid: 1 - u would lose digits."""
     if coefs_T.size > 0 and X.shape[1] > 0:
         np.dot(coefs_T, X[start:stop].T, on)
     else:
@@ -57,7 +56,7 @@ def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
 
 @jit
 def _sum_of_products(factor, table):
-    """Return the column sums of ``factor * table``, gathered in the first row of table."""
+    """Return the column sums of ``factor * table``; the first row of ``table`` holds them."""
     total = table[0]
     for s in range(table.shape[0]):
         f = factor[s]
@@ -72,17 +71,18 @@ def _sum_of_products(factor, table):
 
 
 @jit
-def take(workspace, n_rows, n_columns):
-    """Return the first matrix in the workspace, and what is left of it."""
+def carve(workspace, n_rows, n_columns):
+    """Return a matrix at the start of the workspace, and the rest of the workspace."""
     size = n_rows * n_columns
     return workspace[:size].reshape(n_rows, n_columns), workspace[size:]
 
 
 @jit
 def _fill_scales(weights, likelihood, scale, log_likelihood):
-    """Turn likelihoods into their reciprocals; count the rows left to log space.
+    """Overwrite likelihoods with their reciprocals; return the number of rows for log space.
 
-    ``scale`` is overwritten with weight over likelihood; both are zero in marked rows.
+    ``scale`` is overwritten with weight over likelihood. Both are zero in rows for log space,
+    which ``log_likelihood`` marks by ``-inf``.
     """
     n_redo = 0
     for i in range(likelihood.size):
@@ -100,10 +100,10 @@ def _fill_scales(weights, likelihood, scale, log_likelihood):
 
 @jit
 def _fill_posterior(on, delta, reciprocal, weights, probability, posterior):
-    """Finish one unit: its posterior, and in ``delta`` what its gradient is made of.
+    """Fill the probability and the posterior of one unit.
 
-    ``delta`` comes in as the joint probability of the unit being on; it leaves as weight
-    times (posterior - probability), zero in marked rows.
+    On entry ``delta`` is the joint probability of the unit being on and of the class. On return
+    it is weight times (posterior - probability), zero in rows for log space.
     """
     for i in range(on.size):
         probability[i] = on[i]
@@ -116,22 +116,22 @@ def add_rows(
     X, weights, coefs_T, table, start, stop, tile, workspace,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
 ):  # fmt: skip
-    """Run the E-step of the rows ``start:stop``, all of one class, against a table.
+    """Run the E-step of the rows ``start:stop``, which are of one class.
 
     Parameters
     ----------
     X : array (n_samples, n_inputs)
-        Inputs, a column of ones among them where there are intercepts.
+        Inputs; with intercepts, one column of ones.
     weights : array (n_samples,)
     coefs_T : array (n_hidden, n_inputs), log-odds per unit of input
     table : array (n_high, n_low), probability
         ``P(y | z)`` for the class of these rows.
     start, stop, tile : int
-        Rows, and how many of them to handle at once.
+        Range of rows, and the number of rows of a tile.
     workspace : array (workspace_size(...),)
         Scratch.
     log_likelihood : array (n_samples,), nats
-        Overwritten in the range. ``-inf`` marks a row that must be redone in log space.
+        Overwritten in the range. ``-inf`` marks rows to be computed in log space.
     hidden_probability, hidden_posterior : array (n_hidden, n_samples), probability
         P(Z=1|x) and P(Z=1|x,y). Overwritten in the range.
     counts : array (n_high, n_low)
@@ -143,7 +143,7 @@ def add_rows(
     Returns
     -------
     n_redo : int
-        How many rows are marked.
+        Number of marked rows.
 
     Notes
     -----
@@ -161,15 +161,15 @@ def add_rows(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = take(workspace, n_high, n)
-        N, rest = take(rest, n_high, n)
-        B, rest = take(rest, n_low, n)
-        M, rest = take(rest, n_low, n)
-        on, rest = take(rest, n_hidden, n)
-        off, rest = take(rest, n_hidden, n)
-        delta, rest = take(rest, n_hidden, n)
-        more_counts, rest = take(rest, n_high, n_low)
-        more_gradient, rest = take(rest, n_inputs, n_hidden)
+        A, rest = carve(workspace, n_high, n)
+        N, rest = carve(rest, n_high, n)
+        B, rest = carve(rest, n_low, n)
+        M, rest = carve(rest, n_low, n)
+        on, rest = carve(rest, n_hidden, n)
+        off, rest = carve(rest, n_hidden, n)
+        delta, rest = carve(rest, n_hidden, n)
+        more_counts, rest = carve(rest, n_high, n_low)
+        more_gradient, rest = carve(rest, n_inputs, n_hidden)
 
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
@@ -204,7 +204,7 @@ def add_rows(
 
 @jit
 def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
-    """Turn the chunks' sums into expected counts of configurations, class by class.
+    """Sum the chunks of every class, and multiply by its table: expected counts.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
     start, stop : int
         Range of high parts.
     counts : array (n_classes, n_high, n_low), summed weight
-        Overwritten between start and stop; chunks are added in their order.
+        Overwritten between start and stop. Chunks are added in order.
     """
     n_classes, _, n_low = table.shape
     for hi in range(start, stop):
@@ -277,11 +277,12 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
         As for `add_rows`.
     table : array (n_classes, n_high, n_low), probability
     log_marginal : array (n_samples, n_classes), nats
-        Overwritten in the range; ``-inf`` marks what must be redone in log space.
+        Overwritten in the range. ``-inf`` marks entries to be computed in log space.
 
     Returns
     -------
     n_redo : int
+        Number of marked entries.
     """
     n_classes, n_high, n_low = table.shape
     n_hidden = coefs_T.shape[0]
@@ -290,11 +291,11 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = take(workspace, n_high, n)
-        B, rest = take(rest, n_low, n)
-        M, rest = take(rest, n_low, n)
-        on, rest = take(rest, n_hidden, n)
-        off, rest = take(rest, n_hidden, n)
+        A, rest = carve(workspace, n_high, n)
+        B, rest = carve(rest, n_low, n)
+        M, rest = carve(rest, n_low, n)
+        on, rest = carve(rest, n_hidden, n)
+        off, rest = carve(rest, n_hidden, n)
         _fill_hidden_probability(X, coefs_T, begin, end, on, off)
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)

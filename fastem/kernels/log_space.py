@@ -1,7 +1,7 @@
-"""The exact E-step of single rows in log space, for what the products cannot represent.
+"""The exact E-step of single rows in log space.
 
-Rows come here when their likelihood is so small that sums of plain probabilities could
-have lost digits: log-odds in the hundreds, a confidently wrong prediction.
+It is used for rows of such small likelihood that sums of probabilities may have underflowed. This
+happens if log-odds are in the hundreds and the network is certain of a wrong class.
 """
 
 import math
@@ -12,9 +12,9 @@ from fastem.kernels._jit import jit
 from fastem.kernels.configurations import n_bits_of
 from fastem.kernels.special import add_in_order, exp_clipped, log_sigmoid
 
-# Log-odds are cut here, so that sums of them over units stay finite.
+# Log-odds are clipped to this size, so that their sum over units is finite.
 _LARGEST_LOG_ODDS = 1e300
-# What is further below the largest term, in nats, is nothing beside it in float64.
+# Terms that are smaller than the largest by this factor (nats) are zero relative to it in float64.
 _NEGLIGIBLE = -745.0
 
 
@@ -23,21 +23,21 @@ def redo_rows(
     X, weights, coefs_T, log_table, marked,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
 ):  # fmt: skip
-    """Redo the E-step of marked rows of one class.
+    """Run the E-step of marked rows of one class, and add the result to that of other rows.
 
     Parameters
     ----------
     X, weights, coefs_T
         As for `fastem.kernels.enumeration.add_rows`.
     log_table : array (n_high, n_low), nats
-        ``log P(y | z)`` for the class of these rows.
+        ``log P(y | z)`` of the class of these rows.
     marked : array of int (n_marked,)
-        Rows to redo.
+        Indices of these rows.
     log_likelihood : array (n_samples,), nats
     hidden_probability, hidden_posterior : arrays (n_hidden, n_samples), probability
-        Probabilities are read; likelihood and posterior are overwritten in marked rows.
+        Probabilities are inputs. Likelihood and posterior are overwritten in marked rows.
     counts : array (n_high, n_low), summed weight
-        Modified in place: the rows' expected counts are added.
+        Modified in place: expected counts of these rows are added.
     gradient : array (n_inputs, n_hidden)
         Modified in place: ``X' (weights (posterior - probability))`` is added.
     """
@@ -103,7 +103,7 @@ def _log_prior(log_on, log_off):
 
 @jit
 def _log_joint(high, low, log_probability):
-    """Return log P(z|x) P(y|z), rounded the same wherever it is asked for."""
+    """Return ``log P(z|x) P(y|z)``, with the same rounding at every call."""
     return add_in_order(add_in_order(high, low), log_probability)
 
 
@@ -111,8 +111,8 @@ def _log_joint(high, low, log_probability):
 def _sum_configurations(high, low, log_table, posterior):
     """Overwrite ``posterior`` with P(Z=1|x,y); return p(y|x) as ``exp(largest) * total``.
 
-    The two parts are not put together here: beside a ``largest`` of 1e12 nats the digits of
-    ``log(total)`` would be lost.
+    The parts are returned separately: next to a ``largest`` of -1e12 nats the sum with
+    ``log(total)`` would lose the digits of the latter.
     """
     n_high, n_low = log_table.shape
     largest = -math.inf

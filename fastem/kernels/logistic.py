@@ -1,4 +1,4 @@
-"""M-step of the hidden units: logistic regressions on soft targets, all units at once."""
+"""M-step of the hidden units: logistic regressions on soft targets."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ def fill_hessian(X, weights, probability, tile, workspace, hessian):
     ----------
     X : array (n_samples, n_inputs)
     weights, probability : arrays (n_samples,)
-        Probability u of the unit in each row.
+        Weight w of each row, and probability u of the unit.
     tile : int
-        Rows handled at once.
+        Number of rows of a tile.
     workspace : array (tile * n_inputs + n_inputs**2,)
         Scratch.
     hessian : array (n_inputs, n_inputs)
@@ -42,7 +42,7 @@ def fill_hessian(X, weights, probability, tile, workspace, hessian):
 
 @jit
 def add_objective(X, weights, coefs_T, target, start, stop, tile, workspace, objective):
-    """Add ``sum_i w_i (q_hi a_hi - log(1 + exp(a_hi)))`` of rows ``start:stop``, by unit.
+    """Add ``sum_i w_i (q_hi a_hi - log(1 + exp(a_hi)))`` over rows ``start:stop``, per unit.
 
     Parameters
     ----------

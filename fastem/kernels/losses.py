@@ -1,4 +1,4 @@
-"""Losses of a network's output, and the deltas with which backpropagation begins."""
+"""Losses of the output layer, and their derivatives, with which backpropagation starts."""
 
 import math
 
@@ -13,12 +13,17 @@ LOG_LOSS, SQUARED_ERROR, POISSON, ABSOLUTE_ERROR = range(4)
 
 @jit
 def fill_output_deltas(loss, activation, values, targets, weights, smallest, deltas):
-    """Return the weighted loss of some rows, and leave its derivatives in ``deltas``.
+    """Return the weighted loss of a batch of rows, and fill its derivatives.
 
-    With output o and target t the loss of a row is, summed over outputs,
-    ``-t log o`` or ``-t log o - (1 - t) log(1 - o)`` (LOG_LOSS of SOFTMAX and of LOGISTIC),
-    ``(t - o)**2 / 2`` (SQUARED_ERROR), ``t log(t/o) - t + o`` (POISSON, of EXP), or
-    ``|t - o|`` (ABSOLUTE_ERROR).
+    The loss of a row is a sum over outputs o with targets t:
+
+    ==============================  =====================================
+    LOG_LOSS, activation SOFTMAX    ``-t log o``
+    LOG_LOSS, activation LOGISTIC   ``-t log o - (1 - t) log(1 - o)``
+    SQUARED_ERROR                   ``(t - o)**2 / 2``
+    POISSON, activation EXP         ``t log(t / o) - t + o``
+    ABSOLUTE_ERROR                  ``|t - o|``
+    ==============================  =====================================
 
     Parameters
     ----------
@@ -26,11 +31,11 @@ def fill_output_deltas(loss, activation, values, targets, weights, smallest, del
     values, targets : array (n_rows, n_outputs)
     weights : array (n_rows,)
     smallest : float
-        LOG_LOSS reads o no closer than this to 0 and 1; derivatives are not clipped. At zero it
-        reads the weighted sums instead, and nothing is clipped.
+        LOG_LOSS clips o to ``[smallest, 1 - smallest]``; derivatives are not clipped. If it is
+        zero, LOG_LOSS and POISSON are computed from the weighted sums, without clipping.
     deltas : array (n_rows, n_outputs)
-        The weighted sums in, where they are read; derivatives with respect to them out.
-        Modified in place.
+        On entry, the weighted sums, which are used if ``smallest`` is zero. On return,
+        derivatives of the loss with respect to the weighted sums. Modified in place.
 
     Returns
     -------
@@ -63,7 +68,7 @@ def fill_output_deltas(loss, activation, values, targets, weights, smallest, del
                     of_row += abs(error)
                     deltas[i, k] = np.sign(error)
             _through_activation(i, activation, values, deltas)
-        # a row without weight has no say, even if its loss is not finite
+        # a row of weight zero contributes nothing, even if its loss is not finite
         if weight != 0.0:
             total += weight * of_row
         for k in range(n_outputs):
@@ -93,7 +98,7 @@ def _log_loss(i, is_softmax, values, targets, smallest, deltas):
 
 @jit
 def _exact_log_loss(i, is_softmax, targets, sums):
-    """Return the log-loss of a row from its weighted sums, however improbable its target."""
+    """Return the log-loss of a row, computed from its weighted sums without underflow."""
     n_outputs = targets.shape[1]
     of_row = 0.0
     if not is_softmax:

@@ -1,8 +1,8 @@
 """M-step of the output layer: multinomial regression on all hidden configurations.
 
-The rows of this regression are the ``2**m`` configurations, its counts the expected
-weights ``R_k(s)``. Because the design is a full table of bits, moments cost a few
-additions an entry.
+The rows of this regression are the ``2**m`` configurations, and the counts are the expected
+weights ``R_k(s)``. The design contains all bit patterns, so moments cost a few additions per
+entry of the table.
 """
 
 import math
@@ -24,11 +24,11 @@ def sum_log_normaliser(
     ----------
     high, low : arrays (n_classes, n_high), (n_classes, n_low), log-odds
     exp_high, exp_low : arrays of the same shapes
-        Exponentials, scaled by their largest over classes.
+        Exponentials, divided by their maximum over classes.
     largest_high, largest_low : arrays (n_high,), (n_low,), log-odds
-        Those largest logits.
+        Maximum of the logits over classes.
     totals : array (n_high, n_low)
-        Counts N(s) of all classes together.
+        Counts N(s), summed over classes.
     start, stop : int
     """
     n_classes, n_low = low.shape
@@ -57,7 +57,7 @@ def sum_log_normaliser(
 
 @jit
 def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit_sums):
-    """Sum ``D(s) = N(s) o_j(s) o_k(s)`` over the configurations of ``start:stop``.
+    """Sum ``D(s) = N(s) o_j(s) o_k(s)`` over the configurations in ``start:stop``.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit
     start, stop : int
         Range of high parts.
     high_sums : array (n_high,)
-        Overwritten between start and stop with sums over low parts.
+        Overwritten between start and stop with the sums over low parts.
     low_sums : array (n_low,)
-        Overwritten with sums over ``start:stop``.
+        Overwritten with the sums over ``start:stop``.
     bit_sums : array (n_high_bits, n_low)
-        Overwritten with sums over those of ``start:stop`` in which the high bit is set.
+        Overwritten with the sums over the high parts in ``start:stop`` whose bit is set.
     """
     n_low = totals.shape[1]
     row = np.empty(n_low)
@@ -89,7 +89,7 @@ def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit
 
 @jit
 def fill_moments(totals, high_sums, low_sums, bit_sums):
-    """Sum a table as `fill_pair_moments` does, the table itself in the place of D(s)."""
+    """Fill the sums of `fill_pair_moments` with ``totals`` in place of D(s)."""
     low_sums[:] = 0.0
     bit_sums[:] = 0.0
     for hi in range(totals.shape[0]):
@@ -98,7 +98,7 @@ def fill_moments(totals, high_sums, low_sums, bit_sums):
 
 @jit
 def _add_row(row, hi, low_sums, bit_sums):
-    """Add the row of a high part to the sums that it belongs to; return its own sum."""
+    """Add the row of one high part to ``low_sums`` and ``bit_sums``; return its sum."""
     total = 0.0
     for lo in range(row.size):
         low_sums[lo] += row[lo]
@@ -113,7 +113,7 @@ def _add_row(row, hi, low_sums, bit_sums):
 
 @jit
 def gram_of_bits(high_sums, low_sums, bit_sums):
-    """Return ``sum_s D(s) z z'`` with z the bits of s and a last entry 1.
+    """Return ``sum_s D(s) z z'``, where z holds the bits of s and a last entry 1.
 
     Parameters
     ----------

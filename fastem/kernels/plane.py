@@ -1,24 +1,30 @@
-"""E-steps of three classes by quadrature over a plane: linear in the number of hidden units.
+"""Quadrature over a plane, for three classes: moments, and the sums over the nodes.
 
-With A and B the logits of two classes less that of the third, the probability of the third,
-``f = 1 / (1 + exp(A) + exp(B))``, is an integral over a plane (Mellin-Barnes, twice),
+Let A and B be the logits of two classes minus the logit of the third, and S = (A, B). The
+probability of the third class, ``f = 1 / (1 + exp(A) + exp(B))``, is a Mellin-Barnes integral
+over a plane,
 
-    f = 1/(2 pi)^2 integral  Gamma(w1) Gamma(w2) Gamma(1 - w1 - w2) exp(-w1 A - w2 B) dt1 dt2
+    f = 1/(2 pi)^2 integral  Gamma(w1) Gamma(w2) Gamma(1 - w1 - w2) exp(-w1 A - w2 B) dt1 dt2,
 
-at ``w = d + i t``, d within the triangle d1, d2 > 0, d1 + d2 < 1. The expectation of the
-exponential is a product over units. Tilting them, ``beta_h = sigmoid(a_h - d . v_h)``, leaves
-``F = E exp(-d . S)`` in front and factors of modulus one at most.
+with ``w = d + i t`` and d inside the triangle d1, d2 > 0, d1 + d2 < 1. The expectation of the
+exponential is a product over units. The units are tilted to ``beta_h = sigmoid(a_h - d . v_h)``.
+This takes the scale ``F = E exp(-d . S)`` out of the integral, and leaves factors of modulus at
+most one.
 
-The nodes are ``t = (j, k) step`` with ``j - k`` a multiple of three: a lattice of triangles. It
-errs by the sum of ``exp(d . l) E f(S + l)`` over the lattice of ``l = r (a, b)``, a + b a multiple
-of three but not both zero, ``r = 2 pi / (3 step)``; of those that are as safe at the centroid it
-has the fewest nodes, a third of those of a square lattice. Each of the terms is at most
-``exp((d - w) . l) E exp(-w . S)``, whatever w of the closed triangle. The Gamma functions fall
-like ``exp(-pi max(|t1|, |t2|, |t1 + t2|))``: a hexagon of nodes, of which half are conjugate to
-the others.
+The nodes are ``t = (j, k) step``, j - k a multiple of three: a triangular lattice, with a third
+of the nodes of the square lattice of the same step. The trapezoid rule has three errors:
+
+    aliasing     sum of exp(d . l) E f(S + l) over l = r (a, b), a + b a multiple of three, l not
+                 zero, r = 2 pi / (3 step). Every term is at most exp((d - w) . l) E exp(-w . S)
+                 for every w of the closed triangle.
+    truncation   the Gamma functions fall like exp(-pi max(|t1|, |t2|, |t1 + t2|)). So the nodes
+                 fill a hexagon, and half of them are conjugate to the others.
+    rounding     about eps times the sum of moduli
+
+Names of nodes: a node is ``t = (j, j - 3 line) step``. A *line* is a line of nodes along the
+diagonal. A *block* is 64 nodes in the order of lines.
 """
 
-import cmath
 import math
 
 import numpy as np
@@ -26,31 +32,17 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped
 
-NODES_AT_ONCE = 64  # whose products, unit by unit, stay in the first cache or close to it
+NODES_AT_ONCE = 64  # nodes of a block: the products of all units stay close to the first cache
+UNIT_WORK = 4 * NODES_AT_ONCE  # scratch per unit, see below
 _N = NODES_AT_ONCE
-_BEFORE = 2 * _N  # of a unit: versines, sines, and the product before it (real, imaginary)
-_AFTER, _T1, _T2 = 2 * _N, 4 * _N, 5 * _N  # of the state: product, product after a unit, t1, t2
-_UNITS_AT_ONCE = 8  # between which nodes are dropped
-_SHIFT = 10
-
-
-@jit
-def gamma(w):
-    """Return the Gamma function of a complex number whose real part is positive."""
-    product = 1.0 + 0.0j
-    z = w
-    for _ in range(_SHIFT):
-        product *= z
-        z += 1.0
-    y = 1.0 / z
-    s = y * y
-    series = y * (
-        1.0 / 12.0
-        - s * (1.0 / 360.0 - s * (1.0 / 1260.0 - s * (1.0 / 1680.0 - s * (
-            1.0 / 1188.0 - s * (691.0 / 360360.0 - s / 156.0)
-        ))))
-    )  # fmt: skip
-    return cmath.exp((z - 0.5) * cmath.log(z) - z + 0.9189385332046727 + series) / product
+# Scratch of a block is flat, because loops over few arrays vectorise best. Offsets in ``state``:
+# the running product (real 0, imaginary _N), the product of later units (_AFTER, _AFTER + _N),
+# and the nodes t1 and t2.
+_AFTER, _T1, _T2 = 2 * _N, 4 * _N, 5 * _N
+# Offsets in ``unit_work[h]``: 1 - cos (0), -sin (_N), and the product of earlier units
+# (_BEFORE, _BEFORE + _N).
+_BEFORE = 2 * _N
+_UNITS_AT_ONCE = 8  # units between two tests of whether a block can be left out
 
 
 @jit
@@ -63,13 +55,13 @@ def add_log_moments(log_odds, v, c, points, out):
     v : array (2, n_hidden)
     c : array (2,)
     points : array (n_points, 2)
-        Those w.
+        The points w.
     out : array (n_rows, n_points), nats
         Added to.
 
     Notes
     -----
-    An exponential per row, unit and point.
+    One exponential per row, unit and point.
     """
     n_points = len(points)
     products, peaks = np.empty(n_points), np.empty(n_points)
@@ -98,36 +90,11 @@ def add_log_moments(log_odds, v, c, points, out):
 
 
 @jit
-def _fill_gammas(d, c, step, size, tables):
-    """Overwrite tables of the three Gamma functions, phases of c within; return a tail.
-
-    The tail is the sum of moduli at the nodes beyond the hexagon, about.
-    """
-    d_0 = 1.0 - d[0] - d[1]
-    for j in range(size + 1):
-        t = j * step
-        values = (
-            gamma(complex(d[0], t)) * cmath.exp(complex(0.0, -t * c[0])),
-            gamma(complex(d[1], t)) * cmath.exp(complex(0.0, -t * c[1])),
-            gamma(complex(d_0, -t)),
-        )
-        for v in range(3):
-            tables[v, size + j] = values[v]
-            tables[v, size - j] = values[v].conjugate()
-    sides = 0.0
-    for k in range(size + 1):
-        for v in range(3):
-            a, b = (v + 1) % 3, (v + 2) % 3
-            across = abs(tables[a, size + k]) * abs(tables[b, 2 * size - k])
-            sides += abs(tables[v, 2 * size]) * across
-    ratio = math.exp(-math.pi * step)
-    # both signs of each side, a third of the nodes of the square lattice, and longer sides
-    return 2.0 / 3.0 * sides * ratio / (1.0 - ratio) * (1.0 + 2.0 / max(size * step, 1.0))
-
-
-@jit
 def _fill_phases(angles, size, real, imaginary):
-    """Overwrite ``exp(-i j angle_h)`` for j from -size to size: coarse times fine."""
+    """Overwrite ``exp(-i j angle_h)`` for j from -size to size.
+
+    j is a coarse part plus a fine part, so that few sines are computed.
+    """
     fine = 1
     while fine * fine < size + 1:
         fine *= 2
@@ -145,43 +112,63 @@ def _fill_phases(angles, size, real, imaginary):
 
 
 @jit
-def _fill_block(row, first, size, step, weight, gammas, nodes, state, start):
-    """Overwrite the next nodes, line by line; return where to go on and how many there are.
+def _fill_block(line, first, size, step, weight, gammas, nodes, state, begin):
+    """Overwrite the next block of nodes, and the integrand there without the units' factors.
 
-    A node is ``t = (j, j - 3 row) step``. Where there are no more the weight is zero.
+    Return line and j of the first node of the next block, and the number of nodes in this one.
+    Entries after the last node have zero weight.
+
+    Parameters
+    ----------
+    line, first : int
+        Line and j of the first node of this block.
+    size : int
+        Of the hexagon, in steps.
+    step, weight : float
+        Distance of the nodes, and the weight of one node in the sum.
+    gammas : complex array (3, 2 * size + 1)
+    nodes : array of int (2, NODES_AT_ONCE)
+        j and line of the nodes. Overwritten.
+    state : array (6 * NODES_AT_ONCE,)
+        t1 and t2 are overwritten.
+    begin : array (2 * NODES_AT_ONCE,)
+        The integrand (real, imaginary). Overwritten.
     """
     n = 0
     for x in range(_N):
         nodes[0, x] = nodes[1, x] = 0
-        start[x] = start[_N + x] = state[_T1 + x] = state[_T2 + x] = 0.0
-        if 3 * row > 2 * size:
+        begin[x] = begin[_N + x] = state[_T1 + x] = state[_T2 + x] = 0.0
+        if 3 * line > 2 * size:
             continue
-        j, k = first, first - 3 * row
-        nodes[0, x], nodes[1, x] = j, row
+        j, k = first, first - 3 * line
+        nodes[0, x], nodes[1, x] = j, line
         state[_T1 + x], state[_T2 + x] = j * step, k * step
         value = gammas[0, j + size] * gammas[1, k + size] * gammas[2, j + k + size]
-        share = weight if row == 0 else 2.0 * weight  # for the conjugate half
-        start[x], start[_N + x] = share * value.real, share * value.imag
+        share = weight if line == 0 else 2.0 * weight  # for the conjugate half
+        begin[x], begin[_N + x] = share * value.real, share * value.imag
         n += 1
         first += 1
-        if first > min((3 * row + size) // 2, size):
-            row += 1
-            first = max((3 * row - size + 1) // 2, 3 * row - size)
-    return row, first, n
+        if first > min((3 * line + size) // 2, size):
+            line += 1
+            first = max((3 * line - size + 1) // 2, 3 * line - size)
+    return line, first, n
 
 
 @jit
-def _turn(line_angles, nodes, size, phases, start, stop, units):
-    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` of some units at nodes of a block."""
+def _fill_sines(line_angles, nodes, size, phases, start, stop, unit_work):
+    """Overwrite ``1 - cos`` and ``-sin`` of ``t . v_h`` at the nodes of a block, for some units.
+
+    The angle of a node is that of j plus that of its line.
+    """
     low = 0
-    while low < _N:  # as many as are on one line
-        row, first = nodes[1, low], nodes[0, low]
+    while low < _N:  # the nodes low:high are on one line
+        line, first = nodes[1, low], nodes[0, low]
         high = low + 1
-        while high < _N and nodes[1, high] == row and nodes[0, high] > first:
+        while high < _N and nodes[1, high] == line and nodes[0, high] > first:
             high += 1
         for h in range(start, stop):
-            a, b = math.cos(row * line_angles[h]), math.sin(row * line_angles[h])
-            real, imaginary, unit = phases[0, h], phases[1, h], units[h]
+            a, b = math.cos(line * line_angles[h]), math.sin(line * line_angles[h])
+            real, imaginary, unit = phases[0, h], phases[1, h], unit_work[h]
             shift = first + size - low
             for x in range(low, high):
                 r, i = real[shift + x], imaginary[shift + x]
@@ -191,24 +178,41 @@ def _turn(line_angles, nodes, size, phases, start, stop, units):
 
 
 @jit
-def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, units, state):
-    """Multiply the product by factors unit by unit, keeping what it was before each.
+def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, unit_work, state):
+    """Multiply the running product of a block with the factors of one row, unit by unit.
 
-    Return how many units it came to, a bound on the sum of moduli where all of the nodes have
-    fallen below the threshold and the rest is left out, and how many units are ready: have
-    their sines of this block, which are made when they are needed.
+    If all moduli fall below the threshold, the block is left out: moduli never grow again.
+
+    Parameters
+    ----------
+    on : array (n_hidden,)
+        Tilted probabilities of the row.
+    threshold : float
+    keeps : bool
+        Whether to keep the product before each unit, for derivatives.
+    ready : int
+        Number of units whose sines are filled for this block already.
+
+    Returns
+    -------
+    reached : int
+        Number of units whose factor is in the product; fewer than all if the block is left out.
+    left_out : float
+        Upper bound on the sum of moduli of a block that is left out.
+    ready : int
+        As above, afterwards.
     """
     for h in range(len(on)):
         if h % _UNITS_AT_ONCE == 0:
-            squares = 0.0  # their sum, which vectorises where the largest would not
+            squares = 0.0  # a sum vectorises, a maximum does not
             for x in range(_N):
                 squares += state[x] * state[x] + state[_N + x] * state[_N + x]
             if squares < threshold * threshold:
                 return h, math.sqrt(_N * squares), ready
             if h >= ready:
                 ready = min(h + _UNITS_AT_ONCE, len(on))
-                _turn(line_angles, nodes, size, phases, h, ready, units)
-        q, unit = on[h], units[h]
+                _fill_sines(line_angles, nodes, size, phases, h, ready, unit_work)
+        q, unit = on[h], unit_work[h]
         if keeps:
             for x in range(_N):
                 a, b = 1.0 - q * unit[x], q * unit[_N + x]
@@ -226,13 +230,16 @@ def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, uni
 
 
 @jit
-def _add_units(on, units, state, sums):
-    """Add the integrand without each factor to the sums of a row: products before and after."""
+def _add_units(on, unit_work, state, sums):
+    """Add the integrand without the factor of each unit to the sums of a row.
+
+    It is the product of the earlier units times the product of the later ones.
+    """
     for x in range(_N):
         state[_AFTER + x], state[_AFTER + _N + x] = 1.0, 0.0
     for g in range(len(on)):
         h = len(on) - 1 - g
-        q, unit = on[h], units[h]
+        q, unit = on[h], unit_work[h]
         whole = along = across = 0.0
         for x in range(_N):
             p, s = state[_AFTER + x], state[_AFTER + _N + x]
@@ -251,7 +258,7 @@ def _add_units(on, units, state, sums):
 
 @jit
 def _add_whole(state, sums):
-    """Add the integrand to the sums of a row."""
+    """Add the integrand of a block to the sums of a row."""
     whole = along = across = moduli = 0.0
     for x in range(_N):
         r, i = state[x], state[_N + x]
@@ -267,67 +274,64 @@ def _add_whole(state, sums):
 
 @jit
 def add_nodes(
-    on, order, start, stop, thresholds, d, v, c, scale, size, derivatives, units, sums,
+    on, order, start, stop, thresholds, gammas, v, period, derivatives, unit_work, sums,
     sums_of_units,
 ):  # fmt: skip
-    """Add the integrand over the nodes of a hexagon to the sums of some rows; return its tail.
+    """Add the integrand over the nodes of a hexagon to the sums of some rows.
 
     Parameters
     ----------
     on : array (n_rows, n_hidden)
         Tilted probabilities, beta.
     order : array of int
-        Row numbers; ``order[start:stop]`` are worked on.
+        Row numbers. The kernel works on the rows ``order[start:stop]``.
+    start, stop : int
     thresholds : array (n_rows,)
-        Nodes whose terms are known to be less are left out.
-    d : array (2,)
-    v : array (2, n_hidden)
-    c : array (2,)
-    scale : float
-        r; the step is ``2 pi / (3 r)``.
-    size : int
-        Of the hexagon, in steps.
+        Blocks are left out once all their terms are below it.
+    gammas : complex array (3, 2 * size + 1)
+        Gamma functions with the phases of c, at all steps; size is that of the hexagon in steps.
+    v : array (2, n_hidden), log-odds
+    period : float
+        r; the step is ``2 pi / (3 r)``, the weight of a node ``1 / (3 r^2)``.
     derivatives : bool
-        Whether the last sums are wanted.
-    units : array (n_hidden, 4 * NODES_AT_ONCE)
+        Whether to fill the last sums.
+    unit_work : array (n_hidden, UNIT_WORK)
         Scratch.
     sums : array (n_rows, 5)
-        In units of F: the integral, those of its imaginary part times t1 and t2, of moduli,
-        and a bound on what was left out. Added to.
+        In units of F: the integral; the sums of its imaginary part times t1 and t2; the sum of
+        moduli; a bound on the blocks that are left out. Added to.
     sums_of_units : array (n_rows, n_hidden, 3)
-        The first three without the factor of a unit. Added to; not read without derivatives.
+        The first three without the factor of a unit. Added to; not used without derivatives.
 
     Notes
     -----
-    Each row, unit and node takes 10 flops, 30 with derivatives, and most of them fuse. Loops
-    are over so many nodes always, and over few arrays: so they vectorise without leftovers.
+    10 flops per row, unit and node, 30 with derivatives, most of them fused. Every loop over
+    nodes has the same length and few arrays, so that it vectorises without a remainder.
     """
-    n_hidden = v.shape[1]
-    step, weight = 2.0 * math.pi / (3.0 * scale), 1.0 / (3.0 * scale * scale)
-    gammas = np.empty((3, 2 * size + 1), dtype=np.complex128)
-    tail = weight * _fill_gammas(d, c, step, size, gammas)
+    n_hidden, size = v.shape[1], gammas.shape[1] // 2
+    step, weight = 2.0 * math.pi / (3.0 * period), 1.0 / (3.0 * period * period)
     phases = np.empty((2, n_hidden, 2 * size + 1))
     _fill_phases(step * (v[0] + v[1]), size, phases[0], phases[1])
     line_angles = 3.0 * step * v[1]
     nodes = np.empty((2, _N), dtype=np.int64)
     state, begin = np.empty(6 * _N), np.empty(2 * _N)
-    row, first = 0, -(size // 2)
+    line, first = 0, -(size // 2)
     while True:
-        row, first, n = _fill_block(row, first, size, step, weight, gammas, nodes, state, begin)
+        line, first, n = _fill_block(line, first, size, step, weight, gammas, nodes, state, begin)
         if n == 0:
-            return tail
+            return
         ready = 0
         for place in range(start, stop):
             i = order[place]
             for x in range(2 * _N):
                 state[x] = begin[x]
             reached, left_out, ready = _multiply(
-                on[i], thresholds[i], derivatives, ready, line_angles, nodes, size, phases, units,
-                state,
+                on[i], thresholds[i], derivatives, ready, line_angles, nodes, size, phases,
+                unit_work, state,
             )  # fmt: skip
             if reached < n_hidden:
                 sums[i, 4] += left_out
                 continue
             _add_whole(state, sums[i])
             if derivatives:
-                _add_units(on[i], units, state, sums_of_units[i])
+                _add_units(on[i], unit_work, state, sums_of_units[i])

@@ -7,16 +7,16 @@ from fastem.kernels._jit import jit
 
 @jit
 def direction(gradient, steps, falls, first, n_pairs):
-    """Return the quasi-Newton direction of ascent.
+    """Return the quasi-Newton direction of ascent: the inverse Hessian times the gradient.
 
     Parameters
     ----------
     gradient : array (n_parameters,), nats per unit of parameter
     steps, falls : arrays (memory, n_parameters)
-        Ring buffers of parameter steps and of the falls of the gradient along them, whose
-        inner products are positive.
+        Ring buffers: changes of the parameters, and decreases of the gradient over these
+        changes. The inner product of each pair must be positive.
     first, n_pairs : int
-        Index of the oldest pair, and the number of pairs in use (at least 1).
+        Index of the oldest pair, and number of pairs in use (at least 1).
 
     Returns
     -------

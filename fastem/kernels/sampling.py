@@ -1,26 +1,30 @@
-"""E-steps by self-normalised importance sampling, the prior being the proposal.
+"""E-steps by self-normalised importance sampling; the prior is the proposal distribution.
 
-For a row, configurations z_s are drawn from P(z|x), and weighed by ``o_y(z_s)``. A unit with
-probability u is on where 32 random bits are below ``2**32 u``, rounded: its probability is off by
-2**-33 at the most, the law of m units by ``m 2**-33`` in total variation.
+For every row, configurations z_s are drawn from P(z|x) and weighted by ``o_y(z_s)``. A unit with
+probability u is on if a 32-bit random word is below ``2**32 u``, rounded. Its probability has an
+error of at most 2**-33, and the distribution of m units an error of at most ``m 2**-33`` in total
+variation.
 
-Four units make a *code*, a number below 16. What configurations send into the next layer,
-``z V + c``, is a sum of one row per code out of tables that hold the sums of V over the units that
-are on. The gradient with respect to V, a sum of ``z' d`` over samples, is taken by code first
-and folded into units once for many rows. Either takes ``m / 4`` additions per sample and output.
+The states of four units form a *code*, a number below 16. The logits of the next layer,
+``z V + c``, are sums of one table row per code; a table row is the sum of V over the units that
+are on. For the gradient with respect to V, a sum of ``z' d`` over samples, d is first summed per
+code; the sums per code are turned into sums per unit once for many rows. Both take ``m / 4``
+additions per sample and output.
 
-Layers are laid end to end in flat arrays, so that one compiled kernel serves any depth. Layer
-t has ``sizes[t]`` units, the classes coming last, and sends into ``n = sizes[t + 1]`` outputs.
+The arrays of all layers are stored one after the other in flat arrays, so one compiled kernel
+serves any depth. Layer t has ``sizes[t]`` units and ``n = sizes[t + 1]`` outputs; the last size
+is the number of classes.
 
 =========  ======================================  =========================================
 codes      (n_groups, n_samples) per hidden layer  codes of the units
 tables     (n_groups, 16, width) per hidden layer  logits by code; those of the first group
                                                    hold the intercepts too
 values     (n_samples, width) per hidden layer     logits, later residuals ``z - u`` or ``1_y - o``
-sums       (n_groups, 16, width) per hidden layer  values, weighted and summed by code
+sums       (n_groups, 16, width) per hidden layer  weighted sums of values, per code
 =========  ======================================  =========================================
 
-Columns after the n outputs fill up a multiple of four and hold zeros where they are summed.
+The width is n, rounded up to a multiple of four. Additional columns hold zeros when they are
+summed.
 """
 
 import math
@@ -32,32 +36,32 @@ from fastem.kernels.random import GAMMA, derive, mix
 from fastem.kernels.special import add_in_order, exp_clipped, log_positive
 from fastem.kernels.views import matrix, vector
 
-UNITS = 4  # of a code
+UNITS = 4  # per code
 CODES = 16
 _LOW = np.uint64(0xFFFFFFFF)
 _32, _11 = np.uint64(32), np.uint64(11)
 _SCALE = 2.0**32
 _UNIT = 2.0**-53
-_SMALLEST = 1e-280  # mean probability whose terms still have all their digits
+_SMALLEST = 1e-280  # a smaller mean probability may have lost digits to underflow
 
 
 @jit
 def n_groups(n_units):
-    """Return how many codes a layer has."""
+    """Return the number of codes of a layer."""
     return (n_units + UNITS - 1) // UNITS
 
 
 @jit
 def width(n_outputs):
-    """Return the columns for so many outputs, a multiple of four."""
+    """Return the number of columns for ``n_outputs``: the next multiple of four."""
     return 4 * ((n_outputs + 3) // 4)
 
 
 @jit
 def _fill_thresholds(log_odds, i, probability, thresholds):
-    """Overwrite with the probability of the units, and with 2**32 times that, rounded.
+    """Fill the probability of the units, and 2**32 times the probability, rounded.
 
-    Units that fill up the last code are never on.
+    Additional units of the last code are never on.
     """
     thresholds[:] = 0
     for h in range(log_odds.shape[1]):
@@ -67,7 +71,7 @@ def _fill_thresholds(log_odds, i, probability, thresholds):
 
 @jit
 def _draw(key, thresholds, codes):
-    """Overwrite codes (n_groups, n_samples) of independent units; 32 bits per unit."""
+    """Draw codes (n_groups, n_samples) of independent units, with 32 random bits per unit."""
     groups, n_samples = codes.shape
     for j in range(groups):
         a, b = thresholds[UNITS * j], thresholds[UNITS * j + 1]
@@ -84,9 +88,9 @@ def _draw(key, thresholds, codes):
 
 @jit
 def _draw_next(key, n_units, values, codes):
-    """Overwrite logits (n_samples, width) with ``z - u``, z being drawn, and codes with z.
+    """Draw z given logits; overwrite logits (n_samples, width) with ``z - u``, and fill codes.
 
-    53 bits per unit.
+    A unit takes 53 random bits.
     """
     n_samples, columns = values.shape
     flat = values.ravel()
@@ -106,7 +110,7 @@ def _draw_next(key, n_units, values, codes):
 
 @jit
 def _fill_logits(codes, tables, start, values):
-    """Overwrite values (n_samples, width) with the sums of table rows that codes pick."""
+    """Fill values (n_samples, width) with sums of table rows, one row per code."""
     groups, n_samples = codes.shape
     columns = values.shape[1]
     values[:] = 0.0
@@ -120,7 +124,7 @@ def _fill_logits(codes, tables, start, values):
 
 @jit
 def _add_sums(codes, values, weights, start, sums):
-    """Add values, weighted, to the sums of their codes: what `_fill_logits` does, turned round."""
+    """Add weighted values to the sums of their codes: the transpose of `_fill_logits`."""
     groups, n_samples = codes.shape
     columns = values.shape[1]
     for j in range(groups):
@@ -134,7 +138,7 @@ def _add_sums(codes, values, weights, start, sums):
 
 @jit
 def _fill_softmax(values, n_classes, log_normalisers):
-    """Overwrite logits with probabilities, and log of what they were divided by (nats)."""
+    """Overwrite logits with probabilities; fill the log of the normalisers (nats)."""
     n_samples = len(values)
     for s in range(n_samples):
         largest = values[s, 0]
@@ -158,7 +162,7 @@ def _fill_softmax(values, n_classes, log_normalisers):
 
 @jit
 def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes, values):
-    """Draw the layers of a row one after the other; return where the logits of classes lie."""
+    """Draw all layers of a row; return the position of the classes' logits in ``values``."""
     _fill_thresholds(log_odds, i, probability, thresholds)
     n_samples = codes.shape[1]
     group = table = place = 0
@@ -180,10 +184,10 @@ def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes,
 
 @jit
 def _weigh(logits, label, n_classes, weights, normalisers):
-    """Fill the shares of samples in a row and leave residuals ``1_y - o`` in the logits.
+    """Fill the normalised weights of the samples; overwrite logits with residuals ``1_y - o``.
 
-    Returns ``log p(y|x)`` (nats) and the effective sample size; -inf and zero where no sample has a
-    finite log-weight.
+    Returns ``log p(y|x)`` (nats) and the effective sample size. They are -inf and zero if no
+    sample has a finite log-weight.
     """
     n_samples = len(logits)
     for s in range(n_samples):
@@ -212,7 +216,7 @@ def _weigh(logits, label, n_classes, weights, normalisers):
 
 @jit
 def _fill_posterior(codes, weights, n_units, first, posterior, i):
-    """Overwrite column i, from a row on, with the shares of samples that have each unit on."""
+    """Fill column i from row ``first`` on with the posterior of each unit."""
     groups, n_samples = codes.shape
     by_code = np.empty(CODES)
     for j in range(groups):
@@ -232,35 +236,40 @@ def add_sampled_rows(
     log_odds, labels, sample_weights, keys, start, stop, n_samples, sizes, tables, codes, values,
     work, thresholds, sums, log_likelihood, effective, probability, posterior,
 ):  # fmt: skip
-    """Sample rows ``start:stop``; fill what is per row, and add to the sums over rows.
+    """Run the E-step of rows ``start:stop``: fill arrays per row, and add to sums over rows.
 
     Parameters
     ----------
     log_odds : array (n_rows, n_hidden)
-        Of the first layer.
+        Log-odds of the units of the first layer.
     labels : array of int (n_rows,)
     sample_weights : array (n_rows,)
     keys : array of uint64 (n_rows,)
-        Of the rows' streams.
+        Keys of the rows' random streams.
     n_samples : int
+        Number of samples per row.
     sizes : array of int (n_layers + 1,)
-        Units of every hidden layer, and classes.
+        Number of units of every hidden layer, and number of classes.
     tables : flat array
     codes : flat array of uint8, values : flat array, work : array (3, n_samples)
-        Scratch, as are the thresholds: array of uint64 of four per group of the first layer.
+        Scratch.
+    thresholds : array of uint64 (4 * n_groups of the first layer,)
+        Scratch.
     sums : flat array
-        Added to: residuals of all layers, by code, under the posterior and sample weights.
+        Modified in place: residuals of all layers are added per code, weighted by the posterior
+        and by the weights of the rows.
     log_likelihood : array (n_rows,), nats
-        -inf where no sample has a finite log-weight; such a row adds nothing.
+        -inf if no sample has a finite log-weight; such a row adds nothing to ``sums``.
     effective : array (n_rows,)
-        ``(sum w)**2 / sum w**2``.
+        Effective sample size ``(sum w)**2 / sum w**2``.
     probability : array (n_hidden, n_rows)
     posterior : array (sum of units of all hidden layers, n_rows)
 
     Notes
     -----
-    Per row and sample: half a random word per unit; for every layer ``m / 4`` table rows
-    read and as many added to; an exponential per class and unit of later layers.
+    Cost per row and sample: half a random word per unit of the first layer; for every layer,
+    ``m / 4`` table rows are read and ``m / 4`` rows of sums are added to; one exponential per
+    class and per unit of later layers.
     """
     n_layers, n_classes = len(sizes) - 1, sizes[-1]
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
@@ -294,12 +303,12 @@ def add_sampled_rows(
 def fill_sampled_log_marginal(
     log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds, out
 ):
-    """Overwrite rows of ``log p(y = k|x)`` (n_rows, n_classes), nats: means over samples.
+    """Fill rows of ``log p(y = k|x)`` (n_rows, n_classes), nats, by means over samples.
 
     Parameters
     ----------
     log_odds, keys, start, stop, n_samples, sizes, tables, codes, values, work, thresholds
-        As `add_sampled_rows` takes them.
+        As for `add_sampled_rows`.
     """
     n_classes = sizes[-1]
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
@@ -326,7 +335,7 @@ def fill_sampled_log_marginal(
 
 @jit
 def _fill_log_means(logits, n_classes, normalisers, out, i):
-    """Overwrite ``out[i]`` with logs of mean probabilities, each shifted by its largest."""
+    """Fill ``out[i]`` with the logs of mean probabilities, computed in log space."""
     n_samples = len(logits)
     for k in range(n_classes):
         largest = -math.inf

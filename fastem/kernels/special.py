@@ -1,4 +1,4 @@
-"""Scalar special functions that the compiler can inline and vectorise."""
+"""Scalar special functions, written so that the compiler can inline and vectorise them."""
 
 import math
 
@@ -9,9 +9,9 @@ from numba.extending import intrinsic
 from fastem.kernels._jit import jit_strict
 
 _LOG2_E = 1.4426950408889634
-_LN2_HIGH = 6.93147180369123816490e-01  # low 32 bits are zero: k * _LN2_HIGH is exact
+_LN2_HIGH = 6.93147180369123816490e-01  # the low 32 bits are zero: k * _LN2_HIGH is exact
 _LN2_LOW = 1.90821492927058770002e-10
-_SHIFT = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer in the low bits
+_SHIFT = 6755399441055744.0  # 1.5 * 2**52: a sum with it has the rounded integer in its low bits
 
 
 @intrinsic
@@ -32,10 +32,10 @@ def _float_of(typing_context, bits):
 
 @jit_strict
 def _exp_in_parts(x):
-    """Return e and f of ``exp(x) = f (1 + e)``, f a power of two and |e| < 0.42.
+    """Return e and f with ``exp(x) = f (1 + e)``, where f is a power of two and |e| < 0.42.
 
-    ``math.exp`` is a library call that blocks vectorisation; this is Cody and Waite's
-    range reduction with a Taylor polynomial of degree 13 on |r| <= log(2) / 2.
+    Range reduction of Cody and Waite, and a Taylor polynomial of degree 13 for
+    |r| <= log(2) / 2. ``math.exp`` is a library call, which prevents vectorisation.
     """
     shifted = x * _LOG2_E + _SHIFT
     k = shifted - _SHIFT
@@ -58,8 +58,8 @@ def _exp_in_parts(x):
 
 @jit_strict
 def exp_clipped(x):
-    """Return ``exp(x)`` with x clipped to [-708, 709], within 2 units in the last place."""
-    # written so that NaN fails both comparisons and stays NaN
+    """Return ``exp(x)`` with x clipped to [-708, 709]; error at most 2 ulp."""
+    # both comparisons are false for NaN, which is returned
     x = -708.0 if x < -708.0 else x
     x = 709.0 if x > 709.0 else x
     excess, scale = _exp_in_parts(x)
@@ -68,22 +68,22 @@ def exp_clipped(x):
 
 @jit_strict
 def expm1_clipped(x):
-    """Return ``exp(x) - 1`` of x <= 0, within 4 units in the last place, vectorisable.
+    """Return ``exp(x) - 1`` for x <= 0; error at most 4 ulp.
 
-    ``scale - 1`` is added last, so that nothing cancels near zero. Below -708 the result
-    is -1.
+    ``scale - 1`` is added last, which avoids cancellation near zero. The result is -1 for x
+    below -708.
     """
-    x = -708.0 if x < -708.0 else x  # NaN stays NaN
+    x = -708.0 if x < -708.0 else x  # false for NaN, which is returned
     excess, scale = _exp_in_parts(x)
     return excess * scale + (scale - 1.0)
 
 
 @jit_strict
 def add_in_order(a, b):
-    """Return ``a + b``, rounded at once.
+    """Return ``a + b``, rounded before any further operation.
 
-    Log-space sums subtract the largest of several such sums. Reordered into
-    ``(a - largest) + b`` the largest itself would no longer give exactly zero.
+    Log-space sums subtract the largest of several such sums from each of them. If the compiler
+    reordered this into ``(a - largest) + b``, the largest sum would not give exactly zero.
     """
     return a + b
 
@@ -98,30 +98,30 @@ def log_sigmoid(a):
 
 @jit_strict
 def log_positive(x):
-    """Return ``log(x)`` of a normal positive number, within 4 units in the last place.
+    """Return ``log(x)`` of a normal positive number; error at most 4 ulp.
 
-    Splits off the exponent and sums the series of ``2 atanh((f - 1) / (f + 1))`` for a
-    fraction f in [sqrt(1/2), sqrt(2)); unlike ``math.log`` it vectorises.
+    With ``x = 2**k f`` and f in [sqrt(1/2), sqrt(2)), ``log(f) = 2 atanh((f - 1) / (f + 1))``
+    is computed by its series. Unlike ``math.log``, this vectorises.
     """
     bits = _bits_of(x)
-    # 0x3FE6A09E667F3BCD is sqrt(1/2): the exponent of x relative to it
+    # 0x3FE6A09E667F3BCD holds the bits of sqrt(1/2); k is the exponent of x relative to it
     k = (bits - 0x3FE6A09E667F3BCD) >> 52
     f = _float_of(bits - (k << 52))
     s = (f - 1.0) / (f + 1.0)
-    # k * log(2) is added in two parts, the first of them exact
+    # k * log(2) is added in two parts; the first part is exact
     return k * _LN2_HIGH + (2.0 * _atanh(s) + k * _LN2_LOW)
 
 
 @jit_strict
 def log1p_exp_of_negative(a):
-    """Return ``log(1 + exp(-abs(a)))`` within 4 units in the last place, vectorisable."""
+    """Return ``log(1 + exp(-abs(a)))``; error at most 4 ulp."""
     e = exp_clipped(-abs(a))
     return 2.0 * _atanh(e / (2.0 + e))
 
 
 @jit_strict
 def _atanh(s):
-    """Return atanh of |s| <= 1/3, by its series to s**31."""
+    """Return ``atanh(s)`` for |s| <= 1/3, by its series up to s**31."""
     t = s * s
     p = 1.0 / 31.0
     p = p * t + 1.0 / 29.0

@@ -1,21 +1,22 @@
 """The E-step of a hidden layer whose rows are the configurations of the layer below.
 
-A configuration of the layer below stands for every sample that may be in it, once per class. So
-all classes share its prior, and their tables are stacked: each product does for every class at
-once what the samples' kernel does class by class.
+A row is a configuration of the layer below. It carries one expected weight per class, and its
+prior is the same for all classes. The tables of the classes are therefore stacked: one matrix
+product covers all classes, where `fastem.kernels.enumeration` needs one per class.
 
-Arrays are as in `fastem.kernels.enumeration`: configurations of this layer down, rows across.
+Arrays have the layout of `fastem.kernels.enumeration`: the first index is the configuration of
+this layer, the second index is the row.
 """
 
 import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
-from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD, fill_sigmoids, take
+from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD, carve, fill_sigmoids
 
 
 def workspace_size(n_hidden, n_low_bits, n_classes, tile):
-    """Return how many float64 `fill_marginals` and `add_configurations` need for scratch."""
+    """Return the size of the workspace of both kernels below, in numbers."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
     per_row = 3 * n_hidden + (n_classes + 2) * (n_low + n_high)
@@ -24,10 +25,10 @@ def workspace_size(n_hidden, n_low_bits, n_classes, tile):
 
 @jit
 def _fill_priors(on, off, begin, end, workspace, high, low):
-    """Fill the priors of both halves of the units for the rows ``begin:end``."""
+    """Fill the priors of both halves of the units, for the rows ``begin:end``."""
     n_low_bits = n_bits_of(low.shape[0])
-    on_here, rest = take(workspace, on.shape[0], end - begin)
-    off_here, rest = take(rest, on.shape[0], end - begin)
+    on_here, rest = carve(workspace, on.shape[0], end - begin)
+    off_here, rest = carve(rest, on.shape[0], end - begin)
     on_here[:] = on[:, begin:end]
     off_here[:] = off[:, begin:end]
     fill_prior(on_here[n_low_bits:], off_here[n_low_bits:], high)
@@ -42,20 +43,21 @@ def fill_marginals(high, low, stacked, n_low, start, stop, tile, workspace, on, 
     Parameters
     ----------
     high, low : arrays (n_hidden, n_high_below), (n_hidden, n_low_below), log-odds
-        Of this layer's units, in the two halves of the configurations below (`half_logits`).
+        Log-odds of this layer's units: the parts of the high and of the low half of the
+        configuration below (`half_logits`).
     stacked : array (n_classes * n_low, n_high), probability
-        ``P(y = k | z)``, every class's table transposed, one below the other.
+        ``P(y = k | z)``: the transposed tables of all classes, one below the other.
     n_low, start, stop, tile : int
     workspace : array (workspace_size(...),)
     on, off : arrays (n_hidden, n_rows), probability
         P(Z=1|configuration) and P(Z=0|configuration). Overwritten in the range.
     marginals : array (n_classes, n_rows), probability
-        Overwritten in the range, right to 1e-248 absolute.
+        Overwritten in the range, with an absolute error below 1e-248.
 
     Returns
     -------
     n_small : int
-        Entries below `SMALLEST_LIKELIHOOD`, whose digits may be lost.
+        Number of entries below `SMALLEST_LIKELIHOOD`, which may have lost digits.
     """
     n_hidden, n_low_below = low.shape
     n_bits_below = n_bits_of(n_low_below)
@@ -69,10 +71,10 @@ def fill_marginals(high, low, stacked, n_low, start, stop, tile, workspace, on, 
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = take(workspace, n_high, n)
-        B, rest = take(rest, n_low, n)
+        A, rest = carve(workspace, n_high, n)
+        B, rest = carve(rest, n_low, n)
         rest = _fill_priors(on, off, begin, end, rest, A, B)
-        M, rest = take(rest, n_classes * n_low, n)
+        M, rest = carve(rest, n_classes * n_low, n)
         np.dot(stacked, A, M)
         for k in range(n_classes):
             out = marginals[k, begin:end]
@@ -89,7 +91,7 @@ def fill_marginals(high, low, stacked, n_low, start, stop, tile, workspace, on, 
 
 @jit
 def _fill_scaled(prior, scale, begin, out):
-    """Fill ``out`` with the prior times each class's scale, one class below the other."""
+    """Fill ``out`` with the prior times the scale of each class, one class below the other."""
     size, n = prior.shape
     for k in range(scale.shape[0]):
         r = scale[k, begin : begin + n]
@@ -104,26 +106,26 @@ def _fill_scaled(prior, scale, begin, out):
 def add_configurations(
     on, off, table, stacked, scale, start, stop, tile, workspace, on_weight, counts
 ):
-    """Run the E-step of the rows ``start:stop``, for all classes at once.
+    """Run the E-step of the rows ``start:stop`` for all classes.
 
     Parameters
     ----------
     on, off, stacked, start, stop, tile, workspace
         As for `fill_marginals`.
     table : array (n_classes * n_high, n_low), probability
-        The same tables, not transposed.
+        The tables of all classes, not transposed, one below the other.
     scale : array (n_classes, n_rows)
-        Expected weight of every class in a row's configuration, over its marginal.
+        Expected weight of every class in a row, divided by its marginal.
     on_weight : array (n_hidden, n_rows), summed weight
-        Expected weight of a row with the unit on. Overwritten in the range.
+        Expected weight of a row while the unit is on. Overwritten in the range.
     counts : array (n_classes * n_high, n_low)
-        Overwritten with ``sum_i scale[k, i] prior_i(s)``; times the table, the expected weight
-        of every class in every configuration of this layer.
+        Overwritten with ``sum_i scale[k, i] prior_i(s)``. Its product with the table is the
+        expected weight of every class in every configuration of this layer.
 
     Notes
     -----
-    ``sum_k T_k' (A scale_k)`` and ``sum_k T_k (B scale_k)`` are one product each: the sum over
-    classes is part of the sum over rows of the stack.
+    ``sum_k T_k' (A scale_k)`` and ``sum_k T_k (B scale_k)`` are one matrix product each: the
+    product with the stack also sums over classes.
     """
     n_hidden = on.shape[0]
     n_high, n_low = stacked.shape[1], table.shape[1]
@@ -133,14 +135,14 @@ def add_configurations(
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        A, rest = take(workspace, n_high, n)
-        B, rest = take(rest, n_low, n)
-        of_high, rest = take(rest, n_high, n)
-        of_low, rest = take(rest, n_low, n)
-        A_scaled, rest = take(rest, n_classes * n_high, n)
-        B_scaled, rest = take(rest, n_classes * n_low, n)
-        joint, rest = take(rest, n_hidden, n)
-        more_counts, rest = take(rest, n_classes * n_high, n_low)
+        A, rest = carve(workspace, n_high, n)
+        B, rest = carve(rest, n_low, n)
+        of_high, rest = carve(rest, n_high, n)
+        of_low, rest = carve(rest, n_low, n)
+        A_scaled, rest = carve(rest, n_classes * n_high, n)
+        B_scaled, rest = carve(rest, n_classes * n_low, n)
+        joint, rest = carve(rest, n_hidden, n)
+        more_counts, rest = carve(rest, n_classes * n_high, n_low)
         _fill_priors(on, off, begin, end, rest, A, B)
         _fill_scaled(A, scale, begin, A_scaled)
         _fill_scaled(B, scale, begin, B_scaled)
@@ -155,17 +157,17 @@ def add_configurations(
 
 @jit
 def fill_posterior(on, weights, on_weight, posterior):
-    """Turn expected weights into posteriors, and into what gradients are made of.
+    """Compute posteriors from expected weights, and the residuals of the gradient.
 
     Parameters
     ----------
     on : array (n_hidden, n_rows), probability
     weights : array (n_rows,)
-        Expected weight of every row, of all classes together.
+        Expected weight of every row, summed over classes.
     on_weight : array (n_hidden, n_rows), summed weight
-        Overwritten with ``weights * (posterior - on)``.
+        On entry, from `add_configurations`. Overwritten with ``weights * (posterior - on)``.
     posterior : array (n_hidden, n_rows), probability
-        Overwritten; the prior where nothing is expected.
+        Overwritten; equal to the prior in rows of expected weight zero.
     """
     for h in range(on.shape[0]):
         for i in range(weights.size):

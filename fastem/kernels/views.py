@@ -1,13 +1,22 @@
-"""Views without reference counts, for kernels whose inner steps last less than a microsecond.
+"""Array views without reference counts, for kernels with inner steps of less than a microsecond.
 
-Slicing and reshaping count references by atomic operations, and ``reshape`` takes 40
-nanoseconds. The views made here count nothing and check nothing: their base must outlive
-them, as a kernel's arguments outlive its call, and bounds are the caller's care.
+Numba counts references to slices with atomic operations, and ``reshape`` takes 40 nanoseconds.
+The views of this module count no references and check no bounds. Two conditions follow. The base
+array must outlive its views; the arguments of a kernel outlive the call. The caller must pass
+bounds that lie inside the base array.
+
+A view of a read-only array has a read-only type. Numba therefore refuses to compile a kernel that
+writes to a view of a read-only array.
 """
 
 from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
+
+
+def _type_of_view(flat, ndim):
+    """Return the type of a view: writeable and aligned only if the base array is so."""
+    return types.Array(flat.dtype, ndim, "C", readonly=not flat.mutable, aligned=flat.aligned)
 
 
 def _view(context, builder, result, array, start, shape):
@@ -23,7 +32,7 @@ def _view(context, builder, result, array, start, shape):
 @intrinsic
 def vector(typing_context, flat, start, n):
     """Return ``flat[start : start + n]``."""
-    result = types.Array(flat.dtype, 1, "C")
+    result = _type_of_view(flat, 1)
 
     def generate(context, builder, signature, args):
         array = make_array(signature.args[0])(context, builder, args[0])
@@ -35,7 +44,7 @@ def vector(typing_context, flat, start, n):
 @intrinsic
 def matrix(typing_context, flat, start, n_rows, n_columns):
     """Return ``flat[start : start + n_rows * n_columns].reshape(n_rows, n_columns)``."""
-    result = types.Array(flat.dtype, 2, "C")
+    result = _type_of_view(flat, 2)
 
     def generate(context, builder, signature, args):
         array = make_array(signature.args[0])(context, builder, args[0])
@@ -46,7 +55,10 @@ def matrix(typing_context, flat, start, n_rows, n_columns):
 
 @intrinsic
 def untracked(typing_context, group):
-    """Return a tuple of arrays and numbers with its arrays' references counted no more."""
+    """Return a copy of a tuple of arrays and numbers, without references to the arrays' memory.
+
+    The types of the members do not change: a read-only array stays read-only.
+    """
 
     def generate(context, builder, signature, args):
         members = []

@@ -4,8 +4,9 @@ from fastem.m_step.base import MStep
 from fastem.m_step.bound import Bound
 from fastem.m_step.gradient import Gradient
 from fastem.m_step.newton import Newton
+from fastem.m_step.parts import Parts
 
 M_STEPS: dict[str, type[MStep]] = {"newton": Newton, "bound": Bound, "gradient": Gradient}
-"""M-steps by the name that ``m_step`` takes."""
+"""M-steps by the name that the parameter ``m_step`` takes."""
 
-__all__ = ["M_STEPS", "Bound", "Gradient", "MStep", "Newton"]
+__all__ = ["M_STEPS", "Bound", "Gradient", "MStep", "Newton", "Parts"]

@@ -1,15 +1,17 @@
-"""Gradient M-step: a step along the gradients of Q with a given rate."""
+"""Gradient M-step: a step along the gradient of Q with a given rate."""
 
 from fastem.expectations import Statistics
-from fastem.m_step.base import MStep
-from fastem.parameters import Parameters
+from fastem.m_step.base import buffers_of_parts
+from fastem.m_step.parts import Parts
+from fastem.parameters import Parameters, Shape
+from fastem.runtime import Shapes
 
 
-class Gradient(MStep):
+class Gradient:
     """One gradient step of a given rate on the summed Q.
 
-    A rate too large for Q can still raise the likelihood, and does in practice, so Q is
-    not asked here: the loop halves the step where the objective itself would fall.
+    A rate that is too large for Q can still raise the likelihood, and often does. Therefore Q
+    is not checked here: the EM loop halves the step if the objective itself falls.
 
     References
     ----------
@@ -17,12 +19,20 @@ class Gradient(MStep):
     McLachlan (2004), IEEE Transactions on Neural Networks 15(3).
     """
 
+    def __init__(self, parts: Parts, learning_rate: float) -> None:
+        self._parts = parts
+        self._rate = learning_rate
+
+    @classmethod
+    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+        """Declare the memory of a step beside that of the E-step."""
+        return buffers_of_parts(shape, n_samples, kind, n_threads)
+
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        joined = self.output.join(parameters)
-        joined = joined + self.learning_rate * self.output.gradient(joined, statistics)
-        hidden = [
-            weights + self.learning_rate * part.gradient(weights, layer)
-            for part, weights, layer in self.layers(parameters, statistics)
-        ]
-        return Parameters(tuple(hidden), *self.output.split(joined))
+        layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
+        hidden = tuple(
+            weights + self._rate * part.gradient(weights, layer) for part, weights, layer in layers
+        )
+        gradient = self._parts.output.gradient(parameters.output, statistics)
+        return Parameters(hidden, parameters.output + self._rate * gradient)

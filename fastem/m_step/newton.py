@@ -1,117 +1,111 @@
-"""Newton M-step: one damped step on each of the regressions into which Q splits."""
+"""Newton M-step: one damped step on each of the regressions that Q consists of."""
 
 import numpy as np
 
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import logistic, multinomial
-from fastem.m_step.base import RIDGE, HiddenRegressions, layer_rows
 from fastem.m_step.bound import Bound
+from fastem.m_step.parts import RIDGE, HiddenPart, Parts, layer_rows
 from fastem.parameters import Array, Parameters, Shape
-from fastem.runtime import TILE, run, threads_worth
+from fastem.runtime import TILE, Shapes, run, threads_worth
 
 
-class Newton(Bound):
+class Newton:
     """One Newton step per hidden unit and one for the output layer, each damped.
 
-    Where Q is so flat that no length of the Newton step holds, as under saturated units,
-    the step under the fixed bound is taken, which always does.
+    Where Q falls at every length of the Newton step, as it can with saturated units, the step of
+    `Bound` is taken instead. The same holds for layers without a Hessian: the output layer where
+    the engine gives no counts, and later hidden layers where it enumerates no configurations.
 
     Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units and ``2/3 p**3 m`` for
-    their solutions. For that of the output layer every one of the ``g (g - 1) / 2`` pairs
-    of classes takes, in each of ``2**m`` configurations, two products and two additions,
-    and another addition for each of the ``m / 2`` high bits in the half of the
-    configurations in which it is set: ``g**2 2**m (2 + m / 8)`` flops; and
-    ``2/3 ((m + 1) g)**3`` for its solution.
+    their solutions. The Hessian of the output layer takes ``g**2 2**m (2 + m / 8)`` flops, because
+    each of the ``g (g - 1) / 2`` pairs of classes needs two products and two additions per
+    configuration, and one addition for each high bit that is set; its solution takes
+    ``2/3 ((m + 1) g)**3``.
     """
 
+    def __init__(self, parts: Parts, learning_rate: float = 0.0) -> None:
+        self._parts, self._n_threads = parts, parts.n_threads
+        self._bound = Bound(parts)
+        self._step_output = self._output if parts.kind == "counts" else self._bound.output.step
+
     @classmethod
-    def bytes_needed(
-        cls, shape: Shape, n_samples: int, n_threads: int = 1, *, has_table: bool = True,
-        is_exact: bool = True,
-    ) -> int:  # fmt: skip
-        """Return the peak memory of an M-step in bytes: Hessians of ``m p**2`` numbers."""
-        hidden, output = 0, 0
-        n_rows = layer_rows(shape, n_samples, has_table)
-        for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True):
-            n_workers = min(n_threads, m)
-            hidden = max(hidden, (m + n_workers + 2) * p**2 + n_workers * min(n, TILE) * p)
-        if has_table:
-            m, g = shape.last, shape.n_classes
-            output = g * (g - 1) // 2 * (m + 1) ** 2 + 2 * ((m + 1) * g) ** 2
-            # moments of a pair, on each thread
-            output += n_threads * (m - m // 2 + 3) * 2 ** (m - m // 2)
-        kind = {"has_table": has_table, "is_exact": is_exact}
-        return super().bytes_needed(shape, n_samples, n_threads, **kind) + 8 * (hidden + output)
+    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+        """Declare the memory of a step: Hessians of ``m p**2`` numbers, and that of `Bound`."""
+        n_rows = layer_rows(shape, n_samples, kind)
+        layers = [
+            _hessian_buffers(n, p, m, n_threads)
+            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+        ]
+        hidden = max(layers, key=lambda declared: sum(map(np.prod, declared.values())))
+        output = _output_buffers(shape, n_threads) if kind == "counts" else {}
+        return [*Bound.buffers(shape, n_samples, kind, n_threads), hidden, output]
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        hidden = [self._hidden(*layer) for layer in self.layers(parameters, statistics)]
-        joined = self._output(self.output.join(parameters), statistics)
-        return Parameters(tuple(hidden), *self.output.split(joined))
+        layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
+        hidden = tuple(self._hidden(*layer) for layer in layers)
+        return Parameters(hidden, self._step_output(parameters.output, statistics))
 
-    def _hidden(self, part: HiddenRegressions, weights: Array, layer: HiddenStatistics) -> Array:
-        if layer.inputs is None:
-            return self.step_hidden(part, weights, layer)
+    def _hidden(self, part: HiddenPart, weights: Array, layer: HiddenStatistics) -> Array:
+        if not part.has_inputs:
+            return self._bound.step_hidden(part, weights, layer)
         hessians = self._hidden_hessians(part, layer)
         gradient = part.gradient(weights, layer)
         step = np.linalg.solve(hessians, gradient.T[:, :, None])[:, :, 0].T
         new, failed = part.damped(weights, step, layer)
         if failed.any():
-            new[:, failed] = self.step_hidden(part, weights, layer)[:, failed]
+            new[:, failed] = self._bound.step_hidden(part, weights, layer)[:, failed]
         return new
 
-    def _hidden_hessians(self, part: HiddenRegressions, layer: HiddenStatistics) -> Array:
+    def _hidden_hessians(self, part: HiddenPart, layer: HiddenStatistics) -> Array:
+        """Return the negative Hessians of all units, made regular, (n_hidden, p, p)."""
         (n_rows, n_inputs), n_hidden = layer.inputs.shape, len(layer.probability)
-        hessians = np.empty((n_hidden, n_inputs, n_inputs))
         seconds = 1e-10 * n_rows * n_hidden * n_inputs**2
-        n_threads = min(threads_worth(seconds, self.n_threads), n_hidden)
-        workspaces = np.empty((n_threads, part.tile * n_inputs + n_inputs**2))
+        n_threads = threads_worth(seconds, self._n_threads)
+        declared = _hessian_buffers(n_rows, n_inputs, n_hidden, n_threads)
+        hessians, workspaces = np.empty(declared["hessians"]), np.empty(declared["workspaces"])
 
         def fill_unit(unit: int, worker: int) -> None:
             logistic.fill_hessian(
-                layer.inputs,
-                layer.weights,
-                layer.probability[unit],
-                part.tile,
-                workspaces[worker],
-                hessians[unit],
-            )
+                layer.inputs, layer.weights, layer.probability[unit], part.tile,
+                workspaces[worker], hessians[unit],
+            )  # fmt: skip
 
-        run(fill_unit, n_hidden, n_threads)
+        run(fill_unit, n_hidden, len(workspaces))
         diagonal = np.arange(n_inputs)
         curvature = hessians[:, diagonal, diagonal]
         ridge = RIDGE * curvature.mean(axis=1, keepdims=True) + np.finfo(float).tiny
         hessians[:, diagonal, diagonal] = curvature + part.penalty + ridge
         return hessians
 
-    def _output(self, joined: Array, statistics: Statistics) -> Array:
-        if statistics.counts is None:
-            return self.step_output(joined, statistics)
-        gradient = self.output.gradient(joined, statistics)
+    def _output(self, weights: Array, statistics: Statistics) -> Array:
+        part = self._parts.output
+        gradient = part.gradient(weights, statistics)
         step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
-        new = self.output.damped(joined, step.reshape(joined.shape), statistics)
-        return self.step_output(joined, statistics) if new is None else new
+        new = part.damped(weights, step.reshape(weights.shape), statistics.counts)
+        return self._bound.output.step(weights, statistics) if new is None else new
 
     def _output_hessian(self, statistics: Statistics) -> Array:
         """Return the negative Hessian, made regular.
 
-        Adding the same number to one row of weights of every class changes nothing but the
-        penalty; where there is no penalty, that direction is given the mean curvature. The
-        gradient has no part along it.
+        If the same number is added to one row of weights of every class, only the penalty
+        changes. Where there is no penalty, that direction is given the mean curvature. The gradient
+        has no component along it.
         """
-        table, n_rows = statistics.output_table, self.output.n_rows
-        n_classes = len(table)
+        part = self._parts.output
+        n_classes, n_inputs = len(statistics.output_table), part.n_inputs
         pairs = [(j, k) for j in range(n_classes) for k in range(j)]
-        grams = self._pair_grams(statistics, pairs)[:, :n_rows, :n_rows]
-        hessian = np.zeros((n_rows, n_classes, n_rows, n_classes))
+        grams = self._pair_grams(statistics, pairs)[:, :n_inputs, :n_inputs]
+        hessian = np.zeros((n_inputs, n_classes, n_inputs, n_classes))
         for (j, k), gram in zip(pairs, grams, strict=True):
             hessian[:, j, :, k] = hessian[:, k, :, j] = -gram
             hessian[:, j, :, j] += gram
             hessian[:, k, :, k] += gram
-        flat = hessian.reshape(n_rows * n_classes, n_rows * n_classes)
+        flat = hessian.reshape(n_inputs * n_classes, n_inputs * n_classes)
         mean = flat.trace() / len(flat) + np.finfo(float).tiny
-        flat[np.diag_indices(len(flat))] += np.repeat(self.output.penalty, n_classes) + RIDGE * mean
-        for row in np.flatnonzero(self.output.penalty == 0.0):
+        flat[np.diag_indices(len(flat))] += np.repeat(part.penalty, n_classes) + RIDGE * mean
+        for row in np.flatnonzero(part.penalty == 0.0):
             hessian[row, :, row, :] += mean / n_classes
         return flat
 
@@ -120,8 +114,8 @@ class Newton(Bound):
         table = statistics.output_table
         totals = statistics.counts.sum(axis=0)
         n_high, n_low = totals.shape
-        n_rows = self.output.shape.last + 1
-        grams = np.empty((len(pairs), n_rows, n_rows))
+        n_units = self._parts.output.shape.last
+        grams = np.empty((len(pairs), n_units + 1, n_units + 1))
 
         def fill_pair(piece: int, worker: int) -> None:
             high_sums, low_sums = np.empty(n_high), np.empty(n_low)
@@ -132,5 +126,25 @@ class Newton(Bound):
             grams[piece] = multinomial.gram_of_bits(high_sums, low_sums, bit_sums)
 
         seconds = 1e-9 * len(pairs) * totals.size
-        run(fill_pair, len(pairs), threads_worth(seconds, self.n_threads))
+        run(fill_pair, len(pairs), threads_worth(seconds, self._n_threads))
         return grams
+
+
+def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) -> Shapes:
+    """Declare the Hessians of a hidden layer, scratch, and what their solution copies."""
+    tile, n_workers = min(TILE, max(n_rows, 1)), min(n_threads, n_hidden)
+    return {
+        "hessians": (n_hidden, n_inputs, n_inputs),
+        "workspaces": (n_workers, tile * n_inputs + n_inputs**2),
+        "solution": (2, n_inputs, n_inputs),
+    }
+
+
+def _output_buffers(shape: Shape, n_threads: int) -> Shapes:
+    """Declare the Hessian of the output layer, its copy while it is solved, and pair moments."""
+    m, g = shape.last, shape.n_classes
+    return {
+        "grams": (g * (g - 1) // 2, m + 1, m + 1),
+        "hessians": (2, (m + 1) * g, (m + 1) * g),
+        "pair_moments": (n_threads, m - m // 2 + 3, 2 ** (m - m // 2)),
+    }

@@ -1,4 +1,4 @@
-"""The public backpropagation: rows and parameters in, loss and gradient out."""
+"""The public function `backpropagate`: loss and gradient of given rows and parameters."""
 
 import numbers
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from fastem.perceptron.layers import (
     Objective,
 )
 
-# The output that each loss of a network may have.
+# The output activations that each loss can be combined with.
 _OUTPUTS_OF = {
     "log_loss": ("softmax", "logistic"),
     "squared_error": ("identity", "logistic", "softmax", "exp"),
@@ -33,12 +33,13 @@ class Backpropagation(NamedTuple):
     Attributes
     ----------
     loss : float
-        Mean loss per unit weight, penalty included.
+        Loss per unit weight, penalty included.
     output : array (n_samples, n_outputs)
+        Values of the output layer.
     coef_gradients, intercept_gradients : lists of arrays
-        Derivatives of ``loss``, shaped as coefs and intercepts.
+        Derivatives of ``loss``, with the shapes of coefs and intercepts.
     slope_gradients : list of arrays or None
-        One entry per hidden layer; None where its activation is not "prelu".
+        One entry per hidden layer; None unless its activation is "prelu".
 
     Examples
     --------
@@ -76,21 +77,22 @@ def backpropagate(
     ----------
     X : array-like (n_samples, n_features)
     targets : array-like (n_samples, n_outputs)
-        Any numbers: soft class memberships as well as indicators.
+        Any finite numbers: class probabilities are allowed as well as indicators.
     coefs : list of arrays (n_below, n_columns)
-        One per layer; columns are units, two to a unit for "maxout".
+        One per layer. Every unit has one column; a unit of "maxout" has two.
     intercepts : list of arrays (n_columns,)
     activation : str or sequence of str
-        Of all hidden layers or of each: "identity", "logistic", "tanh", "relu", "leaky_relu",
-        "prelu", "elu" or "maxout".
+        Activation of all hidden layers, or one per hidden layer: "identity", "logistic", "tanh",
+        "relu", "leaky_relu", "prelu", "elu" or "maxout".
     output_activation : {"softmax", "logistic", "identity", "exp"}
     loss : {"log_loss", "squared_error", "poisson", "absolute_error"}
-        Summed over outputs; "squared_error" is half the square.
+        Summed over outputs. "squared_error" is half the squared error.
     alpha : float
-        Penalty on half the squared coefs, divided by the total weight.
+        Factor of the penalty, half the squared coefs divided by the total weight.
     sample_weight : array-like (n_samples,), optional
+        Not negative; ones by default.
     slopes : list of arrays (n_units,) or None, optional
-        Slopes below zero of "prelu" layers, one entry per hidden layer; 0.25 by default.
+        Slopes below zero of "prelu" units, one entry per hidden layer; 0.25 by default.
 
     Returns
     -------
@@ -99,10 +101,10 @@ def backpropagate(
     Raises
     ------
     ValueError
-        If shapes do not fit together, a value is not finite, a name is unknown, the loss does
-        not go with the output, or "poisson" meets a negative target.
+        If shapes do not match, a value is not finite, a name is unknown, the loss cannot be
+        combined with the output activation, or a target of "poisson" is negative.
     FloatingPointError
-        If products overflow.
+        If the loss or its gradient overflows.
 
     Notes
     -----
@@ -122,7 +124,9 @@ def backpropagate(
     """
     X, targets = _array("X", X, 2), _array("targets", targets, 2)
     if len(X) == 0 or len(X) != len(targets):
-        raise ValueError(f"X and targets must have as many rows, got {len(X)} and {len(targets)}.")
+        raise ValueError(
+            f"X and targets must have the same number of rows, got {len(X)} and {len(targets)}."
+        )
     _check_names(output_activation, loss)
     if loss == "poisson" and targets.min() < 0:
         raise ValueError(f"loss='poisson' needs targets >= 0, got {targets.min():g}.")
@@ -139,8 +143,8 @@ def backpropagate(
         mean, penalty, gradient = network.loss_gradient(theta, rows_of(X, targets, weights))
     if not (np.isfinite(mean + penalty) and np.isfinite(gradient).all()):
         raise FloatingPointError(
-            "The loss or its gradient is not a number: X, coefs, alpha or sample_weight are so "
-            "large that products overflow. Rescale them."
+            "The loss or its gradient is not finite: products overflow because X, coefs, alpha or "
+            "sample_weight are too large. Rescale them."
         )
     parts = layers.unpack(gradient)
     return Backpropagation(mean + penalty, network.outputs(theta, X), *parts)
@@ -162,7 +166,7 @@ def _array(name: str, values: ArrayLike, ndim: int) -> Array:
 
 def _arrays(name: str, values: Any, ndim: int) -> list[Array]:
     if not isinstance(values, (list, tuple)) or len(values) == 0:
-        raise ValueError(f"{name} must be a list with an array for every layer, got {values!r}.")
+        raise ValueError(f"{name} must be a list with one array per layer, got {values!r}.")
     return [_array(f"{name}[{i}]", part, ndim) for i, part in enumerate(values)]
 
 
@@ -189,7 +193,7 @@ def _hidden_activations(activation: Any, n_hidden: int) -> list[str]:
             raise ValueError(f"activation must be among {list(HIDDEN_ACTIVATIONS)}, got {name!r}.")
     if len(names) != n_hidden:
         raise ValueError(
-            f"activation must be a name, or {n_hidden} of them, one less than coefs, got "
+            f"activation must be a name or {n_hidden} names, one fewer than coefs, got "
             f"{activation!r}."
         )
     return names
@@ -204,18 +208,18 @@ def _check_names(output_activation: str, loss: str) -> None:
             raise ValueError(f"{what} must be among {list(known)}, got {name!r}.")
     if output_activation not in _OUTPUTS_OF[loss]:
         raise ValueError(
-            f"loss={loss!r} goes with output_activation among {list(_OUTPUTS_OF[loss])}, got "
+            f"loss={loss!r} needs output_activation among {list(_OUTPUTS_OF[loss])}, got "
             f"{output_activation!r}."
         )
 
 
 def _widths(n_features: int, coefs: list[Array], names: list[str]) -> list[int]:
-    """Return features, units of each hidden layer and outputs, read off the columns."""
+    """Return the numbers of features, of units per hidden layer and of outputs."""
     widths = [n_features]
     for i, (values, name) in enumerate(zip(coefs, [*names, "output"], strict=True)):
         pieces = 2 if name == "maxout" else 1
         if values.shape[1] == 0 or values.shape[1] % pieces:
-            each = ", two to a unit of 'maxout'" if pieces == 2 else ""
+            each = ", two per unit of 'maxout'" if pieces == 2 else ""
             raise ValueError(f"coefs[{i}] must have columns{each}, got shape {values.shape}.")
         widths.append(values.shape[1] // pieces)
     return widths
@@ -234,25 +238,27 @@ def _check_shapes(
         )
     if targets.shape[1] != layers.widths[-1]:
         raise ValueError(
-            f"targets must have {layers.widths[-1]} columns, as coefs[{len(coefs) - 1}] has, got "
+            f"targets must have {layers.widths[-1]} columns, like coefs[{len(coefs) - 1}], got "
             f"{targets.shape[1]}."
         )
 
 
 def _slopes(slopes: Any, layers: Layers, names: list[str]) -> list[Array | None]:
-    """Return slopes of the right length for "prelu" layers, None for others."""
+    """Return checked slopes for "prelu" layers, and None for other layers."""
     given = [None] * len(names) if slopes is None else slopes
     if not isinstance(given, (list, tuple)) or len(given) != len(names):
         got = len(given) if isinstance(given, (list, tuple)) else repr(slopes)
         raise ValueError(
-            f"slopes must be a list with an entry for each of {len(names)} hidden layers, got "
+            f"slopes must be a list with one entry for each of {len(names)} hidden layers, got "
             f"{got}."
         )
     checked: list[Array | None] = []
     for i, (values, name, n_units) in enumerate(zip(given, names, layers.widths[1:], strict=False)):
         if name != "prelu":
             if values is not None:
-                raise ValueError(f"slopes[{i}] must be None: that layer is {name!r}.")
+                raise ValueError(
+                    f"slopes[{i}] must be None: the activation of that layer is {name!r}."
+                )
             checked.append(None)
             continue
         start = np.full(n_units, FIRST_SLOPE)

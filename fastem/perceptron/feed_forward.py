@@ -1,29 +1,22 @@
-"""Deterministic networks: outputs, losses and gradients of a vector of parameters."""
+"""Outputs, losses and gradients of a deterministic network."""
 
 from typing import Any
 
 import numpy as np
 
 from fastem.kernels import backprop
+from fastem.kernels.descent import SUM, Rule, State
 from fastem.kernels.losses import fill_output_deltas
 from fastem.parameters import Array
-from fastem.perceptron.layers import (
-    SUM,
-    Layers,
-    Objective,
-    Plan,
-    Rows,
-    State,
-    Workspace,
-)
+from fastem.perceptron.layers import Layers, Objective, Rows, Task, Workspace
 from fastem.perceptron.optimizers import Optimizer
 
 BLOCK = 1024
-"""Rows of a full pass that go through together: enough for BLAS, few enough for the caches."""
+"""Rows per block of a pass over all rows: enough for BLAS, and few enough for the caches."""
 
 
 def rows_of(X: Any, targets: Array, weights: Array) -> Rows:
-    """Return rows as kernels take them.
+    """Return rows in the form that kernels read.
 
     Parameters
     ----------
@@ -40,7 +33,7 @@ def rows_of(X: Any, targets: Array, weights: Array) -> Rows:
 
 
 class FeedForward:
-    """A network without its parameters.
+    """A network whose parameters are arguments of its methods.
 
     Parameters
     ----------
@@ -53,7 +46,7 @@ class FeedForward:
         self.objective = objective
 
     def outputs(self, theta: Array, X: Any) -> Array:
-        """Run rows forward.
+        """Run the forward pass.
 
         Parameters
         ----------
@@ -67,14 +60,14 @@ class FeedForward:
         outputs = np.empty((X.shape[0], self.layers.widths[-1]), theta.dtype)
         rows = rows_of(X, outputs[:0], np.empty(0, theta.dtype))
         backprop.fill_outputs(
-            theta, rows, self._plan(), self._workspace(len(outputs), theta), outputs
+            theta, rows, self._task(), self._workspace(len(outputs), theta), outputs
         )
         return outputs
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> float:
-        """Return the mean loss of outputs per unit weight, summed over outputs.
+        """Return the loss per unit weight, summed over outputs.
 
-        Not for the exact loss, which reads the weighted sums below the outputs.
+        Not defined for the exact loss, which is computed from weighted sums.
         """
         assert self.objective.smallest > 0.0
         assert outputs.shape == targets.shape == (len(weights), self.layers.widths[-1])
@@ -86,7 +79,7 @@ class FeedForward:
         return float(total / weights.sum())
 
     def loss_gradient(self, theta: Array, rows: Rows) -> tuple[float, float, Array]:
-        """Return mean loss and penalty per unit weight, and the gradient of their sum.
+        """Return loss and penalty per unit weight, and the gradient of their sum.
 
         Parameters
         ----------
@@ -100,16 +93,16 @@ class FeedForward:
 
         Notes
         -----
-        About ``6 n_samples n_coefs`` flops; memory for a block of rows only.
+        Costs about ``6 n_samples n_coefs`` flops, and scratch memory for one block of rows.
         """
         gradient = np.zeros_like(theta)
         state = State(theta, gradient, gradient)
         work = self._workspace(len(rows.weights), theta)
-        total = backprop.add_loss_gradient(state, rows, self._plan(), work)
+        total = backprop.add_loss_gradient(state, rows, self._task(), work)
         weight = rows.weights.sum()
         coefs, alpha = theta[: self.layers.n_coefs], self.objective.alpha
         penalty = 0.0
-        if alpha > 0.0:  # without a penalty, weights may be of any size
+        if alpha > 0.0:  # without a penalty, squares of the coefs may overflow
             penalty = float(0.5 * alpha * (coefs @ coefs) / weight)
             gradient[: self.layers.n_coefs] += alpha * coefs
         gradient /= weight
@@ -125,7 +118,7 @@ class FeedForward:
         seed: int,
         work: Workspace,
     ) -> tuple[float, float]:
-        """Go through a piece of an epoch, a step of the optimizer after every batch.
+        """Train on a piece of an epoch, with a step of the optimizer after every batch.
 
         Parameters
         ----------
@@ -135,28 +128,29 @@ class FeedForward:
             Modified in place.
         rows : Rows
         order : array of int (n_samples,) or (0,)
-            The rows of the epoch, in their order; empty for all in the order they are in.
+            Indices of the rows of the epoch. Empty: all rows in their order.
         piece : (int, int)
-            Where in the epoch to begin and to end.
+            Range of positions in the epoch.
         seed : int
-            Of dropout.
+            Seed of dropout.
         work : Workspace
-            Its capacity is the size of a batch.
+            Its capacity is the batch size.
 
         Returns
         -------
         loss, penalty : float
-            Sums over the rows, of the means of each batch before its step.
+            Mean loss and mean penalty of each batch before its step, summed over rows.
         """
-        plan = Plan(self.layers, self.objective, optimizer.rule())
+        task = Task(self.layers, self.objective, optimizer.rule())
         loss, penalty, optimizer.n_steps = backprop.train_batches(
-            optimizer.state(theta), optimizer.n_steps, rows, order, *piece, plan, np.uint64(seed),
+            optimizer.state(theta), optimizer.n_steps, rows, order, *piece, task, np.uint64(seed),
             work,
         )  # fmt: skip
         return float(loss), float(penalty)
 
-    def _plan(self) -> Plan:
-        return Plan(self.layers, self.objective._replace(dropout=0.0), SUM)
+    def _task(self) -> Task:
+        """Return the task of a pass over all rows: no dropout, gradients are added up."""
+        return Task(self.layers, self.objective._replace(dropout=0.0), Rule(SUM))
 
     def _workspace(self, n_samples: int, theta: Array) -> Workspace:
         return Workspace.of(self.layers, min(n_samples, BLOCK), theta.dtype, gathers=False)

@@ -1,9 +1,9 @@
-"""A deterministic network as compiled kernels see it: one flat vector, and where what lies.
+"""The form of a deterministic network that kernels read: a flat vector and positions in it.
 
-Glossary: a layer's *weighted sums* are ``values_below @ coefs + intercepts``, one per
-*column*; its activation makes *values* of them, one per *unit*. Columns are units, except
-that maxout has two columns to a unit. *Deltas* are derivatives of the loss with respect to
-the weighted sums, *errors* with respect to the values.
+Glossary. The *weighted sums* of a layer are ``values_below @ coefs + intercepts``, one per
+*column*. Its activation maps them to *values*, one per *unit*. A unit has one column; a unit of
+"maxout" has two. *Deltas* are the derivatives of the loss with respect to the weighted sums.
+*Errors* are the derivatives with respect to the values.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.kernels import activations, descent, losses
+from fastem.kernels import activations, losses
+from fastem.kernels.descent import Rule
 from fastem.parameters import Array
 
 HIDDEN_ACTIVATIONS = {
@@ -40,17 +41,18 @@ FIRST_SLOPE = activations.FIRST_SLOPE
 
 
 class Layers(NamedTuple):
-    """Shape of a network, and the places of its parameters in one vector: coefs first.
+    """Shape of a network, and the positions of its parameters in one vector: coefs first.
 
     Attributes
     ----------
     widths : array of int (n_layers + 1,)
-        Features, units of each hidden layer, outputs.
+        Number of features, of units of each hidden layer, and of outputs.
     columns : array of int (n_layers,)
-        Columns of each matrix of coefs.
+        Number of columns of each matrix of coefs.
     activations : array of int (n_layers,)
+        Codes of `fastem.kernels.activations`.
     coefs, intercepts, slopes : array of int (n_layers + 1,)
-        Where those of each layer begin, and where the last end.
+        Start positions of the layers, and the end position of the last layer.
     """
 
     widths: np.ndarray
@@ -62,14 +64,16 @@ class Layers(NamedTuple):
 
     @classmethod
     def of(cls, widths: Sequence[int], hidden: Sequence[str], output: str) -> "Layers":
-        """Lay out a network.
+        """Return the layout of a network.
 
         Parameters
         ----------
         widths : sequence of int (n_layers + 1,)
+            As the attribute.
         hidden : sequence of str (n_layers - 1,)
-            Activation of each hidden layer.
+            Names of the hidden layers' activations.
         output : str
+            Name of the output activation.
         """
         codes = [HIDDEN_ACTIVATIONS[name] for name in hidden] + [OUTPUT_ACTIVATIONS[output]]
         columns = [
@@ -85,10 +89,19 @@ class Layers(NamedTuple):
         as_integers = [np.array(values, dtype=np.int64) for values in (widths, columns, codes)]
         return cls(*as_integers, starts[: n + 1], starts[n : 2 * n + 1], starts[2 * n :])
 
+    def __reduce__(self) -> tuple:
+        """Pickle the arguments of `of`: arrays could come back as read-only views of a file."""
+        *hidden, output = self._names()
+        return Layers.of, (self.widths.tolist(), hidden, output)
+
     def __str__(self) -> str:
+        layers = zip(self.widths[1:], self._names(), strict=True)
+        return " - ".join([str(self.widths[0]), *(f"{n} {name}" for n, name in layers)])
+
+    def _names(self) -> list[str]:
+        """Return the name of every layer's activation."""
         names = {code: name for name, code in (HIDDEN_ACTIVATIONS | OUTPUT_ACTIVATIONS).items()}
-        layers = zip(self.widths[1:], self.activations.tolist(), strict=True)
-        return " - ".join([str(self.widths[0]), *(f"{n} {names[code]}" for n, code in layers)])
+        return [names[code] for code in self.activations.tolist()]
 
     @property
     def n_parameters(self) -> int:
@@ -97,7 +110,7 @@ class Layers(NamedTuple):
 
     @property
     def n_coefs(self) -> int:
-        """Length of its first part, which is penalised."""
+        """Number of coefs, the first part of the vector; they are penalised."""
         return int(self.coefs[-1])
 
     def shapes(self) -> list[tuple[int, int]]:
@@ -107,12 +120,12 @@ class Layers(NamedTuple):
     def pack(
         self, coefs: Sequence[Array], intercepts: Sequence[Array], slopes: Sequence[Array | None]
     ) -> Array:
-        """Return the vector of these parameters, in the precision that holds them all.
+        """Return the vector of all parameters, in the highest of their precisions.
 
         Raises
         ------
         ValueError
-            If a shape is not the layout's: kernels would read what is not theirs.
+            If a shape differs from the layout. Kernels do not check bounds.
         """
         shapes = [np.shape(part) for part in [*coefs, *intercepts]]
         wanted = [*self.shapes(), *((n,) for n in self.columns.tolist())]
@@ -124,10 +137,11 @@ class Layers(NamedTuple):
                 f"slopes must have lengths {np.diff(self.slopes)[:-1].tolist()}, got {lengths}."
             )
         parts = [*coefs, *intercepts, *(values for values in slopes if values is not None)]
-        return np.concatenate([np.ravel(part) for part in parts])
+        # a plain array even if every part is a memory map
+        return np.asarray(np.concatenate([np.ravel(part) for part in parts]))
 
     def unpack(self, theta: Array) -> tuple[list[Array], list[Array], list[Array | None]]:
-        """Return coefs, intercepts and slopes as views of a vector."""
+        """Return coefs, intercepts and slopes as views of the vector."""
         coefs = [
             theta[start : start + a * b].reshape(a, b)
             for start, (a, b) in zip(self.coefs, self.shapes(), strict=False)
@@ -144,18 +158,19 @@ class Layers(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is minimised.
+    """The objective, which is minimised.
 
     Attributes
     ----------
     loss : int
+        Code of `fastem.kernels.losses`.
     alpha : float
-        Penalty on half the squared coefs.
+        Factor of the penalty, half the squared coefs.
     dropout : float
-        Rate at which hidden values are dropped.
+        Probability of a hidden value to be set to zero.
     smallest : float
-        How near to 0 and 1 a log-loss reads probabilities, as scikit-learn does; 0 for the
-        exact loss.
+        The log-loss clips probabilities to ``[smallest, 1 - smallest]``, as scikit-learn does.
+        Zero: the exact loss, computed from the weighted sums.
     """
 
     loss: int
@@ -164,65 +179,24 @@ class Objective(NamedTuple):
     smallest: float
 
 
-class Rule(NamedTuple):
-    """Rule of descent: its kind and its rates, named as scikit-learn's parameters are."""
-
-    kind: int
-    rate: float = 0.0
-    momentum: float = 0.0
-    nesterov: bool = False
-    beta_1: float = 0.0
-    beta_2: float = 0.0
-    epsilon: float = 0.0
-
-    @classmethod
-    def sgd(cls, rate: float, momentum: float, nesterov: bool) -> "Rule":
-        """Return gradient descent with momentum."""
-        return cls(descent.SGD, float(rate), float(momentum), bool(nesterov))
-
-    @classmethod
-    def adam(cls, rate: float, beta_1: float, beta_2: float, epsilon: float) -> "Rule":
-        """Return Adam (Kingma and Ba 2015)."""
-        rates = float(beta_1), float(beta_2), float(epsilon)
-        return cls(descent.ADAM, float(rate), 0.0, False, *rates)
-
-
-SUM = Rule(descent.SUM)
-
-
-class Plan(NamedTuple):
-    """All that kernels know of a task but the numbers."""
+class Task(NamedTuple):
+    """The network, the objective and the rule of descent: everything but data and parameters."""
 
     layers: Layers
     objective: Objective
     rule: Rule
 
 
-class State(NamedTuple):
-    """Parameters, and what a rule of descent remembers.
-
-    Attributes
-    ----------
-    theta : array (n_parameters,)
-    first : array (n_parameters,)
-        Velocity of SGD, first moments of Adam, total of SUM.
-    second : array (n_parameters,)
-        Second moments of Adam; of other rules anything of that length.
-    """
-
-    theta: Array
-    first: Array
-    second: Array
-
-
 class Rows(NamedTuple):
-    """Rows of data: dense, or compressed sparse with an empty ``dense``.
+    """Rows of data: dense, or sparse (CSR) with an empty ``dense``.
 
     Attributes
     ----------
     dense : array (n_samples, n_features) or (0, n_features)
     data : array (n_entries,)
-    columns, starts : array of int (n_entries,), (n_samples + 1,)
+        Values of the sparse entries.
+    columns, starts : arrays of int (n_entries,), (n_samples + 1,)
+        Columns of the entries, and start positions of the rows.
     targets : array (n_samples, n_outputs)
     weights : array (n_samples,)
     """
@@ -236,7 +210,7 @@ class Rows(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch memory of a batch of ``capacity`` rows: nothing in it outlives the batch.
+    """Scratch memory for a batch of up to ``capacity`` rows.
 
     Attributes
     ----------
@@ -263,7 +237,7 @@ class Workspace(NamedTuple):
 
     @classmethod
     def of(cls, layers: Layers, capacity: int, dtype: np.dtype, *, gathers: bool) -> "Workspace":
-        """Allocate for batches of up to ``capacity`` rows, picked from a dense X if it gathers."""
+        """Allocate for batches of ``capacity`` rows; ``gathers``: rows of a dense X are copied."""
         widths, columns = layers.widths, layers.columns
         picked = capacity if gathers else 0
         return cls(

@@ -1,14 +1,11 @@
-"""Stochastic optimisers: the schedule of their rates, and what they remember."""
-
-import math
+"""Stochastic optimizers: the schedules of their learning rates, and their memory."""
 
 import numpy as np
 
-from fastem.kernels.descent import descend
+from fastem.kernels.descent import Rule, State
 from fastem.parameters import Array
-from fastem.perceptron.layers import Rule, State
 
-_SLOWEST = 1e-6
+_SMALLEST_RATE = 1e-6
 
 
 class Adam:
@@ -17,9 +14,16 @@ class Adam:
     Parameters
     ----------
     theta : array (n_parameters,)
-        Gives length and precision of the moments.
+        Determines length and precision of the moments.
     learning_rate_init, beta_1, beta_2, epsilon : float
-        As scikit-learn's MLP names them.
+        As in scikit-learn's MLP.
+
+    Attributes
+    ----------
+    rate : float
+        Learning rate.
+    n_steps : int
+        Number of steps taken.
     """
 
     def __init__(
@@ -30,41 +34,47 @@ class Adam:
         self._betas = beta_1, beta_2, epsilon
         self._moments = np.zeros_like(theta), np.zeros_like(theta)
 
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled optimizer; the moments are copied, because kernels overwrite them."""
+        vars(self).update(state)
+        first, second = self._moments
+        self._moments = np.array(first), np.array(second)
+
     def state(self, theta: Array) -> State:
-        """Return parameters and memory as kernels take them."""
+        """Return parameters and moments in the form that kernels read."""
         return State(theta, *self._moments)
 
     def rule(self) -> Rule:
-        """Return the rule at the present rate."""
+        """Return the rule of the next steps."""
         return Rule.adam(self.rate, *self._betas)
-
-    def step(self, theta: Array, gradient: Array) -> None:
-        """Step down a gradient; ``theta`` is modified in place."""
-        self.n_steps += 1
-        beta_1, beta_2, _ = self._betas
-        correction = math.sqrt(1.0 - beta_2**self.n_steps) / (1.0 - beta_1**self.n_steps)
-        descend(self.rule(), self.rate * correction, theta, gradient, 0.0, 1.0, *self._moments)
 
     def end_epoch(self, n_seen: int) -> None:
         """Do nothing: Adam has no schedule."""
 
     def meet_plateau(self) -> tuple[bool, str]:
-        """Return whether training is over, and the words to say so."""
+        """Return whether training ends, and a message about it."""
         return True, "Stopping."
 
 
 class Sgd:
-    """Gradient descent with momentum, and a schedule of its rate.
+    """Gradient descent with momentum and a schedule of the learning rate.
 
     Parameters
     ----------
     theta : array (n_parameters,)
-        Gives length and precision of the velocity.
+        Determines length and precision of the velocity.
     learning_rate_init : float
     learning_rate : {"constant", "invscaling", "adaptive"}
     power_t, momentum : float
     nesterovs_momentum : bool
-        As scikit-learn's MLP names them.
+        As in scikit-learn's MLP.
+
+    Attributes
+    ----------
+    rate : float
+        Learning rate of the next steps.
+    n_steps : int
+        Number of steps taken.
     """
 
     def __init__(
@@ -82,25 +92,36 @@ class Sgd:
         self._momentum = momentum, nesterovs_momentum
         self._velocity = np.zeros_like(theta)
 
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled optimizer; the velocity is copied, because kernels overwrite it."""
+        vars(self).update(state)
+        self._velocity = np.array(self._velocity)
+
     def state(self, theta: Array) -> State:
-        """Return parameters and memory as kernels take them."""
+        """Return parameters and velocity in the form that kernels read."""
         return State(theta, self._velocity, self._velocity)
 
     def rule(self) -> Rule:
-        """Return the rule at the present rate."""
+        """Return the rule of the next steps."""
         return Rule.sgd(self.rate, *self._momentum)
 
     def end_epoch(self, n_seen: int) -> None:
-        """Set the rate that "invscaling" has after so many rows."""
+        """Set the rate of "invscaling" after ``n_seen`` rows: ``rate_init / (n_seen + 1)**power``.
+
+        The other schedules do not change at the end of an epoch.
+        """
         if self._schedule == "invscaling":
-            with np.errstate(over="ignore"):  # a power beyond numbers leaves no rate
+            with np.errstate(over="ignore"):  # the power may overflow: the rate is then zero
                 self.rate = float(self._first_rate / np.power(n_seen + 1.0, self._power))
 
     def meet_plateau(self) -> tuple[bool, str]:
-        """Divide the rate of "adaptive" by five; return whether training is over, and the words."""
+        """Return whether training ends, and a message about it; "adaptive" divides its rate by 5.
+
+        Training with "adaptive" ends when its rate is 1e-6 or less.
+        """
         if self._schedule != "adaptive":
             return True, "Stopping."
-        if self.rate <= _SLOWEST:
+        if self.rate <= _SMALLEST_RATE:
             return True, "Learning rate too small. Stopping."
         self.rate /= 5.0
         return False, f"Setting learning rate to {self.rate:f}"

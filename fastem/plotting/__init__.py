@@ -1,4 +1,4 @@
-"""Pictures of a fit; matplotlib is imported when one is drawn, and no sooner."""
+"""Plots of fits and profiles; matplotlib is imported only when something is drawn."""
 
 from fastem.plotting._matplotlib import FIGURE_SUFFIXES, require_matplotlib
 from fastem.plotting.curves import LossCurveDisplay, loss_curve, save_loss_curves

@@ -1,4 +1,4 @@
-"""What all pictures share: the check for matplotlib, and the step that is drawn."""
+"""Functions that all displays share: the check for matplotlib, and figures without a screen."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".w
 
 
 def require_matplotlib(who: str) -> None:
-    """Raise an ImportError that says how to get matplotlib, where there is none."""
+    """Raise an ImportError with the command that installs matplotlib, if it is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{who} needs matplotlib: pip install '.[plot]'") from error
 
 
-def figure_of_its_own(who: str) -> Any:
-    """Return a new figure to be saved; not pyplot's, which would look for a screen.
+def new_figure(who: str) -> Any:
+    """Return a new figure that is saved to a file and needs no screen, unlike pyplot's.
 
     Raises
     ------
@@ -28,5 +28,5 @@ def figure_of_its_own(who: str) -> Any:
 
 
 def final_step(estimator: Any) -> Any:
-    """Return the last step of a pipeline, or what is no pipeline as it is."""
+    """Return the last step of a pipeline; return any other estimator unchanged."""
     return estimator[-1] if hasattr(estimator, "steps") else estimator

@@ -1,4 +1,4 @@
-"""Learning curves, against iterations or wall time."""
+"""Learning curves against iterations or wall time."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,39 +9,38 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import FastEMClassifier
 from fastem.parameters import Array
-from fastem.plotting._matplotlib import figure_of_its_own, final_step, require_matplotlib
+from fastem.plotting._matplotlib import final_step, new_figure, require_matplotlib
 
 _AXES = ("iterations", "seconds")
 _SCALES = ("auto", "linear", "log")
-_LONG = 50  # iterations that a linear axis still tells apart
-_STEEP = 10.0  # largest over smallest loss that a linear axis still shows
+_LONG = 50  # with more iterations, "auto" selects a logarithmic axis
+_STEEP = 10.0  # with a larger ratio of losses, "auto" selects a logarithmic axis
 
 
 class LossCurveDisplay:
-    """Learning curves: the training loss after each iteration, of one fit or several.
+    """Learning curves: the training loss after each iteration, for one fit or several.
 
-    Every curve is what its estimator recorded of its own objective, the penalty included, so
-    a curve below another one is the better fit only where the penalties are the same:
+    Every curve is the objective that the estimator recorded, including its penalty. A lower
+    curve is therefore a better fit only if the penalties are equal:
 
-    * that of `FastEMClassifier` begins at iteration 0, the starting point, and each value is
-      the loss of the parameters at that moment;
-    * those of `FastMLPClassifier` and `FastMLPRegressor` begin at 1, because backpropagation
-      looks at its loss in the first epoch for the first time. Under ``solver="sgd"`` and
-      ``"adam"`` a value is the mean over the batches of an epoch, while the weights moved.
+    * The curve of `FastEMClassifier` starts at iteration 0, the starting values. Every value is
+      the loss of the parameters at that iteration.
+    * The curves of `FastMLPClassifier` and `FastMLPRegressor` start at 1, the first epoch.
+      With ``solver="sgd"`` and ``"adam"`` a value is the mean over the batches of an epoch,
+      during which the weights change.
 
-    An iteration of one method is not an epoch of another: neither costs the same, nor counts
-    the same.
+    An iteration of EM and an epoch of backpropagation differ in cost.
 
     Parameters
     ----------
     iterations : list of arrays (n_points,)
-        One per curve; ascending, and not negative. May be seconds.
+        One array per curve, ascending and not negative. Seconds are allowed.
     losses : list of arrays (n_points,)
-        One per curve, mean per row (per unit weight).
+        One array per curve: mean loss per row (per unit weight).
     names : list of str, optional
-        What the legend calls the curves.
+        Names of the curves in the legend.
     x_label, y_label : str
-        Of the axes.
+        Labels of the axes.
 
     Attributes
     ----------
@@ -52,7 +51,7 @@ class LossCurveDisplay:
 
     See Also
     --------
-    LossCurveDisplay.from_estimator : The curves of estimators that are fitted.
+    LossCurveDisplay.from_estimator : Plots the curves of fitted estimators.
 
     Examples
     --------
@@ -69,7 +68,7 @@ class LossCurveDisplay:
         losses: Sequence[Any],
         names: Sequence[str] | None = None,
         x_label: str = "iteration",
-        y_label: str = "training loss, penalty included",
+        y_label: str = "training loss with penalty",
     ) -> None:
         self.iterations = [np.asarray(steps) for steps in iterations]
         self.losses: list[Array] = [np.asarray(values, dtype=np.float64) for values in losses]
@@ -81,8 +80,8 @@ class LossCurveDisplay:
             raise ValueError("There must be at least one curve: losses is empty.")
         if shapes[0] != shapes[1] or any(len(s) != 1 for s in shapes[0]):
             raise ValueError(
-                "iterations and losses must be lists of vectors of the same lengths, one each "
-                f"per curve. Got shapes {shapes[0]} and {shapes[1]}."
+                "iterations and losses must be lists of vectors, one per curve, with equal "
+                f"lengths. Got shapes {shapes[0]} and {shapes[1]}."
             )
         for steps in self.iterations:
             if steps.size > 0 and (steps.min() < 0 or (np.diff(steps) <= 0).any()):
@@ -104,17 +103,17 @@ class LossCurveDisplay:
         y_scale: str = "auto",
         curve_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> Self:
-        """Draw what fitted estimators recorded in ``loss_curve_``.
+        """Plot the attribute ``loss_curve_`` of fitted estimators.
 
         Parameters
         ----------
         estimator : fitted estimator, or dict of str to fitted estimator
-            Anything that has ``loss_curve_``, or a pipeline that ends in it.
-            The names of a dict are those of the legend.
+            Any estimator with ``loss_curve_``, or a pipeline that ends with one.
+            The keys of a dict appear in the legend.
         x : {"iterations", "seconds"}
-            What the curves are drawn against: seconds are those of ``loss_curve_seconds_``.
+            Horizontal axis; seconds are taken from ``loss_curve_seconds_``.
         name : str, optional
-            Name of a single estimator, by default that of its class.
+            Name of a single estimator, by default the name of its class.
         ax, x_scale, y_scale, curve_kwargs
             See `plot`.
 
@@ -127,8 +126,8 @@ class LossCurveDisplay:
         NotFittedError
             If an estimator is not fitted.
         ValueError
-            If an estimator records no losses, or not their times, x is unknown, or a name is
-            given beside a dict.
+            If an estimator records no losses or no times, x is unknown, or a name is given
+            together with a dict.
         ImportError
             If matplotlib is not installed.
         """
@@ -136,10 +135,10 @@ class LossCurveDisplay:
             raise ValueError(f"x must be 'iterations' or 'seconds'. Got {x!r}.")
         if isinstance(estimator, Mapping):
             if name is not None:
-                raise ValueError("name is for a single estimator; the names of a dict are its keys")
+                raise ValueError("name is for a single estimator; a dict has its names as keys")
             estimators = dict(estimator)
             if not estimators:
-                raise ValueError("There is no estimator to draw: the dict is empty.")
+                raise ValueError("There is no estimator to plot: the dict is empty.")
         else:
             estimators = {name or type(final_step(estimator)).__name__: estimator}
         require_matplotlib("LossCurveDisplay.from_estimator")
@@ -163,20 +162,20 @@ class LossCurveDisplay:
         y_scale: str = "auto",
         curve_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> Self:
-        """Draw the curves. The dot at the end of each is where its fit ended.
+        """Plot the curves. The dot at the end of a curve marks the end of the fit.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; by default a figure of its own.
+            Axes to plot on; by default those of a new figure.
         x_scale : {"auto", "linear", "log"}
-            A logarithmic axis is linear from 0 to 1, so that it has a place for the starting
-            point. "auto" takes it where a curve has more than 50 iterations.
+            A logarithmic axis is linear from 0 to 1, so that it contains iteration 0. "auto"
+            selects it if a curve has more than 50 iterations.
         y_scale : {"auto", "linear", "log"}
-            "auto" takes "log" where all losses are positive and the largest is more than ten
+            "auto" selects "log" if all losses are positive and the largest is more than ten
             times the smallest.
         curve_kwargs : dict, or list of dict, optional
-            For matplotlib's ``plot``: of all curves, or one for each.
+            Arguments of matplotlib's ``plot`` for all curves, or for each curve.
 
         Returns
         -------
@@ -185,7 +184,7 @@ class LossCurveDisplay:
         Raises
         ------
         ValueError
-            If a scale is unknown, or there are not as many ``curve_kwargs`` as curves.
+            If a scale is unknown, or the number of ``curve_kwargs`` differs from that of curves.
         ImportError
             If matplotlib is not installed.
         """
@@ -212,7 +211,7 @@ class LossCurveDisplay:
         return self
 
     def _styles(self, curve_kwargs: Any) -> list[dict[str, Any]]:
-        """Return the keyword arguments of every curve, the caller's over the usual ones."""
+        """Return the plot arguments of every curve; those of the caller override the defaults."""
         if curve_kwargs is None or isinstance(curve_kwargs, Mapping):
             curve_kwargs = [curve_kwargs or {}] * len(self.losses)
         if len(curve_kwargs) != len(self.losses):
@@ -238,7 +237,7 @@ class LossCurveDisplay:
 
 
 def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
-    """Return what a fitted estimator recorded of its training.
+    """Return the losses that a fitted estimator recorded during training.
 
     Parameters
     ----------
@@ -247,24 +246,23 @@ def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
     Returns
     -------
     iterations : array (n_points,) of int
-        From 0, the starting point, for `FastEMClassifier`; from 1 for all others. They count
-        what was recorded: after a warm start that is more than the last fit did, and nothing
-        where L-BFGS ended at its starting point.
+        Starts at 0 (starting values) for `FastEMClassifier` and at 1 for all others. After a
+        warm start, earlier fits are included. Empty if L-BFGS ended at its starting values.
     losses : array (n_points,)
-        Mean per unit weight, penalty included; nats under log-loss.
+        Mean loss per unit weight, including the penalty; in nats for log-loss.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If it is of a kind that records no losses.
+        If the estimator records no losses.
     """
     final = final_step(estimator)
     check_is_fitted(final)
     if getattr(final, "loss_curve_", None) is None:
         raise ValueError(
-            f"{type(final).__name__} has recorded no losses: there is no loss_curve_ to draw"
+            f"{type(final).__name__} has recorded no losses: it has no loss_curve_ to plot"
         )
     losses = np.asarray(final.loss_curve_, dtype=np.float64)
     first = 0 if isinstance(final, FastEMClassifier) else 1
@@ -272,15 +270,15 @@ def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
 
 
 def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, title: str) -> None:
-    """Write a figure of learning curves to a file, on a machine with or without a display.
+    """Write a figure of learning curves to a file; this needs no screen.
 
     Parameters
     ----------
     estimators : dict of str to fitted estimator
     path : path
-        Its suffix is one of `FIGURE_SUFFIXES`, and says the format.
+        Its suffix is one of `FIGURE_SUFFIXES` and selects the format.
     title : str
-        Taken to the letter: a dollar sign begins no formula.
+        Plain text: a dollar sign does not start a formula.
 
     Raises
     ------
@@ -289,7 +287,7 @@ def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, tit
     OSError
         If the file cannot be written.
     """
-    figure = figure_of_its_own("save_loss_curves")
+    figure = new_figure("save_loss_curves")
     display = LossCurveDisplay.from_estimator(estimators, ax=figure.subplots())
     display.ax_.set_title(title, parse_math=False)
     figure.savefig(path, dpi=150)
@@ -299,8 +297,8 @@ def _seconds(estimator: Any) -> Array:
     seconds = getattr(estimator, "loss_curve_seconds_", None)
     if seconds is None or len(seconds) != len(estimator.loss_curve_):
         raise ValueError(
-            f"{type(estimator).__name__} has not recorded a time for every loss: there is no "
-            "loss_curve_seconds_ to draw. Use x='iterations', or fit anew."
+            f"{type(estimator).__name__} has not recorded a time for every loss: it has no "
+            "loss_curve_seconds_ to plot. Use x='iterations', or fit again."
         )
     return np.asarray(seconds, dtype=np.float64)
 
@@ -309,12 +307,12 @@ def _x_label(estimators: Sequence[Any]) -> str:
     kinds = {
         "epoch" if getattr(x, "solver", "") in ("sgd", "adam") else "iteration" for x in estimators
     }
-    return kinds.pop() if len(kinds) == 1 else "iteration, or epoch of backpropagation"
+    return kinds.pop() if len(kinds) == 1 else "iteration of EM, or epoch of backpropagation"
 
 
 def _y_label(estimators: Sequence[Any]) -> str:
     in_nats = all(getattr(x, "loss", "log_loss") == "log_loss" for x in estimators)
-    return f"training loss, penalty included ({'nats' if in_nats else 'mean'} per row)"
+    return f"training loss with penalty ({'nats' if in_nats else 'mean'} per row)"
 
 
 def _is_log(name: str, scale: str, automatic: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures of a profile; matplotlib is imported when one is drawn, and no sooner."""
+"""Plots of a profile; matplotlib is imported only when something is drawn."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -8,45 +8,46 @@ from typing import Any, Self
 import numpy as np
 
 from fastem.engines import ENGINES
-from fastem.plotting._matplotlib import figure_of_its_own, require_matplotlib
+from fastem.plotting._matplotlib import new_figure, require_matplotlib
 from fastem.profiling import ScalingProfile, ScalingRow, crossings
 
-_ABOVE = 3.0  # how far above the slowest curve the guide runs: apart from it, and in sight
+_ABOVE = 3.0  # distance of the reference line above the slowest curve, as a factor
 
 
 class ScalingDisplay:
-    """Times of E-steps against hidden units, one curve per engine and number of rows.
+    """Time of E-steps against hidden units, one curve per engine and number of rows.
 
-    Beside each curve a dotted line of the same colour is its limit of dgemm: the time that
-    ``6 n 2**m`` flops, those of enumeration, would take at the rate of plain products. A dashed
-    grey line doubles with every unit. Crosses mark where two exact engines take the
-    same time.
+    A dotted line is the dgemm limit: the time of the ``6 n 2**m`` flops of enumeration at the
+    rate of a matrix product. A dashed grey line doubles with every unit. Crosses mark sizes at
+    which two exact engines take the same time.
 
     Parameters
     ----------
     rows : list of ScalingRow
+        The attribute ``rows`` of the result of `profile_scaling`.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
-        The curves that were measured.
+        The measured curves.
     limits_ : list of matplotlib Line2D
-        The limit of dgemm, one per number of rows, classes and threads.
+        The dgemm limits, one per number of rows, classes and threads.
     guide_ : matplotlib Line2D
+        The line that doubles with every unit.
     crossings_ : list of Crossing
-        Those that are marked.
+        The marked crossings.
 
     See Also
     --------
-    ScalingDisplay.from_results : Draws what `profile_scaling` returns.
+    ScalingDisplay.from_results : Plots the result of `profile_scaling`.
 
     Examples
     --------
     >>> from fastem import ScalingDisplay, profile_scaling
-    >>> profile = profile_scaling([2, 3], [50], engines="enumeration", n_threads=1)
-    >>> display = ScalingDisplay(profile.rows)  # display.plot() draws it
+    >>> profile = profile_scaling([2, 3], [50], engines="enumeration", n_jobs=1)
+    >>> display = ScalingDisplay(profile.rows)  # call display.plot() to see it
     >>> len(display.rows)
     2
     """
@@ -54,7 +55,7 @@ class ScalingDisplay:
     def __init__(self, rows: Iterable[ScalingRow]) -> None:
         self.rows = list(rows)
         if not self.rows:
-            raise ValueError("There is nothing to draw: no size was measured.")
+            raise ValueError("There is nothing to plot: no size was measured.")
         if not all(isinstance(row, ScalingRow) for row in self.rows):
             raise ValueError("rows must be the rows of a ScalingProfile.")
 
@@ -62,7 +63,7 @@ class ScalingDisplay:
     def from_results(
         cls, results: ScalingProfile | Sequence[ScalingProfile], *, ax: Any = None
     ) -> Self:
-        """Draw one profile, or several in one figure.
+        """Plot one profile, or several in one figure.
 
         Parameters
         ----------
@@ -88,12 +89,12 @@ class ScalingDisplay:
         return display.plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw the curves.
+        """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; by default a figure of its own.
+            Axes to plot on; by default those of a new figure.
 
         Returns
         -------
@@ -115,45 +116,46 @@ class ScalingDisplay:
         self.lines_, self.limits_, self.crossings_ = [], [], []
         ax.set_yscale("log")
         for problem, rows in _grouped(self.rows, lambda row: (*row[1:2], *row[4:6])):
-            self._draw_problem(self._words(problem), rows)
+            self._draw_problem(self._description(problem), rows)
         self._draw_guide()
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="hidden units", ylabel="seconds per E-step")
+        ax.set(xlabel="number of hidden units", ylabel="time per E-step (seconds)")
         if not ax.get_title():
             ax.set_title("E-step with gradients")
         ax.grid(True, alpha=0.3)
         ax.legend()
         return self
 
-    def _draw_problem(self, words: str, rows: list[ScalingRow]) -> None:
-        """Draw the curves of all engines on problems that differ in hidden units alone."""
+    def _draw_problem(self, description: str, rows: list[ScalingRow]) -> None:
+        """Plot the curves of all engines for problems that differ only in hidden units."""
         ax, curves = self.ax_, {}
         for engine, own in _grouped(rows, lambda row: row.engine):
             times: dict[int, float] = {}
-            for row in own:  # of two profiles of the same, the faster
+            for row in own:  # if a problem was measured twice: the minimum time
                 times[row.n_hidden] = min(row.seconds, times.get(row.n_hidden, np.inf))
             curves[engine] = times = dict(sorted(times.items()))
             marker = "o" if len(times) < 40 else None
-            label = f"{engine}, {words}"
+            label = f"{engine}, {description}"
             self.lines_ += ax.plot(*_unzip(times), marker=marker, markersize=4, label=label)
-        top = _ABOVE * max(row.seconds for row in self.rows)  # further up it says nothing
+        # points of the limit above ``top`` would compress the curves
+        top = _ABOVE * max(row.seconds for row in self.rows)
         limits = {row.n_hidden: _at_dgemm_rate(row) for row in rows}
         limit = {m: seconds for m, seconds in limits.items() if seconds <= top} or limits
         style = {"linestyle": ":", "color": self.lines_[-len(curves)].get_color()}
-        label = f"limit of dgemm, {words}"
+        label = f"dgemm limit, {description}"
         self.limits_ += ax.plot(*_unzip(dict(sorted(limit.items()))), label=label, **style)
-        exact = [name for name in curves if name not in ENGINES or ENGINES[name].is_exact]
+        exact = [name for name in curves if name not in ENGINES or ENGINES[name]().is_exact]
         for a, b in combinations(exact, 2):
             for crossing in crossings(curves[a], curves[b]):
                 self.crossings_.append(crossing)
                 ax.plot(*crossing, marker="X", markersize=9, color="black", zorder=3)
-                text = f"{a} = {b}\nat {crossing.size:.1f} units"
-                # both curves climb to the right: the corner below is free
+                text = f"equal time\nat {crossing.size:.1f} units"
+                # below and to the right of a crossing there is no curve
                 place = {"xytext": (6, -6), "textcoords": "offset points", "va": "top"}
                 ax.annotate(text, crossing, fontsize="small", **place)
 
     def _draw_guide(self) -> None:
-        """Draw a line that doubles with every unit, above the curves that do so too."""
+        """Plot a line that doubles with every unit, above the curves that also double."""
         m = np.array([row.n_hidden for row in self.rows])
         doubling = [row for row in self.rows if row.share_of_dgemm is not None] or self.rows
         anchor = max(doubling, key=lambda row: row.seconds)
@@ -161,32 +163,32 @@ class ScalingDisplay:
         top = _ABOVE * max(row.seconds for row in self.rows)
         log2_there = np.log2(_ABOVE * anchor.seconds)
         ends = np.array([m.min(), m.max()], dtype=np.float64)
-        # no further up or down than the curves, or level ones would be pressed flat
+        # within the range of the curves, otherwise constant curves would be compressed
         ends[0] = max(ends[0], anchor.n_hidden + np.log2(floor) - log2_there)
         ends[1] = min(ends[1], anchor.n_hidden + np.log2(top) - log2_there)
         times = np.exp2(log2_there + ends - anchor.n_hidden)
         style = {"linestyle": "--", "color": "grey", "linewidth": 1.0}
-        (self.guide_,) = self.ax_.plot(ends, times, label="doubling with every unit", **style)
+        (self.guide_,) = self.ax_.plot(ends, times, label="doubles with every unit", **style)
 
-    def _words(self, problem: tuple[int, int, int]) -> str:
-        """Return rows, and of classes and threads what is not the same in all curves."""
+    def _description(self, problem: tuple[int, int, int]) -> str:
+        """Return rows as text, and classes and threads if the curves differ in them."""
         n_samples, n_classes, n_threads = problem
-        words = [f"{n_samples} rows"]
+        parts = [f"{n_samples} rows"]
         if len({row.n_classes for row in self.rows}) > 1:
-            words.append(f"{n_classes} classes")
+            parts.append(f"{n_classes} classes")
         if len({row.n_threads for row in self.rows}) > 1:
-            words.append(f"{n_threads} thread(s)")
-        return ", ".join(words)
+            parts.append(f"{n_threads} thread(s)")
+        return ", ".join(parts)
 
 
 def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
-    """Write a figure of a profile to a file, on a machine with or without a display.
+    """Write a figure of a profile to a file; this needs no screen.
 
     Parameters
     ----------
     profile : ScalingProfile
     path : path
-        Its suffix is one of ``plotting.FIGURE_SUFFIXES``, and says the format.
+        Its suffix is one of ``plotting.FIGURE_SUFFIXES`` and selects the format.
 
     Raises
     ------
@@ -195,7 +197,7 @@ def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
     OSError
         If the file cannot be written.
     """
-    figure = figure_of_its_own("save_scaling")
+    figure = new_figure("save_scaling")
     display = ScalingDisplay.from_results(profile, ax=figure.subplots())
     row = profile.rows[0]
     sizes = f"{row.n_classes} classes, {row.n_threads} thread(s)"

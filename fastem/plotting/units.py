@@ -1,4 +1,4 @@
-"""What hidden units respond to: weights of the first hidden layer, and activations by class."""
+"""Plots of hidden units: weights of the first hidden layer, and activation by class."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -12,36 +12,36 @@ from fastem.parameters import Array
 from fastem.plotting._matplotlib import require_matplotlib
 
 _COLOURS = "RdBu_r"
-_SMALLEST_PICTURE = 16  # features; fewer are bars even where they make a square
-_MOST_COLUMNS = 6
+_MIN_IMAGE = 16  # features; fewer are plotted as bars even if they form a square
+_MAX_COLUMNS = 6
 
 
 class HiddenUnitsDisplay:
-    """Weights of the first hidden layer by unit, and how active each unit is in every class.
+    """Weights of the first hidden layer, and the mean activation of its units in every class.
 
-    Of a network with several hidden layers the first one is shown: its weights are those of
-    the features. Units of a layer above respond to hidden states, not to features.
+    For a network with several hidden layers, only the first layer is plotted, because its
+    weights belong to the features. The inputs of higher layers are hidden states.
 
     Parameters
     ----------
     weights : array (n_features, n_units)
-        Log-odds per unit of the feature under `FastEMClassifier`.
+        For `FastEMClassifier`: log-odds per unit of the feature.
     unit_names : list of str, optional
-        By default the numbers of the units, from 0.
+        By default the numbers of the units, starting at 0.
     feature_names : list of str, optional
-        What bars are called, by default the numbers of the features.
+        Labels of the bars, by default the numbers of the features.
     image_shape : tuple of two ints, or "auto", optional
-        Draw the weights of a unit as a picture of this shape. "auto" takes a square where the
-        number of features is one and at least 16; None draws bars.
+        Plot the weights of a unit as an image of this shape. "auto" selects a square if the
+        number of features is a square number of at least 16, otherwise bars; None selects bars.
     activations : array (n_units, n_classes), optional
-        Mean probability of every unit in the rows of a class.
+        Mean posterior probability of every unit over the rows of a class.
     classes : array (n_classes,), optional
-        Labels of the columns of `activations`.
+        Labels of the columns of ``activations``.
 
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        One per unit, then that of the activations if they are there.
+        One per unit, followed by one for the activations, if given.
     figure_ : matplotlib Figure
 
     Examples
@@ -65,7 +65,7 @@ class HiddenUnitsDisplay:
         self.weights: Array = np.asarray(weights, dtype=np.float64)
         if self.weights.ndim != 2 or 0 in self.weights.shape:
             raise ValueError(
-                "weights must have shape (n_features, n_units), neither of them 0. "
+                "weights must have shape (n_features, n_units), both at least 1. "
                 f"Got {self.weights.shape}."
             )
         n_features, n_units = self.weights.shape
@@ -78,7 +78,7 @@ class HiddenUnitsDisplay:
             n_classes = self.activations.shape[-1]
             if self.activations.shape != (n_units, n_classes):
                 raise ValueError(
-                    f"activations must have shape ({n_units}, n_classes), a row to a unit. "
+                    f"activations must have shape ({n_units}, n_classes), one row per unit. "
                     f"Got {self.activations.shape}."
                 )
             self.classes = np.arange(n_classes) if classes is None else np.asarray(classes)
@@ -96,20 +96,20 @@ class HiddenUnitsDisplay:
         max_units: int | None = None,
         figure: Any = None,
     ) -> Self:
-        """Draw the hidden units of a fitted estimator, those of its first hidden layer.
+        """Plot the units of the first hidden layer of a fitted estimator.
 
         Parameters
         ----------
         estimator : FastEMClassifier, FastMLPClassifier or FastMLPRegressor
         X : array-like (n_samples, n_features), optional
-            Rows by which to tell how active units are, for `FastEMClassifier` only.
+            Rows for the mean activations, only for `FastEMClassifier`.
         y : array-like (n_samples,), optional
-            Their labels: the mean of P(Z_h = 1 | x, y) in every class is drawn. In a deep
-            network the sum over the states of all layers above is in it.
+            Their labels. The mean of P(Z_h = 1 | x, y) over the rows of every class is plotted.
+            In a deep network this sums over the states of all higher layers.
         image_shape : tuple of two ints, "auto" or None, default="auto"
             See the class.
         max_units : int, optional
-            Draw the first ones only.
+            Plot only the first units.
         figure : matplotlib Figure, optional
             See `plot`.
 
@@ -122,24 +122,24 @@ class HiddenUnitsDisplay:
         NotFittedError
             If the estimator is not fitted.
         TypeError
-            If it is of another kind.
+            If the estimator has another type.
         ValueError
-            If there is no hidden layer, or X and y do not fit together or the estimator.
+            If there is no hidden layer, or X and y do not match each other or the estimator.
         ImportError
             If matplotlib is not installed.
         """
         if not isinstance(estimator, FastEMClassifier | BaseFastMLP):
             raise TypeError(
-                "HiddenUnitsDisplay draws FastEMClassifier, FastMLPClassifier and "
+                "HiddenUnitsDisplay supports FastEMClassifier, FastMLPClassifier and "
                 f"FastMLPRegressor. Got {type(estimator).__name__}."
             )
         check_is_fitted(estimator, "coefs_")
         if (X is None) != (y is None):
-            raise ValueError("X and y go together: give both, or neither.")
+            raise ValueError("X and y belong together: pass both, or neither.")
         if X is not None and not isinstance(estimator, FastEMClassifier):
-            raise ValueError(f"{type(estimator).__name__} has no posterior: leave X and y out.")
+            raise ValueError(f"{type(estimator).__name__} has no posterior: do not pass X and y.")
         if len(estimator.coefs_) < 2:
-            raise ValueError("There is no hidden layer to draw.")
+            raise ValueError("There is no hidden layer to plot.")
         weights, names = _first_layer(estimator, max_units)
         require_matplotlib("HiddenUnitsDisplay.from_estimator")
         activations = classes = None
@@ -159,12 +159,12 @@ class HiddenUnitsDisplay:
         return display.plot(figure)
 
     def plot(self, figure: Any = None) -> Self:
-        """Draw all units on one scale, symmetric about zero.
+        """Plot all units on one scale, symmetric about zero.
 
         Parameters
         ----------
         figure : matplotlib Figure, optional
-            Where to draw; by default a new one. There is an Axes to every unit.
+            Figure to plot on; by default a new one. Every unit has its own Axes.
 
         Returns
         -------
@@ -177,18 +177,18 @@ class HiddenUnitsDisplay:
         """
         require_matplotlib("HiddenUnitsDisplay.plot")
         n_features, n_units = self.weights.shape
-        n_columns = min(n_units, _MOST_COLUMNS)
+        n_columns = min(n_units, _MAX_COLUMNS)
         n_rows = -(-n_units // n_columns)
         height = 1.5 if self.image_shape else max(1.5, 0.22 * n_features + 0.6)
-        with_heat = self.activations is not None
+        with_activations = self.activations is not None
         if figure is None:
             import matplotlib.pyplot as plt
 
-            width = max(1.5 * n_columns + 1.2, 4.0) + (3.2 if with_heat else 0.0)
+            width = max(1.5 * n_columns + 1.2, 4.0) + (3.2 if with_activations else 0.0)
             figure = plt.figure(figsize=(width, height * n_rows + 0.6), layout="constrained")
         self.figure_ = figure
         left, right = figure, None
-        if with_heat:
+        if with_activations:
             left, right = figure.subfigures(1, 2, width_ratios=(1.5 * n_columns + 1.2, 3.2))
         grid = left.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
         for unused in grid[n_units:]:
@@ -196,18 +196,18 @@ class HiddenUnitsDisplay:
         self.axes_ = list(grid[:n_units])
         finite = np.abs(self.weights[np.isfinite(self.weights)])
         limit = float(finite.max(initial=0.0)) or 1.0
-        draw = self._pictures if self.image_shape else self._bars
+        draw = self._images if self.image_shape else self._bars
         draw(left, limit)
         for ax, name in zip(self.axes_, self.unit_names, strict=True):
             ax.set_title(name, fontsize="small")
         if right is not None:
-            self._heat(right)
+            self._activations(right)
         return self
 
-    def _pictures(self, figure: Any, limit: float) -> None:
+    def _images(self, figure: Any, limit: float) -> None:
         for ax, weights in zip(self.axes_, self.weights.T, strict=True):
-            picture = weights.reshape(self.image_shape)
-            image = ax.imshow(picture, cmap=_COLOURS, vmin=-limit, vmax=limit)
+            pixels = weights.reshape(self.image_shape)
+            image = ax.imshow(pixels, cmap=_COLOURS, vmin=-limit, vmax=limit)
             ax.set(xticks=[], yticks=[])
         figure.colorbar(image, ax=self.axes_, label="weight", shrink=0.8)
 
@@ -217,11 +217,11 @@ class HiddenUnitsDisplay:
             ax.barh(positions, weights, color=["C3" if w > 0 else "C0" for w in weights])
             ax.axvline(0.0, color="black", linewidth=0.8)
             ax.set(xlim=(-1.05 * limit, 1.05 * limit), xlabel="weight")
-        first = self.axes_[0]  # its ticks are those of all
+        first = self.axes_[0]  # all axes share its ticks
         first.set_yticks(positions, self.feature_names)
         first.set_ylim(len(positions) - 0.5, -0.5)
 
-    def _heat(self, figure: Any) -> None:
+    def _activations(self, figure: Any) -> None:
         ax = figure.subplots()
         image = ax.imshow(self.activations, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto")
         ax.set_xticks(range(len(self.classes)), [str(k) for k in self.classes])
@@ -233,14 +233,14 @@ class HiddenUnitsDisplay:
 
 
 def _first_layer(estimator: Any, max_units: int | None) -> tuple[Array, list[str]]:
-    """Return weights and names of the first units; a unit of maxout has two pieces."""
+    """Return weights and names of the first units; a maxout unit has two pieces."""
     weights = estimator.coefs_[0]
     n_units, n_pieces = weights.shape[1], 1
     activation = getattr(estimator, "activation", None)
     if (activation if isinstance(activation, str) else (activation or [""])[0]) == "maxout":
         n_units, n_pieces = n_units // 2, 2
     if max_units is not None and max_units < 1:
-        raise ValueError(f"max_units must be 1 or more. Got {max_units}.")
+        raise ValueError(f"max_units must be at least 1. Got {max_units}.")
     n_drawn = n_units if max_units is None else min(max_units, n_units)
     columns = [h + piece * n_units for h in range(n_drawn) for piece in range(n_pieces)]
     pieces = [""] if n_pieces == 1 else [", first", ", second"]
@@ -262,7 +262,7 @@ def _image_shape(shape: Any, n_features: int) -> tuple[int, int] | None:
         if shape != "auto":
             raise ValueError(f"image_shape must be two ints, 'auto' or None. Got {shape!r}.")
         side = isqrt(n_features)
-        return (side, side) if side**2 == n_features >= _SMALLEST_PICTURE else None
+        return (side, side) if side**2 == n_features >= _MIN_IMAGE else None
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] != n_features:
-        raise ValueError(f"image_shape {shape} does not hold {n_features} features.")
+        raise ValueError(f"image_shape {shape} does not match {n_features} features.")
     return int(shape[0]), int(shape[1])

@@ -1,4 +1,4 @@
-"""Measuring: times of E-steps, how they grow, and compiling ahead of a timing."""
+"""Times of E-steps, how they grow with the size of a problem, and compilation in advance."""
 
 from fastem.profiling.growth import crossings
 from fastem.profiling.scaling import ScalingProfile, engine_names, profile_scaling

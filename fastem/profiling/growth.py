@@ -1,6 +1,6 @@
-"""How times grow with the sizes of a problem: slopes, and where two curves cross.
+"""How times grow with the size of a problem: slopes, and where two curves cross.
 
-Functions of timings alone; nothing here looks at a clock.
+These are functions of measured times. Nothing is measured here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,24 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import linregress
 
 from fastem.parameters import Array
 
-_TIMES_OVERHEAD = 10.0  # a time of so many times the overhead grows as its work does
-_FEWEST_SIZES = 3  # that leave a degree of freedom to judge the fit by
+_TIMES_OVERHEAD = 10.0  # shorter times are dominated by the overhead
+_MIN_SIZES = 3  # with two, the standard error is undefined
 
 
 class Slope(NamedTuple):
-    """A slope by least squares.
+    """A slope of linear regression.
 
     Attributes
     ----------
     value : float
     standard_error : float
-        Of the value, from what the line leaves over.
+        Standard error of the value, estimated from the residuals.
     sizes : list of int
-        Those that the line was fitted to.
+        The sizes that the line was fitted to.
     """
 
     value: float
@@ -33,13 +34,14 @@ class Slope(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Where two curves of time against size cross.
+    """A point at which two curves of time against size cross.
 
     Attributes
     ----------
     size : float
-        Between two sizes that were measured.
+        Interpolated between two measured sizes.
     seconds : float
+        Interpolated time of both curves at this size.
     """
 
     size: float
@@ -49,58 +51,58 @@ class Crossing(NamedTuple):
 def slope_in_units(
     n_hidden: Sequence[int], seconds: Sequence[float], overhead: float = 0.0
 ) -> Slope | None:
-    """Return how ``log2(seconds)`` grows with every hidden unit: 1 where time doubles.
+    """Return the increase of ``log2(seconds)`` per hidden unit: 1 if the time doubles.
 
     Parameters
     ----------
     n_hidden : sequence of int
     seconds : sequence of float
-        One per entry of ``n_hidden``.
+        Time for every entry of ``n_hidden``.
     overhead : float, seconds
-        What a problem takes that has hardly any units. Times below ten times as much do not
-        show the growth yet, and are left out.
+        Time of a problem with one unit. Shorter times than ten times the overhead are
+        excluded, because they do not show the growth.
 
     Returns
     -------
     slope : Slope or None
-        None where fewer than three different sizes are left.
+        None if fewer than three different sizes remain.
     """
     sizes, times = _beyond(overhead, n_hidden, seconds)
-    return _least_squares(sizes, sizes, np.log2(times))
+    return _regression(sizes, sizes, np.log2(times))
 
 
 def slope_in_rows(
     n_samples: Sequence[int], seconds: Sequence[float], overhead: float = 0.0
 ) -> Slope | None:
-    """Return how ``log(seconds)`` grows with ``log(n_samples)``: 1 where time is linear.
+    """Return the slope of ``log(seconds)`` against ``log(n_samples)``: 1 if time is linear.
 
-    Parameters and result as in `slope_in_units`; ``overhead`` is the time of hardly any rows.
+    Parameters and result are those of `slope_in_units`; ``overhead`` is the time of very few rows.
     """
     sizes, times = _beyond(overhead, n_samples, seconds)
-    return _least_squares(sizes, np.log(sizes), np.log(times))
+    return _regression(sizes, np.log(sizes), np.log(times))
 
 
 def crossings(first: Mapping[int, float], second: Mapping[int, float]) -> list[Crossing]:
-    """Return where two curves of time cross.
+    """Return the points where two curves of time cross.
 
     Parameters
     ----------
     first, second : dict of int to float
-        Seconds by size. Only the sizes of both are looked at.
+        Seconds by size. Only sizes in both are used.
 
     Returns
     -------
     crossings : list of Crossing
-        Ascending. Between two sizes, log time is taken for a straight line.
+        In ascending order. Between two sizes, log time is interpolated linearly.
     """
     sizes = sorted(first.keys() & second.keys())
     log_first = np.log([first[size] for size in sizes])
     gaps = log_first - np.log([second[size] for size in sizes])
-    apart = np.flatnonzero(gaps)  # where the times are not the same
+    apart = np.flatnonzero(gaps)  # sizes with different times
     found = []
     for a, b in pairwise(apart):
         if gaps[a] * gaps[b] < 0.0:
-            last = a + 1  # the next size, or one at which both take the same time
+            last = a + 1  # the next size; both may take the same time there
             share = gaps[a] / (gaps[a] - gaps[last])
             size = sizes[a] + share * (sizes[last] - sizes[a])
             found.append(Crossing(float(size), float(np.exp(np.interp(size, sizes, log_first)))))
@@ -113,13 +115,9 @@ def _beyond(overhead: float, sizes: Sequence[int], seconds: Sequence[float]) -> 
     return points[:, 0], points[:, 1]
 
 
-def _least_squares(sizes: Array, x: Array, y: Array) -> Slope | None:
+def _regression(sizes: Array, x: Array, y: Array) -> Slope | None:
     different = np.unique(sizes)
-    if different.size < _FEWEST_SIZES:
+    if different.size < _MIN_SIZES:
         return None
-    x, y = x - x.mean(), y - y.mean()
-    spread = x @ x
-    slope = x @ y / spread
-    left_over = y - slope * x
-    variance = left_over @ left_over / (x.size - 2)
-    return Slope(float(slope), float(np.sqrt(variance / spread)), different.astype(int).tolist())
+    line = linregress(x, y)
+    return Slope(float(line.slope), float(line.stderr), different.astype(int).tolist())

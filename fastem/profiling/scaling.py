@@ -1,4 +1,4 @@
-"""The cost of E-steps against the size of the problem, measured on this machine."""
+"""Measure how the cost of E-steps grows with the size of the problem."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,25 +11,25 @@ from fastem.profiling.growth import Slope, crossings, slope_in_rows, slope_in_un
 from fastem.profiling.stopwatch import ScalingRow, Stopwatch
 from fastem.runtime import effective_n_jobs
 
-_FEWEST_FOR_A_SLOPE = 3
-_ROUNDS = 2  # over all sizes: what slows the machine for a while hits one of them alone
+_MIN_SIZES_FOR_SLOPE = 3
+_ROUNDS = 2  # a disturbance of the machine affects a size in one round only
 
 
 class ScalingFit(NamedTuple):
-    """How the time of one engine grows along one direction.
+    """Growth of the time of one engine with hidden units, or with rows.
 
     Attributes
     ----------
     engine : str
     n_samples : int or None
-        The rows at which time was followed along hidden units.
+        The fixed number of rows, for growth with hidden units.
     n_hidden : int or None
-        The hidden units at which it was followed along rows.
+        The fixed number of hidden units, for growth with rows.
     slope : Slope or None
-        Of ``log2(seconds)`` per unit, or of ``log(seconds)`` against ``log(n_samples)``; with
-        its standard error and the sizes it rests on. None where fewer than three sizes take
-        ten times the overhead: the time of one unit on as many rows, or of as many units on
-        one row per class.
+        Slope of ``log2(seconds)`` per unit, or of ``log(seconds)`` against
+        ``log(n_samples)``, with its standard error and the sizes of the fit. None if fewer
+        than three sizes take at least ten times the overhead. The overhead is the time of one
+        unit on the same rows, or of the same units on one row per class.
     """
 
     engine: str
@@ -39,14 +39,14 @@ class ScalingFit(NamedTuple):
 
 
 class ScalingCrossing(NamedTuple):
-    """Where two engines take the same time.
+    """A size at which two engines take the same time.
 
     Attributes
     ----------
     engines : tuple of two str
     n_samples : int
     n_hidden : float
-        Between two sizes that were measured.
+        Interpolated between two measured sizes.
     seconds : float
     """
 
@@ -57,7 +57,7 @@ class ScalingCrossing(NamedTuple):
 
 
 class ScalingSkip(NamedTuple):
-    """A problem that an engine refused, and its reason."""
+    """A problem that an engine rejected, with the reason."""
 
     engine: str
     n_samples: int
@@ -72,18 +72,18 @@ class ScalingProfile(NamedTuple):
     ----------
     rows : list of ScalingRow
     by_hidden : list of ScalingFit
-        Growth with hidden units, one per engine and number of rows.
+        Growth with hidden units, for every engine and number of rows.
     by_samples : list of ScalingFit
-        Growth with rows, one per engine and number of hidden units; empty where fewer than
-        three numbers of rows were asked for.
+        Growth with rows, for every engine and number of hidden units; empty for fewer than
+        three numbers of rows.
     crossings : list of ScalingCrossing
     skipped : list of ScalingSkip
 
     Examples
     --------
     >>> from fastem import profile_scaling
-    >>> profile = profile_scaling(hidden=[2, 3], samples=[50], n_threads=1)
-    >>> profile.by_hidden[0].slope is None  # two sizes are too few
+    >>> profile = profile_scaling([2, 3], [50], n_jobs=1)
+    >>> profile.by_hidden[0].slope is None  # two sizes are not enough
     True
     >>> profile.crossings, profile.skipped
     ([], [])
@@ -96,7 +96,7 @@ class ScalingProfile(NamedTuple):
     skipped: list[ScalingSkip]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same in plain Python values, as JSON takes them."""
+        """Return the profile as plain Python values that JSON can store."""
         return {
             "rows": [row._asdict() for row in self.rows],
             "by_hidden": [_fit_to_dict(fit) for fit in self.by_hidden],
@@ -107,37 +107,41 @@ class ScalingProfile(NamedTuple):
 
 
 def profile_scaling(
-    hidden: Iterable[int] = range(4, 17),
-    samples: Iterable[int] = (10_000,),
-    classes: int = 3,
+    hidden_layer_sizes: Iterable[int] = range(4, 17),
+    n_samples: Iterable[int] = (10_000,),
+    *,
+    n_classes: int = 3,
     n_features: int = 20,
     engines: str | Sequence[str] = "all",
-    n_threads: int | None = None,
-    seed: int = 0,
+    n_jobs: int | None = None,
+    random_state: int = 0,
     callback: Callable[[int, int, str], Any] | None = None,
 ) -> ScalingProfile:
-    """Time E-steps with gradients over sizes, and fit how the times grow.
+    """Measure the time of E-steps with gradients for several sizes, and how it grows.
 
     Parameters
     ----------
-    hidden, samples : iterable of int
-        Hidden units and rows; every pair of them is a problem.
-    classes, n_features : int
-    engines : "all", str, or list of str
-        Names as in ``e_step``; "all" are the exact ones.
-    n_threads : int, optional
-        None for all cores.
-    seed : int
-        Of the networks, and of the rows that are drawn from them.
+    hidden_layer_sizes : iterable of int, default=range(4, 17)
+        Sizes of the hidden layer. Every entry is a network of its own with one hidden layer.
+    n_samples : iterable of int, default=(10_000,)
+        Numbers of rows. Every pair of a layer size and a number of rows is one problem.
+    n_classes, n_features : int, default=3 and 20
+    engines : "all", str, or list of str, default="all"
+        Names of engines as in the parameter ``e_step`` of `FastEMClassifier`; "all" selects
+        the exact ones.
+    n_jobs : int, optional
+        Number of threads: None for all cores, -1 for all cores, -2 for all but one.
+    random_state : int, default=0
+        Seed of the networks and of the rows that are drawn from them.
     callback : callable, optional
-        Called with the number of timings done, that of all, and the problem that comes next
-        in words; at the end with an empty string.
+        Called before every measurement with the number of finished measurements, the total
+        number, and a description of the next problem; at the end with an empty description.
 
     Returns
     -------
     profile : ScalingProfile
-        A problem that an engine refuses, as where its tables exceed the memory, is in
-        ``skipped`` with the reason.
+        A problem that an engine rejects, for example because of its memory, is in ``skipped``
+        with the reason.
 
     Raises
     ------
@@ -147,36 +151,36 @@ def profile_scaling(
 
     See Also
     --------
-    ScalingDisplay : Draws the profile.
+    ScalingDisplay : Plots the profile.
 
     Notes
     -----
-    In each of two rounds over all sizes, a size is run once to compile and to touch its
-    memory, and then for 0.15 s, at least twice; the least time counts. A table of ``2**m``
-    configurations is filled whatever the number of rows, and rows are read whatever the number
-    of units: slopes leave out the sizes that still show that. See `ScalingFit`.
+    All problems are measured in two rounds. In each round a problem runs once to compile and
+    to allocate its memory, and then at least twice and for 0.15 s; the result is the minimum
+    time. Some work does not depend on the number of rows (the table of ``2**m``
+    configurations), and some does not depend on the number of units (reading the rows).
+    Slopes exclude the sizes that are dominated by such work, see `ScalingFit`.
 
     Examples
     --------
     >>> from fastem import profile_scaling
-    >>> profile = profile_scaling(range(2, 5), [50, 100], engines="enumeration", n_threads=1)
+    >>> profile = profile_scaling(range(2, 5), [50, 100], engines="enumeration", n_jobs=1)
     >>> [(row.n_samples, row.n_hidden, row.n_configs) for row in profile.rows]
     [(50, 2, 4), (50, 3, 8), (50, 4, 16), (100, 2, 4), (100, 3, 8), (100, 4, 16)]
     >>> all(row.seconds > 0 for row in profile.rows)
     True
     """
-    hidden, samples = _sizes("hidden", hidden), _sizes("samples", samples)
-    classes = _integer("classes", classes, 2)
-    names = engine_names(engines, classes)
+    hidden = _sizes("hidden_layer_sizes", hidden_layer_sizes)
+    samples = _sizes("n_samples", n_samples)
+    n_classes = _integer("n_classes", n_classes, 2)
+    names = engine_names(engines, n_classes)
     n_features = _integer("n_features", n_features, 1)
-    seed = _integer("seed", seed, 0)
-    if n_threads is not None:
-        _integer("n_threads", n_threads, 1)
-    stopwatch = Stopwatch(classes, n_features, effective_n_jobs(n_threads), seed)
+    seed = _integer("random_state", random_state, 0)
+    stopwatch = Stopwatch(n_classes, n_features, effective_n_jobs(n_jobs), seed)
     grid = [(name, n, m) for name in names for n in samples for m in hidden]
     overheads = [(name, n, 1) for name in names for n in samples]
-    if len(samples) >= _FEWEST_FOR_A_SLOPE:
-        overheads += [(name, classes, m) for name in names for m in hidden]
+    if len(samples) >= _MIN_SIZES_FOR_SLOPE:
+        overheads += [(name, n_classes, m) for name in names for m in hidden]
     problems = list(dict.fromkeys([*grid, *overheads]))
     rounds = problems * _ROUNDS
     for done, problem in enumerate(rounds):
@@ -189,21 +193,21 @@ def profile_scaling(
 
 
 def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
-    """Return the names that "all", a name, or several stand for, each once.
+    """Return a list of engines without repetition.
 
-    "all" are the exact ones that can do so many classes.
+    "all" is replaced by the exact engines that support this number of classes.
 
     Raises
     ------
     ValueError
-        If one is unknown, or there is none.
+        If a name is unknown, or there is none.
     """
     given = list(engines) if isinstance(engines, list | tuple) else [engines]
     small = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=n_classes)
     able = [
         name
         for name, kind in ENGINES.items()
-        if kind.is_exact and math.isfinite(kind().seconds(small, 1))
+        if kind().is_exact and math.isfinite(kind().seconds(small, 1))
     ]
     names = [name for x in given for name in (able if x == "all" else [x])]
     choices = ", ".join(repr(choice) for choice in ("all", *ENGINES))
@@ -219,7 +223,7 @@ def _summary(
     stopwatch: Stopwatch, names: list[str], samples: list[int], hidden: list[int]
 ) -> ScalingProfile:
     times = stopwatch.seconds
-    g, asked = stopwatch.n_classes, [(e, n, m) for e in names for n in samples for m in hidden]
+    g, problems = stopwatch.n_classes, [(e, n, m) for e in names for n in samples for m in hidden]
 
     def curve(name: str, n: int) -> dict[int, float]:
         return {m: times[name, n, m] for m in hidden if (name, n, m) in times}
@@ -240,16 +244,16 @@ def _summary(
                     yield ScalingFit(name, None, m, slope)
 
     return ScalingProfile(
-        [stopwatch.row(*x) for x in asked if x in times],
+        [stopwatch.row(*x) for x in problems if x in times],
         list(fits()),
-        list(fits_in_rows()) if len(samples) >= _FEWEST_FOR_A_SLOPE else [],
+        list(fits_in_rows()) if len(samples) >= _MIN_SIZES_FOR_SLOPE else [],
         [
             ScalingCrossing((a, b), n, *crossing)
             for a, b in combinations(names, 2)
             for n in samples
             for crossing in crossings(curve(a, n), curve(b, n))
         ],
-        [ScalingSkip(*x, stopwatch.refusals[x]) for x in asked if x in stopwatch.refusals],
+        [ScalingSkip(*x, stopwatch.refusals[x]) for x in problems if x in stopwatch.refusals],
     )
 
 
@@ -262,16 +266,16 @@ def _fit_to_dict(fit: ScalingFit) -> dict[str, Any]:
 
 
 def _sizes(name: str, sizes: Iterable[int]) -> list[int]:
-    """Return sizes in ascending order, each once."""
+    """Return sizes in ascending order without repetition."""
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise ValueError(f"{name} must be a list of positive integers; got {sizes!r}.")
     found = sorted({_integer(name, size, 1) for size in sizes})
     if not found:
-        raise ValueError(f"{name} must hold at least one size; it is empty.")
+        raise ValueError(f"{name} must contain at least one size; it is empty.")
     return found
 
 
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+def _integer(name: str, value: Any, minimum: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}; got {value!r}.")
     return int(value)

@@ -1,16 +1,15 @@
-"""Compile everything at a moment of the user's choice."""
+"""Compile all kernels when the user chooses."""
 
 import numpy as np
 
-from fastem.engines import Enumeration, Sampling
-from fastem.engines.quadrature import Quadrature
+from fastem.engines import Enumeration, Quadrature, Sampling
 from fastem.m_step import M_STEPS
 from fastem.parameters import Array, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_by_class
 from fastem.solvers import (
+    AdamState,
     BatchedNetwork,
-    Descent,
     EpochMonitor,
     Extent,
     Monitor,
@@ -25,10 +24,10 @@ from fastem.solvers import (
 def warmup() -> None:
     """Compile the kernels, or load them from the disk cache.
 
-    Those for double precision; perceptrons on float32 data compile theirs when they meet it.
+    Covers double precision. The first perceptron with float32 data compiles further kernels.
 
-    Worth calling before a timing, and before forking: a child that is forked while another
-    thread compiles waits for ever on the compiler's lock.
+    Call it before you measure times and before you fork: if a process is forked while another of
+    its threads compiles, the child waits for the compiler's lock forever.
     """
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=2)
     X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)
@@ -37,16 +36,16 @@ def warmup() -> None:
     start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
     for m_step in M_STEPS:
         network = Network(rows, shape, engine, m_step, alpha=1.0, learning_rate=0.01, n_threads=1)
-        # more iterations than the acceleration begins with: its kernel is compiled too
+        # enough iterations to reach the accelerated ones, which have a kernel of their own
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
     engine.log_marginal(rows.inputs, start, shape, 1)
-    # weights that drive every row into log space
+    # weights so large that every row is computed in log space
     certain = start._replace(hidden=(1e3 * start.hidden[0],), output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
     engine.log_marginal(rows.inputs, certain, shape, 1)
     extent = Extent().plus(weights)
     batched = BatchedNetwork(X, y, weights, shape, engine, 2, alpha=1.0, extent=extent, n_threads=1)
-    descent = Descent(0.01, np.random.RandomState(0))
+    descent = AdamState(0.01, np.random.RandomState(0))
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
@@ -68,7 +67,7 @@ def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:
     shape = Shape(n_features=1, hidden_layer_sizes=(2, 2), n_classes=2)
     rows, engine = sort_by_class(X, labels, weights, shape), Enumeration()
     start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
-    for scale in (1.0, 1e3):  # the second in log space
+    for scale in (1.0, 1e3):  # the second one is computed in log space
         parameters = shape.unpack(scale * shape.pack(start))
         engine.plan(rows, shape, 1).expect(parameters)
         engine.log_marginal(rows.inputs, parameters, shape, 1)

@@ -1,6 +1,6 @@
 """Threads, memory, buffers, the cutting of work, and the package's errors and warnings."""
 
-from fastem.runtime.buffers import Memory
+from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory
 from fastem.runtime.pieces import (
@@ -17,9 +17,11 @@ from fastem.runtime.warn import warn_user
 
 __all__ = [
     "TILE",
+    "Buffers",
     "DivergenceError",
-    "Memory",
+    "Shapes",
     "available_bytes",
+    "bytes_of",
     "check_memory",
     "cut_by_class",
     "effective_n_jobs",

@@ -1,22 +1,50 @@
-"""Named, reusable buffers."""
+"""Named, reusable buffers, declared once by name and shape.
+
+One declaration serves twice: the arrays are allocated from it, and the memory that a step
+needs is computed from it before anything is allocated.
+"""
 
 import math
+from collections.abc import Mapping
+from types import SimpleNamespace
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from fastem.parameters import Array
+Shapes = Mapping[str, tuple[int, ...]]
+"""Buffers by name, each with its shape."""
 
 
-class Memory:
-    """Arrays by name, whose memory is used again until one asks for more of it."""
+def bytes_of(*declared: Shapes, dtype: DTypeLike = np.float64) -> int:
+    """Return the memory of declared buffers, in bytes.
+
+    Parameters
+    ----------
+    *declared : dict of str to tuple of int
+    dtype : dtype, default=float64
+        Type of the numbers in all of them.
+    """
+    n_numbers = sum(math.prod(shape) for shapes in declared for shape in shapes.values())
+    return np.dtype(dtype).itemsize * n_numbers
+
+
+class Buffers:
+    """Memory of declared buffers, which the next declaration of the same names reuses."""
 
     def __init__(self) -> None:
-        self._flat: dict[str, Array] = {}
+        self._flat: dict[str, np.ndarray] = {}
 
-    def array(self, name: str, *shape: int) -> Array:
-        """Return an array in C order; earlier ones of that name lose their contents."""
-        size = math.prod(shape)
-        flat = self._flat.get(name)
-        if flat is None or flat.size < size:
-            flat = self._flat[name] = np.empty(size)
-        return flat[:size].reshape(shape)
+    def allocate(self, declared: Shapes, dtype: DTypeLike = np.float64) -> SimpleNamespace:
+        """Return arrays in C order as attributes, one for each declared name.
+
+        Their contents are undefined. Memory is allocated only where a buffer of that name needs
+        more than it had; arrays returned earlier under the same name lose their contents.
+        """
+        arrays = {}
+        for name, shape in declared.items():
+            size = math.prod(shape)
+            flat = self._flat.get(name)
+            if flat is None or flat.size < size:
+                flat = self._flat[name] = np.empty(size, dtype)
+            arrays[name] = flat[:size].reshape(shape)
+        return SimpleNamespace(**arrays)

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before anything large is allocated."""
+"""Available memory, checked before anything large is allocated."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ _CGROUP_LIMITS = (
 )
 
 
-# What a process of 64 bits can address: where nothing else is known, no more is there.
+# Address space of a 64-bit process: the limit if nothing else is known.
 _ADDRESSABLE = 2**47
 
 
@@ -21,11 +21,11 @@ def _read_integer(path: str) -> int | None:
 
 
 def _reclaimable_bytes(usage_file: str) -> int:
-    """Return what a control group uses for files that are cached and not in use."""
+    """Return the memory that a control group uses for cached files that are not in use."""
     try:
         lines = Path(usage_file).with_name("memory.stat").read_text().splitlines()
         fields = dict(line.split() for line in lines)
-        # version 1 has the first of them, for the group and those below it
+        # control groups of version 1 report the first field, which includes subgroups
         return int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
     except (OSError, ValueError):
         return 0
@@ -34,8 +34,8 @@ def _reclaimable_bytes(usage_file: str) -> int:
 def available_bytes() -> int | None:
     """Return the bytes that this process could still allocate, or None if unknown.
 
-    Looks at what Linux calls available and at the limits of its control groups, whose file
-    cache counts as free; elsewhere at the physical memory of the machine.
+    On Linux this is the smallest of the system's available memory and the limits of the control
+    groups, whose file cache counts as free. Elsewhere it is the physical memory of the machine.
     """
     found = []
     try:
@@ -58,7 +58,7 @@ def available_bytes() -> int | None:
 
 
 def format_bytes(n_bytes: int) -> str:
-    """Return a size for people: ``1.5 GiB (1610612736 bytes)``."""
+    """Return a size as text: ``1.5 GiB (1610612736 bytes)``."""
     size = float(n_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if size < 1024 or unit == "PiB":
@@ -70,20 +70,20 @@ def format_bytes(n_bytes: int) -> str:
 def check_memory(
     what: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
 ) -> None:
-    """Refuse work that needs more memory than there is, before any of it is allocated.
+    """Raise if work needs more memory than is available, before any of it is allocated.
 
     Parameters
     ----------
     what, purpose, remedy : str
-        ``what`` needs so much ``purpose``; ``remedy`` ends the message.
+        Parts of the message: "{what} needs {n_bytes} {purpose}, ... {remedy}".
     n_bytes : int or infinity
     text : str, optional
-        Says ``n_bytes`` where it is too large a number.
+        Text for ``n_bytes`` if the number is too large to print.
 
     Raises
     ------
     ValueError
-        If fewer bytes are available, or none so many where that cannot be known.
+        If fewer bytes are available, or more than can be addressed if that is not known.
     """
     available = available_bytes()
     limit = _ADDRESSABLE if available is None else available

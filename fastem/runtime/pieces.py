@@ -1,13 +1,13 @@
-"""How work is cut into pieces: by the size of the data alone.
+"""How work is cut into pieces: by the size of the data only.
 
-So results, which are added up piece by piece, do not depend on the number of threads.
+Results are added up piece by piece, so they do not depend on the number of threads.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-TILE = 256  # rows a kernel handles at once: four half tables of m = 16 fit a 2 MiB cache
+TILE = 256  # rows that a kernel handles at once: four half tables of m = 16 fit a 2 MiB cache
 _MAX_CHUNKS = 32
 _MAX_CHUNK_BYTES = 2**28
 _MAX_SLICES = 16
@@ -15,7 +15,7 @@ _SLICE_ENTRIES = 2**14
 
 
 class Chunks(NamedTuple):
-    """Ranges of class-sorted rows, each of one class, with sums over configurations each.
+    """Ranges of class-sorted rows, each of one class and with its own sums over configurations.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Chunks(NamedTuple):
 
 
 def n_low_bits(n_hidden: int) -> int:
-    """Return how many of the units index the columns of a table over configurations."""
+    """Return the number of units that index the columns of a table over configurations."""
     return n_hidden // 2
 
 
@@ -51,16 +51,16 @@ def _most_full_chunks(n_hidden: int) -> int:
 
 
 def rows_per_chunk(n_samples: int, n_hidden: int) -> int:
-    """Return the rows of a chunk, so that the tables of 32 chunks or 256 MiB suffice."""
+    """Return the rows of a chunk: tables of at most 32 chunks, and at most 256 MiB of them."""
     most = _most_full_chunks(n_hidden)
     n_tiles = -(-n_samples // TILE)
     return TILE * max(1, -(-n_tiles // most))
 
 
 def most_chunks(n_samples: int, n_hidden: int, n_classes: int) -> int:
-    """Return how many chunks `cut_by_class` makes at most, whatever the labels."""
-    # for fewer rows, too: what is planned for many can be given fewer, which larger chunks
-    # need not cut less often
+    """Return the largest number of chunks that `cut_by_class` makes, for any labels."""
+    # This holds for fewer rows too: a plan can be rebound to fewer rows, and smaller chunks then
+    # do not make their number larger.
     return n_classes + min(-(-n_samples // TILE), _most_full_chunks(n_hidden))
 
 

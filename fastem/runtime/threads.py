@@ -1,10 +1,10 @@
-"""Threads: the only place of the package that knows them.
+"""Threads: the only module of the package that uses them.
 
-Kernels release the GIL and work on a numbered piece of a problem; `run` shares the
-numbers among threads of one pool that the package owns. No Numba threading layer is
-used: those abort the process when two Python threads meet in one, or after a fork.
-What is computed must not depend on who computes it, so pieces are cut by the size of
-the data alone and their results are added up in the order of their numbers.
+Kernels release the GIL and work on a numbered piece of a problem. `run` distributes the
+numbers over the threads of one pool that the package owns. No Numba threading layer is
+used: it aborts the process when two Python threads enter it at once, or after a fork.
+Results must not depend on the number of threads. Pieces are therefore cut by the size of
+the data only, and their results are added up in the order of their numbers.
 """
 
 import itertools
@@ -18,12 +18,12 @@ import joblib
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 import threadpoolctl
 
-# Waking threads takes 20 to 90 microseconds, so less than this is done by the caller alone.
+# Waking threads takes 20 to 90 microseconds. The calling thread does shorter work alone.
 _SERIAL_SECONDS = 5e-4
 
 
 class _State:
-    """What has to be made anew in a forked child."""
+    """State that must be created anew in a forked child."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -48,13 +48,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def effective_n_jobs(n_jobs: int | None) -> int:
-    """Return the number of threads that ``n_jobs`` stands for.
+    """Return the number of threads for ``n_jobs``.
 
     Parameters
     ----------
     n_jobs : int or None
-        None for all the cores that this process may use, within ``NUMBA_NUM_THREADS`` and
-        ``OMP_NUM_THREADS`` where they are set; -1 for all cores, -2 for all but one.
+        None for all cores that this process may use, limited by ``NUMBA_NUM_THREADS`` and
+        ``OMP_NUM_THREADS`` if they are set; -1 for all cores, -2 for all but one.
 
     Returns
     -------
@@ -80,15 +80,15 @@ def effective_n_jobs(n_jobs: int | None) -> int:
 
 
 def threads_worth(seconds: float, n_threads: int) -> int:
-    """Return ``n_threads``, or 1 where so little work is not worth waking them for."""
+    """Return ``n_threads``, or 1 if the work takes less time than waking the threads."""
     return n_threads if seconds > _SERIAL_SECONDS else 1
 
 
 def _take_blas_control() -> None:
     """Let the calling thread set BLAS limits.
 
-    threadpoolctl 3.8 ignores limits from any thread but the first that has set one. Ours
-    must hold whichever thread asks; others find theirs again when it is gone.
+    threadpoolctl 3.8 ignores limits from every thread except the first that has set one. Our limit
+    must hold in any thread. The limits of others are restored afterwards.
     """
     controller = getattr(threadpoolctl, "OpenBLASController", None)
     if hasattr(controller, "clear_controlling_thread"):
@@ -97,10 +97,10 @@ def _take_blas_control() -> None:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread: the package's own threads call it side by side.
+    """Limit BLAS to one thread, because the package's own threads call it in parallel.
 
-    The limit is global to the process. Users are counted, so that of two threads that fit
-    at once the first in sets it and the last out takes it back.
+    The limit is global to the process. Its users are counted: if two threads fit at once, the first
+    one sets the limit and the last one restores the earlier limits.
     """
     state = _state
     with state.lock:
@@ -124,8 +124,8 @@ def single_threaded_blas() -> Iterator[None]:
 def _pool(size: int) -> ThreadPoolExecutor:
     with _state.lock:
         if _state.pool is None or _state.pool_size < size:
-            # The smaller pool is not shut down: another thread may be about to use it. Its
-            # threads end when the last user drops it.
+            # The smaller pool is not shut down, because another thread may be about to use it. Its
+            # threads end when its last user releases it.
             _state.pool = ThreadPoolExecutor(size, thread_name_prefix="fastem")
             _state.pool_size = size
         return _state.pool
@@ -137,16 +137,16 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
     Parameters
     ----------
     function : callable
-        Must release the GIL to gain anything. ``worker`` is below ``n_threads`` and is the
-        same for no two calls that run at once: a number to pick scratch memory by.
+        It gains from threads only if it releases the GIL. ``worker`` is below ``n_threads`` and
+        differs between calls that run at the same time: it selects scratch memory.
     n_pieces, n_threads : int
-        The caller's thread is one of them. With one thread, one piece, or from inside
-        another call of `run`, pieces run one after the other.
+        The calling thread is one of the threads. Pieces run one after the other if there is one
+        thread or one piece, or inside another call of `run`.
 
     Raises
     ------
     BaseException
-        What a piece raised, or ``KeyboardInterrupt``; after all threads have stopped.
+        The exception of a piece, or ``KeyboardInterrupt``, after all threads have stopped.
     """
     if n_threads <= 1 or n_pieces <= 1 or getattr(_state.inside, "active", False):
         for piece in range(n_pieces):
@@ -175,8 +175,8 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
             futures.append(pool.submit(work, worker))
         work(0)
     finally:
-        stopped.set()  # either every piece is taken, or something was raised
-        # helpers that have not begun may stand behind another caller's: do without them
+        stopped.set()  # every piece is taken, or an exception was raised
+        # helpers that have not started may be queued behind another caller's work: cancel them
         futures = [future for future in futures if not future.cancel()]
         _wait_for_all(futures)
     for future in futures:
@@ -184,7 +184,7 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
 
 
 def _wait_for_all(futures: list[Future]) -> None:
-    """Wait, through any Ctrl-C, until nobody works on the caller's arrays any more."""
+    """Wait, through any Ctrl-C, until no thread uses the caller's arrays any more."""
     interrupt = None
     while True:
         try:

@@ -1,7 +1,7 @@
 """Solvers: EM, its acceleration, L-BFGS and Adam on the same objective."""
 
 from fastem.solvers.acceleration import QuasiNewtonStep
-from fastem.solvers.adam import BatchedNetwork, Descent, Extent, run_adam
+from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, run_adam
 from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
@@ -10,9 +10,9 @@ from fastem.solvers.starts import draw_start
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
 
 __all__ = [
+    "AdamState",
     "BatchedNetwork",
     "DampedStep",
-    "Descent",
     "EpochMonitor",
     "Extent",
     "Monitor",

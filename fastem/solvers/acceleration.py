@@ -1,9 +1,9 @@
-"""Acceleration of EM: quasi-Newton steps that fall back on the EM step.
+"""Acceleration of EM: quasi-Newton steps that fall back to the EM step.
 
-EM converges linearly, at a rate that is the fraction of missing information, and with
-hidden units that fraction is near one. Its first steps are as good as any; later the
-gradient that the E-step gives for free (Fisher's identity) tells the curvature of the
-objective from secants, and steps along it are longer.
+EM converges linearly. Its rate is the fraction of missing information, which is near one for
+networks with hidden units. The first EM steps are efficient. Later, the curvature of the objective
+is estimated from differences of its gradient, which every E-step provides by Fisher's identity, and
+quasi-Newton steps are longer than EM steps.
 """
 
 from typing import Any, Protocol
@@ -17,23 +17,23 @@ from fastem.solvers.em import Iterate, Model, PlainStep
 _MEMORY = 20
 _PLAIN_STEPS = 7
 _MAX_TRIALS = 6
-_SUFFICIENT = 1e-4  # share of the promised gain that a step must reach (Armijo)
+_SUFFICIENT = 1e-4  # share of the first-order gain that a step must reach (Armijo's rule)
 
 
 class DifferentiableModel(Model, Protocol):
-    """A model that also gives the gradient of its objective."""
+    """A model that also provides the gradient of its objective."""
 
     def gradient(self, theta: Array, statistics: Any) -> Array:
         """Return the gradient of the objective at theta, nats per unit of parameter."""
 
 
 class QuasiNewtonStep:
-    """Plain EM steps first, then quasi-Newton steps; the EM step whenever those fail.
+    """Plain EM steps first, then quasi-Newton steps; an EM step whenever those fail.
 
-    A quasi-Newton step is taken only if the objective rises by a share of what its slope
-    promises. After a few trials the plain EM step, which cannot lower the objective, is
-    taken instead and the secants are forgotten. An accelerated iteration costs one E-step
-    when its first trial holds, as it mostly does.
+    A quasi-Newton step is accepted if the objective rises by a fixed share of its first-order
+    gain. If several lengths fail, the plain EM step, which cannot lower the objective, is taken
+    instead, and the stored secants are discarded. An accelerated iteration costs one E-step if
+    its first trial is accepted, which is the usual case.
 
     References
     ----------
@@ -47,7 +47,7 @@ class QuasiNewtonStep:
         self.restart()
 
     def restart(self) -> None:
-        """Forget all secants and begin with plain EM steps."""
+        """Discard all secants and start with plain EM steps."""
         self._n_plain_left = _PLAIN_STEPS
         self._pairs: tuple[Array, Array] | None = None
         self._first = 0
@@ -55,11 +55,11 @@ class QuasiNewtonStep:
         self._last: tuple[Array, Array] | None = None
 
     def advance(self, model: DifferentiableModel, iterate: Iterate) -> Iterate:
-        """Return the next iterate: accelerated where that holds, else of plain EM."""
+        """Return the next iterate: accelerated if a trial is accepted, otherwise of plain EM."""
         gradient = model.gradient(iterate.theta, iterate.statistics)
         self._learn(iterate.theta, gradient)
         if self._n_plain_left > 0:
-            self._n_pairs = 0  # of the EM steps only the last is kept, for the scale
+            self._n_pairs = 0  # only the secant of the last EM step is kept, for the scale
             candidate = self._plain.advance(model, iterate)
             self._n_plain_left -= 1
             return candidate
@@ -67,11 +67,11 @@ class QuasiNewtonStep:
         if candidate is not None:
             return candidate
         self._n_pairs = 0
-        # the trials have overwritten the expectations: take them again
+        # the trials have overwritten the statistics: compute them again
         return self._plain.advance(model, Iterate(iterate.theta, *model.expect(iterate.theta)))
 
     def _learn(self, theta: Array, gradient: Array) -> None:
-        """Keep the secant from the last iterate to this one if it is curved downwards."""
+        """Store the secant to this iterate if the objective is concave along it."""
         if self._pairs is None:
             self._pairs = np.empty((_MEMORY, theta.size)), np.empty((_MEMORY, theta.size))
         if self._last is not None:
@@ -102,13 +102,13 @@ class QuasiNewtonStep:
             theta = iterate.theta + length * direction
             try:
                 candidate = Iterate(theta, *model.expect(theta))
-            except FloatingPointError:  # overflow: as far from a gain as can be
+            except FloatingPointError:  # overflow: try a much shorter step
                 length *= 0.1
                 continue
             gain = candidate.objective - iterate.objective
             if gain >= _SUFFICIENT * length * slope:
                 return candidate
-            # the top of the parabola through both values and the slope, within reason
+            # the maximum of the parabola through both values and the slope, within limits
             top = 0.5 * slope * length**2 / (slope * length - gain)
             length = min(max(top, 0.1 * length), 0.5 * length) if top > 0.0 else 0.1 * length
         return None

@@ -1,4 +1,4 @@
-"""Ascent of the marginal likelihood by mini-batches: Adam on exact gradients of some rows."""
+"""Adam on the marginal likelihood: exact gradients of one mini-batch of rows at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.engines import Engine
+from fastem.expectations import Statistics
+from fastem.kernels.descent import Rule, State, descend, rate_of_step
 from fastem.parameters import Array, Shape
-from fastem.perceptron import Adam
 from fastem.rows import ClassSortedRows, add_ones
 from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
@@ -16,12 +17,12 @@ from fastem.solvers.network import Network
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1
-_LARGEST_PARAMETER = 1e100  # nothing that learns comes near
-_JUDGING = 2**40  # in place of the number of a step
+_LARGEST_PARAMETER = 1e100  # far above any useful weight
+_FIRST_DRAW_OF_OBJECTIVE = 2**40  # above the number of any step
 
 
 class Extent(NamedTuple):
-    """How much data there is, which a mini-batch is a part of.
+    """Size of the data that a mini-batch is a part of.
 
     Attributes
     ----------
@@ -39,25 +40,27 @@ class Extent(NamedTuple):
 
 
 class BatchModel(Protocol):
-    """A model whose objective is a sum over rows, and which looks at some of them at a time."""
+    """A model whose objective is a sum over rows, evaluated on a mini-batch at a time."""
 
     n_rows: int
-
-    def rewind(self, n_done: int) -> None:
-        """Go on as if so many batches had been looked at: models that draw number them."""
 
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches."""
 
-    def climb(self, theta: Array, batch: NDArray[np.int64]) -> tuple[float, Array]:
-        """Return the batch's share of the objective, and its estimate of the mean gradient."""
+    def mean_gradient(
+        self, theta: Array, batch: NDArray[np.int64], draw: int = 0
+    ) -> tuple[float, Array]:
+        """Return the batch's share of the objective, and its estimate of the mean gradient.
+
+        ``draw`` is the number of the random draw, for models that sample.
+        """
 
     def objective(self, theta: Array) -> float:
         """Return the objective of all rows."""
 
 
 class BatchedNetwork:
-    """Penalised marginal likelihood of rows, a mini-batch at a time, over flat parameters.
+    """Penalised marginal likelihood of rows, evaluated on mini-batches, over flat parameters.
 
     Parameters
     ----------
@@ -72,10 +75,10 @@ class BatchedNetwork:
     alpha : float
         As for `Network`.
     extent : Extent
-        Of the data that these rows are part of. Every unit of weight carries the same share of
-        the penalty, and the sum over a batch stands for the mean over rows of average weight:
-        so the gradients of an epoch add up to that of the whole objective, and a batch of
-        light rows takes a short step.
+        Size of the data that these rows are part of. Each unit of weight carries the same share
+        of the penalty. The gradient of a batch is divided by its number of rows times the mean
+        weight of all rows. The gradients of an epoch therefore add up to the gradient of the whole
+        objective, and a batch of rows with small weights takes a short step.
     n_threads : int
 
     Raises
@@ -85,7 +88,7 @@ class BatchedNetwork:
 
     Notes
     -----
-    Memory beside the rows: that of an E-step on one batch, which all of them use.
+    All batches share the memory of one E-step on a batch.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class BatchedNetwork:
     ) -> None:
         self.n_rows = len(weights)
         self._inputs = add_ones(X, shape.fit_intercept)
-        # integers of 16 bits are sorted by radix, ten times as fast
+        # NumPy sorts 16-bit integers by radix, which is ten times as fast
         self._labels = labels.astype(np.uint16) if shape.n_classes <= 2**16 else labels
         self._weights = weights
         self._n_classes = shape.n_classes
@@ -112,12 +115,8 @@ class BatchedNetwork:
         first = self._sorted(np.arange(batch_size))
         self._network = Network(first, shape, engine, None, alpha=alpha, n_threads=n_threads)
 
-    def rewind(self, n_done: int) -> None:
-        """Go on as if so many batches had been looked at: engines that draw number them."""
-        self._network.rewind(n_done)
-
     def median_effective_size(self) -> float | None:
-        """Return the median effective sample size of the last batch; None of exact engines."""
+        """Return the median effective sample size of the last batch; None for exact engines."""
         return self._network.median_effective_size()
 
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -125,37 +124,44 @@ class BatchedNetwork:
         for start in range(0, len(order), self._batch_size):
             yield order[start : start + self._batch_size]
 
-    def climb(self, theta: Array, batch: NDArray[np.int64]) -> tuple[float, Array]:
+    def mean_gradient(
+        self, theta: Array, batch: NDArray[np.int64], draw: int = 0
+    ) -> tuple[float, Array]:
         """Return the batch's share of the penalised log-likelihood, and a mean gradient.
 
         Parameters
         ----------
         theta : array (n_parameters,)
         batch : array of int (n_rows,)
-            Indices of rows, no more than a mini-batch.
+            Indices of rows, at most ``batch_size``.
+        draw : int
+            Number of the random draw, for engines that sample.
 
         Returns
         -------
         objective : float, nats
-            Over all rows these sum to the objective of `Network`.
+            The shares of all batches sum to the objective of `Network`.
         gradient : array (n_parameters,), nats per unit of weight and of parameter
-            Exact for these rows; of exact engines, its mean over the rows of an epoch is the
-            gradient of all rows over their weight.
+            With an exact engine, its mean over the batches of an epoch is the gradient of the
+            whole objective divided by the total weight.
         """
-        objective, statistics = self._look_at(theta, batch)
+        objective, statistics = self._expect(theta, batch, draw)
         typical = len(batch) * (self._extent.weight / self._extent.n_rows)
         return objective, self._network.gradient(theta, statistics) / typical
 
     def objective(self, theta: Array) -> float:
-        """Return the penalised log-likelihood (nats) of all rows: an E-step, batch after batch."""
+        """Return the penalised log-likelihood (nats) of all rows, at the cost of an E-step."""
         every = np.arange(self.n_rows)
-        self.rewind(_JUDGING)  # the same draws whenever the same parameters are judged
-        return float(sum(self._look_at(theta, batch)[0] for batch in self.batches(every)))
+        # fixed draws, so that equal parameters have equal objectives
+        draws = enumerate(self.batches(every), _FIRST_DRAW_OF_OBJECTIVE)
+        return float(sum(self._expect(theta, batch, draw)[0] for draw, batch in draws))
 
-    def _look_at(self, theta: Array, batch: NDArray[np.int64]):
+    def _expect(
+        self, theta: Array, batch: NDArray[np.int64], draw: int
+    ) -> tuple[float, Statistics]:
         rows = self._sorted(batch)
-        self._network.take(rows, float(rows.weights.sum()) / self._extent.weight)
-        return self._network.expect(theta)
+        self._network.rebind(rows, float(rows.weights.sum()) / self._extent.weight)
+        return self._network.expect(theta, draw)
 
     def _sorted(self, batch: NDArray[np.int64]) -> ClassSortedRows:
         labels = self._labels[batch]
@@ -166,8 +172,8 @@ class BatchedNetwork:
         return ClassSortedRows(self._inputs[rows], self._weights[rows], starts, order)
 
 
-class Descent:
-    """Where an ascent by mini-batches is, and what it takes to go on as if it had not stopped.
+class AdamState:
+    """State of a run of Adam: a run that continues from it equals one that was not stopped.
 
     Parameters
     ----------
@@ -179,12 +185,10 @@ class Descent:
     ----------
     learning_rate : float
         May be changed between epochs.
-    theta : array (n_parameters,)
-        The last iterate; empty before the start.
     best : array (n_parameters,)
-        The iterate after the best epoch, or the start.
+        The iterate after the best epoch, or the starting values.
     extent : Extent
-        Of the data seen so far.
+        Size of the data seen so far.
     """
 
     def __init__(self, learning_rate: float, random_state: np.random.RandomState) -> None:
@@ -193,47 +197,64 @@ class Descent:
         self.extent = Extent()
         self.restart(np.empty(0))
 
+    @property
+    def theta(self) -> Array:
+        """The last iterate; empty before the start."""
+        return self._state.theta
+
+    def __setstate__(self, state: dict) -> None:
+        """Restore a pickled state; its arrays are copied, because steps overwrite them."""
+        vars(self).update(state)
+        self._state, self.best = State.owned(*self._state), np.array(self.best)
+
     def restart(self, theta: Array) -> None:
-        """Begin at given parameters, with nothing learnt from earlier steps."""
-        self.theta, self.best = theta.copy(), theta.copy()
-        self._adam = Adam(self.theta, self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        """Start at the given parameters, with moments of zero."""
+        self.best, self._n_steps = theta.copy(), 0
+        self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
     def run_epoch(self, model: BatchModel) -> float:
-        """Go once through the rows in a new order; return the running objective (nats).
+        """Process all rows once in a new order; return the running objective (nats).
 
         Raises
         ------
         DivergenceError
             If the objective is not finite, or a weight exceeds 1e100.
         """
-        total, self._adam.rate = 0.0, self.learning_rate
-        model.rewind(self._adam.n_steps)
+        total = 0.0
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    objective, gradient = model.climb(self.theta, batch)
+                    objective, gradient = model.mean_gradient(self.theta, batch, self._n_steps)
             except FloatingPointError as error:
-                raise self.runaway(str(error)) from error
+                raise self.divergence(str(error)) from error
             total += objective
             if not np.isfinite(total):
-                raise self.runaway("The objective is not finite.")
-            self._adam.step(self.theta, -gradient)
+                raise self.divergence("The objective is not finite.")
+            self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
-            raise self.runaway(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
+            raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
         return total
 
-    def runaway(self, what: str) -> DivergenceError:
-        """Return the error to raise where an objective is not finite."""
+    def _step(self, gradient: Array) -> None:
+        """Take a step of Adam that lowers the objective of ``gradient``."""
+        rule = Rule.adam(self.learning_rate, _BETA_1, _BETA_2, _EPSILON)
+        self._n_steps += 1
+        theta, first, second = self._state
+        rate = rate_of_step(rule, self._n_steps)
+        descend(rule, rate, theta, gradient, 0.0, 1.0, first, second)
+
+    def divergence(self, what: str) -> DivergenceError:
+        """Return the error to raise if the objective is not finite."""
         return DivergenceError(
-            f"{what} The weights diverged in step {self._adam.n_steps} of solver='adam'. Use a "
-            f"smaller learning_rate_init than {self._adam.rate:g}."
+            f"{what} The weights diverged in step {self._n_steps} of solver='adam'. Use a "
+            f"smaller learning_rate_init than {self.learning_rate:g}."
         )
 
 
 def run_adam(
-    model: BatchModel, theta: Array, monitor: EpochMonitor, max_epochs: int, descent: Descent
+    model: BatchModel, theta: Array, monitor: EpochMonitor, max_epochs: int, state: AdamState
 ) -> Array:
-    """Climb the objective by steps of Adam, each on a mini-batch of rows.
+    """Maximise the objective by steps of Adam, each on a mini-batch of rows.
 
     Parameters
     ----------
@@ -241,17 +262,17 @@ def run_adam(
     theta : array (n_parameters,)
         Starting values.
     monitor : EpochMonitor
-        Continuing with the same monitor and descent from what was returned equals not having
-        stopped, but for interruptions.
+        A run that continues with the same monitor and state from the returned parameters
+        equals a run that was not stopped, except after interruptions.
     max_epochs : int
-    descent : Descent
-        Restarted, unless the objective says that theta is where it ended; modified in place.
+    state : AdamState
+        Modified in place. Restarted, unless the objective shows that it ended at theta.
 
     Returns
     -------
     theta : array (n_parameters,)
-        The last iterate or the one after the best epoch, whichever has the higher objective of
-        all rows. On ``KeyboardInterrupt`` the second, without another look at the rows, and
+        The last iterate or the one after the best epoch, whichever has the higher objective on
+        all rows. After ``KeyboardInterrupt`` it is the latter, without another E-step, and
         ``monitor.interrupted`` is True.
 
     Raises
@@ -263,34 +284,34 @@ def run_adam(
 
     Notes
     -----
-    Costs an E-step on all rows per epoch, and two or three more: at the start, and of what may
-    be returned.
+    An epoch costs an E-step on all rows. Two or three further E-steps evaluate the starting
+    values and the candidates for the result.
     """
     if not monitor.start(model.objective(theta)):
-        descent.restart(theta)
+        state.restart(theta)
     try:
         for _ in range(max_epochs):
-            stop = monitor.update(descent.run_epoch(model), descent.theta)
+            stop = monitor.update(state.run_epoch(model), state.theta)
             if monitor.improved:
-                descent.best = descent.theta.copy()
+                state.best = state.theta.copy()
             if stop:
                 break
         if not monitor.interrupted:
-            theta, objective = _better(model, descent)
+            theta, objective = _better(model, state)
             monitor.settle(objective)
     except KeyboardInterrupt:
         monitor.interrupted, monitor.converged = True, False
     if monitor.interrupted:
-        theta = descent.best
+        theta = state.best
         monitor.settle(monitor.best)
     return theta.copy()
 
 
-def _better(model: BatchModel, descent: Descent) -> tuple[Array, float]:
+def _better(model: BatchModel, state: AdamState) -> tuple[Array, float]:
     """Return the last iterate or the one after the best epoch, with its objective."""
-    candidates = [descent.best]
-    if not np.array_equal(descent.theta, descent.best):
-        candidates.append(descent.theta)
+    candidates = [state.best]
+    if not np.array_equal(state.theta, state.best):
+        candidates.append(state.theta)
     objectives = []
     for theta in candidates:
         try:
@@ -300,5 +321,5 @@ def _better(model: BatchModel, descent: Descent) -> tuple[Array, float]:
         objectives.append(objective if np.isfinite(objective) else -np.inf)
     found = int(np.argmax(objectives))
     if not np.isfinite(objectives[found]):
-        raise descent.runaway("The objective is not finite at the end.")
+        raise state.divergence("The objective is not finite at the end.")
     return candidates[found], objectives[found]

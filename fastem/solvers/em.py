@@ -1,4 +1,4 @@
-"""The EM loop and nothing else: it knows neither networks nor how a step is made."""
+"""The EM loop and nothing else: models and steps are passed to it."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -11,37 +11,44 @@ _MAX_HALVINGS = 60
 class Model(Protocol):
     """A latent-variable model whose parameters are one flat vector."""
 
-    def expect(self, theta: Array) -> tuple[float, Any]:
-        """Run the E-step: return the objective (nats) and what the M-step needs."""
+    def expect(self, theta: Array, draw: int = 0) -> tuple[float, Any]:
+        """Run the E-step: return the objective (nats) and the statistics for the M-step.
+
+        ``draw`` is the number of the random draw. A model without random numbers ignores it.
+        """
 
     def maximize(self, theta: Array, statistics: Any) -> Array:
         """Run the M-step: return new parameters.
 
-        `PlainStep` needs an expected objective that is no lower there, as EM has it. For
-        `DampedStep` it is enough that the way there begins uphill.
+        With `PlainStep` the expected objective must not be lower at the new parameters. With
+        `DampedStep` it is enough that the direction towards them is an ascent direction.
         """
 
 
 class Iterate(NamedTuple):
-    """Parameters, their objective (nats), and the expectations under them."""
+    """Parameters, their objective (nats), and the statistics under them.
+
+    ``draw`` is the number of the random draw that the statistics come from.
+    """
 
     theta: Array
     objective: float
     statistics: Any
+    draw: int = 0
 
 
 class Stepper(Protocol):
-    """A way from one iterate to the next, never down."""
+    """A rule that leads from one iterate to the next."""
 
     def advance(self, model: Any, iterate: Iterate) -> Iterate:
         """Return the next iterate."""
 
     def restart(self) -> None:
-        """Forget what was learnt from earlier iterates."""
+        """Discard what was learned from earlier iterates."""
 
 
 class PlainStep:
-    """An M-step and an E-step: the EM algorithm as it is written."""
+    """An M-step and an E-step: the plain EM algorithm."""
 
     def advance(self, model: Model, iterate: Iterate) -> Iterate:
         """Return the next iterate of plain EM."""
@@ -49,17 +56,17 @@ class PlainStep:
         return Iterate(theta, *model.expect(theta))
 
     def restart(self) -> None:
-        """Forget nothing: plain EM has no memory."""
+        """Do nothing: plain EM has no memory."""
 
 
 class DampedStep:
     """An EM step that is halved until the objective does not fall.
 
-    For M-steps that go uphill on Q by a length of their own choice.
+    For M-steps that move along an ascent direction of Q by a length that may be too large.
     """
 
     def advance(self, model: Model, iterate: Iterate) -> Iterate:
-        """Return the next iterate; the same one if no length of step holds."""
+        """Return the next iterate, or the same one if the objective falls at every length."""
         step = model.maximize(iterate.theta, iterate.statistics) - iterate.theta
         for _ in range(_MAX_HALVINGS):
             theta = iterate.theta + step
@@ -73,13 +80,13 @@ class DampedStep:
         return Iterate(iterate.theta, *model.expect(iterate.theta))
 
     def restart(self) -> None:
-        """Forget nothing: every step begins at full length."""
+        """Do nothing: every step starts at full length."""
 
 
 def run_em(
     model: Model, theta: Array, monitor: Monitor, max_iter: int, stepper: Stepper | None = None
 ) -> Array:
-    """Climb the likelihood by EM steps.
+    """Maximise the likelihood by EM steps.
 
     Parameters
     ----------
@@ -87,16 +94,15 @@ def run_em(
     theta : array (n_parameters,)
         Starting values.
     monitor : Monitor
-        Keeps the history, also across calls: continuing with the same monitor and stepper
-        equals not having stopped.
+        Records the history. A run that continues with the same monitor and stepper equals a run
+        that was not interrupted: random draws are numbered on from ``monitor.n_iter``.
     max_iter : int
-    stepper : Stepper, optional
-        By default `PlainStep`.
+    stepper : Stepper, default=PlainStep()
 
     Returns
     -------
     theta : array (n_parameters,)
-        The best iterate, which is the last; on ``KeyboardInterrupt`` too, after which
+        The last iterate, which is the best. After ``KeyboardInterrupt`` too; then
         ``monitor.interrupted`` is True.
 
     Raises
@@ -105,7 +111,8 @@ def run_em(
         If the objective at the starting values is not finite.
     """
     stepper = PlainStep() if stepper is None else stepper
-    iterate = Iterate(theta, *model.expect(theta))
+    draw = monitor.n_iter
+    iterate = Iterate(theta, *model.expect(theta, draw), draw)
     if not monitor.start(iterate.objective):
         stepper.restart()
     for _ in range(max_iter):

@@ -1,4 +1,4 @@
-"""The record of a fit: objective by iteration, convergence, and the alarm for a fall."""
+"""The record of a fit: objective by iteration, convergence, and an alarm if the objective falls."""
 
 import time
 from collections.abc import Callable
@@ -9,40 +9,40 @@ from fastem.parameters import Array
 
 Report = Callable[[int, float, Array], bool | None]
 
-# A fall below this share of the objective is rounding; above it, a fault in the code.
+# A fall by less than this share of the objective is rounding; a larger one is a fault in the code.
 _ROUNDING = 1e-9
-# The same in shares of the first objective: near zero, where separable data without a
-# penalty lead, the objective is a sum of rounding errors.
+# The same as a share of the first objective. With separable data and no penalty the objective
+# approaches zero, where it is a sum of rounding errors.
 _ABSOLUTE_ROUNDING = 1e-13
-_PATIENCE = 10  # epochs without a gain before an ascent by mini-batches is over
+_PATIENCE = 10  # epochs without a gain before a run of Adam ends
 
 
 class Monitor:
-    """Record of an ascent.
+    """Record of a run that maximises an objective.
 
     Parameters
     ----------
     tol : float
-        The ascent has converged when an iteration gains less than ``tol`` times the size
+        The run has converged when an iteration gains less than ``tol`` times the absolute value
         of the objective.
     report : callable or None
-        Called as ``report(n_iter, objective, theta)`` after every iteration; a true answer
-        stops the ascent.
+        Called as ``report(n_iter, objective, theta)`` after every iteration. If it returns a true
+        value, the run stops.
 
     Attributes
     ----------
     history : list of float, nats
-        Objective of every iterate, the starting point included.
+        Objective of every iterate, including the starting point.
     seconds : list of float
-        Wall time from the making of the monitor to each of them. Where an ascent is continued
-        the clock goes on from the last, and what lay between is not counted.
+        Wall time from the creation of the monitor to each iterate. When a run is continued, the
+        clock continues from the last entry, and the time in between is not counted.
     converged : bool
     stopped : bool
-        ``report`` asked for the end.
+        ``report`` stopped the run.
     interrupted : bool
         The user pressed Ctrl-C.
     fell : bool
-        The objective fell by more than rounding. Never convergence: a fault.
+        The objective fell by more than rounding. This is a fault, never convergence.
     """
 
     def __init__(self, tol: float, report: Report | None = None) -> None:
@@ -58,11 +58,11 @@ class Monitor:
 
     @property
     def objective(self) -> float:
-        """Objective of the iterate that stands."""
+        """Objective of the current iterate."""
         return self.history[-1]
 
     def follow(self, last: "Monitor") -> None:
-        """Take over a record, so that what comes next may continue it."""
+        """Copy a record, so that the next run may continue it."""
         self.history, self.seconds = list(last.history), list(last.seconds)
 
     @property
@@ -71,12 +71,13 @@ class Monitor:
         return max(len(self.history) - 1, 0)
 
     def start(self, objective: float) -> bool:
-        """Record the starting point, or continue the ascent that ended in this objective.
+        """Record the starting point, or continue the run that ended at this objective.
 
         Returns
         -------
         continues : bool
-            The last objective on record is this one, to the bit; else the record is new.
+            Whether the last recorded objective equals this one, to the bit. If not, the record
+            starts anew.
 
         Raises
         ------
@@ -95,28 +96,29 @@ class Monitor:
         return continues
 
     def falls(self, objective: float) -> bool:
-        """Tell whether an objective is below the last on record by more than rounding."""
+        """Return whether an objective is below the last recorded one by more than rounding."""
         last = self.history[-1]
         size = max(abs(last), abs(objective))
         slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
         return not np.isfinite(objective) or objective < last - _ROUNDING * size - slack
 
     def has_converged(self) -> bool:
-        """Tell whether the last two objectives on record agree within the tolerance."""
+        """Return whether the last two recorded objectives agree within the tolerance."""
         before, last = self.history[-2:]
         return last - before <= self.tol * max(abs(before), abs(last))
 
-    def update(self, objective: float, theta: Array) -> bool:
-        """Record an iterate; return whether the ascent should stop.
+    def update(self, objective: float, theta: Array, *, may_converge: bool = True) -> bool:
+        """Record an iterate; return whether the run should stop.
 
-        An iterate that is not finite, or lower than the last by more than rounding, is not
-        recorded: it raises the alarm `fell`, and the last iterate stands.
+        An iterate that is not finite, or lower than the last one by more than rounding, is not
+        recorded: `fell` is set, and the last iterate is kept. With ``may_converge=False`` a small
+        gain does not count as convergence.
         """
         if self.falls(objective):
             self.fell = True
             return True
         self._record(objective)
-        self.converged = self.has_converged()
+        self.converged = may_converge and self.has_converged()
         return self._report(objective, theta)
 
     def _record(self, objective: float) -> None:
@@ -124,7 +126,7 @@ class Monitor:
         self.seconds.append(time.perf_counter() - self._began)
 
     def _report(self, objective: float, theta: Array) -> bool:
-        """Report an iterate that is on record; return whether the ascent should stop."""
+        """Report a recorded iterate; return whether the run should stop."""
         try:
             if self.report is not None and self.report(self.n_iter, objective, theta):
                 self.stopped = not self.converged
@@ -134,16 +136,16 @@ class Monitor:
 
 
 class EpochMonitor(Monitor):
-    """Record of an ascent by mini-batches, whose objective may fall from epoch to epoch.
+    """Record of a run by mini-batches, whose objective may fall from epoch to epoch.
 
-    It has converged when each of ten epochs in a row gains less than ``tol`` times its size over
-    the best objective before it. Entries of ``history`` but the first are running objectives:
-    of every batch before its step, summed over an epoch.
+    It has converged when ten epochs in a row each exceed the best objective before them by less
+    than ``tol`` times its absolute value. All entries of ``history`` except the first are running
+    objectives: the objective of every batch before its step, summed over an epoch.
 
     Attributes
     ----------
     improved : bool
-        The last epoch was the best.
+        Whether the last epoch was the best.
     best : float, nats
         Highest entry of ``history`` so far.
     """
@@ -151,38 +153,38 @@ class EpochMonitor(Monitor):
     def __init__(self, tol: float, report: Report | None = None) -> None:
         super().__init__(tol, report)
         self.improved = False
-        self._standing = self.best = -np.inf
+        self._current = self.best = -np.inf
         self._n_stale = 0
 
     @property
     def objective(self) -> float:
-        """Objective of the iterate that stands, of all rows at once where that is known."""
-        return self._standing
+        """Objective of the current iterate: of all rows at once if it has been computed."""
+        return self._current
 
     def follow(self, last: "EpochMonitor") -> None:
-        """Take over a record, so that what comes next may continue it."""
+        """Copy a record, so that the next run may continue it."""
         super().follow(last)
-        self._standing, self.best, self._n_stale = last._standing, last.best, last._n_stale
+        self._current, self.best, self._n_stale = last._current, last.best, last._n_stale
 
     def start(self, objective: float) -> bool:
-        """Record the starting point, or continue the ascent whose end has this objective."""
+        """Record the starting point, or continue the run that ended at this objective."""
         continues = super().start(objective)
         if not continues:
-            self._standing = self.best = objective
+            self._current = self.best = objective
             self._n_stale = 0
         return continues
 
     def update(self, objective: float, theta: Array) -> bool:
-        """Record an epoch by its running objective; return whether the ascent should stop."""
+        """Record an epoch by its running objective; return whether the run should stop."""
         gain = objective - self.best
         is_stale = gain <= self.tol * max(abs(objective), abs(self.best))
         self._n_stale = self._n_stale + 1 if is_stale else 0
         self.improved = gain > 0.0
-        self._standing, self.best = objective, max(objective, self.best)
+        self._current, self.best = objective, max(objective, self.best)
         self.converged = self._n_stale >= _PATIENCE
         self._record(objective)
         return self._report(objective, theta)
 
     def settle(self, objective: float) -> None:
-        """Note the objective, of all rows at once, of the iterate that is kept."""
-        self._standing = objective
+        """Record the objective of the iterate that is kept, evaluated on all rows at once."""
+        self._current = objective

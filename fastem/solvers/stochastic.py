@@ -1,13 +1,14 @@
-"""EM on estimates: decreasing steps, and convergence that noise neither feigns nor hides.
+"""EM with a Monte Carlo E-step: decreasing steps, and a convergence test that is robust to noise.
 
-An E-step that draws gives the M-step M(theta) with an error of sampling. Full steps climb as
-EM does, until the error hides what is left to climb; from there on
+The M-step of a sampled E-step is M(theta) plus a sampling error. Full steps increase the
+likelihood until the error is larger than the remaining gain. From then on we take
 
-    theta <- theta + gamma_t (M(theta) - theta),      gamma_t = t**(-a),   1/2 < a <= 1
+    theta <- theta + gamma_t (M(theta) - theta),      gamma_t = t**(-a),   1/2 < a <= 1,
 
-averages the error over iterations (Robbins and Monro 1951; Delyon, Lavielle and Moulines 1999).
-A *plateau* is where the mean objective of so many iterations no longer rises above that of
-as many before: at the first one steps begin to decrease, at the second one the ascent ends.
+which averages the error over iterations (Robbins and Monro 1951; Delyon, Lavielle and Moulines
+1999). A *plateau* is reached when the mean objective of a window of iterations does not exceed
+that of the window before. At the first plateau the steps begin to decrease; at the second one the
+run has converged.
 """
 
 import numpy as np
@@ -22,9 +23,10 @@ _WINDOW = 30
 def plateaus(objectives: list[float], tol: float) -> list[int]:
     """Return the iterations at which the smoothed objective has stopped to rise.
 
-    A plateau is found in iterations since the last one: ``2 w`` at the least, the mean of the last
-    w of which exceeds that of the w before by no more than ``tol`` times its size per
-    iteration. Noise of deviation s hides a rise of about ``s / w**1.5`` per iteration.
+    A plateau is an iteration at least ``2 w`` after the previous plateau, such that the mean of
+    the last w objectives exceeds the mean of the w before by at most ``tol`` times its absolute
+    value per iteration. With noise of standard deviation s, gains below about ``s / w**1.5`` per
+    iteration cannot be detected.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def plateaus(objectives: list[float], tol: float) -> list[int]:
     if len(objectives) < 2 * _WINDOW:
         return found
     totals = np.cumsum([0.0, *objectives])
-    means = (totals[_WINDOW:] - totals[:-_WINDOW]) / _WINDOW  # of windows, by their first
+    means = (totals[_WINDOW:] - totals[:-_WINDOW]) / _WINDOW  # indexed by the window's first entry
     last, before = means[_WINDOW:], means[:-_WINDOW]
     is_level = last - before <= tol * _WINDOW * np.maximum(np.abs(last), np.abs(before))
     start = 0
@@ -49,12 +51,13 @@ def plateaus(objectives: list[float], tol: float) -> list[int]:
 class StochasticStep:
     """EM steps of full length up to the first plateau, then of decreasing length.
 
-    Nothing is halved or refused: a lower estimate is no lower likelihood.
+    No step is halved or rejected: a lower estimate does not mean a lower likelihood. Every
+    iteration uses a new random draw.
 
     Parameters
     ----------
     tol : float
-        Of plateaus.
+        Tolerance of `plateaus`.
 
     References
     ----------
@@ -67,30 +70,31 @@ class StochasticStep:
         self.restart()
 
     def restart(self) -> None:
-        """Begin with full steps."""
+        """Start again with full steps."""
         self._objectives: list[float] = []
 
     def advance(self, model: Model, iterate: Iterate) -> Iterate:
-        """Return the next iterate, wherever it leads."""
+        """Return the next iterate, whether its estimated objective is higher or lower."""
         self._objectives.append(iterate.objective)
         found = plateaus(self._objectives, self._tol)
         n_after = len(self._objectives) - 1 - found[0] if found else 0
         step = model.maximize(iterate.theta, iterate.statistics) - iterate.theta
         theta = iterate.theta + (n_after + 1) ** -_POWER * step
-        return Iterate(theta, *model.expect(theta))
+        draw = iterate.draw + 1
+        return Iterate(theta, *model.expect(theta, draw), draw)
 
 
 class SmoothedMonitor(Monitor):
-    """Record of an ascent whose objectives are estimates: it has converged at the second plateau.
+    """Record of a run whose objectives are estimates: it has converged at the second plateau.
 
-    A lower estimate raises no alarm; one that is not finite does.
+    A lower estimate is no alarm; an objective that is not finite is.
     """
 
     def falls(self, objective: float) -> bool:
-        """Tell whether the objective is no number."""
+        """Return whether the objective is not finite."""
         return not np.isfinite(objective)
 
     def has_converged(self) -> bool:
-        """Tell whether the last iterate is at a plateau beyond the first."""
+        """Return whether the last iterate is at a plateau after the first."""
         found = plateaus(self.history, self.tol)
         return len(found) > 1 and found[-1] == len(self.history) - 1

@@ -1,4 +1,8 @@
-"""Quadrature over a line, of two classes: the rows of one set of output weights."""
+"""Quadrature over a line, for two classes: plan rows, sum their nodes, bound their errors.
+
+All arrays here have one entry per row. Arrays of row numbers (``pending``, ``rows``, ``order``)
+select some of them.
+"""
 
 import math
 from itertools import pairwise
@@ -7,20 +11,28 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.quadrature.refine import Splits, overwrite_by_halves, repeat_until_reached
+from fastem.engines.quadrature.constants import (
+    LINE_NODE_IN_PLANE_NODES,
+    LINE_NODES_PER_PIECE,
+    LINE_ROWS_TO_PLAN,
+    LINE_STEP_RATIO,
+    MOST_LINE_NODES,
+    ROWS_TO_SHARE_TABLES,
+)
+from fastem.engines.quadrature.records import put, take
+from fastem.engines.quadrature.refine import (
+    Budget,
+    condition_on_units,
+    repeat_until_reached,
+    too_many_nodes,
+)
 from fastem.kernels import line
 from fastem.parameters import Array
 from fastem.runtime import row_ranges, run
 
-_LEVEL = 1.15  # ratio of the steps between which rows are grouped
-_MOST_NODES = 1_000_000
-_WORTH_OF_A_NODE = 5.0  # in time, of those of a plane, in which the budget is
-_NODES_PER_PIECE = 2_000_000  # of rows times units times nodes: some ten milliseconds
-_ROWS_PER_PIECE = 256
-
 
 class LineIntegrals(NamedTuple):
-    """What quadrature finds of some rows.
+    """Results of a quadrature over a line, one entry per row.
 
     Attributes
     ----------
@@ -37,155 +49,213 @@ class LineIntegrals(NamedTuple):
     slope_of_c: Array
 
 
+def scratch_shapes(
+    n_rows: int, n_hidden: int, n_threads: int, *, derivatives: bool
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all scratch arrays of a `LineIntegrator`, by name."""
+    width = n_hidden if derivatives else 0
+    return {
+        "work": (n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE),
+        "plan": (len(line.LinePlan._fields), n_rows),
+        "steps": (n_rows,),
+        "sums": (n_rows, 2),
+        "sums_of_units": (n_rows, width),
+        "sums_of_slopes": (n_rows, width),
+        "log_probability": (n_rows,),
+        "chain_factor": (n_rows,),
+        "error": (n_rows,),
+        "log_expected": (n_rows,),
+    }
+
+
+def result_shapes(n_rows: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what NumPy holds for a moment to compute the results."""
+    return {
+        "terms of posterior and slopes": (4, n_rows, n_hidden),
+        "vectors of bounds and orders": (12, n_rows),
+    }
+
+
 class LineIntegrator:
-    """Quadrature of rows under one set of output weights."""
+    """Quadrature of ``p(y|x)`` of rows under one set of output weights.
+
+    Parameters
+    ----------
+    log_odds : array (n_rows, n_hidden)
+    signs : array (n_rows,)
+        The label y: +1 for class 1, -1 for class 0.
+    v : array (n_hidden,), log-odds
+        Output weights of class 1 minus those of class 0.
+    c : float, log-odds
+    tol : float
+        Relative error that is allowed.
+    n_threads : int
+    derivatives : bool
+        Whether to compute posterior and slopes.
+    budget : Budget, optional
+    """
 
     def __init__(
         self,
         log_odds: Array,
+        signs: Array,
         v: Array,
         c: float,
         tol: float,
         n_threads: int,
-        splits: Splits | None = None,
+        *,
+        derivatives: bool,
+        budget: Budget | None = None,
     ) -> None:
         n_rows, n_hidden = log_odds.shape
-        self._log_odds, self._v, self._c, self._tol = log_odds, v, c, tol
-        self._n_threads, self._splits = n_threads, splits or Splits(n_rows, tol)
-        self._work = np.empty((n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE))
-        # side, line, L, reach, log F, log E exp(S)
-        self._plans = np.empty((6, n_rows))
-        self._steps = np.empty(n_rows)
+        self._log_odds, self._signs, self._v, self._c = log_odds, signs, v, c
+        self._tol, self._n_threads, self._derivatives = tol, n_threads, derivatives
+        self._budget = budget or Budget(n_rows, tol)
+        self._rounding = line.rounding_error(n_hidden)
+        shapes = scratch_shapes(n_rows, n_hidden, n_threads, derivatives=derivatives)
+        scratch = {name: np.empty(shape) for name, shape in shapes.items()}
+        self._work, self._steps = scratch["work"], scratch["steps"]
+        self._plan = line.LinePlan(*scratch["plan"])
+        self._sums, self._sums_of_units = scratch["sums"], scratch["sums_of_units"]
+        self._sums_of_slopes = scratch["sums_of_slopes"]
+        self._log_probability, self._error = scratch["log_probability"], scratch["error"]
+        # d log p / d log(integral): 1, or -(1 - p) / p where 1 - p was integrated
+        self._chain_factor = scratch["chain_factor"]
+        self._log_expected = scratch["log_expected"]
 
-    @np.errstate(all="ignore")  # what overflows is judged, and told in words
-    def integrate(self, signs: Array, *, derivatives: bool) -> LineIntegrals:
-        """Integrate ``p(y|x)`` of every row; ``signs`` are +1 for class 1, -1 for class 0.
+    @np.errstate(all="ignore")  # an overflow makes the error infinite, and the row is redone
+    def integrate(self) -> LineIntegrals:
+        """Return the integrals of all rows.
 
         Raises
         ------
         FloatingPointError
             If the tolerance cannot be reached.
         """
-        n_rows, n_hidden = self._log_odds.shape
-        width = n_hidden if derivatives else 0
-        sums, of_units, of_slopes = (np.zeros((n_rows, k)) for k in (2, width, width))
-        log_probability, odds, error = np.empty(n_rows), np.ones(n_rows), np.empty(n_rows)
-        needs = np.full(n_rows, np.nan)
-
-        def attempt(pending: Array, needs: Array) -> tuple[Array, Array]:
-            self._plan(pending, signs, needs)
-            for array in (sums, of_units, of_slopes):
-                array[pending] = 0.0
-            self._add(pending, derivatives, sums, of_units, of_slopes)
-            self._judge(pending, signs, sums, log_probability, odds, error)
-            return log_probability[pending], error[pending]
-
-        pending, _ = repeat_until_reached(attempt, needs, self._tol)
-        # rows still pending are overwritten
-        found = self._conclude(log_probability, odds, sums, of_units, of_slopes)
+        self._log_expected.fill(np.nan)
+        pending, _ = repeat_until_reached(self._attempt, self._log_expected, self._tol)
+        found = self._conclude()
         if len(pending) > 0:
-            self._split(pending, signs, derivatives, error, found)
+            self._condition(pending, found)
         return found
 
-    def _conclude(self, log_probability, odds, sums, of_units, of_slopes) -> LineIntegrals:
-        """Return posterior and slopes, of p or of what 1 - p leaves of the prior."""
-        share = sums[:, :1]
-        posterior = of_units / share
-        other = np.flatnonzero(odds < 0.0)
-        if posterior.shape[1] > 0 and len(other) > 0:
-            prior = expit(self._log_odds[other])
-            posterior[other] = prior - odds[other, None] * (prior - posterior[other])
-        np.clip(posterior, 0.0, 1.0, out=posterior)
-        scale = self._plans[0] * odds
-        slopes = scale[:, None] * (of_slopes / share)
-        return LineIntegrals(log_probability, posterior, slopes, scale * sums[:, 1] / sums[:, 0])
+    def _attempt(self, pending: Array, log_expected: Array) -> tuple[Array, Array]:
+        """Integrate rows once; return ``log p`` and bounds on the relative error."""
+        self._choose(pending, log_expected)
+        for sums in (self._sums, self._sums_of_units, self._sums_of_slopes):
+            sums[pending] = 0.0
+        self._add(pending)
+        self._judge(pending)
+        return self._log_probability[pending], self._error[pending]
 
-    def _split(
-        self, rows: Array, signs: Array, derivatives: bool, error: Array, found: LineIntegrals
-    ) -> None:
-        """Overwrite rows whose S has two heaps, by conditioning on a unit that parts them."""
-        self._splits.take(len(rows), float(np.max(error[rows])))
-        side, delta = self._plans[:2, rows]
-        on = expit(self._log_odds[rows] + (side * delta)[:, None] * self._v)
-        units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)
-
-        def integrate(halves: Array, places: Array) -> LineIntegrals:
-            return LineIntegrator(
-                halves, self._v, self._c, self._tol, self._n_threads, self._splits
-            ).integrate(signs[rows[places]], derivatives=derivatives)
-
-        overwrite_by_halves(found, rows, self._log_odds[rows], units, integrate, self._splits)
-
-    def _plan(self, pending: Array, signs: Array, needs: Array) -> None:
-        pieces = row_ranges(len(pending), _ROWS_PER_PIECE)
+    def _choose(self, pending: Array, log_expected: Array) -> None:
+        """Choose side, abscissa, period and reach of rows."""
+        pieces = row_ranges(len(pending), LINE_ROWS_TO_PLAN)
 
         def plan_piece(piece: int, worker: int) -> None:
             here = slice(*pieces[piece])
             rows = pending[here]
-            out = np.empty((6, len(rows)))
+            part = line.LinePlan(*np.empty((len(self._plan), len(rows))))
             line.plan_rows(
-                self._log_odds[rows], signs[rows], self._v, self._c, self._tol, needs[here], *out
-            )
-            self._plans[:, rows] = out
+                self._log_odds[rows], self._signs[rows], self._v, self._c, self._tol,
+                self._rounding, log_expected[here], part,
+            )  # fmt: skip
+            put(self._plan, rows, part)
 
         run(plan_piece, len(pieces), self._n_threads)
-        nodes = self._plans[2, pending] * self._plans[3, pending] / (2.0 * np.pi)
-        if not (nodes <= _MOST_NODES).all():
-            raise FloatingPointError(
-                f"Quadrature would need more than {_MOST_NODES:.0e} nodes a row: the output "
-                "weights are too large. Use a larger alpha or tol, fastem.Enumeration() or "
-                "fastem.Sampling()."
-            )
-        self._splits.spend(_WORTH_OF_A_NODE * float(nodes.sum()))
+        nodes = self._plan.period[pending] * self._plan.reach[pending] / (2.0 * np.pi)
+        if not (nodes <= MOST_LINE_NODES).all():
+            raise too_many_nodes(MOST_LINE_NODES)
+        self._budget.spend_nodes(LINE_NODE_IN_PLANE_NODES * float(nodes.sum()))
 
-    def _add(self, pending: Array, derivatives: bool, sums, of_units, of_slopes) -> None:
-        """Add up the integrands, rows of like steps together."""
-        sides, deltas, lengths, reaches, _, _ = self._plans
-        levels = np.ceil(np.log(lengths[pending]) / math.log(_LEVEL)).astype(np.int64)
-        self._steps[pending] = 2.0 * np.pi / _LEVEL**levels
-        order = pending[np.lexsort((reaches[pending], levels))]
+    def _add(self, pending: Array) -> None:
+        """Sum the integrands over the nodes: rows with the same step share tables of sines."""
+        periods, reaches = self._plan.period[pending], self._plan.reach[pending]
+        levels = np.ceil(np.log(periods) / math.log(LINE_STEP_RATIO)).astype(np.int64)
+        self._steps[pending] = 2.0 * np.pi / LINE_STEP_RATIO**levels
+        order = pending[np.lexsort((reaches, levels))]
         pieces = self._cut(order)
 
         def add_piece(piece: int, worker: int) -> None:
             start, stop, step, n_nodes = pieces[piece]
             line.add_nodes(
-                self._log_odds, order, start, stop, sides, deltas, reaches, self._v, self._c, step,
-                n_nodes, derivatives, self._work[worker], sums, of_units, of_slopes,
+                self._log_odds, order, start, stop, self._plan, self._v, self._c, step, n_nodes,
+                self._derivatives, self._work[worker], self._sums, self._sums_of_units,
+                self._sums_of_slopes,
             )  # fmt: skip
 
         run(add_piece, len(pieces), self._n_threads)
 
     def _cut(self, order: Array) -> list[tuple[int, int, float, int]]:
-        """Cut rows in order into pieces of one step and of about the same work."""
+        """Cut ordered rows into pieces of one step and of about the same work.
+
+        Returns
+        -------
+        pieces : list of (start, stop, step, n_nodes)
+            Ranges of ``order``.
+        """
         steps, n_hidden = self._steps[order], self._log_odds.shape[1]
-        nodes = np.floor(self._plans[3, order] / steps).astype(np.int64) + 2
+        nodes = np.floor(self._plan.reach[order] / steps).astype(np.int64) + 2
         edges = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(order)]
         pieces = []
         for low, high in pairwise(edges):
             start = low
             while start < high:
-                n_rows = max(_NODES_PER_PIECE // (n_hidden * int(nodes[start])), 8)
-                stop = min(start + n_rows, high)
+                n_rows = LINE_NODES_PER_PIECE // (n_hidden * int(nodes[start]))
+                stop = min(start + max(n_rows, ROWS_TO_SHARE_TABLES), high)
                 pieces.append((start, stop, float(steps[start]), int(nodes[start:stop].max())))
                 start = stop
         return pieces
 
-    def _judge(self, pending, signs, sums, log_probability, odds, error) -> None:
-        """Fill log p and a bound on its relative error."""
-        side, delta, _, reach, scale, top = self._plans[:, pending]
-        length = 2.0 * np.pi / self._steps[pending]
-        log_value = np.log(sums[pending, 0]) + scale
-        value = np.exp(log_value)
-        is_direct = side == signs[pending]
-        log_p = np.where(is_direct, log_value, np.log1p(-value))
+    def _judge(self, pending: Array) -> None:
+        """Compute ``log p`` of rows and a bound on its relative error.
+
+        The error is the sum of the aliasing, the truncation and the rounding error.
+        """
+        plan = take(self._plan, pending)
+        delta, period = plan.abscissa, 2.0 * np.pi / self._steps[pending]
+        log_value = np.log(self._sums[pending, 0]) + plan.log_scale
+        is_direct = plan.side == self._signs[pending]
+        log_p = np.where(is_direct, log_value, np.log1p(-np.exp(log_value)))
         log_p = np.minimum(log_p, 0.0)
-        aliases = np.exp(-delta * length - log_p) / -np.expm1(-delta * length)
-        aliases += np.exp(top - (1.0 - delta) * length - log_p) / -np.expm1(-(1.0 - delta) * length)
-        tail = np.exp(scale - np.pi * reach - log_p)
-        amplitude = scale + np.log(np.pi / np.sin(np.pi * delta))
-        noise = line.ROUNDING * (2.0 + math.sqrt(len(self._v))) * np.exp(amplitude - log_p)
-        odds[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
-        error[pending] = aliases + tail + noise
-        bad = ~np.isfinite(log_p)
-        log_probability[pending] = log_p
-        error[pending[bad]] = np.inf
+        aliases = np.exp(-delta * period - log_p) / -np.expm1(-delta * period)
+        above = np.exp(plan.log_top - (1.0 - delta) * period - log_p)
+        aliases += above / -np.expm1(-(1.0 - delta) * period)
+        truncation = np.exp(plan.log_scale - np.pi * plan.reach - log_p)
+        log_amplitude = plan.log_scale + np.log(np.pi / np.sin(np.pi * delta))
+        noise = self._rounding * np.exp(log_amplitude - log_p)
+        error = aliases + truncation + noise
+        error[~np.isfinite(log_p)] = np.inf
+        self._error[pending], self._log_probability[pending] = error, log_p
+        self._chain_factor[pending] = np.where(is_direct, 1.0, -np.exp(log_value - log_p))
+
+    def _conclude(self) -> LineIntegrals:
+        """Return the results of all rows; those of rows still pending have no meaning."""
+        integral = self._sums[:, :1]
+        posterior = self._sums_of_units / integral
+        other = np.flatnonzero(self._chain_factor < 0.0)
+        if self._derivatives and len(other) > 0:
+            # prior = p q + (1 - p) q', where q' is the posterior given the other class
+            prior = expit(self._log_odds[other])
+            factor = self._chain_factor[other, None]
+            posterior[other] = prior - factor * (prior - posterior[other])
+        np.clip(posterior, 0.0, 1.0, out=posterior)
+        factor = self._plan.side * self._chain_factor
+        slopes = factor[:, None] * (self._sums_of_slopes / integral)
+        slope_of_c = factor * self._sums[:, 1] / self._sums[:, 0]
+        return LineIntegrals(self._log_probability, posterior, slopes, slope_of_c)
+
+    def _condition(self, rows: Array, found: LineIntegrals) -> None:
+        """Overwrite rows by conditioning on the unit that contributes most to the variance of S."""
+        self._budget.spend_conditionings(len(rows), float(np.max(self._error[rows])))
+        log_odds, tilt = self._log_odds[rows], self._plan.side[rows] * self._plan.abscissa[rows]
+        on = expit(log_odds + tilt[:, None] * self._v)
+        units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)
+
+        def integrate(parts: Array, positions: Array) -> LineIntegrals:
+            return LineIntegrator(
+                parts, self._signs[rows[positions]], self._v, self._c, self._tol,
+                self._n_threads, derivatives=self._derivatives, budget=self._budget,
+            ).integrate()  # fmt: skip
+
+        condition_on_units(found, rows, log_odds, units, integrate, self._budget)

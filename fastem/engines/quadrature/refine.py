@@ -1,4 +1,8 @@
-"""What quadratures over a line and over a plane have in common: redoing, judging, conditioning."""
+"""Steps that quadratures over a line and over a plane share.
+
+`repeat_until_reached` integrates rows again until a bound on the error is small enough.
+`condition_on_units` handles rows that no line or plane can integrate. `Budget` limits both.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,132 +10,161 @@ from typing import Any
 import numpy as np
 from scipy.special import log_expit
 
+from fastem.engines.quadrature.constants import (
+    CERTAIN_LOG_ODDS,
+    CONDITIONINGS_PER_ROW,
+    LEAST_CONDITIONING_BUDGET,
+    LEAST_NODE_BUDGET,
+    MOST_ATTEMPTS,
+    MOST_CONDITIONED_UNITS,
+    NODES_PER_ROW,
+    ROWS_TO_CONDITION_AT_ONCE,
+)
 from fastem.parameters import Array
 
-_ATTEMPTS = 4
-_MOST_SPLITS = 12
-_SPLITS_PER_ROW = 64  # on average, of many rows
-_SPLITS_AT_LEAST = 20_000  # for all of a few rows
-_ROWS_AT_ONCE = 4096  # that are split: halves of halves are held for them only
-_NODES_PER_ROW = 1e6  # on average, of many rows
-_NODES_AT_LEAST = 2e8  # for all of a few rows
-_CERTAIN = 1000.0  # log-odds of a unit that is known to be on
 
+class Budget:
+    """The number of nodes and of conditionings that an integration may still use.
 
-class Splits:
-    """How often rows may still be split, in depth and all together; and nodes they may take."""
+    Parameters
+    ----------
+    n_rows : int
+    tol : float
+        For error messages.
+
+    Attributes
+    ----------
+    depth : int
+        Number of units that the rows in progress are conditioned on.
+    """
 
     def __init__(self, n_rows: int, tol: float) -> None:
         self.depth, self._tol = 0, tol
-        self._left = _SPLITS_AT_LEAST + _SPLITS_PER_ROW * n_rows
-        self._nodes_left = _NODES_AT_LEAST + _NODES_PER_ROW * n_rows
+        self._conditionings = LEAST_CONDITIONING_BUDGET + CONDITIONINGS_PER_ROW * n_rows
+        self._nodes = LEAST_NODE_BUDGET + NODES_PER_ROW * n_rows
 
-    def spend(self, n_nodes: float) -> None:
-        """Note that so many nodes are going to be added up.
-
-        Raises
-        ------
-        FloatingPointError
-            If rows have taken too many already: better told than waited for.
-        """
-        self._nodes_left -= n_nodes
-        if not self._nodes_left >= 0.0:
-            raise FloatingPointError(
-                f"Quadrature would need more than {_NODES_PER_ROW:.0e} nodes a row: the output "
-                "weights are too large. Use a larger alpha or tol, fastem.Enumeration() or "
-                "fastem.Sampling()."
-            )
-
-    def take(self, n_rows: int, worst: float) -> None:
-        """Note that rows are split.
+    def spend_nodes(self, n_nodes: float) -> None:
+        """Take nodes from the budget, before they are summed.
 
         Raises
         ------
         FloatingPointError
-            If they have been split too often already.
+            If the budget does not suffice.
         """
-        self._left -= n_rows
-        if self.depth == _MOST_SPLITS or self._left < 0:
+        self._nodes -= n_nodes
+        if not self._nodes >= 0.0:
+            raise too_many_nodes(NODES_PER_ROW)
+
+    def spend_conditionings(self, n_rows: int, worst: float) -> None:
+        """Take one conditioning of each row from the budget.
+
+        Parameters
+        ----------
+        n_rows : int
+        worst : float
+            Largest bound on the relative error of these rows, for the error message.
+
+        Raises
+        ------
+        FloatingPointError
+            If the budget does not suffice, or the rows are conditioned on too many units.
+        """
+        self._conditionings -= n_rows
+        if self.depth == MOST_CONDITIONED_UNITS or self._conditionings < 0:
             reached = f"reached a relative error of {worst:.1e}"
             if not np.isfinite(worst):
                 reached = "found no bound on the relative error"
             raise FloatingPointError(
-                f"Quadrature {reached} in some row, and tol={self._tol:g} is asked for. Use a "
+                f"Quadrature {reached} in at least one row, but tol={self._tol:g}. Use a "
                 "larger tol, smaller weights (a larger alpha), fastem.Enumeration() or "
                 "fastem.Sampling()."
             )
 
 
+def too_many_nodes(most: float) -> FloatingPointError:
+    """Return the error for rows that need more than ``most`` nodes."""
+    return FloatingPointError(
+        f"Quadrature would need more than {most:.0e} nodes per row: the output weights are too "
+        "large. Use a larger alpha or tol, fastem.Enumeration() or fastem.Sampling()."
+    )
+
+
 def repeat_until_reached(
-    attempt: Callable[[Array, Array], tuple[Array, Array]], needs: Array, tol: float
+    attempt: Callable[[Array, Array], tuple[Array, Array]], log_expected: Array, tol: float
 ) -> tuple[Array, Array]:
     """Integrate rows again and again until a bound on their error is below ``tol``.
 
     Parameters
     ----------
     attempt : callable
-        Takes rows and the log of what their errors shall be relative to (NaN where that is
-        still unknown); returns log p and relative errors of those rows.
-    needs : array (n_rows,), nats
-        Where to begin. Modified in place: log p of rows that were integrated.
+        Takes row numbers and their estimates of ``log p`` (NaN where there is none). It returns
+        ``log p`` and bounds on the relative error of those rows.
+    log_expected : array (n_rows,), nats
+        First estimates of ``log p``. Modified in place: the ``log p`` of the last attempt.
     tol : float
 
     Returns
     -------
     pending : array of int
-        Rows that did not reach it.
+        Rows whose error is still above ``tol``.
     errors : array (n_rows,)
+        Bounds on the relative errors.
     """
-    pending, errors = np.arange(len(needs)), np.full(len(needs), np.inf)
-    for _ in range(_ATTEMPTS):
-        log_p, errors[pending] = attempt(pending, needs[pending])
-        guess = np.where(np.isnan(needs[pending]), 0.0, needs[pending]) - 10.0
-        needs[pending] = np.where(errors[pending] < 0.5, log_p, guess)
+    pending, errors = np.arange(len(log_expected)), np.full(len(log_expected), np.inf)
+    for _ in range(MOST_ATTEMPTS):
+        log_p, errors[pending] = attempt(pending, log_expected[pending])
+        # an error of one half or more says nothing about p: expect a smaller p next time
+        smaller = np.where(np.isnan(log_expected[pending]), 0.0, log_expected[pending]) - 10.0
+        log_expected[pending] = np.where(errors[pending] < 0.5, log_p, smaller)
         pending = pending[~(errors[pending] <= tol)]
         if len(pending) == 0:
             break
     return pending, errors
 
 
-def overwrite_by_halves(
+def condition_on_units(
     found: Any,
     rows: Array,
     log_odds: Array,
     units: Array,
     integrate: Callable[[Array, Array], Any],
-    splits: Splits,
+    budget: Budget,
 ) -> None:
-    """Overwrite rows whose S has separate heaps, by conditioning each on one unit.
+    """Overwrite the integrals of rows by conditioning each row on the state of one unit.
 
-    No line or plane serves all heaps without cancellation; given the unit that varies S most,
-    each half is a quadrature of its own.
+    If S is bimodal, terms cancel on every line or plane. With the state of the unit that
+    contributes most to the variance of S fixed, each of the two parts is a quadrature of its own:
+    ``p = P(Z_h = 0) p(y | Z_h = 0) + P(Z_h = 1) p(y | Z_h = 1)``.
 
     Parameters
     ----------
     found : named tuple of arrays, one entry per row
-        Log p first; the others are averages given the label. Modified in place.
-    rows : array of int
-        Those to overwrite.
-    log_odds : array (len(rows), n_hidden)
-    units : array of int (len(rows),)
-        What to condition on.
+        ``log p`` first. The other entries are averages over the posterior. Modified in place.
+    rows : array of int (n_selected,)
+        Rows to overwrite.
+    log_odds : array (n_selected, n_hidden)
+    units : array of int (n_selected,)
+        The unit of each row to condition on.
     integrate : callable
-        Takes log-odds of halves and the place of each in ``rows``; returns what they come to.
-    splits : Splits
+        Takes log-odds of parts (n_parts, n_hidden) and, for each part, its position in
+        ``rows``. It returns a tuple like ``found`` with one entry per part.
+    budget : Budget
     """
-    splits.depth += 1
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        here = slice(start, start + _ROWS_AT_ONCE)
+    budget.depth += 1
+    for start in range(0, len(rows), ROWS_TO_CONDITION_AT_ONCE):
+        here = slice(start, start + ROWS_TO_CONDITION_AT_ONCE)
         units_here, each = units[here], np.arange(len(rows[here]))
-        halves = np.repeat(log_odds[here], 2, axis=0)
-        halves[2 * each, units_here], halves[2 * each + 1, units_here] = -_CERTAIN, _CERTAIN
-        part = integrate(halves, np.repeat(start + each, 2))
+        # parts 2 i and 2 i + 1 are row i with the unit off and on
+        parts = np.repeat(log_odds[here], 2, axis=0)
+        parts[2 * each, units_here] = -CERTAIN_LOG_ODDS
+        parts[2 * each + 1, units_here] = CERTAIN_LOG_ODDS
+        of_parts = integrate(parts, np.repeat(start + each, 2))
         a = log_odds[here][each, units_here]
-        logs = part[0] + np.column_stack([log_expit(-a), log_expit(a)]).ravel()
-        log_p = np.logaddexp(logs[::2], logs[1::2])
-        shares = np.exp(logs - np.repeat(log_p, 2))
+        log_joint = of_parts[0] + np.column_stack([log_expit(-a), log_expit(a)]).ravel()
+        log_p = np.logaddexp(log_joint[::2], log_joint[1::2])
+        posterior = np.exp(log_joint - np.repeat(log_p, 2))
         found[0][rows[here]] = log_p
-        for whole, of_halves in zip(found[1:], part[1:], strict=True):
-            weighted = shares.reshape(-1, *[1] * (of_halves.ndim - 1)) * of_halves
+        for whole, of_part in zip(found[1:], of_parts[1:], strict=True):
+            weighted = posterior.reshape(-1, *[1] * (of_part.ndim - 1)) * of_part
             whole[rows[here]] = weighted[::2] + weighted[1::2]
-    splits.depth -= 1
+    budget.depth -= 1

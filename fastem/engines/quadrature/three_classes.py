@@ -1,35 +1,80 @@
-"""Quadrature of three classes: which integrals a row needs, over a plane or over a line.
+"""Quadrature of three classes: the choice, task by task, of the integrals that are needed.
 
-A class that matters nowhere is left out: what remains is an integral over a line. Where p is
-near one and its own integral is the dearer, the other two classes are integrated.
+A task is one row and one class k, whose probability ``p = p(k|x)`` is to be found. The error may
+be relative to p, or to a floor if the floor is larger. There are five cases, in this order:
+
+    1. negligible  An upper bound on p is below a share of the tolerance times the floor. The
+                   result is the bound, and the posterior is the prior.
+    2. line        Without one of the three classes p changes by less than a share of the
+                   tolerance. The class is dropped, and p is an integral over a line.
+    3. complement  p > 1/2, and its own integral would take many nodes. The other two classes are
+                   integrated instead, as two tasks with a floor, and p is one minus their sum.
+    4. plane       p is an integral over a plane.
+    5. condition   The integral over the plane misses the tolerance. The task is conditioned on
+                   one hidden unit: it becomes two tasks, which start again at case 1.
+
+Cases 1 and 2 are decided with upper bounds from `log_moments`. Case 2 is checked again with the
+p that it finds, and goes on to case 3 if the check fails. Cases 3 and 4 need an estimate of p: a
+pilot integral over the plane with a relative error of 3 %.
+
+Index spaces. Every method numbers its own tasks from zero. It returns integrals of all of them, in
+the same order, or overwrites integrals that have the same numbers. The caller selects tasks with
+an array of task numbers (`take`), and puts the results back with the same array (`put`).
+
+    ==============================  ============================  ========================
+    array                           first axis                    further axes
+    ==============================  ============================  ========================
+    fields of `Tasks`               task                          unit (log_odds only)
+    fields of the integrals         task                          unit; output class
+    moments                         task                          grid point
+    beyond                          task                          point beyond the grid
+    upper, dropped, least_change    task
+    changes                         task                          class dropped: 0, 1, 2
+    `LogitDifferences`              class k                       other class: 0, 1; unit
+    index, known, failed, direct    -                             (values are task numbers)
+    pending (in `_refine`)          -                             (values: into ``direct``)
+    positions (in `_condition`)     part of a conditioned task    (values: into ``index``)
+    ==============================  ============================  ========================
+
+"Class dropped" counts from the class of the task, modulo three: 0 is class k itself, 1 is class
+k + 1, 2 is class k + 2. "Other class" 0 is class k + 1, 1 is class k + 2.
 """
 
 import math
+from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
+from fastem.engines.quadrature import plane
+from fastem.engines.quadrature.constants import (
+    COMPLEMENT_NODES,
+    LARGEST_REST,
+    LINE_SHARE,
+    LOG_COMPLEMENT_FLOOR,
+    LOG_HALF,
+    LOG_SHARE_EXPECTED,
+    LOG_SHARE_FOUND,
+    PILOT_TOL,
+)
 from fastem.engines.quadrature.line import LineIntegrator
-from fastem.engines.quadrature.plane import Hexagons, Logits, log_moments
-from fastem.engines.quadrature.refine import Splits, overwrite_by_halves, repeat_until_reached
-from fastem.kernels.plane_plan import LOG_PEAKS, POINTS
+from fastem.engines.quadrature.plane import LogitDifferences, PlaneIntegrator, Tasks, log_moments
+from fastem.engines.quadrature.records import bytes_of, put, take
+from fastem.engines.quadrature.refine import Budget, condition_on_units, repeat_until_reached
+from fastem.kernels.plane_plan import BEYOND, N_POINTS, TRIANGLE, VERTEX_1, usual_nodes
 from fastem.parameters import Array
-
-_PILOT = 0.03  # relative error of the first integral, which only tells how large p is
-_LINE_SHARE = 0.7  # of the tolerance, where a class is left out
-_LOG_HALF, _LOG_4, _LOG_8 = math.log(0.5), math.log(4.0), math.log(8.0)
-_ONE_WAY = int(np.flatnonzero((POINTS == [1.0, 0.0]).all(axis=1))[0])
 
 
 class ThreeClassIntegrals(NamedTuple):
-    """What quadrature finds of some rows.
+    """Results of quadratures of three classes, one entry per task.
 
     Attributes
     ----------
-    log_probability : array (n_rows,), nats
-    posterior : array (n_rows, n_hidden) or (n_rows, 0), probability
-    slopes : array (n_rows, n_hidden + 1, 3) or (n_rows, 0, 3)
+    log_probability : array (n_tasks,), nats
+    posterior : array (n_tasks, n_hidden) or (n_tasks, 0), probability
+    slopes : array (n_tasks, n_hidden + 1, 3) or (n_tasks, 0, 3)
         Derivatives of ``log p`` with respect to output weights and, last, intercepts.
     """
 
@@ -38,212 +83,315 @@ class ThreeClassIntegrals(NamedTuple):
     slopes: Array
 
 
+def held_shapes(n_tasks: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what `ThreeClassIntegrator.integrate` holds beside its scratch."""
+    return {
+        "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
+        "bounds": (n_tasks, 16),
+        "log-odds of tasks over planes": (n_tasks, n_hidden),
+        "integrals of all tasks": (n_tasks, 4 * n_hidden + 4),
+        "integrals of tasks over planes": (n_tasks, 4 * n_hidden + 4),
+    }
+
+
+def bytes_to_integrate(n_tasks: int, n_hidden: int, n_threads: int) -> int:
+    """Return the peak memory of `ThreeClassIntegrator.integrate`, in bytes.
+
+    The peak is reached if all tasks are complements (case 3), with twice as many tasks inside.
+    """
+    scratch = partial(plane.scratch_shapes, n_threads=n_threads, derivatives=True)
+    outside = bytes_of(held_shapes(n_tasks, n_hidden), scratch(n_tasks, n_hidden))
+    n_inside = 2 * n_tasks
+    inside = bytes_of(
+        {"log-odds of the other classes": (n_inside, n_hidden)},
+        held_shapes(n_inside, n_hidden),
+        scratch(n_inside, n_hidden),
+        plane.result_shapes(n_inside, n_hidden, n_threads),
+    )
+    return outside + inside
+
+
 class ThreeClassIntegrator:
-    """Quadrature of rows under one set of output weights."""
+    """Quadrature of tasks under one set of output weights.
+
+    Parameters
+    ----------
+    weights : array (n_hidden, 3), log-odds
+    intercepts : array (3,), log-odds
+    tol : float
+        Error that is allowed, relative to the larger of p and its floor.
+    n_threads : int
+    budget : Budget
+    derivatives : bool
+        Whether to compute posterior and slopes.
+    """
 
     def __init__(
         self,
-        log_odds: Array,
-        output: Array,
+        weights: Array,
         intercepts: Array,
         tol: float,
         n_threads: int,
-        splits: Splits | None = None,
+        budget: Budget,
+        *,
+        derivatives: bool,
     ) -> None:
-        self._log_odds, self._logits = log_odds, Logits.of(output, intercepts)
-        self._output, self._intercepts = output, intercepts
-        self._tol, self._n_threads = tol, n_threads
-        self._splits = splits or Splits(len(log_odds), tol)
+        self._differences = LogitDifferences.of(weights, intercepts)
+        self._tol, self._n_threads, self._budget = tol, n_threads, budget
+        self._derivatives = derivatives
 
-    def integrate(
-        self, rows: Array, classes: Array, floors: Array, *, derivatives: bool
-    ) -> ThreeClassIntegrals:
-        """Integrate ``p(class|x)`` of rows.
-
-        Parameters
-        ----------
-        rows, classes : arrays of int (n_tasks,)
-        floors : array (n_tasks,), nats
-            The error is relative to the larger of p and ``exp(floor)``.
-        derivatives : bool
+    def integrate(self, tasks: Tasks) -> ThreeClassIntegrals:
+        """Return the integrals of all tasks.
 
         Raises
         ------
         FloatingPointError
             If the tolerance cannot be reached.
         """
-        n_hidden = self._log_odds.shape[1]
-        width, depth = (n_hidden, n_hidden + 1) if derivatives else (0, 0)
-        found = ThreeClassIntegrals(
-            np.full(len(rows), -np.inf),
-            np.empty((len(rows), width)),
-            np.zeros((len(rows), depth, 3)),
+        moments, beyond = log_moments(
+            tasks.log_odds, tasks.classes, self._differences, self._n_threads
         )
-        log_odds, log_tol = self._log_odds[rows], math.log(self._tol)
-        moments = log_moments(log_odds, classes, self._logits, self._n_threads)
-        most = np.minimum((moments[:, : len(POINTS)] + LOG_PEAKS).min(axis=1), 0.0)
-        beyond = moments[:, len(POINTS) :].reshape(-1, 3, 3).min(axis=2)
-        moments = np.ascontiguousarray(moments[:, : len(POINTS)])
-
-        left = ~(most <= floors + log_tol - _LOG_8)  # the others are as good as impossible
-        found.log_probability[~left] = most[~left]
-        if derivatives:
-            found.posterior[~left] = expit(log_odds[~left])
-        side, least = beyond.argmin(axis=1), beyond.min(axis=1)
-        by_line = left & (least <= np.maximum(most, floors) + log_tol - _LOG_8)
-        for k in range(3):
-            for out in range(3):
-                some = np.flatnonzero(by_line & (classes == k) & (side == out))
-                if len(some) > 0:
-                    self._over_lines(some, k, out, log_odds[some], moments[some], found)
-        reached = least <= np.maximum(found.log_probability, floors) + log_tol - _LOG_4
-        places = np.flatnonzero(left & ~(by_line & reached))
-        if len(places) > 0:
-            part = self._over_planes(
-                rows[places], classes[places], floors[places], log_odds[places], moments[places],
-                derivatives,
-            )  # fmt: skip
-            for whole, of_part in zip(found, part, strict=True):
-                whole[places] = of_part
+        upper = np.minimum((moments + TRIANGLE.log_peaks).min(axis=1), 0.0)
+        changes = beyond.reshape(-1, 3, 3).min(axis=2)
+        found = self._empty(len(upper))
+        negligible = self._fill_negligible(tasks, upper, found)
+        by_line = self._fill_lines(tasks, moments, upper, changes, ~negligible, found)
+        index = np.flatnonzero(~negligible & ~by_line)
+        if len(index) > 0:
+            put(found, index, self._over_planes(take(tasks, index), moments[index]))
         return found
+
+    def _fill_negligible(self, tasks: Tasks, upper: Array, found: ThreeClassIntegrals) -> Array:
+        """Overwrite tasks of negligible p (case 1); return which tasks these are.
+
+        ``upper`` (n_tasks,) are upper bounds on ``log p``. A bound of NaN decides nothing.
+        """
+        negligible = upper <= tasks.log_floors + math.log(self._tol) + LOG_SHARE_EXPECTED
+        found.log_probability[negligible] = upper[negligible]
+        if self._derivatives:
+            found.posterior[negligible] = expit(tasks.log_odds[negligible])
+        return negligible
+
+    def _fill_lines(
+        self,
+        tasks: Tasks,
+        moments: Array,
+        upper: Array,
+        changes: Array,
+        candidates: Array,
+        found: ThreeClassIntegrals,
+    ) -> Array:
+        """Overwrite tasks in which a class can be dropped (case 2); return which these are.
+
+        Parameters
+        ----------
+        tasks : Tasks
+        moments : array (n_tasks, n_points), nats
+        upper : array (n_tasks,), nats
+            Upper bounds on ``log p``.
+        changes : array (n_tasks, 3), nats
+            Upper bounds on the logarithm of the change of p, by class dropped.
+        candidates : array of bool (n_tasks,)
+        found : ThreeClassIntegrals
+            Modified in place. Tasks that fail the check with the p that was found are
+            overwritten too; the caller must integrate them again.
+        """
+        log_tol = math.log(self._tol)
+        dropped, least_change = changes.argmin(axis=1), changes.min(axis=1)
+        allowed = np.maximum(upper, tasks.log_floors) + log_tol + LOG_SHARE_EXPECTED
+        by_line = candidates & (least_change <= allowed)
+        for k, out in product(range(3), range(3)):
+            index = np.flatnonzero(by_line & (tasks.classes == k) & (dropped == out))
+            if len(index) > 0:
+                log_tilt = moments[index, VERTEX_1]
+                put(found, index, self._over_lines(tasks.log_odds[index], log_tilt, k, out))
+        allowed = np.maximum(found.log_probability, tasks.log_floors) + log_tol + LOG_SHARE_FOUND
+        return by_line & (least_change <= allowed)
+
+    def _empty(self, n_tasks: int) -> ThreeClassIntegrals:
+        """Return integrals that are zero."""
+        n_hidden = self._differences.v.shape[2]
+        width, depth = (n_hidden, n_hidden + 1) if self._derivatives else (0, 0)
+        return ThreeClassIntegrals(
+            np.full(n_tasks, -np.inf), np.empty((n_tasks, width)), np.zeros((n_tasks, depth, 3))
+        )
 
     def _over_lines(
-        self, places: Array, k: int, out: int, log_odds: Array, moments: Array, found
-    ) -> None:
-        """Overwrite rows of class k in which one of the three, counted from k, matters nowhere."""
-        v, c = self._logits.v[k], self._logits.c[k]
-        classes = [k, (k + 1) % 3, (k + 2) % 3]
-        derivatives = found.posterior.shape[1] > 0
-        tol = _LINE_SHARE * self._tol
-        if out > 0:
-            over = classes[3 - out]
-            line_v, line_c = -v[2 - out], -float(c[2 - out])
-        else:  # p is exp(-A) / (1 + exp(B - A)): an expectation under tilted units
+        self, log_odds: Array, log_tilt: Array, k: int, dropped: int
+    ) -> ThreeClassIntegrals:
+        """Return the integrals of tasks of class k without one of the classes (case 2).
+
+        Parameters
+        ----------
+        log_odds : array (n_tasks, n_hidden)
+        log_tilt : array (n_tasks,), nats
+            ``log E exp(-A)``, A being the logit of class k + 1 minus that of class k.
+        k, dropped : int
+            ``dropped`` counts from class k.
+
+        Notes
+        -----
+        If another class is dropped, ``p = E sigmoid(-B)`` with B the difference of the class
+        that remains. If class k itself is dropped, ``1 / (1 + exp(A) + exp(B))`` becomes
+        ``exp(-A) sigmoid(A - B)``: a factor ``E exp(-A)``, and an expectation under units that
+        are tilted by ``exp(-A)``.
+        """
+        v, c = self._differences.v[k], self._differences.c[k]
+        own, one, two = k, (k + 1) % 3, (k + 2) % 3
+        if dropped == 0:
             log_odds = log_odds - v[0]
             line_v, line_c = v[0] - v[1], float(c[0] - c[1])
-        line = LineIntegrator(
-            log_odds, np.ascontiguousarray(line_v), line_c, tol, self._n_threads, self._splits
-        ).integrate(np.ones(len(places)), derivatives=derivatives)
-        found.log_probability[places] = line.log_probability
-        if out == 0:
-            found.log_probability[places] += moments[:, _ONE_WAY]
-        if not derivatives:
-            return
-        found.posterior[places] = line.posterior
-        slopes = np.column_stack([line.slopes, line.slope_of_c])
-        if out > 0:
-            found.slopes[places, :, k] = slopes
-            found.slopes[places, :, over] = -slopes
         else:
-            found.slopes[places, :-1, k] = line.posterior
-            found.slopes[places, -1, k] = 1.0
-            found.slopes[places, :, classes[1]] = slopes - found.slopes[places, :, k]
-            found.slopes[places, :, classes[2]] = -slopes
-
-    def _over_planes(
-        self, rows: Array, classes: Array, floors: Array, log_odds: Array, moments: Array,
-        derivatives: bool,
-    ) -> ThreeClassIntegrals:  # fmt: skip
-        hexagons = Hexagons(
-            log_odds, classes, floors, self._logits, moments, self._n_threads, self._splits
-        )
-        needs = np.full(len(rows), np.nan)
-        pending, errors = repeat_until_reached(
-            lambda some, log_p: hexagons.integrate(some, log_p, _PILOT, False), needs, _PILOT
-        )
-        known = np.setdiff1d(np.arange(len(rows)), pending)
-        needs[known] = np.maximum(needs[known], floors[known])
-        nodes = hexagons.plan(known, needs[known], self._tol)
-        usual = 0.5 * (1.5 / np.pi * (3.9 - math.log(self._tol)) ** 2 / np.pi) ** 2
-        # p near one leaves little of the others: both of them are then the cheaper
-        near_one = (nodes > 2.5 * usual) & (needs[known] > _LOG_HALF) & np.isneginf(floors[known])
-        others, direct = known[near_one], known[~near_one]
-
-        def attempt(some: Array, log_p: Array) -> tuple[Array, Array]:
-            return hexagons.integrate(direct[some], log_p, self._tol, derivatives)
-
-        missed, missed_errors = repeat_until_reached(attempt, needs[direct], self._tol)
-        errors[direct] = missed_errors
-        found = self._conclude(hexagons, classes, derivatives)
-        if len(others) > 0:
-            self._from_the_others(others, rows, classes, derivatives, found)
-        pending = np.concatenate([pending, direct[missed]])
-        if len(pending) > 0:
-            self._splits.take(len(pending), float(np.max(errors[pending])))
-
-            def integrate(halves: Array, places: Array) -> ThreeClassIntegrals:
-                some = pending[places]
-                return ThreeClassIntegrator(
-                    halves, self._output, self._intercepts, self._tol, self._n_threads,
-                    self._splits,
-                ).integrate(
-                    np.arange(len(halves)), classes[some], floors[some], derivatives=derivatives
-                )  # fmt: skip
-
-            units = hexagons.units_to_split(pending)
-            overwrite_by_halves(found, pending, log_odds[pending], units, integrate, self._splits)
+            remains = 2 - dropped
+            line_v, line_c = -v[remains], -float(c[remains])
+        line = LineIntegrator(
+            log_odds, np.ones(len(log_odds)), np.ascontiguousarray(line_v), line_c,
+            LINE_SHARE * self._tol, self._n_threads, derivatives=self._derivatives,
+            budget=self._budget,
+        ).integrate()  # fmt: skip
+        found = self._empty(len(log_odds))
+        found.log_probability[:] = line.log_probability
+        if dropped == 0:
+            found.log_probability[:] += log_tilt
+        if not self._derivatives:
+            return found
+        found.posterior[:] = line.posterior
+        slopes = np.column_stack([line.slopes, line.slope_of_c])
+        if dropped == 0:
+            found.slopes[:, :-1, own] = line.posterior
+            found.slopes[:, -1, own] = 1.0
+            found.slopes[:, :, one] = slopes - found.slopes[:, :, own]
+            found.slopes[:, :, two] = -slopes
+        else:
+            found.slopes[:, :, own] = slopes
+            found.slopes[:, :, two if dropped == 1 else one] = -slopes
         return found
 
-    def _conclude(self, hexagons: Hexagons, classes: Array, derivatives: bool):
-        n_rows, n_hidden = len(classes), self._log_odds.shape[1]
-        log_p = hexagons.log_probability
-        if not derivatives:
-            return ThreeClassIntegrals(log_p, np.empty((n_rows, 0)), np.zeros((n_rows, 0, 3)))
-        posterior, of_others = hexagons.posterior_and_slopes()
-        slopes, each = np.empty((n_rows, n_hidden + 1, 3)), np.arange(n_rows)
+    def _over_planes(self, tasks: Tasks, moments: Array) -> ThreeClassIntegrals:
+        """Return the integrals of tasks that no line can integrate (cases 3 to 5)."""
+        planes = PlaneIntegrator(
+            tasks, self._differences, moments, self._n_threads, derivatives=self._derivatives,
+            budget=self._budget,
+        )  # fmt: skip
+        log_expected, failed, errors = self._estimate(planes, len(moments))
+        known = np.setdiff1d(np.arange(len(moments)), failed)
+        log_expected[known] = np.maximum(log_expected[known], tasks.log_floors[known])
+
+        nodes = planes.choose(known, log_expected[known], self._tol)
+        # only p without a floor: the two tasks of a complement have floors, and end in case 4 or 5
+        use_complement = np.isneginf(tasks.log_floors[known]) & (log_expected[known] > LOG_HALF)
+        use_complement &= nodes > COMPLEMENT_NODES * usual_nodes(self._tol)
+        complement, direct = known[use_complement], known[~use_complement]
+
+        missed, errors[direct] = self._refine(planes, direct, log_expected[direct])
+        found = self._conclude(planes, tasks.classes)
+        if len(complement) > 0:
+            put(found, complement, self._from_the_others(take(tasks, complement)))
+        index = np.concatenate([failed, missed])
+        if len(index) > 0:
+            self._budget.spend_conditionings(len(index), float(np.max(errors[index])))
+            units = planes.units_to_condition_on(index)
+            self._condition(tasks, index, units, found)
+        return found
+
+    def _estimate(self, planes: PlaneIntegrator, n_tasks: int) -> tuple[Array, Array, Array]:
+        """Run the pilot integrals; return ``log p``, tasks that failed, and bounds on errors."""
+        log_expected = np.full(n_tasks, np.nan)
+
+        def attempt(pending: Array, log_p: Array) -> tuple[Array, Array]:
+            return planes.attempt(pending, log_p, PILOT_TOL, derivatives=False)
+
+        failed, errors = repeat_until_reached(attempt, log_expected, PILOT_TOL)
+        return log_expected, failed, errors
+
+    def _refine(
+        self, planes: PlaneIntegrator, direct: Array, log_expected: Array
+    ) -> tuple[Array, Array]:
+        """Integrate the tasks ``direct``; return those that missed, and bounds on all errors."""
+
+        def attempt(pending: Array, log_p: Array) -> tuple[Array, Array]:
+            tasks = direct[pending]
+            return planes.attempt(tasks, log_p, self._tol, derivatives=self._derivatives)
+
+        missed, errors = repeat_until_reached(attempt, log_expected, self._tol)
+        return direct[missed], errors
+
+    def _conclude(self, planes: PlaneIntegrator, classes: Array) -> ThreeClassIntegrals:
+        """Return the integrals of all tasks over planes; some of them have no meaning yet."""
+        n_tasks = len(classes)
+        if not self._derivatives:
+            return self._empty(n_tasks)._replace(log_probability=planes.log_probability)
+        posterior, of_others = planes.posterior_and_slopes()
+        slopes, each = np.empty((n_tasks, of_others.shape[2], 3)), np.arange(n_tasks)
         slopes[each, :, classes] = -of_others.sum(axis=1)
-        for k in (0, 1):
-            slopes[each, :, (classes + 1 + k) % 3] = of_others[:, k]
-        return ThreeClassIntegrals(log_p, posterior, slopes)
+        for other in (0, 1):
+            slopes[each, :, (classes + 1 + other) % 3] = of_others[:, other]
+        return ThreeClassIntegrals(planes.log_probability, posterior, slopes)
 
-    def _from_the_others(
-        self, places: Array, rows: Array, classes: Array, derivatives: bool, found
-    ) -> None:
-        """Overwrite rows whose p is near one by what the other two classes leave."""
-        n = len(places)
-        part = self.integrate(
-            np.tile(rows[places], 2),
-            np.concatenate([(classes[places] + 1) % 3, (classes[places] + 2) % 3]),
-            np.full(2 * n, -_LOG_4),
-            derivatives=derivatives,
+    def _from_the_others(self, tasks: Tasks) -> ThreeClassIntegrals:
+        """Return the integrals of tasks with p > 1/2 from the other two classes (case 3)."""
+        n_tasks = len(tasks.classes)
+        others = Tasks(
+            np.tile(tasks.log_odds, (2, 1)),
+            np.concatenate([(tasks.classes + 1) % 3, (tasks.classes + 2) % 3]),
+            np.full(2 * n_tasks, LOG_COMPLEMENT_FLOOR),
         )
-        p = np.exp(part.log_probability)
-        whole = 1.0 - p[:n] - p[n:]
-        found.log_probability[places] = np.log1p(-(p[:n] + p[n:]))
-        if derivatives:
-            one, two = p[:n] / whole, p[n:] / whole
-            prior = expit(self._log_odds[rows[places]])
-            left = prior / whole[:, None]
-            left -= one[:, None] * part.posterior[:n] + two[:, None] * part.posterior[n:]
-            found.posterior[places] = np.clip(left, 0.0, 1.0)
-            found.slopes[places] = -(
-                one[:, None, None] * part.slopes[:n] + two[:, None, None] * part.slopes[n:]
+        part = self.integrate(others)
+        p_1, p_2 = np.split(np.exp(part.log_probability), 2)
+        p = 1.0 - p_1 - p_2
+        found = self._empty(n_tasks)
+        found.log_probability[:] = np.log1p(-(p_1 + p_2))
+        if self._derivatives:
+            ratio_1, ratio_2 = p_1 / p, p_2 / p
+            posterior = expit(tasks.log_odds) / p[:, None]  # prior over p, minus the other classes
+            posterior -= (
+                ratio_1[:, None] * part.posterior[:n_tasks]
+                + ratio_2[:, None] * part.posterior[n_tasks:]
             )
+            found.posterior[:] = np.clip(posterior, 0.0, 1.0)
+            found.slopes[:] = -(
+                ratio_1[:, None, None] * part.slopes[:n_tasks]
+                + ratio_2[:, None, None] * part.slopes[n_tasks:]
+            )
+        return found
+
+    def _condition(
+        self, tasks: Tasks, index: Array, units: Array, found: ThreeClassIntegrals
+    ) -> None:
+        """Overwrite the tasks ``index``, each conditioned on one unit (case 5)."""
+
+        def integrate(parts: Array, positions: Array) -> ThreeClassIntegrals:
+            of_task = index[positions]
+            return self.integrate(Tasks(parts, tasks.classes[of_task], tasks.log_floors[of_task]))
+
+        condition_on_units(found, index, tasks.log_odds[index], units, integrate, self._budget)
 
 
-def log_probabilities(integrator: ThreeClassIntegrator, likely: Array) -> Array:
-    """Return ``log p(y = k | x)`` (n_rows, 3): two integrals a row, mostly.
+def log_probabilities(integrator: ThreeClassIntegrator, log_odds: Array, likeliest: Array) -> Array:
+    """Return ``log p(y = k | x)`` (n_rows, 3) of rows: mostly two integrals per row.
 
     Parameters
     ----------
     integrator : ThreeClassIntegrator
-    likely : array of int (n_rows,)
-        The likeliest class of each row: a guess. What the other two leave is its own, and only
-        where the guess was wrong has it an integral of its own.
+        Without derivatives.
+    log_odds : array (n_rows, n_hidden)
+    likeliest : array of int (n_rows,)
+        A guess of the class with the largest probability. Its probability is one minus those of
+        the other two. It is integrated only if the guess was wrong.
     """
-    n_rows = len(likely)
+    n_rows = len(likeliest)
     out, rows = np.empty((n_rows, 3)), np.arange(n_rows)
+
+    def integrate(some: Array, classes: Array) -> None:
+        tasks = Tasks(log_odds[some], classes, np.full(len(some), -np.inf))
+        out[some, classes] = integrator.integrate(tasks).log_probability
+
     for k in (1, 2):
-        classes = (likely + k) % 3
-        floors = np.full(n_rows, -np.inf)
-        found = integrator.integrate(rows, classes, floors, derivatives=False)
-        out[rows, classes] = found.log_probability
-    rest = np.exp(out[rows, (likely + 1) % 3]) + np.exp(out[rows, (likely + 2) % 3])
+        integrate(rows, (likeliest + k) % 3)
+    rest = np.exp(out[rows, (likeliest + 1) % 3]) + np.exp(out[rows, (likeliest + 2) % 3])
     with np.errstate(all="ignore"):
-        out[rows, likely] = np.log1p(-rest)
-    wrong = rows[rest > 0.75]
+        out[rows, likeliest] = np.log1p(-rest)
+    wrong = rows[rest > LARGEST_REST]
     if len(wrong) > 0:
-        floors = np.full(len(wrong), -np.inf)
-        found = integrator.integrate(wrong, likely[wrong], floors, derivatives=False)
-        out[wrong, likely[wrong]] = found.log_probability
+        integrate(wrong, likeliest[wrong])
     return out

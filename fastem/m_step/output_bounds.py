@@ -1,0 +1,146 @@
+"""Steps of the output layer under a fixed curvature, one for each kind of statistics.
+
+Engines differ in what they say about the hidden states given the labels: counts of every class in
+every configuration, posterior means of single units, or estimates of those means. The `Bound`
+M-step selects the step for its engine once, when it is built.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from fastem.expectations import Statistics
+from fastem.kernels import multinomial
+from fastem.m_step.parts import RIDGE, Parts
+from fastem.parameters import Array, Shape
+from fastem.runtime import Shapes
+
+# Smallest share of a class: the weights of a class without rows stay finite.
+_SMALLEST_SHARE = 1e-3
+
+
+class BoundFromCounts:
+    """Step under the bound ``(I - 11'/g) / 2`` times the second moments of the bits.
+
+    Along ``11'``, a shift that is common to all classes, only the penalty is curved, and the step
+    is exact.
+
+    References
+    ----------
+    Boehning (1992), Multinomial logistic regression algorithm.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._part = parts.output
+
+    @staticmethod
+    def buffers(shape: Shape, n_samples: int) -> Shapes:
+        """Declare the memory of a step."""
+        n_inputs = shape.last + 1
+        return {"moments": (4, n_inputs, n_inputs)}
+
+    def step(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the weights after the step, (n_inputs, n_classes)."""
+        penalty = self._part.penalty
+        gradient = self._part.gradient(weights, statistics)
+        factor = regular_factor(0.5 * self._second_moments(statistics), penalty)
+        step = cho_solve(factor, gradient - gradient.mean(axis=1, keepdims=True))
+        # the optimum of a shift that is common to all classes is zero
+        penalised = penalty > 0.0
+        step[penalised] -= weights[penalised].mean(axis=1, keepdims=True)
+        return weights + step
+
+    def _second_moments(self, statistics: Statistics) -> Array:
+        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_inputs, n_inputs)."""
+        totals = statistics.counts.sum(axis=0)
+        n_high, n_low = totals.shape
+        high_sums, low_sums = np.empty(n_high), np.empty(n_low)
+        bit_sums = np.empty((n_high.bit_length() - 1, n_low))
+        multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
+        n_inputs = self._part.n_inputs
+        return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_inputs, :n_inputs]
+
+
+class BoundFromMeans:
+    """Step under a diagonal bound that needs the posterior means of the units only.
+
+    ``(sum_h z_h d_h)**2 <= (m + 1) sum_h z_h d_h**2`` for bits z with a one at the end. The
+    second moments are therefore below ``m + 1`` times the diagonal of the means.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._part = parts.output
+
+    @staticmethod
+    def buffers(shape: Shape, n_samples: int) -> Shapes:
+        """Declare the memory of a step."""
+        return {"curvature": (2, shape.last + 1)}
+
+    def step(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the weights after the step, (n_inputs, n_classes)."""
+        layer = statistics.hidden[-1]
+        means = np.append(layer.posterior @ layer.weights, layer.weights.sum())
+        curvature = 0.5 * len(means) * means[: self._part.n_inputs] + self._part.penalty
+        gradient = self._part.gradient(weights, statistics)
+        return weights + gradient / (curvature[:, None] + np.finfo(float).tiny)
+
+
+class StepFromEstimates:
+    """Step for each class by itself, from second moments that posterior means suggest.
+
+    The curvature ``sum_s N(s) (diag(o) - o o') (x) z z'`` is below its first part, which has a
+    block ``sum_s N(s) o_k(s) z z'`` for each class. P(y = k | s) of a row's states lies between
+    the share of the class, if the network has learned nothing, and the indicator of the row's own
+    label, if the network is certain. The mean of both is used. This is no bound: with estimates
+    there is no guarantee of ascent to keep.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._part, self._class_starts = parts.output, parts.class_starts
+
+    @staticmethod
+    def buffers(shape: Shape, n_samples: int) -> Shapes:
+        """Declare the memory of a step."""
+        n_inputs = shape.last + 1
+        return {"moments": (4, n_inputs, n_inputs), "means": (2, n_samples, n_inputs)}
+
+    def step(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the weights after the step, (n_inputs, n_classes)."""
+        layer, n_inputs = statistics.hidden[-1], self._part.n_inputs
+        gradient = self._part.gradient(weights, statistics)
+        moments = independent_moments(layer.posterior, layer.weights, n_inputs)
+        total = layer.weights.sum()
+        step = np.empty_like(gradient)
+        for k, (start, stop) in enumerate(pairwise(self._class_starts)):
+            row_weights = layer.weights[start:stop]
+            own = independent_moments(layer.posterior[:, start:stop], row_weights, n_inputs)
+            share = max(row_weights.sum() / total, _SMALLEST_SHARE)
+            factor = regular_factor(0.5 * (own + share * moments), self._part.penalty)
+            step[:, k] = cho_solve(factor, gradient[:, k])
+        return weights + step
+
+
+OUTPUT_BOUNDS = {
+    "counts": BoundFromCounts,
+    "means": BoundFromMeans,
+    "estimates": StepFromEstimates,
+}
+"""Steps of the output layer by the kind of statistics; see `fastem.engines.Engine`."""
+
+
+def independent_moments(posterior: Array, weights: Array, n_inputs: int) -> Array:
+    """Return second moments of the units and a one, (n_inputs, n_inputs).
+
+    The units are treated as independent given x and y.
+    """
+    means = np.vstack([posterior, np.ones(len(weights))])[:n_inputs]
+    moments = (means * weights) @ means.T
+    np.fill_diagonal(moments, means @ weights)
+    return moments
+
+
+def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
+    """Return the Cholesky factor of ``curvature + diag(penalty)``, made regular by a ridge."""
+    ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny
+    return cho_factor(curvature + np.diag(penalty + ridge))

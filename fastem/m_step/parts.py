@@ -1,0 +1,241 @@
+"""The parts of Q: a logistic regression per hidden unit and one regression for the output layer.
+
+Q is the expected penalised log-likelihood of rows and hidden states together. It is a sum over
+layers, so an M-step treats each layer by itself. Steps on a part are damped: they are halved
+until that part of Q does not fall.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastem.expectations import HiddenStatistics, Statistics
+from fastem.kernels import configurations, logistic, multinomial
+from fastem.parameters import Array, Shape, split_intercepts
+from fastem.rows import ClassSortedRows
+from fastem.runtime import TILE, Shapes, row_ranges, run, table_slices, threads_worth
+
+RIDGE = 1e-10
+"""Share of the mean curvature that is added to it: singular systems become solvable."""
+
+_ROWS_PER_PIECE = 2048
+_MAX_HALVINGS = 10
+_ROUNDING = 1e-12  # relative rounding error of a part of Q
+
+
+def _floor_of(objective: Array | float) -> Array | float:
+    """Return the smallest value that counts as no fall: the objective less its rounding error."""
+    return objective - _ROUNDING * np.abs(objective)
+
+
+def penalty_of(n_inputs: int, alpha: float, fit_intercept: bool) -> Array:
+    """Return the penalty of each row of a layer's weights: alpha, and 0 for intercepts."""
+    penalty = np.full(n_inputs, alpha)
+    if fit_intercept:
+        penalty[-1] = 0.0
+    return penalty
+
+
+class HiddenPart:
+    """The part of Q of one hidden layer: a logistic regression per unit.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the regressions: the samples, or the configurations of the layer below. 0 for a
+        layer whose inputs the engine does not enumerate.
+    n_inputs, n_hidden : int
+    penalty : array (n_inputs,)
+    n_threads : int
+    """
+
+    def __init__(
+        self, n_rows: int, n_inputs: int, n_hidden: int, penalty: Array, n_threads: int
+    ) -> None:
+        self.penalty = penalty
+        self.has_inputs = n_rows > 0
+        self.tile = min(TILE, max(n_rows, 1))
+        seconds = 1e-9 * n_rows * n_hidden * (2 + n_inputs / 10)
+        self._n_threads = threads_worth(seconds, n_threads)
+        self._pieces = row_ranges(n_rows, _ROWS_PER_PIECE)
+        declared = self.buffers(n_rows, n_inputs, n_hidden, self._n_threads)
+        self._workspaces = np.empty(declared["workspaces"])
+
+    @staticmethod
+    def buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) -> Shapes:
+        """Declare the workspaces, and the copies of weights that a damped step makes."""
+        n_workers = min(n_threads, len(row_ranges(n_rows, _ROWS_PER_PIECE)))
+        tile = min(TILE, max(n_rows, 1))
+        return {
+            "workspaces": (n_workers, tile * n_hidden),
+            "weights": (8, n_inputs, n_hidden),
+        }
+
+    def gradient(self, weights: Array, layer: HiddenStatistics) -> Array:
+        """Return the gradient of Q, which equals that of the objective."""
+        return layer.gradient - self.penalty[:, None] * weights
+
+    def objective(self, weights: Array, layer: HiddenStatistics) -> Array:
+        """Return the part of Q of each unit, (n_hidden,), in nats."""
+        coefs_T = np.ascontiguousarray(weights.T)
+        parts = np.zeros((len(self._pieces), len(coefs_T)))
+
+        def add_piece(piece: int, worker: int) -> None:
+            logistic.add_objective(
+                layer.inputs, layer.weights, coefs_T, layer.posterior, *self._pieces[piece],
+                self.tile, self._workspaces[worker], parts[piece],
+            )  # fmt: skip
+
+        run(add_piece, len(self._pieces), self._n_threads)
+        penalty = 0.5 * (self.penalty[:, None] * weights**2).sum(axis=0)
+        return parts.sum(axis=0) - penalty
+
+    def damped(self, weights: Array, step: Array, layer: HiddenStatistics) -> tuple[Array, Array]:
+        """Return ``weights + step``, the step of each unit halved until its part does not fall.
+
+        Returns
+        -------
+        weights : array (n_inputs, n_hidden)
+        failed : array of bool (n_hidden,)
+            Units whose part falls at every length that was tried; their weights are unchanged.
+        """
+        floor = _floor_of(self.objective(weights, layer))
+        scale = np.ones(weights.shape[1])
+        for _ in range(_MAX_HALVINGS):
+            # a step may overflow: its objective is not finite then, and the step is halved
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = weights + scale * step
+                falls = ~(self.objective(new, layer) >= floor)
+            if not falls.any():
+                return new, falls
+            scale[falls] *= 0.5
+        return np.where(falls, weights, new), falls
+
+
+class OutputPart:
+    """The part of Q of the output layer: a multinomial regression on the hidden states.
+
+    Parameters
+    ----------
+    shape : Shape
+    alpha : float
+    n_threads : int
+    """
+
+    def __init__(self, shape: Shape, alpha: float, n_threads: int) -> None:
+        self.shape = shape
+        self.n_inputs = shape.output_shape[0]
+        self.penalty = penalty_of(self.n_inputs, alpha, shape.fit_intercept)
+        self._n_threads = threads_worth(
+            1e-9 * shape.n_classes * 2.0 ** min(shape.last, 60), n_threads
+        )
+
+    @staticmethod
+    def buffers(shape: Shape, has_counts: bool) -> Shapes:
+        """Declare the tables that `damped` needs, and the copies of weights of a step."""
+        (m, g), copies = (
+            (shape.last, shape.n_classes),
+            {"weights": (4, shape.last, shape.n_classes)},
+        )
+        if not has_counts:
+            return copies
+        # logits and exponentials of both halves of the units, twice while a step is judged
+        return {"totals": (2**m,), "halves": (16, g, 2 ** (m - m // 2)), **copies}
+
+    def gradient(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the gradient of Q, which equals that of the objective."""
+        return statistics.output_gradient - self.penalty[:, None] * weights
+
+    def objective(self, weights: Array, moments: Array, totals: Array) -> float:
+        """Return this part of Q, in nats.
+
+        Parameters
+        ----------
+        weights : array (n_inputs, n_classes)
+        moments : array (n_inputs, n_classes)
+            Counts of each class, summed over the configurations in which a unit is on.
+        totals : array (n_high, n_low)
+            Counts of all classes together.
+        """
+        n_high, n_low = totals.shape
+        coefs, intercepts = split_intercepts(weights, self.shape.last)
+        high, low = configurations.half_logits(coefs, intercepts, n_low.bit_length() - 1)
+        exp_high, largest_high = configurations.scaled_exponentials(high)
+        exp_low, largest_low = configurations.scaled_exponentials(low)
+        slices = table_slices(n_high, n_low)
+        parts = np.zeros(len(slices))
+
+        def add_slice(piece: int, worker: int) -> None:
+            parts[piece] = multinomial.sum_log_normaliser(
+                high, low, exp_high, exp_low, largest_high, largest_low, totals,
+                *slices[piece],
+            )  # fmt: skip
+
+        run(add_slice, len(parts), self._n_threads)
+        penalty = 0.5 * (self.penalty[:, None] * weights**2).sum()
+        return float((weights * moments).sum() - parts.sum() - penalty)
+
+    def damped(self, weights: Array, step: Array, counts: Array) -> Array | None:
+        """Return ``weights + step``, the step halved until this part does not fall, or None.
+
+        Parameters
+        ----------
+        weights, step : arrays (n_inputs, n_classes)
+        counts : array (n_classes, n_high, n_low), summed weight
+        """
+        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
+        moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
+        floor = _floor_of(self.objective(weights, moments, totals))
+        for halvings in range(_MAX_HALVINGS):
+            # a step may overflow: its objective is not finite then, and the step is halved
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = weights + 0.5**halvings * step
+                holds = self.objective(new, moments, totals) >= floor
+            if holds:
+                return new
+        return None
+
+
+class Parts(NamedTuple):
+    """The parts of Q for given rows.
+
+    Attributes
+    ----------
+    hidden : tuple of HiddenPart
+        One per hidden layer, the first layer first.
+    output : OutputPart
+    class_starts : array (n_classes + 1,)
+        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    kind : {"counts", "means", "estimates"}
+        What the engine's statistics say about the last hidden layer; see `Engine.statistics`.
+    n_threads : int
+    """
+
+    hidden: tuple[HiddenPart, ...]
+    output: OutputPart
+    class_starts: np.ndarray
+    kind: str
+    n_threads: int
+
+    @classmethod
+    def of(
+        cls, rows: ClassSortedRows, shape: Shape, kind: str, alpha: float, n_threads: int
+    ) -> "Parts":
+        """Return the parts of Q under a penalty of ``alpha / 2`` times the squared weights."""
+        n_rows = layer_rows(shape, len(rows.weights), kind)
+        hidden = tuple(
+            HiddenPart(n, p, m, penalty_of(p, alpha, shape.fit_intercept), n_threads)
+            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+        )
+        output = OutputPart(shape, alpha, n_threads)
+        return cls(hidden, output, rows.class_starts, kind, n_threads)
+
+
+def layer_rows(shape: Shape, n_samples: int, kind: str) -> list[int]:
+    """Return the number of rows of every hidden layer's regressions.
+
+    The first layer has the samples, a later one the configurations of the layer below; 0 for a
+    later layer if the statistics hold no counts of configurations.
+    """
+    below = shape.hidden_layer_sizes[:-1]
+    return [n_samples, *(2**m if kind == "counts" else 0 for m in below)]

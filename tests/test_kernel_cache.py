@@ -1,0 +1,205 @@
+"""The disk cache of compiled kernels: where it lies, when it is used, and that it never raises.
+
+Child processes run copies of the kernels without the rest of the package: they start in a second.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from numba import types
+from numba.core import config
+
+import fastem
+from fastem.kernels import _cache, special
+from fastem.kernels._jit import jit
+
+KERNELS = Path(fastem.__file__).parent / "kernels"
+PROBE = """
+import json
+import numpy as np
+from fastem.kernels import random, special
+
+key, rows, out = np.uint64(7), np.ones((1, 1), dtype=np.uint64), np.zeros(1, dtype=np.uint64)
+random.fill_keys_of_rows(key, rows, out)
+values = [int(random.mix(key)), int(random.derive(key, 1)), int(out[0]), special.exp_clipped(0.0)]
+kernels = random.mix, random.derive, random.fill_keys_of_rows, special.exp_clipped
+misses = [kernel.__name__ for kernel in kernels if kernel.stats.cache_misses]
+print(json.dumps([values, misses, random.__file__]))
+"""
+NAMES = ["mix", "derive", "fill_keys_of_rows", "exp_clipped"]
+MASK = 2**64 - 1
+
+
+def _values(last_step):
+    """Return what the probe prints, by Python's integers."""
+
+    def mix(x):
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        return last_step(((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK)
+
+    gamma = 0x9E3779B97F4A7C15
+    derived = mix(((7 + gamma) & MASK) ^ mix((1 + gamma) & MASK))
+    return [mix(7), derived, derived, 1.0]
+
+
+VALUES = _values(lambda x: x ^ (x >> 31))
+
+
+def _copy(folder):
+    """Copy the kernels as a package of their own; return the folder to import it from."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(KERNELS, folder / "fastem" / "kernels", ignore=ignored)
+    (folder / "fastem" / "__init__.py").touch()
+    return folder
+
+
+def _probe(place, cache, **environment):
+    """Run the probe in a new process; return its values and the kernels that it compiled."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE], capture_output=True, text=True, timeout=120,
+        cwd=place.parent,
+        env={
+            **os.environ, "PYTHONPATH": str(place), "NUMBA_CACHE_DIR": str(cache),
+            "PYTHONDONTWRITEBYTECODE": "1", **environment,
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    values, misses, file = json.loads(done.stdout)
+    assert file.startswith(str(place))
+    return values, misses
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Place of a copy of the kernels, and a cache that a run of it has filled."""
+    folder = tmp_path_factory.mktemp("filled")
+    place = _copy(folder / "place")
+    before = sorted(folder.rglob("*"))
+    assert _probe(place, folder / "cache") == (VALUES, NAMES)
+    # nothing beside the sources: a package that is uninstalled leaves no folder to be imported
+    assert {path.relative_to(folder).parts[0] for path in {*folder.rglob("*")} - {*before}} == {
+        "cache"
+    }
+    return place, folder / "cache"
+
+
+def test_copies_at_other_places_share_the_cache(filled, tmp_path):
+    assert _probe(_copy(tmp_path), filled[1]) == (VALUES, [])
+
+
+@pytest.mark.parametrize("setting", ["NUMBA_OPT", "NUMBA_BOUNDSCHECK"])
+def test_code_of_other_settings_is_not_reused(filled, setting):
+    value = {"NUMBA_OPT": "0", "NUMBA_BOUNDSCHECK": "1"}[setting]
+    assert _probe(*filled, **{setting: value})[1] == NAMES
+
+
+def test_a_changed_helper_in_a_zip(tmp_path):
+    place = _copy(tmp_path / "place")
+    archive, cache = tmp_path / "fastem.zip", tmp_path / "cache"
+
+    def pack():
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in place.rglob("*.py"):
+                file.write(path, path.relative_to(place))
+
+    pack()
+    assert _probe(archive, cache) == (VALUES, NAMES)
+    helpers = place / "fastem" / "kernels" / "random.py"
+    source = helpers.read_text("utf-8")
+    helpers.write_text(source.replace("return x ^ (x >> _31)", "return x"), "utf-8")
+    pack()
+    assert _probe(archive, cache) == (_values(lambda x: x), NAMES)
+
+
+def test_no_cache_folder_can_be_written(tmp_path):
+    place = _copy(tmp_path / "a.zip folder")
+    nowhere = place / "fastem" / "__init__.py" / "cache"
+    user = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"], str(nowhere))
+    assert _probe(place, nowhere) == (VALUES, NAMES)
+    assert _probe(place, "", **user) == (VALUES, NAMES)
+    assert not list(tmp_path.rglob("*.nbc"))
+
+
+DAMAGES = {
+    "mix": lambda content: content[: len(content) // 2],
+    "derive": lambda content: b"",
+    "fill_keys_of_rows": lambda content: bytes(len(content)),
+    # a byte of the machine code: it must not run
+    "exp_clipped": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+}
+
+
+def test_damaged_files_are_compiled_again_and_replaced(filled, tmp_path):
+    place, cache = filled[0], tmp_path / "cache"
+    shutil.copytree(filled[1], cache)
+    for name, damage in DAMAGES.items():
+        files = list(cache.rglob(f"*.{name}-*"))
+        assert files
+        for file in files:
+            content = file.read_bytes()
+            file.write_bytes(damage(content))
+            assert file.read_bytes() != content
+    assert _probe(place, cache) == (VALUES, NAMES)
+    assert _probe(place, cache) == (VALUES, [])
+
+
+def _file(*kinds):
+    codegen = special.exp_clipped.targetctx.codegen()
+    return _cache.DiskCache(special.exp_clipped.py_func, Path("."))._file(kinds, codegen)
+
+
+def test_the_processor_and_every_setting_are_in_the_name(monkeypatch):
+    names = {_file(types.float64)}
+    for setting in _cache._SETTINGS:
+        assert hasattr(config, setting)
+        with monkeypatch.context() as patch:
+            patch.setattr(config, setting, "another")
+            names.add(_file(types.float64))
+    codegen = type(special.exp_clipped.targetctx.codegen())
+    monkeypatch.setattr(codegen, "magic_tuple", lambda self: ("another processor",))
+    names.add(_file(types.float64))
+    assert len(names) == len(_cache._SETTINGS) + 2
+
+
+def test_the_order_of_fields_is_in_the_name():
+    def nested(fields):
+        group = types.NamedUniTuple(types.float64, 2, namedtuple("Rates", fields))
+        return types.NamedTuple((types.int64, group), namedtuple("Task", "kind rates"))
+
+    assert str(nested("a b")) == str(nested("b a"))
+    assert _file(nested("a b")) != _file(nested("b a"))
+    assert _file(nested("a b")) == _file(nested("a b"))
+
+
+@jit
+def _local(x):
+    return x + 1
+
+
+def test_kernels_outside_the_package_are_not_cached():
+    assert _local(1) == 2
+    assert _local.stats.cache_path is None
+
+
+def test_only_the_folders_used_last_are_kept(tmp_path):
+    for age in range(20):
+        folder = tmp_path / f"{age:032x}"
+        folder.mkdir()
+        (folder / "kernel.nbc").touch()
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    others = {"notes", "0" * 31, "g" * 32}
+    for name in others:
+        (tmp_path / name).mkdir()
+    newest = tmp_path / ("f" * 32)
+    newest.mkdir()
+    _cache._prune(newest)
+    kept = {f"{age:032x}" for age in range(_cache._KEPT_STAMPS - 1)}
+    assert {path.name for path in tmp_path.iterdir()} == kept | others | {newest.name}
+    _cache._prune(tmp_path / "gone" / newest.name)  # nothing to list
