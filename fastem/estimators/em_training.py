@@ -150,7 +150,7 @@ class Training:
             stepper = deepcopy(last.stepper)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
-                theta = last.theta  # exact; folding and unfolding would round
+                theta = np.array(last.theta)  # exact, unlike unfolded values; a copy of our own
         try:
             with single_threaded_blas():
                 return self._ascend(theta, monitor, stepper, progress)
