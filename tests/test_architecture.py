@@ -202,6 +202,25 @@ def test_no_module_imports_itself_in_a_circle():
     tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def test_the_table_of_rooms_is_current():
+    """CONTRIBUTING lists every room with the rooms that it imports from and about its lines."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| .* \| *(\d+) \| (.*) \|$", text, re.MULTILINE)
+    listed = {name.rstrip("/").removesuffix(".py"): (int(n), used) for name, n, used in rows}
+    lines = dict.fromkeys(MAY_IMPORT, 0)
+    for path in FILES:
+        room = _room(path.relative_to(ROOT).as_posix().removesuffix(".py"))
+        if room in lines:
+            lines[room] += len(path.read_text("utf-8").splitlines())
+    rooms = set(MAY_IMPORT) - {"__main__", "_version"}
+    assert rooms <= set(listed)
+    for room in rooms:
+        n, used = listed[room]
+        wanted = MAY_IMPORT[room] - {"_version"}
+        assert set(re.findall(r"`(\w+)`", used)) == wanted, room
+        assert abs(n - lines[room]) <= 0.2 * lines[room] + 10, (room, n, lines[room])
+
+
 REPOSITORY = Path(__file__).parent.parent
 PUBLIC = {"fastem": fastem, "fastem.engines": fastem.engines}
 
