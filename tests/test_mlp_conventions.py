@@ -24,8 +24,8 @@ pytest.importorskip("sklearn", minversion="1.9")  # whose words they are
     [
         FastMLPClassifier(max_iter=100),
         FastMLPRegressor(max_iter=100),
-        FastMLPClassifier((8,), "maxout", max_iter=100, solver="lbfgs"),
-        FastMLPRegressor("squared_error", (8, 4), ("prelu", "elu"), max_iter=100, solver="lbfgs"),
+        FastMLPClassifier((8,), "maxout", max_iter=30, solver="lbfgs"),
+        FastMLPRegressor("squared_error", (8, 4), ("prelu", "elu"), max_iter=30, solver="lbfgs"),
     ]
 )
 def test_scikit_learn_accepts_the_estimator(estimator, check):

@@ -266,12 +266,14 @@ def test_four_classes_are_refused():
         )
 
 
-@pytest.mark.parametrize(("scale", "least_right"), [(100.0, 6), (300.0, 1), (1e7, 0)])
-def test_rows_of_large_weights_are_right_or_refused(scale, least_right):
+@pytest.mark.parametrize(
+    ("scale", "n_rows", "least_right"), [(100.0, 6, 6), (300.0, 3, 1), (1e7, 2, 0)]
+)
+def test_rows_of_large_weights_are_right_or_refused(scale, n_rows, least_right):
     X, y, coefs, intercepts, _ = draw(6, 6, scale)
     exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration").log_likelihood
     n_right = 0
-    for i in range(6):
+    for i in range(n_rows):
         row = slice(i, i + 1)
         try:
             found = fastem.e_step(X[row], y[row], coefs, intercepts, method=QUADRATURE)
