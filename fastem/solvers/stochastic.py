@@ -25,7 +25,7 @@ def plateaus(objectives: list[float], tol: float) -> list[int]:
 
     A plateau is an iteration at least ``2 w`` after the previous plateau, such that the mean of
     the last w objectives exceeds the mean of the w before by at most ``tol`` times its absolute
-    value per iteration. With noise of standard deviation s, gains below about ``s / w**1.5`` per
+    value per iteration. With noise of standard deviation s, gains below ``sqrt(2) s / w**1.5`` per
     iteration cannot be detected.
 
     Parameters
