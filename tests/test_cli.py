@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, FastMLPClassifier
+from fastem import DivergenceError, FastEMClassifier, FastMLPClassifier
 from fastem.cli import comparison, methods
 from fastem.cli.command_line import main
 from fastem.cli.datasets import BUILT_IN, read_dataset, with_names
@@ -338,6 +338,15 @@ def test_divergence_is_told_in_one_line(capsys, solver):
     assert line.startswith("fastem: error: backpropagation: The loss became non-finite in ")
     assert ("in epoch " if solver == "sgd" else "in iteration ") in line
     assert line.endswith("Use another --solver or a smaller --alpha")
+
+
+def test_divergence_of_em_names_no_option_of_backpropagation(capsys, monkeypatch):
+    def diverge(*arguments):
+        raise DivergenceError("No start led to a finite objective.")
+
+    monkeypatch.setattr(FastEMClassifier, "fit", diverge)
+    line = refuse(capsys, "compare", "iris")
+    assert line == "fastem: error: EM: No start led to a finite objective."
 
 
 def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):

@@ -186,18 +186,12 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.cli.comparison import compare
     from fastem.cli.methods import hidden_layer_sizes
-    from fastem.runtime import DivergenceError
 
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     settings = _settings(arguments)
     _check_activations(settings.activation, hidden_layer_sizes(settings))
     dataset = _read_dataset(arguments)
-    try:
-        comparison = compare(dataset, settings, test_size=arguments.test_size)
-    except ValueError as error:
-        if isinstance(error.__cause__, DivergenceError):
-            raise ValueError(f"{error} Use another --solver or a smaller --alpha") from error
-        raise
+    comparison = compare(dataset, settings, test_size=arguments.test_size)
     content = comparison.to_dict()
     try:
         if arguments.plot is not None:
@@ -316,7 +310,7 @@ def _notice_of_long_work(arguments: argparse.Namespace) -> Iterator[None]:
     if "progress" in arguments and sys.stderr is not None and sys.stderr.isatty():
         yield  # the verb shows its own progress in one line of the terminal
         return
-    message = "still working; the first run also compiles, which takes about twenty seconds"
+    message = "still working; the first run on a machine also compiles the kernels"
     timer = threading.Timer(_SECONDS_OF_SILENCE, _notify, [message])
     timer.daemon = True
     timer.start()

@@ -14,6 +14,7 @@ from fastem.cli.datasets import Dataset
 from fastem.cli.methods import METHODS, Method, Settings
 from fastem.parameters import Array
 from fastem.plotting import loss_curve
+from fastem.runtime import DivergenceError
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
@@ -199,7 +200,8 @@ def compare(
                 with np.errstate(over="ignore", invalid="ignore"):
                     fit = fit_method(method, X_train, y_train)
             except ValueError as error:
-                raise ValueError(f"{method.name}: {error}") from error
+                remedy = method.remedy if isinstance(error, DivergenceError) else ""
+                raise ValueError(f"{method.name}: {error} {remedy}".rstrip()) from error
         if fit.interrupted:
             raise KeyboardInterrupt
         fits.append(fit)

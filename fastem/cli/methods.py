@@ -66,6 +66,8 @@ class Method(NamedTuple):
     settings : dict
         Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
         (see the module), ``alpha`` is the parameter of the estimator.
+    remedy : str, default=""
+        Options of the command line to change if the estimator diverges, as a sentence.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Method(NamedTuple):
     estimator: Any
     rehearsal: Any
     settings: dict[str, Any]
+    remedy: str = ""
 
 
 def exact_em(settings: Settings, n_samples: int) -> Method:
@@ -130,7 +133,8 @@ def backpropagation(settings: Settings, n_samples: int) -> Method:
         "alpha": network.alpha,
         "max_iter": network.max_iter,
     }
-    return Method("backpropagation", sizes, estimator, rehearsal, shown)
+    remedy = "Use another --solver or a smaller --alpha"
+    return Method("backpropagation", sizes, estimator, rehearsal, shown, remedy)
 
 
 METHODS = (exact_em, backpropagation)
