@@ -37,8 +37,8 @@ _SOLVERS = "lbfgs", "sgd", "adam"
 _ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 _ALPHA_HELP = (
-    "penalty: A/2 times the squared weights (on standardised features, without intercepts) against "
-    "the summed log-likelihood of the training rows"
+    "A/2 times the squared weights (on standardised features, without intercepts) against the "
+    "summed log-likelihood of the training rows"
 )
 
 
@@ -110,8 +110,8 @@ def _add_compare(verbs: Any) -> None:
     text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
     _add_common(parser, target=True)
-    default = "default: 0.15 for EM; backpropagation keeps alpha=0.0001 of FastMLPClassifier"
-    _add_settings(parser, f"for both methods ({default})")
+    default = "0.15 for EM, and alpha=0.0001 of FastMLPClassifier for backpropagation"
+    _add_settings(parser, f"penalty of both methods: {_ALPHA_HELP} (default: {default})")
     add = parser.add_argument
     names = ", ".join(_ACTIVATIONS)
     text = f"activation of the perceptron: {names} (default: relu), or one for every hidden layer, "
@@ -119,7 +119,12 @@ def _add_compare(verbs: Any) -> None:
     add("--activation", type=_activation, metavar="NAME", help=text)
     text = "solver of the perceptron (default: adam)"
     add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
-    add("--epochs", type=positive, metavar="N", help="maximum number of epochs of the perceptron")
+    add(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="maximum number of epochs of the perceptron, or of iterations of lbfgs",
+    )
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
@@ -133,7 +138,7 @@ def _add_fit(verbs: Any) -> None:
     parser = verbs.add_parser("fit", help=text, description=text)
     _add_common(parser, target=True)
     parser.add_argument("--model", required=True, metavar="FILE", help="file of the saved model")
-    _add_settings(parser, "(default: 0.15)")
+    _add_settings(parser, f"penalty: {_ALPHA_HELP} (default: 0.15)")
     parser.set_defaults(run=_run_fit)
 
 
@@ -154,13 +159,13 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
         parser.add_argument("--target", metavar="COLUMN", help=text)
 
 
-def _add_settings(parser: argparse.ArgumentParser, alpha: str) -> None:
+def _add_settings(parser: argparse.ArgumentParser, alpha_help: str) -> None:
     add = parser.add_argument
     text = "units of the hidden layer, for example 12, or of several layers, for example 12,8 "
     text += "(default: 10)"
     add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
     add("--max-iter", type=positive, metavar="N", help="maximum number of iterations of EM")
-    add("--alpha", type=penalty, metavar="A", help=f"{_ALPHA_HELP} {alpha}")
+    add("--alpha", type=penalty, metavar="A", help=alpha_help)
     text = "seed of random numbers (default: %(default)s)"
     add("--seed", type=seed, default=0, help=text)
 

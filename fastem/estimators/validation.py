@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import unique_labels
 from fastem.engines import Engine
 from fastem.parameters import Array
 from fastem.perceptron import Layers
+from fastem.runtime import finite_array
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
@@ -71,14 +72,9 @@ def _check_arrays(
         raise ValueError(f"{name} must be a list of {len(shapes)} arrays, got {len(given)}.")
     arrays = []
     for i, (values, shape) in enumerate(zip(given, shapes, strict=True)):
-        try:
-            array = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}[{i}] must hold numbers: {error}") from error
+        array = finite_array(f"{name}[{i}]", values)
         if array.shape != shape:
             raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}[{i}] contains NaN or infinity.")
         if np.abs(array).max(initial=0.0) > largest:
             found = np.abs(array).max()
             raise ValueError(f"{name}[{i}] has values up to {found:g}; use smaller ones.")
