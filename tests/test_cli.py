@@ -136,7 +136,7 @@ def test_options_without_a_verb_are_those_of_compare_iris(capsys):
 
 def test_settings_reach_both_methods():
     own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
-    settings = methods.Settings((5, 4), 7, 0.25, 3, **own)
+    settings = methods.Options((5, 4), 7, 0.25, 3, **own)
     em = methods.exact_em(settings, 500).estimator
     network = methods.backpropagation(settings, 500).estimator[-1]
     for estimator in (em, network):
@@ -243,7 +243,7 @@ def test_both_methods_minimise_the_same_penalised_loss(alpha, solver, n_samples)
     rng = np.random.default_rng(0)
     X = StandardScaler().fit_transform(rng.normal(size=(n_samples, 3)))
     y = rng.integers(3, size=n_samples)
-    settings = methods.Settings((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
+    settings = methods.Options((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
     em = methods.exact_em(settings, n_samples)
     network = methods.backpropagation(settings, n_samples)
     if solver != "lbfgs":  # the weights stay constant during the epoch
@@ -290,7 +290,7 @@ def test_several_hidden_layers(capsys):
 
 
 def test_both_methods_train_the_hidden_layers_they_are_given():
-    settings = methods.Settings((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
+    settings = methods.Options((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
     result = comparison.compare(read_dataset("iris"), settings)
     em, pipeline = result.estimators.values()
     for estimator in (em, pipeline[-1]):
@@ -619,7 +619,7 @@ def test_whole_numbers_are_integer_labels(capsys, tmp_path):
 
 
 def test_default_settings_are_those_of_the_estimator():
-    em = methods.exact_em(methods.Settings(), 100)
+    em = methods.exact_em(methods.Options(), 100)
     default = FastEMClassifier(random_state=0)
     sizes = {"hidden_layer_sizes": em.hidden_layer_sizes}
     assert em.estimator.get_params() == default.get_params() | sizes

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastem.cli.datasets import Dataset
-from fastem.cli.methods import METHODS, Method, Settings
+from fastem.cli.methods import METHODS, Method, Options
 from fastem.parameters import Array
 from fastem.plotting import loss_curve
 from fastem.runtime import DivergenceError
@@ -156,22 +156,22 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
 
 def compare(
     dataset: Dataset,
-    settings: Settings,
+    options: Options,
     *,
     test_size: float = 0.25,
-    methods: Sequence[Callable[[Settings, int], Method]] = METHODS,
+    methods: Sequence[Callable[[Options, int], Method]] = METHODS,
 ) -> Comparison:
     """Fit every method on the same training rows, and evaluate it on the same test rows.
 
     Parameters
     ----------
     dataset : Dataset
-    settings : Settings
-        Settings of all methods; its seed is also the seed of the split.
+    options : Options
+        Options of all methods; its seed is also the seed of the split.
     test_size : float
         Share of the rows for testing, stratified by class.
     methods : sequence of functions
-        Each returns a `Method` for the settings and the number of training rows. The
+        Each returns a `Method` for the options and the number of training rows. The
         predictions of the first one are part of the result.
 
     Returns
@@ -188,10 +188,10 @@ def compare(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    X_train, X_test, y_train, y_test = _split(dataset, test_size, settings.seed)
+    X_train, X_test, y_train, y_test = _split(dataset, test_size, options.seed)
     results, fits = [], []
     for make in methods:
-        method = make(settings, len(y_train))
+        method = make(options, len(y_train))
         with warnings.catch_warnings():
             # The result reports this in `converged`.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -214,7 +214,7 @@ def compare(
         classes=first.classes_.tolist(),
         n_train=len(y_train),
         n_test=len(y_test),
-        seed=settings.seed,
+        seed=options.seed,
         compile_seconds=sum(fit.compile_seconds for fit in fits),
         results=results,
         predictions=[Prediction(*row) for row in zip(*columns, probabilities, strict=True)],

@@ -1,4 +1,4 @@
-"""The two methods of a comparison: exact EM and backpropagation, with the same settings.
+"""The two methods of a comparison: exact EM and backpropagation, with the same options.
 
 Both methods minimise a penalised mean loss over the n training rows,
 
@@ -21,8 +21,8 @@ _BATCH_SIZE = 200  # the default of FastMLPClassifier, on 200 rows or more
 _REHEARSAL_ITERATIONS = 15  # EM needs several before its acceleration starts
 
 
-class Settings(NamedTuple):
-    """Settings of both methods; None selects the default of each method.
+class Options(NamedTuple):
+    """Options of both methods; None selects the default of each method.
 
     Attributes
     ----------
@@ -78,12 +78,12 @@ class Method(NamedTuple):
     remedy: str = ""
 
 
-def exact_em(settings: Settings, n_samples: int) -> Method:
-    """Return `FastEMClassifier` with the given settings.
+def exact_em(options: Options, n_samples: int) -> Method:
+    """Return `FastEMClassifier` with the given options.
 
     Parameters
     ----------
-    settings : Settings
+    options : Options
     n_samples : int
         Number of training rows. EM needs no conversion of its penalty and ignores it.
     """
@@ -91,9 +91,9 @@ def exact_em(settings: Settings, n_samples: int) -> Method:
 
     from fastem.estimators import FastEMClassifier
 
-    sizes = hidden_layer_sizes(settings)
-    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
-    estimator = FastEMClassifier(sizes, random_state=settings.seed, **given)
+    sizes = hidden_layer_sizes(options)
+    given = _not_none({"max_iter": options.max_iter, "alpha": options.alpha})
+    estimator = FastEMClassifier(sizes, random_state=options.seed, **given)
     # With tol=0 the few rows of a rehearsal do not converge before everything was compiled.
     rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
     alpha = estimator.alpha
@@ -101,12 +101,12 @@ def exact_em(settings: Settings, n_samples: int) -> Method:
     return Method("EM", sizes, estimator, rehearsal, shown)
 
 
-def backpropagation(settings: Settings, n_samples: int) -> Method:
+def backpropagation(options: Options, n_samples: int) -> Method:
     """Return `FastMLPClassifier` on standardised features, with enough epochs to converge.
 
     Parameters
     ----------
-    settings : Settings
+    options : Options
     n_samples : int
         Number of training rows; the penalty of the perceptron depends on it.
     """
@@ -116,13 +116,13 @@ def backpropagation(settings: Settings, n_samples: int) -> Method:
 
     from fastem.estimators import FastMLPClassifier
 
-    sizes = hidden_layer_sizes(settings)
+    sizes = hidden_layer_sizes(options)
     # The default of 200 epochs is too small for small networks to converge.
-    max_iter = _MAX_EPOCHS if settings.epochs is None else settings.epochs
-    given = _not_none({"activation": settings.activation, "solver": settings.solver})
-    network = FastMLPClassifier(sizes, random_state=settings.seed, max_iter=max_iter, **given)
-    if settings.alpha is not None:
-        network.set_params(alpha=perceptron_alpha(settings.alpha, n_samples, network.solver))
+    max_iter = _MAX_EPOCHS if options.epochs is None else options.epochs
+    given = _not_none({"activation": options.activation, "solver": options.solver})
+    network = FastMLPClassifier(sizes, random_state=options.seed, max_iter=max_iter, **given)
+    if options.alpha is not None:
+        network.set_params(alpha=perceptron_alpha(options.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
     names = network.activation
@@ -164,12 +164,12 @@ def _n_batches(n_samples: int, solver: str) -> int:
     return 1 if solver == "lbfgs" else math.ceil(n_samples / _BATCH_SIZE)
 
 
-def hidden_layer_sizes(settings: Settings) -> tuple[int, ...]:
+def hidden_layer_sizes(options: Options) -> tuple[int, ...]:
     """Return the hidden units of both methods, layer by layer."""
     from fastem.estimators import FastEMClassifier
 
-    if settings.hidden_layer_sizes is not None:
-        return settings.hidden_layer_sizes
+    if options.hidden_layer_sizes is not None:
+        return options.hidden_layer_sizes
     return tuple(np.ravel(FastEMClassifier().hidden_layer_sizes).tolist())
 
 

@@ -110,7 +110,7 @@ class BaseFastMLP:
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` is reached before convergence, or "lbfgs" ends before convergence.
+            If a limit on epochs, iterations or evaluations is reached before convergence.
         UserWarning
             If Ctrl-C was pressed, or `batch_size` is larger than the number of rows.
 
@@ -192,7 +192,7 @@ class BaseFastMLP:
             theta = self._theta()
         if not np.isfinite(theta).all():
             raise ValueError("coefs_ or intercepts_ hold NaN or infinity; call fit again.")
-        if self.solver == "lbfgs":  # SciPy's works in double precision
+        if self.solver == "lbfgs":  # SciPy's L-BFGS uses double precision
             theta = theta.astype(np.float64, copy=False)
         smallest = float(np.finfo(theta.dtype).eps)
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)

@@ -86,13 +86,13 @@ def _check_arrays(
 
 
 def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None:
-    """Check that a row has positive weight, and that sums of weights can be computed.
+    """Check that a row has positive weight, and that sums of weights are finite.
 
     Parameters
     ----------
     weights : array (n_samples,)
     largest, smallest : float
-        Range that must hold the largest weight.
+        Permitted range of the largest weight.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def check_two_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -
     Raises
     ------
     ValueError
-        If only one class has.
+        If at most one class has positive weight.
     """
     present = np.unique(labels[weights > 0.0])
     if len(present) < 2:
         raise ValueError(
             f"y has only one class, {classes[present].tolist()[0]!r} (in rows of positive weight); "
-            "a classifier needs samples of at least two classes."
+            "a classifier needs rows of at least two classes."
         )
 
 
