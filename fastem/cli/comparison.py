@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ class Comparison(NamedTuple):
     compile_seconds : float
         Wall time of all rehearsals; not included in the seconds of a method.
     results : list of Result
-        One per method, in the order given.
+        One per method, in the order of `METHODS`.
     predictions : list of Prediction
         Predictions of the first method for the first test rows.
     estimators : dict of str to classifier
@@ -154,13 +154,7 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
 
 
-def compare(
-    dataset: Dataset,
-    options: Options,
-    *,
-    test_size: float = 0.25,
-    methods: Sequence[Callable[[Options, int], Method]] = METHODS,
-) -> Comparison:
+def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> Comparison:
     """Fit every method on the same training rows, and evaluate it on the same test rows.
 
     Parameters
@@ -170,9 +164,6 @@ def compare(
         Options of all methods; its seed is also the seed of the split.
     test_size : float
         Share of the rows for testing, stratified by class.
-    methods : sequence of functions
-        Each returns a `Method` for the options and the number of training rows. The
-        predictions of the first one are part of the result.
 
     Returns
     -------
@@ -190,7 +181,7 @@ def compare(
 
     X_train, X_test, y_train, y_test = _split(dataset, test_size, options.seed)
     results, fits = [], []
-    for make in methods:
+    for make in METHODS:
         method = make(options, len(y_train))
         with warnings.catch_warnings():
             # The result reports this in `converged`.

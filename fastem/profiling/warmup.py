@@ -1,4 +1,4 @@
-"""Compile all kernels when the user chooses."""
+"""Compile the kernels for float64 data when the user chooses."""
 
 import numpy as np
 
