@@ -268,7 +268,7 @@ def test_defaults_in_the_help_are_those_of_the_estimators(capsys):
     text = " ".join(capsys.readouterr().out.split())
     (units,) = np.ravel(em.hidden_layer_sizes)
     assert f"for example 12,8 (default: {units})" in text
-    default = f"default: {em.alpha} for EM; backpropagation keeps alpha={network.alpha} of"
+    default = f"default: {em.alpha} for EM, and alpha={network.alpha} of FastMLPClassifier for"
     assert default in text
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
@@ -342,11 +342,11 @@ def test_divergence_is_told_in_one_line(capsys, solver):
 
 def test_divergence_of_em_names_no_option_of_backpropagation(capsys, monkeypatch):
     def diverge(*arguments):
-        raise DivergenceError("No start led to a finite objective.")
+        raise DivergenceError("No start reached a finite objective.")
 
     monkeypatch.setattr(FastEMClassifier, "fit", diverge)
     line = refuse(capsys, "compare", "iris")
-    assert line == "fastem: error: EM: No start led to a finite objective."
+    assert line == "fastem: error: EM: No start reached a finite objective."
 
 
 def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):

@@ -150,7 +150,7 @@ def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
         log-likelihood of all rows, of weight 1 each.
     n_samples : int
     solver : {"lbfgs", "sgd", "adam"}
-        "sgd" and "adam" go through the rows in batches of 200, the last one smaller.
+        "sgd" and "adam" use batches of 200 rows; the last batch can be smaller.
     """
     return penalty / _n_batches(n_samples, solver)
 

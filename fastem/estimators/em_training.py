@@ -99,7 +99,7 @@ class Training:
     estimator : BaseFastEM
         Its parameters are read. It is not changed.
     problem : Problem
-        Rows of weight zero are left out.
+        Rows of weight zero are removed.
     standardization : Standardization, optional
         By default that of these rows.
     """
@@ -207,7 +207,7 @@ class Training:
                 break
         if best is None:
             raise DivergenceError(
-                f"No start led to a finite objective: {failure} Use smaller coefs_init, a "
+                f"No start reached a finite objective: {failure} Use smaller coefs_init, a "
                 "smaller alpha, or standardize=True."
             ) from failure
         return best

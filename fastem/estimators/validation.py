@@ -25,7 +25,7 @@ def check_solver(solver: str, engine: Engine) -> None:
     Raises
     ------
     ValueError
-        If L-BFGS would use estimates, which its line search cannot.
+        If the solver is L-BFGS and the engine gives estimates. The line search needs exact values.
     """
     if solver == "lbfgs" and not engine.is_exact:
         raise ValueError(
