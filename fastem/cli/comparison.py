@@ -13,7 +13,7 @@ import numpy as np
 from fastem.cli.datasets import Dataset
 from fastem.cli.methods import METHODS, Method, Options
 from fastem.parameters import Array
-from fastem.plotting import loss_curve
+from fastem.plotting import final_step, loss_curve
 from fastem.runtime import DivergenceError
 
 _REHEARSAL_ROWS_PER_CLASS = 4
@@ -148,9 +148,8 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
         start = time.perf_counter()
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
-    final = method.estimator[-1] if hasattr(method.estimator, "steps") else method.estimator
-    converged = bool(final.converged_)
-    n_iter = int(final.n_iter_)
+    final = final_step(method.estimator)
+    n_iter, converged = int(final.n_iter_), bool(final.converged_)
     return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
 
 

@@ -69,7 +69,7 @@ class Settings(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Checked rows.
+    """Checked rows. `rows_of` converts them into `Rows`, the form that kernels read.
 
     Attributes
     ----------

@@ -1,11 +1,28 @@
-"""Check of an array that a caller passes."""
+"""Arrays that a caller passes: their form for kernels, and a check of their values."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
+    """Return an array in the form that kernels are compiled for.
+
+    Parameters
+    ----------
+    values : array-like
+        Copied only if it has another form.
+    dtype : dtype, default=float64
+
+    Returns
+    -------
+    array : array of the shape of ``values``
+        In C order, aligned and writeable.
+    """
+    return np.require(values, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
 
 
 def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
-    """Return finite numbers as a float64 array in C order, writeable and aligned.
+    """Return finite numbers as a float64 array in the form of `kernel_array`.
 
     Parameters
     ----------
@@ -29,8 +46,7 @@ def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArr
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex numbers are not supported")
-        form = ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"]
-        array = np.require(values, np.float64, form)
+        array = kernel_array(values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
     if ndim is not None and array.ndim != ndim:
