@@ -13,7 +13,7 @@ from problems import e_step_problem
 from fastem import Enumeration
 from fastem.rows import sort_by_class
 from fastem.runtime import single_threaded_blas
-from fastem.solvers.adam import BatchedNetwork, Descent, Extent
+from fastem.solvers.adam import AdamState, BatchedNetwork, Extent
 from fastem.solvers.network import Network
 
 _ROWS, _BATCH, _CLASSES = 10_000, 200, 3
@@ -34,14 +34,14 @@ def bench_epoch(benchmark, record, n_hidden):
     model = BatchedNetwork(
         X, y, rows.weights, shape, Enumeration(), _BATCH, extent=extent, **settings
     )
-    descent, theta = Descent(1e-3, np.random.RandomState(0)), shape.pack(problem.parameters)
-    descent.restart(theta)
+    state, theta = AdamState(1e-3, np.random.RandomState(0)), shape.pack(problem.parameters)
+    state.restart(theta)
     some = np.random.default_rng(0).permutation(_ROWS)[:_BATCH]
     batch = sort_by_class(X[some], y[some], rows.weights[some], shape)
     networks = [Network(r, shape, Enumeration(), None, **settings) for r in (batch, rows)]
     with single_threaded_blas():
-        descent.run_epoch(model)
-        benchmark.pedantic(descent.run_epoch, (model,), rounds=5)
+        state.run_epoch(model)
+        benchmark.pedantic(state.run_epoch, (model,), rounds=5)
         of_batch, of_all = (best_seconds(lambda n=n: n.expect(theta), 20) for n in networks)
     seconds = benchmark.stats["min"]
     record(

@@ -1,4 +1,4 @@
-"""The exact E-step compared with loops, NumPy, PyTorch and JAX, whose code is in `peers`.
+"""The exact E-step compared with loops, NumPy, PyTorch and JAX; their code is in `peers`.
 
 The peers are straightforward versions in each library: they sum over all configurations in log
 space. fastem's side is its internal E-step, planned once and run many times. It splits the sum into

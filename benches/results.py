@@ -19,7 +19,7 @@ def read(path: str | Path) -> dict:
     except ValueError as error:
         raise UnusableError(f"{path} is not JSON: {error}") from error
     if not _is_run(results):
-        raise UnusableError(f"{path} is not what pytest --benchmark-json writes")
+        raise UnusableError(f"{path} is not a file that pytest --benchmark-json has written")
     if not results["benchmarks"]:
         raise UnusableError(f"{path} contains no benchmarks")
     return results

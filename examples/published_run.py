@@ -38,7 +38,7 @@ def published_start():
 
 
 def model_at(coefs, **parameters):
-    """Return an unfitted classifier whose iterations are the steps of the published run."""
+    """Return an unfitted classifier; its iterations are the steps of the published run."""
     return fastem.FastEMClassifier(
         (7,),
         m_step="gradient",

@@ -8,8 +8,8 @@ used. The coin is the latent variable, as the hidden units are in a network:
 - The M-step estimates each coin's probability of heads from the rounds, weighted by these
   posteriors.
 
-No iteration lowers the log-likelihood. From 0.6 and 0.5 the known results are 0.71 and 0.58 after
-one iteration, and 0.80 and 0.52 at convergence.
+No iteration lowers the log-likelihood. From 0.6 and 0.5 the published results are 0.71 and 0.58
+after one iteration, and 0.80 and 0.52 at convergence.
 
 Run: ``python examples/two_coins.py``
 """

@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, FastMLPClassifier
+from fastem import DivergenceError, FastEMClassifier, FastMLPClassifier
 from fastem.cli import comparison, methods
 from fastem.cli.command_line import main
 from fastem.cli.datasets import BUILT_IN, read_dataset, with_names
@@ -136,7 +136,7 @@ def test_options_without_a_verb_are_those_of_compare_iris(capsys):
 
 def test_settings_reach_both_methods():
     own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
-    settings = methods.Settings((5, 4), 7, 0.25, 3, **own)
+    settings = methods.Options((5, 4), 7, 0.25, 3, **own)
     em = methods.exact_em(settings, 500).estimator
     network = methods.backpropagation(settings, 500).estimator[-1]
     for estimator in (em, network):
@@ -243,7 +243,7 @@ def test_both_methods_minimise_the_same_penalised_loss(alpha, solver, n_samples)
     rng = np.random.default_rng(0)
     X = StandardScaler().fit_transform(rng.normal(size=(n_samples, 3)))
     y = rng.integers(3, size=n_samples)
-    settings = methods.Settings((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
+    settings = methods.Options((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
     em = methods.exact_em(settings, n_samples)
     network = methods.backpropagation(settings, n_samples)
     if solver != "lbfgs":  # the weights stay constant during the epoch
@@ -268,7 +268,7 @@ def test_defaults_in_the_help_are_those_of_the_estimators(capsys):
     text = " ".join(capsys.readouterr().out.split())
     (units,) = np.ravel(em.hidden_layer_sizes)
     assert f"for example 12,8 (default: {units})" in text
-    default = f"default: {em.alpha} for EM; backpropagation keeps alpha={network.alpha} of"
+    default = f"default: {em.alpha} for EM, and alpha={network.alpha} of FastMLPClassifier for"
     assert default in text
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
@@ -290,7 +290,7 @@ def test_several_hidden_layers(capsys):
 
 
 def test_both_methods_train_the_hidden_layers_they_are_given():
-    settings = methods.Settings((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
+    settings = methods.Options((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
     result = comparison.compare(read_dataset("iris"), settings)
     em, pipeline = result.estimators.values()
     for estimator in (em, pipeline[-1]):
@@ -338,6 +338,15 @@ def test_divergence_is_told_in_one_line(capsys, solver):
     assert line.startswith("fastem: error: backpropagation: The loss became non-finite in ")
     assert ("in epoch " if solver == "sgd" else "in iteration ") in line
     assert line.endswith("Use another --solver or a smaller --alpha")
+
+
+def test_divergence_of_em_names_no_option_of_backpropagation(capsys, monkeypatch):
+    def diverge(*arguments):
+        raise DivergenceError("No start reached a finite objective.")
+
+    monkeypatch.setattr(FastEMClassifier, "fit", diverge)
+    line = refuse(capsys, "compare", "iris")
+    assert line == "fastem: error: EM: No start reached a finite objective."
 
 
 def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatch):
@@ -610,7 +619,7 @@ def test_whole_numbers_are_integer_labels(capsys, tmp_path):
 
 
 def test_default_settings_are_those_of_the_estimator():
-    em = methods.exact_em(methods.Settings(), 100)
+    em = methods.exact_em(methods.Options(), 100)
     default = FastEMClassifier(random_state=0)
     sizes = {"hidden_layer_sizes": em.hidden_layer_sizes}
     assert em.estimator.get_params() == default.get_params() | sizes

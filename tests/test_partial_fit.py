@@ -405,7 +405,7 @@ def test_after_fit_it_goes_on_from_what_was_kept():
     model.set_params(learning_rate_init=1.0)
     with pytest.warns(ConvergenceWarning):
         model.fit(X, y)
-    assert not np.array_equal(model._ascent.theta, model._ascent.stepper.theta)
+    assert not np.array_equal(model._ascent.theta, model._ascent.optimizer.theta)
     kept = [W.copy() for W in model.coefs_]
     model.set_params(learning_rate_init=1e-12).partial_fit(X, y)
     for W, before in zip(model.coefs_, kept, strict=True):

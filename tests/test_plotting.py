@@ -130,7 +130,7 @@ def test_losses_that_are_no_log_losses_are_not_in_nats(fitted, ax):
 
 
 def test_a_name_beside_a_dict(fitted):
-    with pytest.raises(ValueError, match="a dict has its names as keys"):
+    with pytest.raises(ValueError, match=r"name='both'.*the keys of a dict are the names"):
         LossCurveDisplay.from_estimator(fitted, name="both")
 
 
@@ -232,7 +232,7 @@ def test_curve_kwargs(ax):
         ([[0]], [[1.0], [2.0]], None, "equal lengths"),
         ([0, 1], [1.0, 2.0], None, "lists of vectors"),
         ([], [], None, "at least one"),
-        ([[0]], [[1.0]], ["a", "b"], "2 names for 1 curve"),
+        ([[0]], [[1.0]], ["a", "b"], r"one entry per curve \(1\), got 2"),
     ],
 )
 def test_curves_that_do_not_fit(iterations, losses, names, words):

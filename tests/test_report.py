@@ -194,11 +194,17 @@ def test_every_figure_of_the_repository_has_a_readable_name():
     ("results", "message"),
     [
         ("{", "is not JSON"),
-        ("[1]", "is not what pytest --benchmark-json writes"),
-        ({"benchmarks": []}, "is not what pytest --benchmark-json writes"),
-        (run({"name": "bench"}), "is not what pytest --benchmark-json writes"),
-        (run(row("g", "bench", "fast", 1.0)), "is not what pytest --benchmark-json writes"),
-        (run(row("g", "bench", 0.0, 1.0)), "is not what pytest --benchmark-json writes"),
+        ("[1]", "is not a file that pytest --benchmark-json has written"),
+        ({"benchmarks": []}, "is not a file that pytest --benchmark-json has written"),
+        (run({"name": "bench"}), "is not a file that pytest --benchmark-json has written"),
+        (
+            run(row("g", "bench", "fast", 1.0)),
+            "is not a file that pytest --benchmark-json has written",
+        ),
+        (
+            run(row("g", "bench", 0.0, 1.0)),
+            "is not a file that pytest --benchmark-json has written",
+        ),
         (run(), "contains no benchmarks"),
         (run(*E_STEPS), "no benchmarks of the group 'mlp: against scikit-learn'"),
         (run(*MLPS), "no benchmarks of the group 'e_step: hidden units'"),

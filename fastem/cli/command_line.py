@@ -29,7 +29,7 @@ from fastem.perceptron import HIDDEN_ACTIVATIONS
 if TYPE_CHECKING:
     from fastem.cli.comparison import Comparison, Fit
     from fastem.cli.datasets import Dataset
-    from fastem.cli.methods import Settings
+    from fastem.cli.methods import Options
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
 _SECONDS_OF_SILENCE = 3.0
@@ -37,8 +37,8 @@ _SOLVERS = "lbfgs", "sgd", "adam"
 _ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
 _DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
 _ALPHA_HELP = (
-    "penalty: A/2 times the squared weights (on standardised features, without intercepts) against "
-    "the summed log-likelihood of the training rows"
+    "A/2 times the squared weights (on standardised features, without intercepts) against the "
+    "summed log-likelihood of the training rows"
 )
 
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     status : int
         0 for success; 2 for unusable input, with one line on stderr; 130 after Ctrl-C; 141 if
-        the reader of stdout has closed it.
+        stdout is a pipe that its reader has closed.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are reported by `main` in one line."""
+    """A parser that raises its errors; `main` reports them in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
@@ -110,8 +110,8 @@ def _add_compare(verbs: Any) -> None:
     text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
     _add_common(parser, target=True)
-    default = "default: 0.15 for EM; backpropagation keeps alpha=0.0001 of FastMLPClassifier"
-    _add_settings(parser, f"for both methods ({default})")
+    default = "0.15 for EM, and alpha=0.0001 of FastMLPClassifier for backpropagation"
+    _add_options(parser, f"penalty of both methods: {_ALPHA_HELP} (default: {default})")
     add = parser.add_argument
     names = ", ".join(_ACTIVATIONS)
     text = f"activation of the perceptron: {names} (default: relu), or one for every hidden layer, "
@@ -119,7 +119,12 @@ def _add_compare(verbs: Any) -> None:
     add("--activation", type=_activation, metavar="NAME", help=text)
     text = "solver of the perceptron (default: adam)"
     add("--solver", type=_solver, metavar=f"{{{','.join(_SOLVERS)}}}", help=text)
-    add("--epochs", type=positive, metavar="N", help="maximum number of epochs of the perceptron")
+    add(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="maximum number of epochs of the perceptron, or of iterations of lbfgs",
+    )
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
@@ -133,7 +138,7 @@ def _add_fit(verbs: Any) -> None:
     parser = verbs.add_parser("fit", help=text, description=text)
     _add_common(parser, target=True)
     parser.add_argument("--model", required=True, metavar="FILE", help="file of the saved model")
-    _add_settings(parser, "(default: 0.15)")
+    _add_options(parser, f"penalty: {_ALPHA_HELP} (default: 0.15)")
     parser.set_defaults(run=_run_fit)
 
 
@@ -154,13 +159,13 @@ def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
         parser.add_argument("--target", metavar="COLUMN", help=text)
 
 
-def _add_settings(parser: argparse.ArgumentParser, alpha: str) -> None:
+def _add_options(parser: argparse.ArgumentParser, alpha_help: str) -> None:
     add = parser.add_argument
     text = "units of the hidden layer, for example 12, or of several layers, for example 12,8 "
     text += "(default: 10)"
     add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
     add("--max-iter", type=positive, metavar="N", help="maximum number of iterations of EM")
-    add("--alpha", type=penalty, metavar="A", help=f"{_ALPHA_HELP} {alpha}")
+    add("--alpha", type=penalty, metavar="A", help=alpha_help)
     text = "seed of random numbers (default: %(default)s)"
     add("--seed", type=seed, default=0, help=text)
 
@@ -186,18 +191,12 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 def _run_compare(arguments: argparse.Namespace) -> int:
     from fastem.cli.comparison import compare
     from fastem.cli.methods import hidden_layer_sizes
-    from fastem.runtime import DivergenceError
 
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
-    settings = _settings(arguments)
-    _check_activations(settings.activation, hidden_layer_sizes(settings))
+    options = _options(arguments)
+    _check_activations(options.activation, hidden_layer_sizes(options))
     dataset = _read_dataset(arguments)
-    try:
-        comparison = compare(dataset, settings, test_size=arguments.test_size)
-    except ValueError as error:
-        if isinstance(error.__cause__, DivergenceError):
-            raise ValueError(f"{error} Use another --solver or a smaller --alpha") from error
-        raise
+    comparison = compare(dataset, options, test_size=arguments.test_size)
     content = comparison.to_dict()
     try:
         if arguments.plot is not None:
@@ -229,7 +228,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = _read_dataset(arguments)
     X = with_names(dataset.X, dataset.feature_names)
-    fit = fit_method(exact_em(_settings(arguments), len(dataset.y)), X, dataset.y)
+    fit = fit_method(exact_em(_options(arguments), len(dataset.y)), X, dataset.y)
     fit.estimator.save(arguments.model)
     if fit.interrupted:
         _notify(f"interrupted: the best iterate so far is saved in {arguments.model}")
@@ -276,14 +275,14 @@ def _read_dataset(arguments: argparse.Namespace) -> "Dataset":
     return dataset
 
 
-def _settings(arguments: argparse.Namespace) -> "Settings":
-    from fastem.cli.methods import Settings
+def _options(arguments: argparse.Namespace) -> "Options":
+    from fastem.cli.methods import Options
 
     given = vars(arguments)
-    # options of compare, which fit does not have
+    # fit does not have these options of compare
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
     shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
-    return Settings(*shared, **own)
+    return Options(*shared, **own)
 
 
 def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str, Any]:
@@ -316,7 +315,7 @@ def _notice_of_long_work(arguments: argparse.Namespace) -> Iterator[None]:
     if "progress" in arguments and sys.stderr is not None and sys.stderr.isatty():
         yield  # the verb shows its own progress in one line of the terminal
         return
-    message = "still working; the first run also compiles, which takes about twenty seconds"
+    message = "still working; the first run on a machine also compiles the kernels"
     timer = threading.Timer(_SECONDS_OF_SILENCE, _notify, [message])
     timer.daemon = True
     timer.start()

@@ -4,16 +4,17 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.cli.datasets import Dataset
-from fastem.cli.methods import METHODS, Method, Settings
+from fastem.cli.methods import METHODS, Method, Options
 from fastem.parameters import Array
-from fastem.plotting import loss_curve
+from fastem.plotting import final_step, loss_curve
+from fastem.runtime import DivergenceError
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _N_PREDICTIONS = 10
@@ -85,7 +86,7 @@ class Comparison(NamedTuple):
     compile_seconds : float
         Wall time of all rehearsals; not included in the seconds of a method.
     results : list of Result
-        One per method, in the order given.
+        One per method, in the order of `METHODS`.
     predictions : list of Prediction
         Predictions of the first method for the first test rows.
     estimators : dict of str to classifier
@@ -147,31 +148,21 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
         start = time.perf_counter()
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
-    final = method.estimator[-1] if hasattr(method.estimator, "steps") else method.estimator
-    converged = bool(final.converged_)
-    n_iter = int(final.n_iter_)
+    final = final_step(method.estimator)
+    n_iter, converged = int(final.n_iter_), bool(final.converged_)
     return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
 
 
-def compare(
-    dataset: Dataset,
-    settings: Settings,
-    *,
-    test_size: float = 0.25,
-    methods: Sequence[Callable[[Settings, int], Method]] = METHODS,
-) -> Comparison:
+def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> Comparison:
     """Fit every method on the same training rows, and evaluate it on the same test rows.
 
     Parameters
     ----------
     dataset : Dataset
-    settings : Settings
-        Settings of all methods; its seed is also the seed of the split.
+    options : Options
+        Options of all methods; its seed is also the seed of the split.
     test_size : float
         Share of the rows for testing, stratified by class.
-    methods : sequence of functions
-        Each returns a `Method` for the settings and the number of training rows. The
-        predictions of the first one are part of the result.
 
     Returns
     -------
@@ -187,10 +178,10 @@ def compare(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    X_train, X_test, y_train, y_test = _split(dataset, test_size, settings.seed)
+    X_train, X_test, y_train, y_test = _split(dataset, test_size, options.seed)
     results, fits = [], []
-    for make in methods:
-        method = make(settings, len(y_train))
+    for make in METHODS:
+        method = make(options, len(y_train))
         with warnings.catch_warnings():
             # The result reports this in `converged`.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -199,7 +190,8 @@ def compare(
                 with np.errstate(over="ignore", invalid="ignore"):
                     fit = fit_method(method, X_train, y_train)
             except ValueError as error:
-                raise ValueError(f"{method.name}: {error}") from error
+                remedy = method.remedy if isinstance(error, DivergenceError) else ""
+                raise ValueError(f"{method.name}: {error} {remedy}".rstrip()) from error
         if fit.interrupted:
             raise KeyboardInterrupt
         fits.append(fit)
@@ -212,7 +204,7 @@ def compare(
         classes=first.classes_.tolist(),
         n_train=len(y_train),
         n_test=len(y_test),
-        seed=settings.seed,
+        seed=options.seed,
         compile_seconds=sum(fit.compile_seconds for fit in fits),
         results=results,
         predictions=[Prediction(*row) for row in zip(*columns, probabilities, strict=True)],

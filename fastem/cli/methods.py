@@ -1,4 +1,4 @@
-"""The two methods of a comparison: exact EM and backpropagation, with the same settings.
+"""The two methods of a comparison: exact EM and backpropagation, with the same options.
 
 Both methods minimise a penalised mean loss over the n training rows,
 
@@ -21,8 +21,8 @@ _BATCH_SIZE = 200  # the default of FastMLPClassifier, on 200 rows or more
 _REHEARSAL_ITERATIONS = 15  # EM needs several before its acceleration starts
 
 
-class Settings(NamedTuple):
-    """Settings of both methods; None selects the default of each method.
+class Options(NamedTuple):
+    """Options of both methods; None selects the default of each method.
 
     Attributes
     ----------
@@ -66,6 +66,8 @@ class Method(NamedTuple):
     settings : dict
         Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
         (see the module), ``alpha`` is the parameter of the estimator.
+    remedy : str, default=""
+        Options of the command line to change if the estimator diverges, as a sentence.
     """
 
     name: str
@@ -73,14 +75,15 @@ class Method(NamedTuple):
     estimator: Any
     rehearsal: Any
     settings: dict[str, Any]
+    remedy: str = ""
 
 
-def exact_em(settings: Settings, n_samples: int) -> Method:
-    """Return `FastEMClassifier` with the given settings.
+def exact_em(options: Options, n_samples: int) -> Method:
+    """Return `FastEMClassifier` with the given options.
 
     Parameters
     ----------
-    settings : Settings
+    options : Options
     n_samples : int
         Number of training rows. EM needs no conversion of its penalty and ignores it.
     """
@@ -88,9 +91,9 @@ def exact_em(settings: Settings, n_samples: int) -> Method:
 
     from fastem.estimators import FastEMClassifier
 
-    sizes = hidden_layer_sizes(settings)
-    given = _not_none({"max_iter": settings.max_iter, "alpha": settings.alpha})
-    estimator = FastEMClassifier(sizes, random_state=settings.seed, **given)
+    sizes = hidden_layer_sizes(options)
+    given = _not_none({"max_iter": options.max_iter, "alpha": options.alpha})
+    estimator = FastEMClassifier(sizes, random_state=options.seed, **given)
     # With tol=0 the few rows of a rehearsal do not converge before everything was compiled.
     rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
     alpha = estimator.alpha
@@ -98,12 +101,12 @@ def exact_em(settings: Settings, n_samples: int) -> Method:
     return Method("EM", sizes, estimator, rehearsal, shown)
 
 
-def backpropagation(settings: Settings, n_samples: int) -> Method:
+def backpropagation(options: Options, n_samples: int) -> Method:
     """Return `FastMLPClassifier` on standardised features, with enough epochs to converge.
 
     Parameters
     ----------
-    settings : Settings
+    options : Options
     n_samples : int
         Number of training rows; the penalty of the perceptron depends on it.
     """
@@ -113,13 +116,13 @@ def backpropagation(settings: Settings, n_samples: int) -> Method:
 
     from fastem.estimators import FastMLPClassifier
 
-    sizes = hidden_layer_sizes(settings)
+    sizes = hidden_layer_sizes(options)
     # The default of 200 epochs is too small for small networks to converge.
-    max_iter = _MAX_EPOCHS if settings.epochs is None else settings.epochs
-    given = _not_none({"activation": settings.activation, "solver": settings.solver})
-    network = FastMLPClassifier(sizes, random_state=settings.seed, max_iter=max_iter, **given)
-    if settings.alpha is not None:
-        network.set_params(alpha=perceptron_alpha(settings.alpha, n_samples, network.solver))
+    max_iter = _MAX_EPOCHS if options.epochs is None else options.epochs
+    given = _not_none({"activation": options.activation, "solver": options.solver})
+    network = FastMLPClassifier(sizes, random_state=options.seed, max_iter=max_iter, **given)
+    if options.alpha is not None:
+        network.set_params(alpha=perceptron_alpha(options.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
     names = network.activation
@@ -130,7 +133,8 @@ def backpropagation(settings: Settings, n_samples: int) -> Method:
         "alpha": network.alpha,
         "max_iter": network.max_iter,
     }
-    return Method("backpropagation", sizes, estimator, rehearsal, shown)
+    remedy = "Use another --solver or a smaller --alpha"
+    return Method("backpropagation", sizes, estimator, rehearsal, shown, remedy)
 
 
 METHODS = (exact_em, backpropagation)
@@ -146,7 +150,7 @@ def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
         log-likelihood of all rows, of weight 1 each.
     n_samples : int
     solver : {"lbfgs", "sgd", "adam"}
-        "sgd" and "adam" go through the rows in batches of 200, the last one smaller.
+        "sgd" and "adam" use batches of 200 rows; the last batch can be smaller.
     """
     return penalty / _n_batches(n_samples, solver)
 
@@ -160,12 +164,12 @@ def _n_batches(n_samples: int, solver: str) -> int:
     return 1 if solver == "lbfgs" else math.ceil(n_samples / _BATCH_SIZE)
 
 
-def hidden_layer_sizes(settings: Settings) -> tuple[int, ...]:
+def hidden_layer_sizes(options: Options) -> tuple[int, ...]:
     """Return the hidden units of both methods, layer by layer."""
     from fastem.estimators import FastEMClassifier
 
-    if settings.hidden_layer_sizes is not None:
-        return settings.hidden_layer_sizes
+    if options.hidden_layer_sizes is not None:
+        return options.hidden_layer_sizes
     return tuple(np.ravel(FastEMClassifier().hidden_layer_sizes).tolist())
 
 

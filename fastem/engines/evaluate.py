@@ -9,7 +9,7 @@ from fastem.engines.sampling import warn_of_few
 from fastem.expectations import Expectations
 from fastem.parameters import Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_by_class
-from fastem.runtime import effective_n_jobs
+from fastem.runtime import effective_n_jobs, finite_array
 
 
 def e_step(
@@ -95,7 +95,7 @@ def e_step(
     >>> result.hidden_posterior.shape
     (2, 2)
     """
-    X = _finite("X", X, 2)
+    X = finite_array("X", X, 2)
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1])
     shape = shape_of(coefs)
     labels = _check_labels(y, len(X), shape.n_classes)
@@ -123,20 +123,6 @@ def e_step(
     )
 
 
-def _finite(name: str, values: ArrayLike, ndim: int) -> Array:
-    try:
-        if np.iscomplexobj(values):
-            raise TypeError("complex numbers are not supported")
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers: {error}") from error
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinity; remove or impute such values.")
-    return array
-
-
 def check_parameters(
     coefs: list[ArrayLike], intercepts: list[ArrayLike], n_features: int
 ) -> tuple[list[Array], list[Array]]:
@@ -158,8 +144,8 @@ def check_parameters(
             f"coefs and intercepts must have the same length, got {len(coefs)} and "
             f"{len(intercepts)}."
         )
-    weights = [_finite(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
-    offsets = [_finite(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
+    weights = [finite_array(f"coefs[{i}]", values, 2) for i, values in enumerate(coefs)]
+    offsets = [finite_array(f"intercepts[{i}]", values, 1) for i, values in enumerate(intercepts)]
     n_above = [W.shape[0] for W in weights[1:]] + [weights[-1].shape[1]]
     n_inputs = n_features
     for i, (W, b, n_units) in enumerate(zip(weights, offsets, n_above, strict=True)):
@@ -212,7 +198,7 @@ def _check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> np.ndarray:
 def _check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     if sample_weight is None:
         return np.ones(n_samples)
-    weights = _finite("sample_weight", sample_weight, 1)
+    weights = finite_array("sample_weight", sample_weight, 1)
     if weights.shape != (n_samples,):
         raise ValueError(f"sample_weight must have shape ({n_samples},), got {weights.shape}.")
     if weights.size and weights.min() < 0.0:

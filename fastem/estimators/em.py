@@ -102,7 +102,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
-        """Process some rows once, in mini-batches; ``began`` is the time of the call."""
+        """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
         with unchanged_on_failure(self):
             resumes = hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)

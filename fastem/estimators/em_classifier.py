@@ -58,7 +58,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         iteration lowers the objective.
     solver : {"em", "lbfgs", "adam"}, default="em"
         EM; L-BFGS on the marginal likelihood with its exact gradient; or Adam, which takes a
-        gradient step per mini-batch. Adam is meant for many rows and for streams of rows
+        gradient step per mini-batch. Adam is suited to many rows and to streams of rows
         (`partial_fit`). On small data, EM reaches a better optimum in less time.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, with EM steps as fallback. It does not apply to
@@ -201,9 +201,9 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     ) -> "FastEMClassifier":
         """Process some rows once, in mini-batches; only with ``solver="adam"``.
 
-        Training continues after earlier calls and after `fit`, and an unpickled model resumes
-        exactly. A model from `load` or trained by another solver continues with new moments: the
-        next rows define the standardisation and carry the whole penalty.
+        Training continues after earlier calls and after `fit`. An unpickled model resumes
+        exactly. A model from `load` or from another solver continues with new moments: the next
+        rows define the standardisation, and the weight of earlier rows counts as zero.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         classes : array-like (n_classes,), optional
             All labels that any call will contain, at least two. Required in the first call.
         sample_weight : array-like (n_samples,), optional
-            Nonnegative. Rows of weight zero are left out.
+            Nonnegative. Rows of weight zero are ignored.
 
         Returns
         -------
@@ -233,11 +233,12 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         -----
         A call that raises an error or is stopped by Ctrl-C leaves the estimator as it was.
 
-        *Standardisation* is defined by the rows of the first call, which should be typical.
-        *Penalty*: a unit of weight carries ``alpha / seen`` of the penalty, ``seen`` being the
-        weight of all rows so far, repeated rows counted again. *Order*: rows are shuffled within
-        a call. *Cost*: an E-step on the rows, and about 0.1 ms per batch. `max_iter`, `tol`,
-        `n_init` and `warm_start` have no effect.
+        *Standardisation*: the rows of the first call define it. They should be typical.
+        *Penalty*: the gradient of a batch of weight w contains the penalty times ``w / seen``.
+        Here ``seen`` is the weight of all rows so far; repeated rows count again. *Order*: rows
+        are shuffled within a call. *Cost*: an E-step on the rows, and an overhead for every
+        batch (``pytest --benchmark-only benches/bench_minibatch.py`` measures it). `max_iter`,
+        `tol`, `n_init` and `warm_start` have no effect.
         """
         began = time.perf_counter()
         return self._partial_fit(X, y, sample_weight, announced_classes(self, classes), began)
@@ -267,7 +268,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         With ``prediction="marginal"`` this is the exact sum ``sum_z P(z|x) P(y|z)``. With
         ``prediction="plugin"`` it is the softmax of the mean hidden activation, computed layer by
         layer. A model fitted by `Sampling` averages P(y|z) over samples of P(z|x). The samples
-        depend on its seed and the row only, so that equal rows have equal probabilities.
+        depend on its seed and the row only. Equal rows therefore have equal probabilities.
 
         Parameters
         ----------

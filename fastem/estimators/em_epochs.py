@@ -41,7 +41,7 @@ class EpochTraining(Training):
         self._seen = seen
         super().__init__(estimator, problem, standardization)
 
-    def _model_of(self, problem: Problem) -> BatchedNetwork:
+    def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)
         self._extent = self._seen.plus(problem.weights)
         return BatchedNetwork(
@@ -59,19 +59,19 @@ class EpochTraining(Training):
     def _new_monitor(self) -> EpochMonitor:
         return EpochMonitor(float(self._estimator.tol))
 
-    def _new_stepper(self, random_state: np.random.RandomState) -> AdamState:
+    def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(self, theta: Array, monitor: EpochMonitor, stepper: AdamState) -> Array:
-        self._update(stepper)
-        return run_adam(self._model, theta, monitor, self._estimator.max_iter, stepper)
+    def _run(self, theta: Array, monitor: EpochMonitor, optimizer: AdamState) -> Array:
+        self._update(optimizer)
+        return run_adam(self._model, theta, monitor, self._estimator.max_iter, optimizer)
 
     def _update(self, state: AdamState) -> None:
         state.extent = self._extent
         state.learning_rate = learning_rate(self._estimator)
 
     def begin_stream(self) -> Ascent:
-        """Return the starting point of a stream whose first rows are these."""
+        """Return the starting point of a stream that begins with these rows."""
         # A class without rows so far gets the weight of one average row.
         average = self._extent.weight / self._extent.n_rows
         class_weights = np.where(self._class_weights > 0.0, self._class_weights, average)
@@ -85,7 +85,7 @@ class EpochTraining(Training):
         return self._at(theta, random_state)
 
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
-        state = self._new_stepper(random_state)
+        state = self._new_optimizer(random_state)
         state.restart(theta)
         return Ascent(theta, self._new_monitor(), state, self._standardization)
 
@@ -97,9 +97,9 @@ class EpochTraining(Training):
         DivergenceError
             If the objective is not finite, or a weight diverges.
         """
-        state = deepcopy(ascent.stepper)  # a failed call must not change the earlier one
+        state = deepcopy(ascent.optimizer)  # a failed call must not change the earlier one
         if not np.array_equal(state.theta, ascent.theta):
-            state.restart(ascent.theta)  # `fit` kept an earlier iterate than the last one
+            state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
             loss = -state.run_epoch(self._model) / self.total_weight
@@ -125,7 +125,7 @@ def place_in_stream(
     if parameters is None:
         training = EpochTraining(estimator, problem)
         return training, training.begin_stream()
-    if ended_in(last, problem.shape, parameters) and isinstance(last.stepper, AdamState):
-        return EpochTraining(estimator, problem, last.standardization, last.stepper.extent), last
+    if ended_in(last, problem.shape, parameters) and isinstance(last.optimizer, AdamState):
+        return EpochTraining(estimator, problem, last.standardization, last.optimizer.extent), last
     training = EpochTraining(estimator, problem)
     return training, training.join_stream(parameters)

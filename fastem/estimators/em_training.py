@@ -1,4 +1,7 @@
-"""Training of networks with stochastic units on all rows at once: starts and ascents."""
+"""Training of networks with stochastic units on all rows at once.
+
+An *ascent* is one maximisation of the objective from one start.
+"""
 
 from copy import deepcopy
 from itertools import pairwise
@@ -17,6 +20,7 @@ from fastem.rows import sort_by_class
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
     AdamState,
+    BatchedNetwork,
     DampedStep,
     Monitor,
     Network,
@@ -30,12 +34,13 @@ from fastem.solvers import (
     run_lbfgs,
 )
 
-# Values of learning_rate_init="auto". The length of a step of Adam is about its rate; the
-# gradient M-step multiplies a sum over rows by it. With 0.05 the loss of Adam is within 7 % of
-# EM's on iris, wine and breast cancer, mostly within 3 %. With 0.005 it is twice as large on two
-# of them.
+# Values of learning_rate_init="auto". The length of a step of Adam is about its rate. The gradient
+# M-step multiplies a sum over rows by its rate. This command compares Adam with EM for several
+# rates: python benches/choose_defaults.py --settings "solver='adam',learning_rate_init=0.05"
 _LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
 _BATCH_SIZE = 200  # value of batch_size="auto"
+
+Optimizer = Stepper | AdamState
 
 
 class Problem(NamedTuple):
@@ -65,14 +70,15 @@ class Problem(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """A finished ascent, and everything that is needed to resume it exactly.
+    """A finished maximisation of the objective, and everything that is needed to resume it exactly.
 
     Attributes
     ----------
     theta : array (n_parameters,)
         Parameters on standardised features.
     monitor : Monitor
-    stepper : Stepper or AdamState
+    optimizer : Stepper or AdamState
+        Chooses the steps, and stores quantities of earlier iterates.
     standardization : Standardization
     median_effective_size : float or None
         Median effective sample size of the last E-step; None for exact engines.
@@ -80,7 +86,7 @@ class Ascent(NamedTuple):
 
     theta: Array
     monitor: Monitor
-    stepper: Stepper | AdamState
+    optimizer: Optimizer
     standardization: Standardization
     median_effective_size: float | None = None
 
@@ -93,7 +99,7 @@ class Training:
     estimator : BaseFastEM
         Its parameters are read. It is not changed.
     problem : Problem
-        Rows of weight zero are left out.
+        Rows of weight zero are removed.
     standardization : Standardization, optional
         By default that of these rows.
     """
@@ -115,10 +121,10 @@ class Training:
         self._class_weights = np.bincount(
             problem.labels, problem.weights, minlength=self._shape.n_classes
         )
-        self._model = self._model_of(problem._replace(X=standardization.apply(problem.X)))
+        self._model = self._new_model(problem._replace(X=standardization.apply(problem.X)))
 
-    def _model_of(self, problem: Problem) -> Any:
-        """Return the model to maximise, for standardised features."""
+    def _new_model(self, problem: Problem) -> Network | BatchedNetwork:
+        """Return the model whose objective is maximised, for standardised features."""
         estimator = self._estimator
         return Network(
             sort_by_class(problem.X, problem.labels, problem.weights, self._shape),
@@ -136,7 +142,9 @@ class Training:
         return float(self._class_weights.sum())
 
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
-        """Continue from earlier parameters, and from the ascent that found them if it is known.
+        """Continue from earlier parameters.
+
+        If the ascent ``last`` ended in these parameters, its monitor and optimizer continue too.
 
         Raises
         ------
@@ -145,15 +153,15 @@ class Training:
         """
         theta = self._shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
-        stepper, monitor = self._new_stepper(random_state), self._new_monitor()
-        if ended_in(last, self._shape, parameters) and type(last.stepper) is type(stepper):
-            stepper = deepcopy(last.stepper)  # a failed fit must not change the earlier one
+        optimizer, monitor = self._new_optimizer(random_state), self._new_monitor()
+        if ended_in(last, self._shape, parameters) and type(last.optimizer) is type(optimizer):
+            optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
-                theta = np.array(last.theta)  # exact, unlike unfolded values; a copy of our own
+                theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
         try:
             with single_threaded_blas():
-                return self._ascend(theta, monitor, stepper, progress)
+                return self._ascend(theta, monitor, optimizer, progress)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
@@ -177,8 +185,8 @@ class Training:
             theta = self._start(random_state, self._class_weights)
             try:
                 with single_threaded_blas():
-                    stepper = self._new_stepper(random_state)
-                    ascent = self._ascend(theta, self._new_monitor(), stepper, progress)
+                    optimizer = self._new_optimizer(random_state)
+                    ascent = self._ascend(theta, self._new_monitor(), optimizer, progress)
             except KeyboardInterrupt:
                 if best is None:
                     raise  # there is no result to keep
@@ -194,12 +202,12 @@ class Training:
             if best is None or ascent.monitor.objective > best.monitor.objective:
                 best = ascent
             if ascent.monitor.interrupted:
-                # the warning is due even if an earlier start is the best
+                # warn even if an earlier start is the best
                 best.monitor.interrupted, best.monitor.converged = True, False
                 break
         if best is None:
             raise DivergenceError(
-                f"No start led to a finite objective: {failure} Use smaller coefs_init, a "
+                f"No start reached a finite objective: {failure} Use smaller coefs_init, a "
                 "smaller alpha, or standardize=True."
             ) from failure
         return best
@@ -226,8 +234,8 @@ class Training:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
         return kind(float(self._estimator.tol))
 
-    def _new_stepper(self, random_state: np.random.RandomState) -> Any:
-        """Return a stepper without memory of earlier iterates."""
+    def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
+        """Return an optimizer without memory of earlier iterates."""
         if not self._engine.is_exact:
             return StochasticStep(float(self._estimator.tol))
         if self._estimator.m_step == "gradient":
@@ -251,29 +259,31 @@ class Training:
         )
         return shape.pack(self._standardization.unfold(given))
 
-    def _ascend(self, theta: Array, monitor: Monitor, stepper: Any, progress: Progress) -> Ascent:
+    def _ascend(
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
+    ) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, stepper)
+        theta = self._run(theta, monitor, optimizer)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
         effective = self._model.median_effective_size()
-        return Ascent(theta, monitor, stepper, self._standardization, effective)
+        return Ascent(theta, monitor, optimizer, self._standardization, effective)
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._shape.pack(self._standardization.fold(self._shape.unpack(theta)))
         if not np.isfinite(folded).all():
             raise ValueError("A weight overflows in the units of X; rescale the features of X.")
 
-    def _run(self, theta: Array, monitor: Monitor, stepper: Any) -> Array:
+    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Array:
         max_iter = self._estimator.max_iter
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
-        return run_em(self._model, theta, monitor, max_iter, stepper)
+        return run_em(self._model, theta, monitor, max_iter, optimizer)
 
 
 def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
@@ -289,7 +299,9 @@ def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list
     units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
     coefs, intercepts = check_start(estimator, list(pairwise(units)), [(m,) for m in units[1:]])
     if intercepts is not None and not shape.fit_intercept and any(b.any() for b in intercepts):
-        raise ValueError("intercepts_init must be zeros or None when fit_intercept=False.")
+        raise ValueError(
+            "intercepts_init must be zeros or None when fit_intercept=False; it has other values."
+        )
     return coefs, intercepts
 
 

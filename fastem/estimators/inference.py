@@ -39,7 +39,10 @@ class FittedNetwork(NamedTuple):
         coefs, _ = check_parameters(self.coefs, self.intercepts, X.shape[1])
         shape = shape_of(coefs)
         if shape.n_classes != n_classes:
-            raise ValueError(f"coefs_[-1] has shape {coefs[-1].shape} for {n_classes} classes.")
+            raise ValueError(
+                f"coefs_[-1] has shape {coefs[-1].shape} for {n_classes} classes; call fit "
+                "again, or set coefs_ and classes_ that match."
+            )
         parameters = shape.from_lists(self.coefs, self.intercepts)
         n_threads = effective_n_jobs(self.n_jobs)
         return self.engine.log_marginal(add_ones(X, True), parameters, shape, n_threads)

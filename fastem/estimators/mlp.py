@@ -22,6 +22,7 @@ from fastem.perceptron import (
     Samples,
     ValidationSet,
 )
+from fastem.runtime import kernel_array
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
@@ -110,7 +111,7 @@ class BaseFastMLP:
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` is reached before convergence, or "lbfgs" ends before convergence.
+            If a limit on epochs, iterations or evaluations is reached before convergence.
         UserWarning
             If Ctrl-C was pressed, or `batch_size` is larger than the number of rows.
 
@@ -192,7 +193,7 @@ class BaseFastMLP:
             theta = self._theta()
         if not np.isfinite(theta).all():
             raise ValueError("coefs_ or intercepts_ hold NaN or infinity; call fit again.")
-        if self.solver == "lbfgs":  # SciPy's works in double precision
+        if self.solver == "lbfgs":  # SciPy's L-BFGS uses double precision
             theta = theta.astype(np.float64, copy=False)
         smallest = float(np.finfo(theta.dtype).eps)
         objective = Objective(LOSSES[self.loss], float(self.alpha), float(self.dropout), smallest)
@@ -251,21 +252,22 @@ def _check_weights(weights: Array) -> None:
 def _samples(X: Any, targets: Array, weights: Array, scores: Array | None, dtype: Any) -> Samples:
     """Return checked rows in the format and precision that the kernels need."""
     _check_weights(weights)
-    return Samples(_as_rows(X, dtype), _own(targets, dtype), _own(weights, dtype), scores)
-
-
-def _own(array: Array, dtype: Any) -> Array:
-    """Return the array in the form that kernels are compiled for; copy only if it has another."""
-    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
+    return Samples(
+        _as_rows(X, dtype), kernel_array(targets, dtype), kernel_array(weights, dtype), scores
+    )
 
 
 def _as_rows(X: Any, dtype: Any) -> Any:
     """Return X in the format and precision that the kernels need, copied only if necessary."""
     if not hasattr(X, "tocsr"):
-        return _own(X, dtype)
+        return kernel_array(X, dtype)
     csr = X.tocsr()
     index = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
-    parts = _own(csr.data, dtype), _own(csr.indices, index), _own(csr.indptr, index)
+    parts = (
+        kernel_array(csr.data, dtype),
+        kernel_array(csr.indices, index),
+        kernel_array(csr.indptr, index),
+    )
     rows = type(csr)(parts, shape=csr.shape, copy=False)
     try:
         rows.check_format(full_check=True)  # the kernels check no column index

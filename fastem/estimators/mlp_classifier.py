@@ -30,12 +30,12 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, or int, default=(100,)
-        Number of units of each hidden layer; ``()`` is logistic regression.
+        Number of units of each hidden layer. ``()`` means no hidden layer: logistic regression.
     activation : str or sequence of str, default="relu"
         Activation function of the hidden layers: one name for all layers, or one name per layer.
         "identity", "logistic", "tanh", "relu", "leaky_relu" (``max(0.1 a, a)``), "prelu" (learned
         slope below zero, initially 0.25), "elu", or "maxout" (maximum of two weighted sums:
-        `coefs_` have two columns per unit, first all first sums, then all second sums).
+        `coefs_` has two columns per unit, all first sums before all second sums).
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Stochastic gradient descent ("adam", "sgd"), or SciPy's L-BFGS on all rows at once.
         "lbfgs" ignores batches, learning rates, momentum, `shuffle` and `early_stopping`.
@@ -44,8 +44,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows per gradient step. "auto" is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate of "sgd": constant; divided by ``t_**power_t``; or divided
-        by five each time training would stop, until it is 1e-6.
+        Schedule of the learning rate of "sgd": constant; divided by ``(t_ + 1)**power_t`` after
+        every epoch; or divided by five each time training would stop, until it is 1e-6.
     learning_rate_init : float, default=0.001
         Initial learning rate of "sgd" and "adam".
     power_t : float, default=0.5
@@ -296,7 +296,22 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         return outputs
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of `predict_proba` in nats; -inf for probability zero."""
+        """Return the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        log_p : array (n_samples, n_classes), nats
+            -inf for probability zero.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict` does.
+        """
         p = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return np.log(p, out=p)

@@ -31,12 +31,12 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         mean over outputs for "squared_error" and the sum for the others. Gradients are those of
         the sum.
     hidden_layer_sizes : sequence of int, or int, default=(100,)
-        Number of units of each hidden layer; ``()`` is linear regression.
+        Number of units of each hidden layer. ``()`` means no hidden layer: linear regression.
     activation : str or sequence of str, default="relu"
         Activation function of the hidden layers: one name for all layers, or one name per layer.
         "identity", "logistic", "tanh", "relu", "leaky_relu" (``max(0.1 a, a)``), "prelu" (learned
         slope below zero, initially 0.25), "elu", or "maxout" (maximum of two weighted sums:
-        `coefs_` have two columns per unit, first all first sums, then all second sums).
+        `coefs_` has two columns per unit, all first sums before all second sums).
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Stochastic gradient descent ("adam", "sgd"), or SciPy's L-BFGS on all rows at once.
         "lbfgs" ignores batches, learning rates, momentum, `shuffle` and `early_stopping`.
@@ -45,8 +45,8 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows per gradient step. "auto" is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate of "sgd": constant; divided by ``t_**power_t``; or divided
-        by five each time training would stop, until it is 1e-6.
+        Schedule of the learning rate of "sgd": constant; divided by ``(t_ + 1)**power_t`` after
+        every epoch; or divided by five each time training would stop, until it is 1e-6.
     learning_rate_init : float, default=0.001
         Initial learning rate of "sgd" and "adam".
     power_t : float, default=0.5

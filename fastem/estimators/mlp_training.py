@@ -1,7 +1,7 @@
 """Training of the perceptrons as scikit-learn's estimators see it.
 
-`fastem.perceptron` trains. Here the attributes of an estimator are turned into settings and a
-state, and the result of training is turned into attributes, warnings and errors.
+`fastem.perceptron` trains. This module converts the attributes of an estimator into settings and
+a state. It converts the result of training into attributes, warnings and errors.
 """
 
 from copy import deepcopy
@@ -31,6 +31,8 @@ from fastem.perceptron import (
     train_lbfgs,
 )
 from fastem.runtime import DivergenceError, check_memory, warn_user
+
+_BATCH_SIZE = 200  # value of batch_size="auto"
 
 _DIVERGED_EPOCHS = (
     "The loss became non-finite in epoch {epoch} of solver={solver!r}: training diverged. Use a "
@@ -109,7 +111,7 @@ def check_network_memory(estimator: Any, widths: list[int], n_samples: int, item
     names = estimator.activation
     pieces = 2 if "maxout" in ([names] if isinstance(names, str) else names) else 1
     n_parameters = sum((a + 1) * b * pieces for a, b in pairwise(widths))
-    batch = 200 if estimator.batch_size == "auto" else estimator.batch_size
+    batch = _BATCH_SIZE if estimator.batch_size == "auto" else estimator.batch_size
     n_rows = min(BLOCK if estimator.solver == "lbfgs" else batch, n_samples)
     # Parameters: starts, current, last finite and best values, and two moments or a gradient.
     # Batch: inputs and targets, values, deltas, and errors of the widest layer.
@@ -123,13 +125,13 @@ def check_network_memory(estimator: Any, widths: list[int], n_samples: int, item
 
 
 def state_of(estimator: Any, theta: Array, *, first_pass: bool, incremental: bool) -> TrainingState:
-    """Return the state from which training begins or resumes, as a copy.
+    """Return the state from which training begins or resumes.
 
     Parameters
     ----------
     estimator : BaseFastMLP
     theta : array (n_parameters,)
-        Not copied.
+        Not copied. The optimizer and the lists of the estimator are copied.
     first_pass : bool
         Whether training begins.
     incremental : bool
@@ -137,28 +139,29 @@ def state_of(estimator: Any, theta: Array, *, first_pass: bool, incremental: boo
     """
     if first_pass:
         return TrainingState(theta, best_loss=None if estimator.early_stopping else np.inf)
-    of = estimator
-    keeps_optimizer = incremental or of.solver == "lbfgs"  # which does not use it
+    keeps_optimizer = incremental or estimator.solver == "lbfgs"  # L-BFGS does not use it
     return TrainingState(
         theta,
-        optimizer=deepcopy(of._optimizer) if keeps_optimizer else None,
-        best_theta=of._best_theta,
-        n_rows=of.t_,
-        n_stale=of._no_improvement_count,
-        loss=getattr(of, "loss_", None),
-        best_loss=of.best_loss_,
-        loss_curve=list(of.loss_curve_),
-        seconds=list(of.loss_curve_seconds_),
-        scores=None if of.validation_scores_ is None else list(of.validation_scores_),
-        score_losses=(
-            None if of.validation_loss_curve_ is None else list(of.validation_loss_curve_)
-        ),
-        best_score=of.best_validation_score_,
+        optimizer=deepcopy(estimator._optimizer) if keeps_optimizer else None,
+        best_theta=estimator._best_theta,
+        n_rows=estimator.t_,
+        n_stale=estimator._no_improvement_count,
+        loss=getattr(estimator, "loss_", None),
+        best_loss=estimator.best_loss_,
+        loss_curve=list(estimator.loss_curve_),
+        seconds=list(estimator.loss_curve_seconds_),
+        scores=_copy(estimator.validation_scores_),
+        score_losses=_copy(estimator.validation_loss_curve_),
+        best_score=estimator.best_validation_score_,
     )
 
 
+def _copy(values: list[float] | None) -> list[float] | None:
+    return None if values is None else list(values)
+
+
 def attributes(layers: Layers, result: TrainingResult) -> dict[str, Any]:
-    """Return the fitted attributes that a result stands for."""
+    """Return the fitted attributes for a result."""
     state = result.state
     coefs, intercepts, slopes = layers.unpack(state.theta)
     found = {
@@ -191,7 +194,7 @@ def train(
     *,
     incremental: bool,
 ) -> TrainingResult:
-    """Train a network by the parameters of an estimator, which is not changed.
+    """Train a network with the parameters of an estimator. The estimator is not changed.
 
     Parameters
     ----------
@@ -238,7 +241,7 @@ def _settings(estimator: Any, batch_size: int) -> Settings:
 
 def _batch_size(batch_size: int | str, n_rows: int) -> int:
     if batch_size == "auto":
-        return min(200, n_rows)
+        return min(_BATCH_SIZE, n_rows)
     if batch_size > n_rows:
         warn_user(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"

@@ -1,4 +1,4 @@
-"""Undo what a failed fit has changed in an estimator."""
+"""Undo the changes of a failed fit in an estimator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ def unchanged_on_failure(estimator: Any) -> Iterator[None]:
     """Restore the attributes of an estimator if the body raises, Ctrl-C included.
 
     Attributes are restored by reference: the body must replace the objects of an earlier fit
-    and must not modify them. The attributes of scikit-learn's callbacks are left alone, because
+    and must not modify them. The attributes of scikit-learn's callbacks are kept, because
     scikit-learn removes them itself.
 
     Parameters

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import unique_labels
 from fastem.engines import Engine
 from fastem.parameters import Array
 from fastem.perceptron import Layers
+from fastem.runtime import finite_array
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
@@ -24,7 +25,7 @@ def check_solver(solver: str, engine: Engine) -> None:
     Raises
     ------
     ValueError
-        If L-BFGS would use estimates, which its line search cannot.
+        If the solver is L-BFGS and the engine gives estimates. The line search needs exact values.
     """
     if solver == "lbfgs" and not engine.is_exact:
         raise ValueError(
@@ -71,14 +72,9 @@ def _check_arrays(
         raise ValueError(f"{name} must be a list of {len(shapes)} arrays, got {len(given)}.")
     arrays = []
     for i, (values, shape) in enumerate(zip(given, shapes, strict=True)):
-        try:
-            array = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}[{i}] must hold numbers: {error}") from error
+        array = finite_array(f"{name}[{i}]", values)
         if array.shape != shape:
             raise ValueError(f"{name}[{i}] must have shape {shape}, got {array.shape}.")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}[{i}] contains NaN or infinity.")
         if np.abs(array).max(initial=0.0) > largest:
             found = np.abs(array).max()
             raise ValueError(f"{name}[{i}] has values up to {found:g}; use smaller ones.")
@@ -90,13 +86,13 @@ def _check_arrays(
 
 
 def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None:
-    """Check that a row has positive weight, and that sums of weights can be computed.
+    """Check that a row has positive weight, and that sums of weights are finite.
 
     Parameters
     ----------
     weights : array (n_samples,)
     largest, smallest : float
-        Range that must hold the largest weight.
+        Permitted range of the largest weight.
 
     Raises
     ------
@@ -120,13 +116,13 @@ def check_two_classes(weights: Array, labels: np.ndarray, classes: np.ndarray) -
     Raises
     ------
     ValueError
-        If only one class has.
+        If at most one class has positive weight.
     """
     present = np.unique(labels[weights > 0.0])
     if len(present) < 2:
         raise ValueError(
             f"y has only one class, {classes[present].tolist()[0]!r} (in rows of positive weight); "
-            "a classifier needs samples of at least two classes."
+            "a classifier needs rows of at least two classes."
         )
 
 

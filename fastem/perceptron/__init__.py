@@ -1,6 +1,7 @@
 """Deterministic networks: forward pass, backpropagation, optimizers and training."""
 
 from fastem.perceptron.backpropagation import Backpropagation, backpropagate
+from fastem.perceptron.epochs import train_epochs
 from fastem.perceptron.feed_forward import BLOCK, FeedForward, rows_of
 from fastem.perceptron.layers import (
     FIRST_SLOPE,
@@ -20,7 +21,6 @@ from fastem.perceptron.training import (
     TrainingResult,
     TrainingState,
     ValidationSet,
-    train_epochs,
 )
 
 __all__ = [

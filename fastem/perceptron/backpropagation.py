@@ -17,6 +17,7 @@ from fastem.perceptron.layers import (
     Layers,
     Objective,
 )
+from fastem.runtime import finite_array
 
 # The output activations that each loss can be combined with.
 _OUTPUTS_OF = {
@@ -122,7 +123,7 @@ def backpropagate(
     >>> step.output, step.coef_gradients[0].ravel()
     (array([[0.5]]), array([-0.125, -0.25 ]))
     """
-    X, targets = _array("X", X, 2), _array("targets", targets, 2)
+    X, targets = finite_array("X", X, 2), finite_array("targets", targets, 2)
     if len(X) == 0 or len(X) != len(targets):
         raise ValueError(
             f"X and targets must have the same number of rows, got {len(X)} and {len(targets)}."
@@ -150,30 +151,16 @@ def backpropagate(
     return Backpropagation(mean + penalty, network.outputs(theta, X), *parts)
 
 
-def _array(name: str, values: ArrayLike, ndim: int) -> Array:
-    try:
-        if np.iscomplexobj(values):
-            raise TypeError("they are complex")
-        array = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers: {error}") from error
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinity.")
-    return array
-
-
 def _arrays(name: str, values: Any, ndim: int) -> list[Array]:
     if not isinstance(values, (list, tuple)) or len(values) == 0:
         raise ValueError(f"{name} must be a list with one array per layer, got {values!r}.")
-    return [_array(f"{name}[{i}]", part, ndim) for i, part in enumerate(values)]
+    return [finite_array(f"{name}[{i}]", part, ndim) for i, part in enumerate(values)]
 
 
 def _weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     if sample_weight is None:
         return np.ones(n_samples)
-    weights = _array("sample_weight", sample_weight, 1)
+    weights = finite_array("sample_weight", sample_weight, 1)
     if len(weights) != n_samples or (weights < 0).any() or not weights.any():
         raise ValueError(
             f"sample_weight must be {n_samples} numbers >= 0 and not all zero, got {weights!r}."
@@ -262,7 +249,7 @@ def _slopes(slopes: Any, layers: Layers, names: list[str]) -> list[Array | None]
             checked.append(None)
             continue
         start = np.full(n_units, FIRST_SLOPE)
-        values = start if values is None else _array(f"slopes[{i}]", values, 1)
+        values = start if values is None else finite_array(f"slopes[{i}]", values, 1)
         if len(values) != n_units:
             raise ValueError(f"slopes[{i}] must have {n_units} numbers, got {len(values)}.")
         checked.append(values)

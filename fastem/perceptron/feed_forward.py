@@ -33,7 +33,7 @@ def rows_of(X: Any, targets: Array, weights: Array) -> Rows:
 
 
 class FeedForward:
-    """A network whose parameters are arguments of its methods.
+    """A network; its parameters are arguments of the methods.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class FeedForward:
     def loss(self, outputs: Array, targets: Array, weights: Array) -> float:
         """Return the loss per unit weight, summed over outputs.
 
-        Not defined for the exact loss, which is computed from weighted sums.
+        Not defined for the exact loss (``smallest=0``), because it needs the weighted sums.
         """
         assert self.objective.smallest > 0.0
         assert outputs.shape == targets.shape == (len(weights), self.layers.widths[-1])

@@ -23,7 +23,7 @@ from fastem.perceptron.training import (
 
 def train_lbfgs(
     network: FeedForward,
-    train: Samples,
+    samples: Samples,
     state: TrainingState,
     settings: Settings,
     *,
@@ -35,7 +35,7 @@ def train_lbfgs(
     Parameters
     ----------
     network : FeedForward
-    train : Samples
+    samples : Samples
     state : TrainingState
         Modified in place. Its optimizer is not used.
     settings : Settings
@@ -53,7 +53,7 @@ def train_lbfgs(
     -----
     An evaluation costs about ``6 n_rows n_coefs`` flops.
     """
-    rows = rows_of(train.X, train.targets, train.weights)
+    rows = rows_of(samples.X, samples.targets, samples.weights)
     start, last_finite = state.theta, state.theta.copy()
     began = time.perf_counter() - (state.seconds[-1] if state.seconds else 0.0)
     n_before = len(state.loss_curve)

@@ -1,4 +1,4 @@
-"""Stochastic optimizers: the schedules of their learning rates, and their memory."""
+"""Stochastic optimizers: the schedules of their learning rates, and their moments."""
 
 import numpy as np
 
@@ -115,9 +115,9 @@ class Sgd:
                 self.rate = float(self._first_rate / np.power(n_seen + 1.0, self._power))
 
     def meet_plateau(self) -> tuple[bool, str]:
-        """Return whether training ends, and a message about it; "adaptive" divides its rate by 5.
+        """Return whether training ends, and a message.
 
-        Training with "adaptive" ends when its rate is 1e-6 or less.
+        The schedule "adaptive" divides its rate by five instead, until it is 1e-6 or less.
         """
         if self._schedule != "adaptive":
             return True, "Stopping."

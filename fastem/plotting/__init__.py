@@ -1,6 +1,6 @@
 """Plots of fits and profiles; matplotlib is imported only when something is drawn."""
 
-from fastem.plotting._matplotlib import FIGURE_SUFFIXES, require_matplotlib
+from fastem.plotting._matplotlib import FIGURE_SUFFIXES, final_step, require_matplotlib
 from fastem.plotting.curves import LossCurveDisplay, loss_curve, save_loss_curves
 from fastem.plotting.scaling import ScalingDisplay, save_scaling
 from fastem.plotting.units import HiddenUnitsDisplay
@@ -10,6 +10,7 @@ __all__ = [
     "HiddenUnitsDisplay",
     "LossCurveDisplay",
     "ScalingDisplay",
+    "final_step",
     "loss_curve",
     "require_matplotlib",
     "save_loss_curves",

@@ -85,11 +85,15 @@ class LossCurveDisplay:
             )
         for steps in self.iterations:
             if steps.size > 0 and (steps.min() < 0 or (np.diff(steps) <= 0).any()):
-                raise ValueError("iterations must not be negative, and must ascend.")
+                raise ValueError(
+                    "iterations must not be negative and must ascend; sort the points by iteration."
+                )
         if isinstance(names, str):
             raise ValueError(f"names must be a list, one name per curve; got {names!r}.")
         if self.names is not None and len(self.names) != len(self.losses):
-            raise ValueError(f"Got {len(self.names)} names for {len(self.losses)} curve(s).")
+            raise ValueError(
+                f"names must have one entry per curve ({len(self.losses)}), got {len(self.names)}."
+            )
 
     @classmethod
     def from_estimator(
@@ -135,21 +139,26 @@ class LossCurveDisplay:
             raise ValueError(f"x must be 'iterations' or 'seconds'. Got {x!r}.")
         if isinstance(estimator, Mapping):
             if name is not None:
-                raise ValueError("name is for a single estimator; a dict has its names as keys")
+                raise ValueError(
+                    f"name={name!r} is for a single estimator; the keys of a dict are the names."
+                )
             estimators = dict(estimator)
             if not estimators:
                 raise ValueError("There is no estimator to plot: the dict is empty.")
         else:
             estimators = {name or type(final_step(estimator)).__name__: estimator}
         require_matplotlib("LossCurveDisplay.from_estimator")
-        curves = [loss_curve(of) for of in estimators.values()]
-        finals = [final_step(of) for of in estimators.values()]
-        steps = [at for at, _ in curves] if x == "iterations" else [_seconds(of) for of in finals]
+        curves = [loss_curve(fitted) for fitted in estimators.values()]
+        finals = [final_step(fitted) for fitted in estimators.values()]
+        if x == "iterations":
+            positions, x_label = [iterations for iterations, _ in curves], _x_label(finals)
+        else:
+            positions, x_label = [_seconds(final) for final in finals], "wall time (seconds)"
         display = cls(
-            iterations=steps,
+            iterations=positions,
             losses=[losses for _, losses in curves],
             names=list(estimators),
-            x_label=_x_label(finals) if x == "iterations" else "wall time (seconds)",
+            x_label=x_label,
             y_label=_y_label(finals),
         )
         return display.plot(ax, x_scale=x_scale, y_scale=y_scale, curve_kwargs=curve_kwargs)

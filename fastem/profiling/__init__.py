@@ -1,4 +1,4 @@
-"""Times of E-steps, how they grow with the size of a problem, and compilation in advance."""
+"""Times of E-steps, their growth with the size of a problem, and compilation in advance."""
 
 from fastem.profiling.growth import crossings
 from fastem.profiling.scaling import ScalingProfile, engine_names, profile_scaling

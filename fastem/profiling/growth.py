@@ -1,6 +1,6 @@
-"""How times grow with the size of a problem: slopes, and where two curves cross.
+"""Growth of times with the size of a problem: slopes, and the points where two curves cross.
 
-These are functions of measured times. Nothing is measured here.
+The functions take measured times. They measure nothing themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,8 @@ def slope_in_rows(
 ) -> Slope | None:
     """Return the slope of ``log(seconds)`` against ``log(n_samples)``: 1 if time is linear.
 
-    Parameters and result are those of `slope_in_units`; ``overhead`` is the time of very few rows.
+    Parameters and result are those of `slope_in_units`. ``overhead`` is the time of one row per
+    class.
     """
     sizes, times = _beyond(overhead, n_samples, seconds)
     return _regression(sizes, np.log(sizes), np.log(times))

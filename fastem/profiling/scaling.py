@@ -135,7 +135,8 @@ def profile_scaling(
         Seed of the networks and of the rows that are drawn from them.
     callback : callable, optional
         Called before every measurement with the number of finished measurements, the total
-        number, and a description of the next problem; at the end with an empty description.
+        number, and a description of the next problem. Called at the end with an empty
+        description.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Compile all kernels when the user chooses."""
+"""Compile the kernels for float64 data when the user chooses."""
 
 import numpy as np
 
@@ -26,8 +26,8 @@ def warmup() -> None:
 
     Covers double precision. The first perceptron with float32 data compiles further kernels.
 
-    Call it before you measure times and before you fork: if a process is forked while another of
-    its threads compiles, the child waits for the compiler's lock forever.
+    Call it before you measure times, and before you fork. If a process is forked while one of its
+    other threads compiles, the child waits for the compiler's lock forever.
     """
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=2)
     X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)

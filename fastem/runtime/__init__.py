@@ -1,5 +1,6 @@
-"""Threads, memory, buffers, the cutting of work, and the package's errors and warnings."""
+"""Threads, memory, buffers, the cutting of work, checks of arrays, errors and warnings."""
 
+from fastem.runtime.arrays import finite_array, kernel_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory
@@ -25,6 +26,8 @@ __all__ = [
     "check_memory",
     "cut_by_class",
     "effective_n_jobs",
+    "finite_array",
+    "kernel_array",
     "most_chunks",
     "n_low_bits",
     "row_ranges",

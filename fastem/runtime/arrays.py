@@ -1,0 +1,56 @@
+"""Arrays that a caller passes: their form for kernels, and a check of their values."""
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
+    """Return an array in the form that kernels are compiled for.
+
+    Parameters
+    ----------
+    values : array-like
+        Copied only if it has another form.
+    dtype : dtype, default=float64
+
+    Returns
+    -------
+    array : array of the shape of ``values``
+        In C order, aligned and writeable.
+    """
+    return np.require(values, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
+
+
+def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return finite numbers as a float64 array in the form of `kernel_array`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument in messages.
+    values : array-like
+        Copied only if it has another form.
+    ndim : int, optional
+        Required number of dimensions; None accepts any number.
+
+    Returns
+    -------
+    array : array of the shape of ``values``
+
+    Raises
+    ------
+    ValueError
+        If ``values`` holds other objects than real numbers, NaN or infinity, or has another
+        number of dimensions.
+    """
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers are not supported")
+        array = kernel_array(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity; remove or impute such values.")
+    return array
