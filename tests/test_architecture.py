@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "rows": {"parameters"},
     "engines": BASE,
     "m_step": BASE,
-    "perceptron": {"kernels", "parameters"},
+    "perceptron": {"kernels", "parameters", "runtime"},
     "solvers": BASE | {"engines", "m_step"},
     "estimators": {"_version", "parameters", "rows", "runtime"}
     | {"engines", "m_step", "perceptron", "solvers"},
