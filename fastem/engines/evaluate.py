@@ -5,7 +5,6 @@ from numpy.typing import ArrayLike
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
-from fastem.engines.sampling import warn_of_few
 from fastem.expectations import Expectations
 from fastem.parameters import Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_by_class
@@ -109,7 +108,7 @@ def e_step(
     if effective is not None:
         effective = effective[np.argsort(rows.order)]
         if len(effective) > 0:
-            warn_of_few(float(np.median(effective)), engine.n_samples)
+            engine.warn_if_noisy(float(np.median(effective)))
     log_likelihood[rows.order] = statistics.log_likelihood
     posterior = np.empty((len(X), shape.first))
     posterior[rows.order] = statistics.hidden[0].posterior.T
