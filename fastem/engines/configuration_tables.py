@@ -259,7 +259,7 @@ class HiddenTable:
         stacked = arrays.stacked.reshape(g * n_low, n_high)
 
         def add_piece(piece: int, worker: int) -> None:
-            upper_layers.add_configurations(
+            upper_layers.fill_expectations(
                 arrays.on, arrays.off, table, stacked, sums.scale, *self._pieces[piece],
                 self._tile, arrays.workspaces[worker], sums.on_weight, sums.counts[piece],
             )  # fmt: skip

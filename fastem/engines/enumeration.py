@@ -77,7 +77,7 @@ class EnumerationPlan(Plan):
         with single_threaded_blas():
             self._table.fill(parameters)
             coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
-            self._add_rows(coefs_T)
+            self._fill_rows(coefs_T)
             self._fill_counts()
             hidden_gradient = arrays.chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
@@ -98,11 +98,11 @@ class EnumerationPlan(Plan):
             upper.output_gradient[: len(parameters.output)],
         )
 
-    def _add_rows(self, coefs_T: Array) -> None:
+    def _fill_rows(self, coefs_T: Array) -> None:
         rows, chunks, arrays = self._rows, self._chunks, self._arrays
 
         def add_chunk(piece: int, worker: int) -> None:
-            self._chunk_redo[piece] = enumeration.add_rows(
+            self._chunk_redo[piece] = enumeration.fill_rows(
                 rows.inputs,
                 rows.weights,
                 coefs_T,

@@ -34,7 +34,7 @@ _SADDLE_STEPS = 60  # Newton or bisection; bisection alone halves the interval 6
 _SADDLE_TOLERANCE = 1e-3  # relative; a line close to the saddle point is as good
 _ABSCISSAE = 3  # candidates per row: the middle, halfway, the saddle point
 _TINY_SQUARE = 1e-60  # squared modulus below which a factor counts as zero
-_TINY = 1e-30  # what such a factor is replaced with: it divides out again
+_TINY = 1e-30  # is added to such a factor, and divides out again
 
 
 class LinePlan(NamedTuple):
@@ -193,9 +193,9 @@ def add_nodes(
     work : array (2 * n_hidden + 6, NODES_AT_ONCE)
         Scratch.
     sums : array (n_rows, 2)
-        In units of F: the integral, and the integral with a factor w. Added to.
+        In units of F: the integral, and the integral with a factor w. Modified in place.
     sums_of_units, sums_of_slopes : array (n_rows, n_hidden)
-        The same with a factor ``Z_h``. Added to; not used without derivatives.
+        The same with a factor ``Z_h``. Modified in place; not used without derivatives.
 
     Notes
     -----
@@ -214,8 +214,8 @@ def add_nodes(
         for h in range(n_hidden):
             for k in range(n):
                 cosines[h, k], sines[h, k] = math.cos(times[k] * v[h]), math.sin(times[k] * v[h])
-        for place in range(start, stop):
-            i = order[place]
+        for position in range(start, stop):
+            i = order[position]
             if plan.reach[i] < times[0]:
                 continue
             delta, side = plan.abscissa[i], plan.side[i]
