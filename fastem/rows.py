@@ -71,13 +71,13 @@ def check_log_odds(largest: Array, hidden: Array) -> None:
     Parameters
     ----------
     largest : array (n_inputs,)
-        From `largest_inputs`.
-    hidden : array (n_inputs, n_hidden)
+        Largest absolute value of every input (`largest_inputs`).
+    hidden : array (n_inputs, n_hidden), log-odds per unit of input
 
     Raises
     ------
     FloatingPointError
-        If they can.
+        If the log-odds of a unit can overflow.
     """
     with np.errstate(over="ignore"):
         bound = largest @ np.abs(hidden)

@@ -1,5 +1,6 @@
 """Samples of rows: the kernels with their tables and scratch memory, and their cost."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -25,12 +26,10 @@ class Sampler:
         self.n_samples = n_samples
         self.sizes = np.array([*shape.hidden_layer_sizes, shape.n_classes])
         groups, columns = layout(shape)
-        self._cuts = np.cumsum(
-            [0, *(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))]
-        )
         self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns, strict=True)]
+        self._cuts = np.cumsum([0, *map(math.prod, self._shapes)])
         arrays = Buffers().allocate(numbers(shape, n_samples, n_workers))
-        self._codes = Buffers().allocate(codes(shape, n_samples, n_workers), np.uint8).codes
+        self._codes = Buffers(np.uint8).allocate(codes(shape, n_samples, n_workers)).codes
         self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
         self._values, self._work = arrays.values, arrays.work
         self.sums, self._tables = arrays.sums, arrays.tables
@@ -147,10 +146,9 @@ def rows_per_piece(shape: Shape, n_rows: int) -> int:
 
 def seconds_per_sample(shape: Shape) -> float:
     """Estimate the time of one sample of a row on one thread, in seconds."""
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
+    sizes, (_, widths) = [*shape.hidden_layer_sizes, shape.n_classes], layout(shape)
     seconds = 0.0
-    for m, n in pairwise(sizes):
-        columns = 4 * -(-n // 4)
+    for (m, n), columns in zip(pairwise(sizes), widths, strict=True):
         seconds += m * (_SECONDS_PER_UNIT + columns * _SECONDS_PER_PRODUCT)
         seconds += n * _SECONDS_PER_OUTPUT
     return seconds

@@ -143,7 +143,7 @@ class SamplingPlan(Plan):
 
 
 def _plan_buffers(shape: Shape, n_rows: int) -> Shapes:
-    """Declare what a plan keeps for its rows."""
+    """Declare the arrays of a plan."""
     return {
         "log_odds": (n_rows, shape.first),
         "log_likelihood": (n_rows,),
@@ -164,7 +164,7 @@ def _temporaries(shape: Shape, n_rows: int) -> Shapes:
 
 
 def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
-    """Declare what `log_marginal` allocates for the rows."""
+    """Declare the arrays that `log_marginal` allocates for the rows."""
     return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_classes)}
 
 

@@ -1,4 +1,4 @@
-"""What an M-step is: parameters and statistics in, parameters out."""
+"""The interface of M-steps: parameters and statistics in, parameters out."""
 
 from typing import Protocol
 

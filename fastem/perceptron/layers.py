@@ -246,7 +246,7 @@ class Workspace(NamedTuple):
         """Allocate for batches of ``capacity`` rows; ``gathers``: rows of a dense X are copied."""
         widths, columns = layers.widths.tolist(), layers.columns.tolist()
         declared = cls.buffers(widths, columns, capacity, gathers=gathers)
-        arrays = Buffers().allocate(declared, dtype)
+        arrays = Buffers(dtype).allocate(declared)
         return cls(np.empty(capacity, dtype=np.int64), **vars(arrays))
 
     @staticmethod

@@ -7,8 +7,6 @@ _CGROUP_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-
-
 # Address space of a 64-bit process: the limit if nothing else is known.
 _ADDRESSABLE = 2**47
 
@@ -77,13 +75,14 @@ def check_memory(
     what, purpose, remedy : str
         Parts of the message: "{what} needs {n_bytes} {purpose}, ... {remedy}".
     n_bytes : int or infinity
+        Memory that the work needs, in bytes.
     text : str, optional
         Text for ``n_bytes`` if the number is too large to print.
 
     Raises
     ------
     ValueError
-        If fewer bytes are available, or more than can be addressed if that is not known.
+        If fewer bytes are available. If the available memory is unknown, the limit is 2**47 bytes.
     """
     available = available_bytes()
     limit = _ADDRESSABLE if available is None else available

@@ -1,4 +1,4 @@
-"""The network with stochastic hidden units, as a model for the solvers."""
+"""The network with stochastic hidden units, in the form of a model for the solvers."""
 
 import numpy as np
 

@@ -98,7 +98,7 @@ class LineIntegrator:
 
     @staticmethod
     def buffers(n_rows: int, n_hidden: int, n_threads: int, *, derivatives: bool) -> Shapes:
-        """Declare what an integrator allocates."""
+        """Declare the arrays of an integrator."""
         width = n_hidden if derivatives else 0
         return {
             "work": (n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE),
@@ -115,7 +115,7 @@ class LineIntegrator:
 
     @staticmethod
     def temporaries(n_rows: int, n_hidden: int) -> Shapes:
-        """Declare what NumPy allocates while it computes posterior, slopes and error bounds."""
+        """Declare the temporary arrays of NumPy."""
         return {"posterior_and_slopes": (4, n_rows, n_hidden), "bounds_and_orders": (12, n_rows)}
 
     @np.errstate(all="ignore")  # an overflow makes the error infinite, and the row is redone
@@ -161,7 +161,7 @@ class LineIntegrator:
         nodes = self._plan.period[pending] * self._plan.reach[pending] / (2.0 * np.pi)
         if not (nodes <= MOST_LINE_NODES).all():
             raise too_many_nodes(MOST_LINE_NODES)
-        self._budget.spend_nodes(LINE_NODE_IN_PLANE_NODES * float(nodes.sum()))
+        self._budget.use_nodes(LINE_NODE_IN_PLANE_NODES * float(nodes.sum()))
 
     def _add(self, pending: Array) -> None:
         """Sum the integrands over the nodes: rows with the same step share tables of sines."""
@@ -242,7 +242,7 @@ class LineIntegrator:
 
     def _condition(self, rows: Array, found: LineIntegrals) -> None:
         """Overwrite rows by conditioning on the unit that contributes most to the variance of S."""
-        self._budget.spend_conditionings(len(rows), float(np.max(self._error[rows])))
+        self._budget.use_conditionings(len(rows), float(np.max(self._error[rows])))
         log_odds, tilt = self._log_odds[rows], self._plan.side[rows] * self._plan.abscissa[rows]
         on = expit(log_odds + tilt[:, None] * self._v)
         units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)

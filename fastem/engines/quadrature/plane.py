@@ -120,7 +120,7 @@ class PlaneIntegrator:
 
     @staticmethod
     def buffers(n_tasks: int, n_hidden: int, n_threads: int, *, derivatives: bool) -> Shapes:
-        """Declare what an integrator allocates."""
+        """Declare the arrays of an integrator."""
         width = n_hidden if derivatives else 0
         return {
             "work": (n_threads, n_hidden, plane.UNIT_WORK),
@@ -135,7 +135,7 @@ class PlaneIntegrator:
 
     @staticmethod
     def temporaries(n_tasks: int, n_hidden: int, n_threads: int) -> Shapes:
-        """Declare what kernels and NumPy allocate while they compute results and error bounds."""
+        """Declare the temporary arrays of kernels and NumPy."""
         return {
             "posterior_and_slopes": (n_tasks, 3 * n_hidden + 2),
             "logit_differences": (n_tasks, 2, n_hidden),
@@ -189,7 +189,7 @@ class PlaneIntegrator:
         """
         nodes = self.choose(pending, log_expected, tol)
         small = nodes <= MOST_PLANE_NODES
-        self._budget.spend_nodes(float(nodes[small].sum()))
+        self._budget.use_nodes(float(nodes[small].sum()))
         self._sums[pending] = 0.0
         self._sums_of_units[pending] = 0.0
         self._add(pending[small], log_expected[small], tol, derivatives)
@@ -328,7 +328,7 @@ def _cut(changes: Array, sizes: Array, n_hidden: int) -> list[tuple[int, int]]:
     changes : array of bool (n_tasks - 1,)
         Whether the next task needs other tables.
     sizes : array of int (n_tasks,)
-        Of the hexagons.
+        Sizes of the hexagons, in steps.
     n_hidden : int
 
     Returns

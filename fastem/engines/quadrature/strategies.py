@@ -1,4 +1,4 @@
-"""One strategy per number of classes: what `Quadrature` does for two and for three classes."""
+"""One strategy per number of classes: the integrals of `Quadrature` for two and three classes."""
 
 from typing import NamedTuple, Protocol
 
@@ -33,7 +33,7 @@ class OutputLayer(NamedTuple):
 
 
 class RowStatistics(NamedTuple):
-    """What an E-step needs from the integrals of all rows.
+    """Results of an E-step on all rows.
 
     Attributes
     ----------
@@ -121,8 +121,9 @@ class TwoClasses:
     ) -> Array:
         """See `Strategy`.
 
-        The class that looks less likely is integrated. The other one is one minus it, and is
-        integrated only if the guess was wrong.
+        The class that is less likely at the prior means of the units is integrated. The other
+        probability is one minus this one. If this one exceeds 1/2, the other class is integrated
+        too.
         """
         v, c = _difference(output)
         out = np.empty((len(log_odds), 2))

@@ -14,7 +14,7 @@ be relative to p, or to a floor if the floor is larger. There are five cases, in
                    one hidden unit: it becomes two tasks, which start again at case 1.
 
 Cases 1 and 2 are decided with upper bounds from `log_moments`. Case 2 is checked again with the
-p that it finds, and goes on to case 3 if the check fails. Cases 3 and 4 need an estimate of p: a
+p that it finds. If the check fails, case 3 follows. Cases 3 and 4 need an estimate of p: a
 pilot integral over the plane with a relative error of 3 %.
 
 Index spaces. Every method numbers its own tasks from zero. It returns integrals of all of them, in
@@ -114,7 +114,7 @@ class ThreeClassIntegrator:
 
     @staticmethod
     def temporaries(n_tasks: int, n_hidden: int) -> Shapes:
-        """Declare what `integrate` allocates beside the integrators over planes."""
+        """Declare the arrays of `integrate` beside those of the integrators over planes."""
         return {
             "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
             "bounds": (n_tasks, 16),
@@ -290,7 +290,7 @@ class ThreeClassIntegrator:
             overwrite(found, complement, self._from_the_others(subset(tasks, complement)))
         index = np.concatenate([failed, missed])
         if len(index) > 0:
-            self._budget.spend_conditionings(len(index), float(np.max(errors[index])))
+            self._budget.use_conditionings(len(index), float(np.max(errors[index])))
             units = planes.units_to_condition_on(index)
             self._condition(tasks, index, units, found)
         return found
