@@ -199,11 +199,11 @@ class Engine(ABC):
         ValueError
             If there is no such setting.
         """
-        known = self.get_params()
+        names = self.get_params()
         for name, value in settings.items():
-            if name not in known:
+            if name not in names:
                 raise ValueError(
-                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(known)}."
+                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(names)}."
                 )
             setattr(self, name, value)
         return self

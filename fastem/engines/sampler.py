@@ -28,8 +28,8 @@ class Sampler:
         groups, columns = layout(shape)
         self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns, strict=True)]
         self._cuts = np.cumsum([0, *map(math.prod, self._shapes)])
-        arrays = Buffers().allocate(numbers(shape, n_samples, n_workers))
-        self._codes = Buffers(np.uint8).allocate(codes(shape, n_samples, n_workers)).codes
+        arrays = Buffers().allocate(float_buffers(shape, n_samples, n_workers))
+        self._codes = Buffers(np.uint8).allocate(code_buffers(shape, n_samples, n_workers)).codes
         self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
         self._values, self._work = arrays.values, arrays.work
         self.sums, self._tables = arrays.sums, arrays.tables
@@ -89,7 +89,7 @@ def layout(shape: Shape) -> tuple[list[int], list[int]]:
     return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
 
-def numbers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+def float_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the arrays of a sampler that hold float64."""
     groups, columns = layout(shape)
     n_entries = sum(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))
@@ -101,7 +101,7 @@ def numbers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     }
 
 
-def codes(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+def code_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the codes of a sampler, which are bytes."""
     groups, _ = layout(shape)
     return {"codes": (n_workers, n_samples * sum(groups))}
@@ -109,9 +109,11 @@ def codes(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
 
 def bytes_of_sampler(shape: Shape, n_samples: int, n_workers: int) -> int:
     """Return the memory of a sampler in bytes, with a copy of its tables while they are filled."""
-    declared = numbers(shape, n_samples, n_workers)
+    declared = float_buffers(shape, n_samples, n_workers)
     copies = {"tables": declared["tables"]}
-    return bytes_of(declared, copies) + bytes_of(codes(shape, n_samples, n_workers), dtype=np.uint8)
+    return bytes_of(declared, copies) + bytes_of(
+        code_buffers(shape, n_samples, n_workers), dtype=np.uint8
+    )
 
 
 def keys_of(seed: int, draw: int, rows: Array) -> Array:

@@ -67,8 +67,8 @@ class LinePlan(NamedTuple):
 def rounding_error(n_hidden):
     """Return about the rounding error of a sum over nodes, relative to the sum of moduli.
 
-    The errors of the factors have random signs. So they add up like the square root of the
-    number of factors.
+    The errors of the factors have random signs. Their sum therefore grows with the square root
+    of the number of factors.
     """
     return ROUNDING * (_ROUNDINGS_OF_SINE + math.sqrt(n_hidden))
 
@@ -221,7 +221,7 @@ def add_nodes(
             delta, side = plan.abscissa[i], plan.side[i]
             for h in range(n_hidden):
                 on[h] = 1.0 / (1.0 + exp_clipped(-(log_odds[i, h] + delta * side * v[h])))
-            _begin(delta, side, step, n, first, times, decay, c_cosine, c_sine, real, imaginary)
+            _begin(delta, side, step, n, first, decay, c_cosine, c_sine, real, imaginary)
             for h in range(n_hidden):
                 q, s = on[h], side * on[h]
                 for k in range(n):
@@ -258,7 +258,7 @@ def add_nodes(
 
 
 @jit
-def _begin(delta, side, step, n, first, times, decay, c_cosine, c_sine, real, imaginary):
+def _begin(delta, side, step, n, first, decay, c_cosine, c_sine, real, imaginary):
     """Overwrite the running product with ``step / pi * pi / sin(pi w) * exp(i t c)``."""
     sine, cosine = math.sin(math.pi * delta), math.cos(math.pi * delta)
     for k in range(n):

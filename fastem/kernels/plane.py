@@ -17,8 +17,8 @@ of the nodes of the square lattice of the same step. The trapezoid rule has thre
     aliasing     sum of exp(d . l) E f(S + l) over l = r (a, b), a + b a multiple of three, l not
                  zero, r = 2 pi / (3 step). Every term is at most exp((d - w) . l) E exp(-w . S)
                  for every w of the closed triangle.
-    truncation   the Gamma functions fall like exp(-pi max(|t1|, |t2|, |t1 + t2|)). So the nodes
-                 fill a hexagon, and half of them are conjugate to the others.
+    truncation   the Gamma functions fall like exp(-pi max(|t1|, |t2|, |t1 + t2|)). The nodes
+                 therefore fill a hexagon. Half of them are conjugate to the others.
     rounding     about eps times the sum of moduli
 
 Names of nodes: a node is ``t = (j, j - 3 line) step``. A *line* is a line of nodes along the

@@ -142,8 +142,8 @@ the next one, the one after it (counted modulo three).
 def rounding_error(n_hidden):
     """Return about the rounding error of a sum over nodes, relative to the sum of moduli.
 
-    The errors of the factors have random signs. So they add up like the square root of the
-    number of factors.
+    The errors of the factors have random signs. Their sum therefore grows with the square root
+    of the number of factors.
     """
     return ROUNDING * (_ROUNDINGS_OF_GAMMAS + math.sqrt(n_hidden))
 

@@ -90,8 +90,8 @@ class Newton:
     def _output_hessian(self, statistics: Statistics) -> Array:
         """Return the negative Hessian, made regular.
 
-        If the same number is added to one row of weights of every class, only the penalty
-        changes. Where there is no penalty, that direction is given the mean curvature. The gradient
+        If the same number is added to the weights of one input into all classes, only the penalty
+        changes. Without a penalty, the mean curvature is used along that direction. The gradient
         has no component along it.
         """
         part = self._parts.output

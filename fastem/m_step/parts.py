@@ -137,7 +137,7 @@ class OutputPart:
         copies = {"weights": (4, m, g)}
         if not has_counts:
             return copies
-        # logits and exponentials of both halves of the units, twice while a step is judged
+        # logits and exponentials of both halves of the units, twice while a step is tried
         return {"totals": (2**m,), "halves": (16, g, 2 ** (m - m // 2)), **copies}
 
     def gradient(self, weights: Array, statistics: Statistics) -> Array:

@@ -66,14 +66,14 @@ def format_bytes(n_bytes: int) -> str:
 
 
 def check_memory(
-    what: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
+    subject: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
 ) -> None:
     """Raise if work needs more memory than is available, before any of it is allocated.
 
     Parameters
     ----------
-    what, purpose, remedy : str
-        Parts of the message: "{what} needs {n_bytes} {purpose}, ... {remedy}".
+    subject, purpose, remedy : str
+        Parts of the message: "{subject} needs {n_bytes} {purpose}, ... {remedy}".
     n_bytes : int or infinity
         Memory that the work needs, in bytes.
     text : str, optional
@@ -89,6 +89,6 @@ def check_memory(
     if n_bytes > limit:
         there = "at most can be addressed" if available is None else "are available"
         raise ValueError(
-            f"{what} needs {format_bytes(int(n_bytes)) if text is None else text} {purpose}, "
+            f"{subject} needs {format_bytes(int(n_bytes)) if text is None else text} {purpose}, "
             f"and {format_bytes(limit)} {there}. {remedy}"
         )

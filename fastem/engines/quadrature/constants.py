@@ -13,8 +13,8 @@ LINE_SECONDS_PER_NODE = 4e-9
 PLANE_NODES = 30_000
 PLANE_SECONDS_PER_NODE = 7.5e-10
 
-# Rows share the tables of sines if their steps are equal. So steps are rounded down to powers of
-# a ratio. A larger ratio gives fewer tables and more nodes.
+# Rows share the tables of sines if their steps are equal. Steps are therefore rounded down to
+# powers of a ratio. A larger ratio gives fewer tables and more nodes.
 LINE_STEP_RATIO = 1.15
 PLANE_STEP_RATIO = 1.05  # nodes grow with the square of the ratio
 

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import log_expit
@@ -21,6 +21,8 @@ from fastem.engines.quadrature.constants import (
     ROWS_TO_CONDITION_AT_ONCE,
 )
 from fastem.parameters import Array
+
+Integrals = TypeVar("Integrals", bound=tuple)
 
 
 class Budget:
@@ -123,11 +125,11 @@ def repeat_until_reached(
 
 
 def condition_on_units(
-    found: Any,
+    found: Integrals,
     rows: Array,
     log_odds: Array,
     units: Array,
-    integrate: Callable[[Array, Array], Any],
+    integrate: Callable[[Array, Array], Integrals],
     budget: Budget,
 ) -> None:
     """Overwrite the integrals of rows by conditioning each row on the state of one unit.
