@@ -30,6 +30,11 @@ class ClassSortedRows(NamedTuple):
     class_starts: NDArray[np.int64]
     order: NDArray[np.int64]
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of every row, (n_samples,)."""
+        return np.repeat(np.arange(len(self.class_starts) - 1), np.diff(self.class_starts))
+
 
 def add_ones(X: Array, fit_intercept: bool) -> Array:
     """Return X as float64 in C order, with a column of ones last if there are intercepts."""

@@ -27,7 +27,7 @@ class PlainPlan:
 
     def rebind(self, rows):
         self.rows = rows
-        self.labels = np.repeat(np.arange(self.shape.n_classes), np.diff(rows.class_starts))
+        self.labels = rows.labels
 
     def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
         inputs, weights = self.rows.inputs, self.rows.weights

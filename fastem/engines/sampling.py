@@ -62,8 +62,7 @@ class SamplingPlan(Plan):
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
         seconds = n_rows * self._sampler.n_samples * seconds_per_sample(shape)
         self._n_threads = threads_worth(seconds, self._most_threads)
-        labels = np.repeat(np.arange(shape.n_classes), np.diff(rows.class_starts))
-        self._per_row = labels, rows.weights
+        self._per_row = rows.labels, rows.weights
         self._numbers = np.ascontiguousarray(rows.order[:, None]).view(np.uint64)
         self._arrays = self._buffers.allocate(_plan_buffers(shape, n_rows))
 
