@@ -26,7 +26,7 @@ from fastem import FastEMClassifier, warmup
 SIZES = [(10, 1_000, 100), (14, 1_000, 50), (18, 1_000, 15)]
 SIZES += [(10, 100_000, 40), (14, 100_000, 20), (18, 100_000, 10)]
 RANKS = ("largest cost", "second", "third", "fourth", "fifth")
-_KERNEL = "add_rows"
+_KERNEL = "fill_rows"
 _NAMES = {
     "fill_hessian": "Hessians of the hidden units",
     "solve": "solving for Newton steps",

@@ -1,4 +1,4 @@
-"""What an E-step returns: `Expectations` to users, `Statistics` to M-steps."""
+"""Results of an E-step: `Expectations` for users, `Statistics` for M-steps."""
 
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ class Expectations(NamedTuple):
         Gradient of the weighted total log-likelihood, in nats per unit of weight:
         eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
+        The same for intercepts.
     effective_sample_size : array (n_samples,) or None
         ``(sum w)**2 / sum w**2`` of each row, the number of independent samples from the posterior
         that its weighted samples are equivalent to. None for exact engines.
@@ -79,7 +80,7 @@ class Statistics(NamedTuple):
         Gradient of the weighted log-likelihood with respect to the output layer's weights,
         eq. 15; shaped like `Parameters.output`.
     effective_sample_size : array (n_samples,) or None
-        None for exact engines.
+        As in `Expectations`. None for exact engines.
     """
 
     log_likelihood: Array

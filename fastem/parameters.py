@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
-    """Weights of a network with stochastic hidden layers, in the kernels' terms.
+    """Weights of a network with stochastic hidden layers, in the form that kernels read.
 
     Attributes
     ----------
@@ -76,7 +76,17 @@ def split_intercepts(weights: Array, n_units: int) -> tuple[Array, Array]:
 
 
 class Shape(NamedTuple):
-    """Sizes of a network, and the way between its parameters and one flat vector."""
+    """Sizes of a network, and the conversion between its parameters and one flat vector.
+
+    Attributes
+    ----------
+    n_features : int
+    hidden_layer_sizes : tuple of int
+        Number of units of every hidden layer, the first layer first.
+    n_classes : int
+    fit_intercept : bool, default=True
+        Whether every layer has intercepts.
+    """
 
     n_features: int
     hidden_layer_sizes: tuple[int, ...]

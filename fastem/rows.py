@@ -30,6 +30,11 @@ class ClassSortedRows(NamedTuple):
     class_starts: NDArray[np.int64]
     order: NDArray[np.int64]
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of every row, (n_samples,)."""
+        return np.repeat(np.arange(len(self.class_starts) - 1), np.diff(self.class_starts))
+
 
 def add_ones(X: Array, fit_intercept: bool) -> Array:
     """Return X as float64 in C order, with a column of ones last if there are intercepts."""
@@ -71,13 +76,13 @@ def check_log_odds(largest: Array, hidden: Array) -> None:
     Parameters
     ----------
     largest : array (n_inputs,)
-        From `largest_inputs`.
-    hidden : array (n_inputs, n_hidden)
+        Largest absolute value of every input (`largest_inputs`).
+    hidden : array (n_inputs, n_hidden), log-odds per unit of input
 
     Raises
     ------
     FloatingPointError
-        If they can.
+        If the log-odds of a unit can overflow.
     """
     with np.errstate(over="ignore"):
         bound = largest @ np.abs(hidden)

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class PlainPlan:
 
     def rebind(self, rows):
         self.rows = rows
-        self.labels = np.repeat(np.arange(self.shape.n_classes), np.diff(rows.class_starts))
+        self.labels = rows.labels
 
     def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
         inputs, weights = self.rows.inputs, self.rows.weights
@@ -73,6 +74,23 @@ class Plain(fastem.Engine):
         return np.logaddexp.reduce(log_prior[:, :, None] + log_classes.T[None], axis=1)
 
 
+class EstimatingPlan(PlainPlan):
+    """Exact sums that count as estimates of one effective sample each."""
+
+    def expect(self, parameters, draw=0):
+        statistics = super().expect(parameters, draw)
+        return statistics._replace(effective_sample_size=np.ones(len(self.labels)))
+
+
+class Estimating(Plain):
+    """An engine of estimates with neither ``n_samples`` nor ``random_state``."""
+
+    statistics = "estimates"
+
+    def plan(self, rows, shape, n_threads):
+        return EstimatingPlan(rows, shape, self.floor)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("solver", ["em", "lbfgs", "adam"])
 def test_a_users_engine_trains_the_classifier(solver, fit_intercept):
@@ -106,6 +124,63 @@ def test_a_users_engine_serves_the_e_step():
     for name in ("coef_gradients", "intercept_gradients"):
         for a, b in zip(getattr(mine, name), getattr(exact, name), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["em", "adam"])
+def test_a_users_engine_may_give_estimates(solver):
+    model = fastem.FastEMClassifier(
+        (3,), e_step=Estimating(), solver=solver, max_iter=3, random_state=0, warm_start=True
+    )
+    for _ in range(2):
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X, y)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    if solver == "adam":
+        model.partial_fit(X, y)
+    with pytest.raises(ValueError, match="solver='lbfgs' needs exact E-steps"):
+        model.set_params(solver="lbfgs").fit(X, y)
+    lists = model.coefs_, model.intercepts_
+    exact = fastem.e_step(X, y, *lists, method=Plain())
+    estimated = fastem.e_step(X, y, *lists, method=Estimating(), random_state=0)
+    np.testing.assert_array_equal(estimated.log_likelihood, exact.log_likelihood)
+    np.testing.assert_array_equal(estimated.effective_sample_size, np.ones(len(y)))
+
+
+def test_a_users_engine_warns_in_its_own_words():
+    class Noisy(Estimating):
+        def warn_if_noisy(self, effective_sample_size):
+            warnings.warn(f"only {effective_sample_size:g} samples", UserWarning, stacklevel=2)
+
+    lists = reference.draw_network(np.random.default_rng(0), 4, 3, 3)
+    with pytest.warns(UserWarning, match="only 1 samples"):
+        fastem.e_step(X, y, *lists, method=Noisy())
+    model = fastem.FastEMClassifier((3,), e_step=Noisy(), max_iter=1)
+    with pytest.warns(ConvergenceWarning), pytest.warns(UserWarning, match="only 1 samples"):
+        model.fit(X, y)
+
+
+class Slow(fastem.Enumeration):
+    """An engine of the package, changed by a user."""
+
+    name = "slow"
+
+
+@pytest.mark.parametrize("kind", [Plain, Slow])
+@pytest.mark.parametrize("attribute", ["e_step", "e_step_"])
+def test_a_model_file_cannot_hold_a_users_engine(kind, attribute, tmp_path):
+    path = tmp_path / "model.fem"
+    model = fastem.FastEMClassifier((2,), e_step="enumeration", max_iter=100, tol=1.0)
+    model.fit(X, y).save(path)
+    before = path.read_bytes()
+    setattr(model, attribute, kind())
+    message = rf"{attribute}=.* of class {kind.__name__}.*pickle.*fastem\.Enumeration\(\)"
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X)
+    )
 
 
 def test_settings_of_a_users_engine_are_parameters():

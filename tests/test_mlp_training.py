@@ -1,11 +1,16 @@
 """Training of perceptrons: a state goes in, a result comes out."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
 from mlp_problems import ADAM, CONVERGENCE, SGD, TARGETS, X, fast, parameters, same_bits
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
+import fastem
+from fastem.estimators import mlp_training
 from fastem.perceptron import (
     LOSSES,
     Adam,
@@ -136,3 +141,30 @@ def test_a_copy_shares_no_memory_that_training_writes():
         np.testing.assert_array_equal(values, before)
     assert same_bits(model.partial_fit(X, y), expected)
     assert isinstance(model._optimizer, Adam)
+
+
+@pytest.mark.parametrize("activation", ["relu", "maxout"])
+@pytest.mark.parametrize(
+    ("solver", "early_stopping"),
+    [("adam", False), ("adam", True), ("sgd", False), ("lbfgs", False)],
+)
+def test_a_fit_takes_what_it_announces(monkeypatch, solver, early_stopping, activation):
+    announced = []
+    monkeypatch.setattr(mlp_training, "check_memory", lambda *args: announced.append(args[-1]))
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(250, 400)), rng.normal(size=250)
+    model = fastem.FastMLPRegressor(
+        hidden_layer_sizes=(400,), activation=activation, solver=solver, max_iter=3,
+        early_stopping=early_stopping, random_state=0,
+    )  # fmt: skip
+    with pytest.warns(ConvergenceWarning):
+        clone(model).fit(X[:, :2], y)  # compiles
+    announced.clear()
+    tracemalloc.start()
+    try:
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.6 * announced[0] < peak < 1.05 * announced[0]

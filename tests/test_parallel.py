@@ -390,8 +390,8 @@ def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
     rows, shape, parameters = small_problem()
     plan = Enumeration().plan(rows, shape, 1)
     seen = []
-    add_rows = plan._add_rows
-    monkeypatch.setattr(plan, "_add_rows", lambda x: (seen.append(_blas_threads()), add_rows(x)))
+    fill_rows = plan._fill_rows
+    monkeypatch.setattr(plan, "_fill_rows", lambda x: (seen.append(_blas_threads()), fill_rows(x)))
     plan.expect(parameters)
     assert seen == [{1}]
 

@@ -8,7 +8,7 @@ from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import check_parameters, e_step, shape_of
 from fastem.engines.quadrature import Quadrature
-from fastem.engines.sampling import Sampling, warn_of_few
+from fastem.engines.sampling import Sampling
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
 from fastem.rows import ClassSortedRows
@@ -29,5 +29,4 @@ __all__ = [
     "e_step",
     "resolve_engine",
     "shape_of",
-    "warn_of_few",
 ]

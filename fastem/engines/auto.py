@@ -1,4 +1,4 @@
-"""The choice of an engine: by name, by instance, or by itself."""
+"""Selection of an engine: by name, by instance, or automatically."""
 
 import warnings
 

@@ -1,8 +1,7 @@
-"""What an E-step engine is: settings from which a plan is made, and a plan that runs many times.
+"""The interface of E-step engines: an engine has settings and makes plans; a plan runs many times.
 
-The protocol is open. An engine of your own is a subclass of `Engine` with two methods, `plan` and
-`log_marginal`; it can be passed to ``FastEMClassifier(e_step=...)`` and to
-``fastem.e_step(..., method=...)``.
+The interface is public. A subclass of `Engine` with two methods, `plan` and `log_marginal`, can be
+passed to ``FastEMClassifier(e_step=...)`` and to ``fastem.e_step(..., method=...)``.
 """
 
 import copy
@@ -10,16 +9,27 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
+
 from fastem.expectations import Statistics
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import ClassSortedRows
 
+RandomState = int | np.random.RandomState | None
+"""Seed or generator, in scikit-learn's sense."""
+
 
 class Plan(Protocol):
-    """An E-step prepared for given rows: its memory is allocated and its work is cut."""
+    """An E-step prepared for given rows: its memory is allocated and its work is cut into pieces.
+
+    It need not be a subclass of this protocol; it needs both methods.
+    """
 
     def rebind(self, rows: ClassSortedRows) -> None:
-        """Rebind the plan to new rows, at most as many as it was made for, in the same memory."""
+        """Rebind the plan to new rows, at most as many as it was made for, in the same memory.
+
+        Only mini-batches need it: ``solver="adam"`` and `FastEMClassifier.partial_fit`.
+        """
 
     def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
         """Run the E-step under the given parameters.
@@ -33,7 +43,8 @@ class Plan(Protocol):
         Returns
         -------
         statistics : Statistics
-            Rows are in the order of the plan's rows. Arrays may be overwritten by the next call.
+            Arrays are float64, and rows are in the order of the plan's rows. Arrays may be
+            overwritten by the next call. `Engine.statistics` determines which of them are None.
 
         Raises
         ------
@@ -49,22 +60,33 @@ class Engine(ABC):
     ----------
     name : str
         Used in messages.
-    statistics : {"counts", "means", "estimates"}
-        What its statistics say about the last hidden layer, from which the M-step of the output
-        layer selects its step. "counts": expected weights of every class in every configuration,
-        and the table P(y|z). "means": exact posterior means of the units, without counts.
-        "estimates": posterior means with a sampling error.
+    statistics : {"counts", "means", "estimates"}, default="means"
+        Kind of the `Statistics` that its plans return. The M-step of the output layer depends on
+        it.
+
+        - "counts": ``counts`` and ``output_table`` hold the expected weight of every class in
+          every configuration of the last hidden layer, and P(y|z). Every hidden layer has
+          ``inputs`` and ``probability``.
+        - "means": exact posterior means of the units. ``counts`` and ``output_table`` are None.
+          Hidden layers after the first have ``input_posterior`` in place of ``inputs`` and
+          ``probability``, which are None.
+        - "estimates": the same as "means", with a sampling error. The solver "lbfgs" refuses
+          such engines, and EM takes decreasing steps. ``effective_sample_size`` may be given.
+
+        All kinds need ``log_likelihood``, the gradients, and the posterior and the weights of
+        every hidden layer.
 
     Notes
     -----
-    A subclass defines `plan` and `log_marginal`. The other methods have defaults: no setting, no
-    random numbers, unknown cost and memory. The settings of an engine are its constructor's
-    parameters, kept under the same names, as in scikit-learn: so an engine can be cloned, searched
-    (``e_step__tol``) and pickled. Settings can be changed, therefore engines are not hashable.
+    A subclass must define `plan` and `log_marginal`. By default an engine draws no random numbers,
+    and its cost and memory are estimated as zero. The settings of an engine are the parameters of
+    its constructor, stored under the same names as in scikit-learn. Engines can therefore be
+    cloned, pickled, and tuned by a grid search (``e_step__tol``). Settings can be changed, so
+    engines are not hashable. `FastEMClassifier.save` supports only the engines of this package.
 
     Examples
     --------
-    An engine that counts how often it is used and leaves the work to enumeration:
+    An engine that counts its plans and delegates the work to enumeration:
 
     >>> from dataclasses import dataclass
     >>> import fastem
@@ -122,12 +144,35 @@ class Engine(ABC):
         log_marginal : array (n_samples, n_classes), nats
         """
 
-    def seeded(self, random_state: Any) -> "Engine":
-        """Return the engine as it runs under a ``random_state``: with a seed, if it draws."""
+    def seeded(self, random_state: RandomState, earlier: "Engine | None" = None) -> "Engine":
+        """Return the engine with a seed. The default is for engines without random numbers.
+
+        Parameters
+        ----------
+        random_state : int, RandomState or None
+            That of the estimator or of `fastem.e_step`.
+        earlier : Engine or None
+            The seeded engine of the fit that is resumed, if any. Its seed should be kept.
+
+        Returns
+        -------
+        engine : Engine
+            The default returns the engine itself.
+        """
         return self
 
+    def warn_if_noisy(self, effective_sample_size: float) -> None:  # noqa: B027  optional
+        """Warn if estimates with this median effective sample size are noisy.
+
+        Called at the end of a fit and of `fastem.e_step`, if the statistics hold effective sample
+        sizes. The default does not warn.
+        """
+
     def seconds(self, shape: Shape, n_samples: int) -> float:
-        """Estimate the time of an E-step on one thread; infinity if it does not apply."""
+        """Estimate the time of an E-step on one thread, in seconds.
+
+        Infinity if the engine cannot serve the problem.
+        """
         return 0.0
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
@@ -154,11 +199,11 @@ class Engine(ABC):
         ValueError
             If there is no such setting.
         """
-        known = self.get_params()
+        names = self.get_params()
         for name, value in settings.items():
-            if name not in known:
+            if name not in names:
                 raise ValueError(
-                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(known)}."
+                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(names)}."
                 )
             setattr(self, name, value)
         return self

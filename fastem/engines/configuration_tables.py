@@ -70,8 +70,9 @@ class ConfigurationTable(Protocol):
 
 def table_of_layer(shape: Shape, layer: int, n_threads: int) -> ConfigurationTable:
     """Return the table over the configurations of a hidden layer, 0 being the first."""
-    kind = OutputTable if layer == shape.depth - 1 else HiddenTable
-    return kind(shape, layer, n_threads)
+    if layer == shape.depth - 1:
+        return OutputTable(shape, n_threads)
+    return HiddenTable(shape, layer, n_threads)
 
 
 def halves(n_hidden: int) -> tuple[int, int]:
@@ -83,7 +84,7 @@ def halves(n_hidden: int) -> tuple[int, int]:
 class OutputTable:
     """Softmax over all configurations of the last hidden layer."""
 
-    def __init__(self, shape: Shape, layer: int, n_threads: int) -> None:
+    def __init__(self, shape: Shape, n_threads: int) -> None:
         n_high, n_low = halves(shape.last)
         self._n_units = shape.last
         self._n_low_bits = n_low_bits(shape.last)
@@ -105,7 +106,7 @@ class OutputTable:
 
     @staticmethod
     def temporaries(shape: Shape) -> Shapes:
-        """Declare the logits and exponentials of both halves, with copies that are made of them."""
+        """Declare the logits and exponentials of both halves, and their copies."""
         return {"halves": (8, shape.n_classes, sum(halves(shape.last)))}
 
     def fill(self, parameters: Parameters) -> None:
@@ -180,7 +181,7 @@ class HiddenTable:
 
     @staticmethod
     def sums(shape: Shape, layer: int) -> Shapes:
-        """Declare what an E-step adds up; predictions do without."""
+        """Declare the sums of an E-step; predictions do not need them."""
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
         g, (n_high_above, n_low_above) = shape.n_classes, halves(m_above)
         pieces, _, _ = _cut(shape, layer)
@@ -193,7 +194,7 @@ class HiddenTable:
 
     @staticmethod
     def temporaries(shape: Shape, layer: int, *, predicts_only: bool) -> Shapes:
-        """Declare the inputs, and counts of the layer above with a copy that is made of them."""
+        """Declare the inputs, and counts of the layer above with a copy of them."""
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
         made = {"inputs": (2**m, m + shape.fit_intercept)}
         if predicts_only:
@@ -259,7 +260,7 @@ class HiddenTable:
         stacked = arrays.stacked.reshape(g * n_low, n_high)
 
         def add_piece(piece: int, worker: int) -> None:
-            upper_layers.add_configurations(
+            upper_layers.fill_expectations(
                 arrays.on, arrays.off, table, stacked, sums.scale, *self._pieces[piece],
                 self._tile, arrays.workspaces[worker], sums.on_weight, sums.counts[piece],
             )  # fmt: skip

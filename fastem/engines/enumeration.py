@@ -4,12 +4,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from fastem.engines.base import Engine, Plan
-from fastem.engines.configuration_tables import buffers_of_tables, halves, table_of_layer
+from fastem.engines.configuration_tables import (
+    ConfigurationTable,
+    buffers_of_tables,
+    halves,
+    table_of_layer,
+)
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import enumeration, log_space
 from fastem.parameters import Array, Parameters, Shape
@@ -45,7 +50,6 @@ class EnumerationPlan(Plan):
         self._most_threads = n_threads
         self._buffers = Buffers()
         self._table = table_of_layer(shape, 0, n_threads)
-        self._counts = np.empty(self._table.values.shape)
         self.rebind(rows)
 
     def rebind(self, rows: ClassSortedRows) -> None:
@@ -77,12 +81,12 @@ class EnumerationPlan(Plan):
         with single_threaded_blas():
             self._table.fill(parameters)
             coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
-            self._add_rows(coefs_T)
+            self._fill_rows(coefs_T)
             self._fill_counts()
             hidden_gradient = arrays.chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
                 hidden_gradient += self._redo_in_log_space(coefs_T)
-            upper = self._table.expect(self._counts)
+            upper = self._table.expect(arrays.counts)
         hidden = HiddenStatistics(
             self._rows.inputs,
             self._rows.weights,
@@ -98,11 +102,11 @@ class EnumerationPlan(Plan):
             upper.output_gradient[: len(parameters.output)],
         )
 
-    def _add_rows(self, coefs_T: Array) -> None:
+    def _fill_rows(self, coefs_T: Array) -> None:
         rows, chunks, arrays = self._rows, self._chunks, self._arrays
 
         def add_chunk(piece: int, worker: int) -> None:
-            self._chunk_redo[piece] = enumeration.add_rows(
+            self._chunk_redo[piece] = enumeration.fill_rows(
                 rows.inputs,
                 rows.weights,
                 coefs_T,
@@ -127,7 +131,7 @@ class EnumerationPlan(Plan):
                 self._chunks.class_starts,
                 self._table.values,
                 *self._table.slices[piece],
-                self._counts,
+                self._arrays.counts,
             )
 
         run(fill_slice, len(self._table.slices), self._table.n_threads)
@@ -150,11 +154,11 @@ class EnumerationPlan(Plan):
                     arrays.log_likelihood,
                     arrays.probability,
                     arrays.posterior,
-                    self._counts[k],
+                    arrays.counts[k],
                     gradients[k],
                 )
 
-        seconds = len(marked) * self._counts[0].size * _SECONDS_PER_LOG_TERM
+        seconds = len(marked) * arrays.counts[0].size * _SECONDS_PER_LOG_TERM
         # each class in progress holds a table of its own
         run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
         return gradients.sum(axis=0)
@@ -167,12 +171,13 @@ def _seconds_of_rows(shape: Shape, n_samples: int) -> float:
 
 
 def _plan_buffers(shape: Shape, n_samples: int, n_chunks: int, tile: int, n_threads: int) -> Shapes:
-    """Declare what a plan keeps for its rows."""
+    """Declare the arrays of a plan."""
     p, m = shape.n_inputs, shape.first
     low_bits = n_low_bits(m)
     n_workers = min(n_threads, max(n_chunks, 1))
     return {
         "workspaces": (n_workers, enumeration.workspace_size(p, m, low_bits, tile)),
+        "counts": (shape.n_classes, *halves(m)),
         "chunk_counts": (n_chunks, *halves(m)),
         "chunk_gradients": (n_chunks, p, m),
         "log_likelihood": (n_samples,),
@@ -182,17 +187,16 @@ def _plan_buffers(shape: Shape, n_samples: int, n_chunks: int, tile: int, n_thre
 
 
 def _temporaries(shape: Shape, n_threads: int) -> Shapes:
-    """Declare counts, and what an E-step holds while it redoes rows in log space."""
+    """Declare the arrays that an E-step allocates to redo rows in log space."""
     p, m, g = shape.n_inputs, shape.first, shape.n_classes
     return {
-        "counts": (g, *halves(m)),
         "log_tables": (min(_LOG_TABLES, n_threads), *halves(m)),
         "gradients": (g + 3, p, m),
     }
 
 
 def _prediction_buffers(shape: Shape, n_samples: int, n_threads: int) -> Shapes:
-    """Declare what `log_marginal` allocates beside the tables."""
+    """Declare the arrays that `log_marginal` allocates beside the tables."""
     m, tile = shape.first, min(n_samples, TILE)
     n_workers = min(n_threads, len(row_ranges(n_samples, TILE)))
     size = enumeration.workspace_size(shape.n_inputs, m, n_low_bits(m), tile)
@@ -200,7 +204,7 @@ def _prediction_buffers(shape: Shape, n_samples: int, n_threads: int) -> Shapes:
 
 
 def _prediction_temporaries(shape: Shape, n_samples: int) -> Shapes:
-    """Declare what `log_marginal` holds while it redoes rows in log space."""
+    """Declare the arrays that `log_marginal` allocates to redo rows in log space."""
     return {
         "log_table": halves(shape.first),
         "coefs_T": (shape.first, shape.n_inputs),
@@ -333,7 +337,9 @@ class Enumeration(Engine):
         return arrays.out
 
 
-def _redo_log_marginal(inputs: Array, coefs_T: Array, table: Any, out: Array) -> None:
+def _redo_log_marginal(
+    inputs: Array, coefs_T: Array, table: ConfigurationTable, out: Array
+) -> None:
     """Overwrite the marked entries of ``out`` (n_samples, n_classes), summed in log space."""
     for k in range(out.shape[1]):
         marked = np.flatnonzero(np.isneginf(out[:, k]))

@@ -1,11 +1,10 @@
 """The public E-step: parameters and labelled rows in, expectations out."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
-from fastem.engines.sampling import warn_of_few
 from fastem.expectations import Expectations
 from fastem.parameters import Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_by_class
@@ -104,29 +103,44 @@ def e_step(
     engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists(coefs, intercepts))
-    log_likelihood = np.empty(len(X))
     effective = statistics.effective_sample_size
     if effective is not None:
-        effective = effective[np.argsort(rows.order)]
+        effective = _unsorted(effective, rows.order)
         if len(effective) > 0:
-            warn_of_few(float(np.median(effective)), engine.n_samples)
-    log_likelihood[rows.order] = statistics.log_likelihood
-    posterior = np.empty((len(X), shape.first))
-    posterior[rows.order] = statistics.hidden[0].posterior.T
+            engine.warn_if_noisy(float(np.median(effective)))
     gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
     return Expectations(
-        log_likelihood,
-        posterior,
+        _unsorted(statistics.log_likelihood, rows.order),
+        _unsorted(statistics.hidden[0].posterior.T, rows.order),
         [gradient[:-1].copy() for gradient in gradients],
         [gradient[-1].copy() for gradient in gradients],
         effective,
     )
 
 
+def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
+    """Return a copy of class-sorted rows in their original order."""
+    out = np.empty(values.shape)
+    out[order] = values
+    return out
+
+
 def check_parameters(
     coefs: list[ArrayLike], intercepts: list[ArrayLike], n_features: int
 ) -> tuple[list[Array], list[Array]]:
     """Return finite arrays of matching shapes.
+
+    Parameters
+    ----------
+    coefs : list of array-like, log-odds per unit of input
+        Shapes (n_units_below, n_units), the first layer first.
+    intercepts : list of array-like, log-odds
+        Shapes (n_units,).
+    n_features : int
+
+    Returns
+    -------
+    coefs, intercepts : lists of float64 arrays
 
     Raises
     ------

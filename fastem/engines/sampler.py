@@ -1,5 +1,6 @@
 """Samples of rows: the kernels with their tables and scratch memory, and their cost."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -25,12 +26,10 @@ class Sampler:
         self.n_samples = n_samples
         self.sizes = np.array([*shape.hidden_layer_sizes, shape.n_classes])
         groups, columns = layout(shape)
-        self._cuts = np.cumsum(
-            [0, *(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))]
-        )
         self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns, strict=True)]
-        arrays = Buffers().allocate(numbers(shape, n_samples, n_workers))
-        self._codes = Buffers().allocate(codes(shape, n_samples, n_workers), np.uint8).codes
+        self._cuts = np.cumsum([0, *map(math.prod, self._shapes)])
+        arrays = Buffers().allocate(float_buffers(shape, n_samples, n_workers))
+        self._codes = Buffers(np.uint8).allocate(code_buffers(shape, n_samples, n_workers)).codes
         self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
         self._values, self._work = arrays.values, arrays.work
         self.sums, self._tables = arrays.sums, arrays.tables
@@ -90,7 +89,7 @@ def layout(shape: Shape) -> tuple[list[int], list[int]]:
     return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
 
-def numbers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+def float_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the arrays of a sampler that hold float64."""
     groups, columns = layout(shape)
     n_entries = sum(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))
@@ -102,7 +101,7 @@ def numbers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     }
 
 
-def codes(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+def code_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the codes of a sampler, which are bytes."""
     groups, _ = layout(shape)
     return {"codes": (n_workers, n_samples * sum(groups))}
@@ -110,9 +109,11 @@ def codes(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
 
 def bytes_of_sampler(shape: Shape, n_samples: int, n_workers: int) -> int:
     """Return the memory of a sampler in bytes, with a copy of its tables while they are filled."""
-    declared = numbers(shape, n_samples, n_workers)
+    declared = float_buffers(shape, n_samples, n_workers)
     copies = {"tables": declared["tables"]}
-    return bytes_of(declared, copies) + bytes_of(codes(shape, n_samples, n_workers), dtype=np.uint8)
+    return bytes_of(declared, copies) + bytes_of(
+        code_buffers(shape, n_samples, n_workers), dtype=np.uint8
+    )
 
 
 def keys_of(seed: int, draw: int, rows: Array) -> Array:
@@ -147,10 +148,9 @@ def rows_per_piece(shape: Shape, n_rows: int) -> int:
 
 def seconds_per_sample(shape: Shape) -> float:
     """Estimate the time of one sample of a row on one thread, in seconds."""
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
+    sizes, (_, widths) = [*shape.hidden_layer_sizes, shape.n_classes], layout(shape)
     seconds = 0.0
-    for m, n in pairwise(sizes):
-        columns = 4 * -(-n // 4)
+    for (m, n), columns in zip(pairwise(sizes), widths, strict=True):
         seconds += m * (_SECONDS_PER_UNIT + columns * _SECONDS_PER_PRODUCT)
         seconds += n * _SECONDS_PER_OUTPUT
     return seconds

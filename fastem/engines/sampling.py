@@ -2,14 +2,14 @@
 
 import dataclasses
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from fastem.engines.base import Engine, Plan
+from fastem.engines.base import Engine, Plan, RandomState
 from fastem.engines.sampler import (
     Sampler,
     bytes_of_sampler,
@@ -62,8 +62,7 @@ class SamplingPlan(Plan):
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
         seconds = n_rows * self._sampler.n_samples * seconds_per_sample(shape)
         self._n_threads = threads_worth(seconds, self._most_threads)
-        labels = np.repeat(np.arange(shape.n_classes), np.diff(rows.class_starts))
-        self._per_row = labels, rows.weights
+        self._per_row = rows.labels, rows.weights
         self._numbers = np.ascontiguousarray(rows.order[:, None]).view(np.uint64)
         self._arrays = self._buffers.allocate(_plan_buffers(shape, n_rows))
 
@@ -143,7 +142,7 @@ class SamplingPlan(Plan):
 
 
 def _plan_buffers(shape: Shape, n_rows: int) -> Shapes:
-    """Declare what a plan keeps for its rows."""
+    """Declare the arrays of a plan."""
     return {
         "log_odds": (n_rows, shape.first),
         "log_likelihood": (n_rows,),
@@ -164,30 +163,8 @@ def _temporaries(shape: Shape, n_rows: int) -> Shapes:
 
 
 def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
-    """Declare what `log_marginal` allocates for the rows."""
+    """Declare the arrays that `log_marginal` allocates for the rows."""
     return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_classes)}
-
-
-def warn_of_few(median: float, n_samples: int) -> None:
-    """Warn if the effective sample size is low.
-
-    Parameters
-    ----------
-    median : float
-        Median effective sample size of the rows.
-    n_samples : int
-
-    Warns
-    -----
-    UserWarning
-        If it is below a tenth of the samples.
-    """
-    if median < _LOW_SHARE * n_samples:
-        warn_user(
-            f"The median effective sample size of the rows is {median:.3g} of n_samples="
-            f"{n_samples} samples: the estimates are noisy. Increase n_samples or alpha, or use an "
-            "exact engine such as fastem.Enumeration() if it fits into memory."
-        )
 
 
 @dataclass
@@ -225,12 +202,38 @@ class Sampling(Engine):
     name: ClassVar[str] = "sampling"
     statistics: ClassVar[str] = "estimates"
 
-    def seeded(self, random_state: Any) -> "Sampling":
-        """Return an engine with an integer seed: its own, or one drawn from ``random_state``."""
+    def seeded(self, random_state: RandomState, earlier: Engine | None = None) -> Self:
+        """Return an engine with an integer seed.
+
+        The seed is its own, or that of the earlier engine, or drawn from ``random_state``.
+        """
         seed = self.random_state
+        if seed is None and isinstance(earlier, Sampling):
+            seed = earlier.random_state
         if seed is None:
             seed = _draw_seed(random_state)
         return dataclasses.replace(self, random_state=seed)
+
+    def warn_if_noisy(self, effective_sample_size: float) -> None:
+        """Warn if the effective sample size is low.
+
+        Parameters
+        ----------
+        effective_sample_size : float
+            Median over rows.
+
+        Warns
+        -----
+        UserWarning
+            If it is below a tenth of ``n_samples``.
+        """
+        if effective_sample_size < _LOW_SHARE * self.n_samples:
+            warn_user(
+                f"The median effective sample size of the rows is {effective_sample_size:.3g} of "
+                f"n_samples={self.n_samples} samples: the estimates are noisy. Increase n_samples "
+                "or alpha, or use an exact engine such as fastem.Enumeration() if it fits into "
+                "memory."
+            )
 
     def seconds(self, shape: Shape, n_samples: int) -> float:
         """Estimate the time of an E-step on one thread, in seconds."""
@@ -297,7 +300,13 @@ class Sampling(Engine):
             run(fill_piece, len(pieces), n_threads)
         return out
 
-    def _check(self, shape: Shape, n_rows: int, bytes_needed: Any, n_threads: int) -> None:
+    def _check(
+        self,
+        shape: Shape,
+        n_rows: int,
+        bytes_needed: Callable[[Shape, int, int], int],
+        n_threads: int,
+    ) -> None:
         if not _is_integer(self.n_samples) or self.n_samples < 1:
             raise ValueError(
                 f"n_samples must be a positive integer, got {self.n_samples!r}; start with a few "
@@ -321,7 +330,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _draw_seed(random_state: Any) -> int:
+def _draw_seed(random_state: RandomState) -> int:
     """Return a seed below 2**31 from a ``random_state`` in scikit-learn's sense."""
     if random_state is None:
         return int(np.random.randint(2**31 - 1))  # noqa: NPY002  as scikit-learn's None

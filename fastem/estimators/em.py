@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines import Engine, resolve_engine, warn_of_few
+from fastem.engines import resolve_engine
 from fastem.estimators import persistence
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_training import Problem, Training, rows_per_e_step, warn_of_ending
@@ -98,7 +98,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             progress.end()
             warn_of_ending(ascent.monitor, self.max_iter)
             if ascent.median_effective_size is not None:
-                warn_of_few(ascent.median_effective_size, problem.engine.n_samples)
+                problem.engine.warn_if_noisy(ascent.median_effective_size)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
@@ -137,16 +137,10 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         shape = Shape(X.shape[1], sizes, len(self.classes_), bool(self.fit_intercept))
         n_rows = rows_per_e_step(self, len(X))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
-        engine = self._seeded(engine, resumes)
+        earlier = getattr(self, "e_step_", None) if resumes else None
+        engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
         return Problem(shape, engine, X, labels, weights)
-
-    def _seeded(self, engine: Engine, resumes: bool) -> Engine:
-        """Return the engine with a seed; training that resumes keeps its seed."""
-        before = getattr(self, "e_step_", None)
-        if resumes and type(before) is type(engine) and not engine.is_exact:
-            return engine.seeded(before.random_state)
-        return engine.seeded(self.random_state)
 
     def _parameters(self, shape: Shape) -> Parameters:
         return shape.from_lists(self.coefs_, self.intercepts_)
@@ -290,7 +284,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         NotFittedError
             If `fit` has not been called.
         ValueError
-            If the labels are neither numbers nor strings.
+            If the labels are neither numbers nor strings, or the engine is not one of this
+            package. Then no file is written.
         OSError
             If the file cannot be written. An earlier file of that name is kept then.
         """

@@ -181,7 +181,7 @@ class BaseFastMLP:
             names = list(self.activation)
         widths = [X.shape[1], *sizes, targets.shape[1]]
         if first_pass:
-            mlp_training.check_network_memory(self, widths, X.shape[0], X.dtype.itemsize)
+            mlp_training.check_network_memory(self, widths, names, X)
         layers = Layers.of(widths, names, self._output_activation())
         if first_pass:
             theta = mlp_training.draw_start(self, layers, X.dtype, random_state)

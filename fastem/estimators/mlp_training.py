@@ -5,7 +5,6 @@ a state. It converts the result of training into attributes, warnings and errors
 """
 
 from copy import deepcopy
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,17 @@ from fastem.perceptron import (
     TrainingResult,
     TrainingState,
     ValidationSet,
+    Workspace,
+    columns_of,
     train_epochs,
     train_lbfgs,
 )
-from fastem.runtime import DivergenceError, check_memory, warn_user
+from fastem.runtime import DivergenceError, bytes_of, check_memory, warn_user
+
+# Vectors of parameters in memory at the same time. Adam and SGD: starting, current, last finite
+# and best values, and two moments. L-BFGS: 29 in the workspace of SciPy, 20 of them secants, and
+# its copies of iterates and gradients (measured: 39 in all).
+_DESCENT_COPIES, _LBFGS_COPIES = 6, 40
 
 _BATCH_SIZE = 200  # value of batch_size="auto"
 
@@ -100,27 +106,35 @@ def draw_start(
     )
 
 
-def check_network_memory(estimator: Any, widths: list[int], n_samples: int, itemsize: int) -> None:
+def check_network_memory(estimator: Any, widths: list[int], hidden: list[str], X: Any) -> None:
     """Check that parameters, optimizer and one batch fit into memory.
+
+    Parameters
+    ----------
+    estimator : BaseFastMLP
+    widths : list of int (n_layers + 1,)
+    hidden : list of str (n_layers - 1,)
+        Names of the hidden layers' activations.
+    X : array or CSR matrix (n_samples, n_features)
 
     Raises
     ------
     ValueError
         If they do not.
     """
-    names = estimator.activation
-    pieces = 2 if "maxout" in ([names] if isinstance(names, str) else names) else 1
-    n_parameters = sum((a + 1) * b * pieces for a, b in pairwise(widths))
-    batch = _BATCH_SIZE if estimator.batch_size == "auto" else estimator.batch_size
-    n_rows = min(BLOCK if estimator.solver == "lbfgs" else batch, n_samples)
-    # Parameters: starts, current, last finite and best values, and two moments or a gradient.
-    # Batch: inputs and targets, values, deltas, and errors of the widest layer.
-    n_numbers = 6 * n_parameters + n_rows * ((2 + pieces) * sum(widths) + max(widths))
+    columns = columns_of(widths, hidden)
+    n_parameters = sum((a + 1) * b for a, b in zip(widths, columns, strict=False))
+    if estimator.solver == "lbfgs":
+        n_rows, n_copies, gathers, dtype = BLOCK, _LBFGS_COPIES, False, np.float64
+    else:
+        n_rows = _BATCH_SIZE if estimator.batch_size == "auto" else estimator.batch_size
+        n_copies, gathers, dtype = _DESCENT_COPIES, not hasattr(X, "indptr"), X.dtype
+    work = Workspace.buffers(widths, columns, min(n_rows, X.shape[0]), gathers=gathers)
     check_memory(
         f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} with {widths[0]} features",
         "to train",
         "Use fewer hidden units.",
-        n_numbers * itemsize,
+        bytes_of(work, {"parameters": (n_copies, n_parameters)}, dtype=dtype),
     )
 
 

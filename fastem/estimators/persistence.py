@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastem._version import __version__
-from fastem.engines import ENGINES, check_parameters, resolve_engine
+from fastem.engines import ENGINES, Engine, check_parameters, resolve_engine
 from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
@@ -102,8 +102,11 @@ def save(model: Any, path: str | os.PathLike) -> None:
     Raises
     ------
     ValueError
-        If the labels are neither numbers nor strings.
+        If the labels are neither numbers nor strings, or the engine is not one of this package.
+        No file is written.
     """
+    for name, engine in (("e_step", model.e_step), ("e_step_", model.e_step_)):
+        _check_engine(name, engine)
     arrays = {"classes": _plain_labels(model.classes_), "loss_curve": np.array(model.loss_curve_)}
     if hasattr(model, "loss_curve_seconds_"):
         arrays["loss_curve_seconds"] = np.array(model.loss_curve_seconds_)
@@ -124,6 +127,16 @@ def save(model: Any, path: str | os.PathLike) -> None:
     write_model(path, header, arrays)
 
 
+def _check_engine(name: str, value: Any) -> None:
+    """Raise ValueError if an attribute of a model is an engine of another package."""
+    if isinstance(value, Engine) and type(value) not in ENGINES.values():
+        kinds = ", ".join(f"fastem.{kind.__name__}()" for kind in ENGINES.values())
+        raise ValueError(
+            f"A model file cannot hold {name}={value!r} of class {type(value).__qualname__}, "
+            f"which is not an engine of fastem. Use pickle, or fit with one of {kinds}."
+        )
+
+
 def _plain_labels(classes: np.ndarray) -> np.ndarray:
     if classes.dtype.kind in "biufU":
         return classes
@@ -135,7 +148,7 @@ def _plain_labels(classes: np.ndarray) -> np.ndarray:
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, tuple(ENGINES.values())):
+    if isinstance(value, Engine):
         settings = {name: _to_json(setting) for name, setting in value.get_params().items()}
         return {"engine": value.name, "settings": settings}
     if isinstance(value, (list, tuple)):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fastem.kernels._jit import jit, jit_strict
+from fastem.kernels._jit import jit
+from fastem.kernels.random import GAMMA, mix, uniform
 from fastem.kernels.special import exp_clipped, expm1_clipped
 
 IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, PRELU, ELU, MAXOUT, SOFTMAX, EXP = range(10)
@@ -10,12 +11,6 @@ IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, PRELU, ELU, MAXOUT, SOFTMAX, EXP = r
 # Slope below zero of "leaky_relu", and starting value of the slopes of "prelu" (He et al. 2015).
 LEAKY_SLOPE = 0.1
 FIRST_SLOPE = 0.25
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31, _S11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
-_TO_UNIT = 2.0**-53
 
 
 @jit
@@ -171,23 +166,12 @@ def _softmax(i, nets, values):
         values[i, k] /= total
 
 
-@jit_strict
-def _uniform(seed, counter):
-    """Return number ``counter`` of a random stream, uniform in [0, 1).
-
-    SplitMix64 (Steele, Lea and Flood 2014). Every number is computed from its counter alone, so
-    the backward pass repeats the draws of the forward pass instead of storing them.
-    """
-    z = seed + counter * _GOLDEN
-    z = (z ^ (z >> _S30)) * _MIX_1
-    z = (z ^ (z >> _S27)) * _MIX_2
-    z = z ^ (z >> _S31)
-    return np.float64(z >> _S11) * _TO_UNIT
-
-
 @jit
 def drop(rate, seed, first, values):
     """Set each value to zero with probability ``rate``, and divide the others by ``1 - rate``.
+
+    Every random number is computed from its counter alone. The backward pass therefore repeats the
+    draws of the forward pass instead of storing them.
 
     Parameters
     ----------
@@ -202,6 +186,5 @@ def drop(rate, seed, first, values):
     for i in range(n_rows):
         start = first + np.uint64(i * n_units)
         for j in range(n_units):
-            values[i, j] = (
-                values[i, j] * scale if _uniform(seed, start + np.uint64(j)) >= rate else 0.0
-            )
+            number = uniform(mix(seed + (start + np.uint64(j)) * GAMMA))
+            values[i, j] = values[i, j] * scale if number >= rate else 0.0

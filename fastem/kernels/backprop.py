@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     n_rows : int
     seed : uint64
         Seed of the random numbers of dropout.
-    place : int
+    counter : int
         Counter of the first random number of the batch.
     """
 
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     weights: Any
     n_rows: Any
     seed: Any
-    place: Any
+    counter: Any
 
 
 @jit
@@ -99,7 +99,7 @@ def _fill_errors(deltas, coefs, errors):
 
 
 @jit
-def _pick(rows, order, start, stop, seed, place, work):
+def _pick(rows, order, start, stop, seed, counter, work):
     """Return a batch: rows copied in the given order, or views if ``order`` is empty."""
     n_rows, n_features, n_outputs = stop - start, rows.dense.shape[1], rows.targets.shape[1]
     picked = work.rows
@@ -108,7 +108,7 @@ def _pick(rows, order, start, stop, seed, place, work):
             picked[i] = start + i
         inputs = matrix(rows.dense, start * n_features, n_rows, n_features)
         targets = matrix(rows.targets, start * n_outputs, n_rows, n_outputs)
-        return Batch(inputs, targets, vector(rows.weights, start, n_rows), n_rows, seed, place)
+        return Batch(inputs, targets, vector(rows.weights, start, n_rows), n_rows, seed, counter)
     if len(rows.dense) == 0:
         n_features = 0
     for i in range(n_rows):
@@ -121,7 +121,7 @@ def _pick(rows, order, start, stop, seed, place, work):
             work.inputs[i, j] = rows.dense[row, j]
     inputs = matrix(work.inputs, 0, n_rows, n_features)
     targets = matrix(work.targets, 0, n_rows, n_outputs)
-    return Batch(inputs, targets, vector(work.weights, 0, n_rows), n_rows, seed, place)
+    return Batch(inputs, targets, vector(work.weights, 0, n_rows), n_rows, seed, counter)
 
 
 @jit
@@ -148,7 +148,7 @@ def _forward(theta, layers, rows, batch, dropout, work):
             slopes = vector(theta, layers.slopes[layer], n_units)
             fill_hidden(activation, nets, intercepts, slopes, values)
             if dropout > 0.0:
-                drop(dropout, batch.seed, np.uint64(batch.place + at_values), values)
+                drop(dropout, batch.seed, np.uint64(batch.counter + at_values), values)
         below = values
         at_values += capacity * n_units
         at_deltas += capacity * n_columns
@@ -235,8 +235,8 @@ def _backward(task, rate, state, rows, batch, weight, work):
             errors = matrix(work.errors, 0, n_rows, n_in)
             _fill_errors(deltas, matrix(theta, layers.coefs[layer], n_in, n_columns), errors)
             if objective.dropout > 0.0:
-                place = np.uint64(batch.place + at_values)
-                drop(objective.dropout, batch.seed, place, errors)
+                counter = np.uint64(batch.counter + at_values)
+                drop(objective.dropout, batch.seed, counter, errors)
             wide, at_slopes = layers.columns[layer - 1], layers.slopes[layer - 1]
             lower = matrix(work.deltas, at_deltas - capacity * wide, n_rows, wide)
             activation, slopes = layers.activations[layer - 1], vector(theta, at_slopes, n_in)

@@ -2,7 +2,7 @@
 
 Rows are sorted by class, so all rows of a range use one table ``T`` over the configurations.
 Let ``A`` and ``B`` be the priors of the high and of the low half of the units (``Notes`` of
-`add_rows`). Likelihood, hidden posterior and expected counts of configurations are three matrix
+`fill_rows`). Likelihood, hidden posterior and expected counts of configurations are three matrix
 products of ``6 n 2**m`` flops in total. All other operations cost ``O(n 2**(m / 2))``.
 
 Within a tile of rows the row index runs fastest. Doubling, folding and scaling are therefore
@@ -24,7 +24,7 @@ SMALLEST_LIKELIHOOD = 1e-200
 
 
 def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
-    """Return the size of the workspace of `add_rows` and `fill_log_marginal`, in numbers."""
+    """Return the size of the workspace of `fill_rows` and `fill_log_marginal`, in numbers."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
     per_row = 2 * (n_high + n_low) + 3 * n_hidden
@@ -112,7 +112,7 @@ def _fill_posterior(on, delta, reciprocal, weights, probability, posterior):
 
 
 @jit
-def add_rows(
+def fill_rows(
     X, weights, coefs_T, table, start, stop, tile, workspace,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
 ):  # fmt: skip
@@ -209,7 +209,7 @@ def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
     Parameters
     ----------
     chunk_counts : array (n_chunks, n_high, n_low)
-        From `add_rows`, chunks sorted by class.
+        From `fill_rows`, chunks sorted by class.
     chunk_starts : array (n_classes + 1,)
         Chunks ``chunk_starts[k]:chunk_starts[k + 1]`` belong to class k.
     table : array (n_classes, n_high, n_low), probability
@@ -274,7 +274,7 @@ def fill_log_marginal(X, coefs_T, table, start, stop, tile, workspace, log_margi
     Parameters
     ----------
     X, coefs_T, start, stop, tile, workspace
-        As for `add_rows`.
+        As for `fill_rows`.
     table : array (n_classes, n_high, n_low), probability
     log_marginal : array (n_samples, n_classes), nats
         Overwritten in the range. ``-inf`` marks entries to be computed in log space.

@@ -34,7 +34,7 @@ _SADDLE_STEPS = 60  # Newton or bisection; bisection alone halves the interval 6
 _SADDLE_TOLERANCE = 1e-3  # relative; a line close to the saddle point is as good
 _ABSCISSAE = 3  # candidates per row: the middle, halfway, the saddle point
 _TINY_SQUARE = 1e-60  # squared modulus below which a factor counts as zero
-_TINY = 1e-30  # what such a factor is replaced with: it divides out again
+_TINY = 1e-30  # is added to such a factor, and divides out again
 
 
 class LinePlan(NamedTuple):
@@ -67,8 +67,8 @@ class LinePlan(NamedTuple):
 def rounding_error(n_hidden):
     """Return about the rounding error of a sum over nodes, relative to the sum of moduli.
 
-    The errors of the factors have random signs. So they add up like the square root of the
-    number of factors.
+    The errors of the factors have random signs. Their sum therefore grows with the square root
+    of the number of factors.
     """
     return ROUNDING * (_ROUNDINGS_OF_SINE + math.sqrt(n_hidden))
 
@@ -193,9 +193,9 @@ def add_nodes(
     work : array (2 * n_hidden + 6, NODES_AT_ONCE)
         Scratch.
     sums : array (n_rows, 2)
-        In units of F: the integral, and the integral with a factor w. Added to.
+        In units of F: the integral, and the integral with a factor w. Modified in place.
     sums_of_units, sums_of_slopes : array (n_rows, n_hidden)
-        The same with a factor ``Z_h``. Added to; not used without derivatives.
+        The same with a factor ``Z_h``. Modified in place; not used without derivatives.
 
     Notes
     -----
@@ -214,14 +214,14 @@ def add_nodes(
         for h in range(n_hidden):
             for k in range(n):
                 cosines[h, k], sines[h, k] = math.cos(times[k] * v[h]), math.sin(times[k] * v[h])
-        for place in range(start, stop):
-            i = order[place]
+        for position in range(start, stop):
+            i = order[position]
             if plan.reach[i] < times[0]:
                 continue
             delta, side = plan.abscissa[i], plan.side[i]
             for h in range(n_hidden):
                 on[h] = 1.0 / (1.0 + exp_clipped(-(log_odds[i, h] + delta * side * v[h])))
-            _begin(delta, side, step, n, first, times, decay, c_cosine, c_sine, real, imaginary)
+            _begin(delta, side, step, n, first, decay, c_cosine, c_sine, real, imaginary)
             for h in range(n_hidden):
                 q, s = on[h], side * on[h]
                 for k in range(n):
@@ -258,7 +258,7 @@ def add_nodes(
 
 
 @jit
-def _begin(delta, side, step, n, first, times, decay, c_cosine, c_sine, real, imaginary):
+def _begin(delta, side, step, n, first, decay, c_cosine, c_sine, real, imaginary):
     """Overwrite the running product with ``step / pi * pi / sin(pi w) * exp(i t c)``."""
     sine, cosine = math.sin(math.pi * delta), math.cos(math.pi * delta)
     for k in range(n):

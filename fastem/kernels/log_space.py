@@ -28,7 +28,7 @@ def redo_rows(
     Parameters
     ----------
     X, weights, coefs_T
-        As for `fastem.kernels.enumeration.add_rows`.
+        As for `fastem.kernels.enumeration.fill_rows`.
     log_table : array (n_high, n_low), nats
         ``log P(y | z)`` of the class of these rows.
     marked : array of int (n_marked,)

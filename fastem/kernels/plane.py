@@ -17,8 +17,8 @@ of the nodes of the square lattice of the same step. The trapezoid rule has thre
     aliasing     sum of exp(d . l) E f(S + l) over l = r (a, b), a + b a multiple of three, l not
                  zero, r = 2 pi / (3 step). Every term is at most exp((d - w) . l) E exp(-w . S)
                  for every w of the closed triangle.
-    truncation   the Gamma functions fall like exp(-pi max(|t1|, |t2|, |t1 + t2|)). So the nodes
-                 fill a hexagon, and half of them are conjugate to the others.
+    truncation   the Gamma functions fall like exp(-pi max(|t1|, |t2|, |t1 + t2|)). The nodes
+                 therefore fill a hexagon. Half of them are conjugate to the others.
     rounding     about eps times the sum of moduli
 
 Names of nodes: a node is ``t = (j, j - 3 line) step``. A *line* is a line of nodes along the
@@ -32,12 +32,14 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped
 
-NODES_AT_ONCE = 64  # nodes of a block: the products of all units stay close to the first cache
+NODES_AT_ONCE = (
+    64  # nodes of a block: the products of all units stay close to the first-level cache
+)
 UNIT_WORK = 4 * NODES_AT_ONCE  # scratch per unit, see below
 _N = NODES_AT_ONCE
-# Scratch of a block is flat, because loops over few arrays vectorise best. Offsets in ``state``:
-# the running product (real 0, imaginary _N), the product of later units (_AFTER, _AFTER + _N),
-# and the nodes t1 and t2.
+# The arrays of a block are flat, because loops over few arrays vectorise best. Offsets in
+# ``block``: the running product (real 0, imaginary _N), the product of later units
+# (_AFTER, _AFTER + _N), and the nodes t1 and t2.
 _AFTER, _T1, _T2 = 2 * _N, 4 * _N, 5 * _N
 # Offsets in ``unit_work[h]``: 1 - cos (0), -sin (_N), and the product of earlier units
 # (_BEFORE, _BEFORE + _N).
@@ -57,7 +59,7 @@ def add_log_moments(log_odds, v, c, points, out):
     points : array (n_points, 2)
         The points w.
     out : array (n_rows, n_points), nats
-        Added to.
+        Modified in place.
 
     Notes
     -----
@@ -112,10 +114,10 @@ def _fill_phases(angles, size, real, imaginary):
 
 
 @jit
-def _fill_block(line, first, size, step, weight, gammas, nodes, state, begin):
+def _fill_block(line, first, size, step, weight, gammas, nodes, block, begin):
     """Overwrite the next block of nodes, and the integrand there without the units' factors.
 
-    Return line and j of the first node of the next block, and the number of nodes in this one.
+    Returns line and j of the first node of the next block, and the number of nodes in this one.
     Entries after the last node have zero weight.
 
     Parameters
@@ -123,13 +125,13 @@ def _fill_block(line, first, size, step, weight, gammas, nodes, state, begin):
     line, first : int
         Line and j of the first node of this block.
     size : int
-        Of the hexagon, in steps.
+        Size of the hexagon, in steps.
     step, weight : float
         Distance of the nodes, and the weight of one node in the sum.
     gammas : complex array (3, 2 * size + 1)
     nodes : array of int (2, NODES_AT_ONCE)
         j and line of the nodes. Overwritten.
-    state : array (6 * NODES_AT_ONCE,)
+    block : array (6 * NODES_AT_ONCE,)
         t1 and t2 are overwritten.
     begin : array (2 * NODES_AT_ONCE,)
         The integrand (real, imaginary). Overwritten.
@@ -137,12 +139,12 @@ def _fill_block(line, first, size, step, weight, gammas, nodes, state, begin):
     n = 0
     for x in range(_N):
         nodes[0, x] = nodes[1, x] = 0
-        begin[x] = begin[_N + x] = state[_T1 + x] = state[_T2 + x] = 0.0
+        begin[x] = begin[_N + x] = block[_T1 + x] = block[_T2 + x] = 0.0
         if 3 * line > 2 * size:
             continue
         j, k = first, first - 3 * line
         nodes[0, x], nodes[1, x] = j, line
-        state[_T1 + x], state[_T2 + x] = j * step, k * step
+        block[_T1 + x], block[_T2 + x] = j * step, k * step
         value = gammas[0, j + size] * gammas[1, k + size] * gammas[2, j + k + size]
         share = weight if line == 0 else 2.0 * weight  # for the conjugate half
         begin[x], begin[_N + x] = share * value.real, share * value.imag
@@ -178,7 +180,7 @@ def _fill_sines(line_angles, nodes, size, phases, start, stop, unit_work):
 
 
 @jit
-def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, unit_work, state):
+def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, unit_work, block):
     """Multiply the running product of a block with the factors of one row, unit by unit.
 
     If all moduli fall below the threshold, the block is left out: moduli never grow again.
@@ -200,13 +202,13 @@ def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, uni
     left_out : float
         Upper bound on the sum of moduli of a block that is left out.
     ready : int
-        As above, afterwards.
+        The same number on return.
     """
     for h in range(len(on)):
         if h % _UNITS_AT_ONCE == 0:
             squares = 0.0  # a sum vectorises, a maximum does not
             for x in range(_N):
-                squares += state[x] * state[x] + state[_N + x] * state[_N + x]
+                squares += block[x] * block[x] + block[_N + x] * block[_N + x]
             if squares < threshold * threshold:
                 return h, math.sqrt(_N * squares), ready
             if h >= ready:
@@ -216,55 +218,55 @@ def _multiply(on, threshold, keeps, ready, line_angles, nodes, size, phases, uni
         if keeps:
             for x in range(_N):
                 a, b = 1.0 - q * unit[x], q * unit[_N + x]
-                r, i = state[x], state[_N + x]
+                r, i = block[x], block[_N + x]
                 unit[_BEFORE + x], unit[_BEFORE + _N + x] = r, i
-                state[x] = r * a - i * b
-                state[_N + x] = r * b + i * a
+                block[x] = r * a - i * b
+                block[_N + x] = r * b + i * a
         else:
             for x in range(_N):
                 a, b = 1.0 - q * unit[x], q * unit[_N + x]
-                r, i = state[x], state[_N + x]
-                state[x] = r * a - i * b
-                state[_N + x] = r * b + i * a
+                r, i = block[x], block[_N + x]
+                block[x] = r * a - i * b
+                block[_N + x] = r * b + i * a
     return len(on), 0.0, ready
 
 
 @jit
-def _add_units(on, unit_work, state, sums):
+def _add_units(on, unit_work, block, sums):
     """Add the integrand without the factor of each unit to the sums of a row.
 
     It is the product of the earlier units times the product of the later ones.
     """
     for x in range(_N):
-        state[_AFTER + x], state[_AFTER + _N + x] = 1.0, 0.0
+        block[_AFTER + x], block[_AFTER + _N + x] = 1.0, 0.0
     for g in range(len(on)):
         h = len(on) - 1 - g
         q, unit = on[h], unit_work[h]
         whole = along = across = 0.0
         for x in range(_N):
-            p, s = state[_AFTER + x], state[_AFTER + _N + x]
+            p, s = block[_AFTER + x], block[_AFTER + _N + x]
             r, i = unit[_BEFORE + x], unit[_BEFORE + _N + x]
             imaginary = r * s + i * p
             whole += r * p - i * s
-            along += state[_T1 + x] * imaginary
-            across += state[_T2 + x] * imaginary
+            along += block[_T1 + x] * imaginary
+            across += block[_T2 + x] * imaginary
             a, b = 1.0 - q * unit[x], q * unit[_N + x]
-            state[_AFTER + x] = p * a - s * b
-            state[_AFTER + _N + x] = p * b + s * a
+            block[_AFTER + x] = p * a - s * b
+            block[_AFTER + _N + x] = p * b + s * a
         sums[h, 0] += whole
         sums[h, 1] += along
         sums[h, 2] += across
 
 
 @jit
-def _add_whole(state, sums):
+def _add_whole(block, sums):
     """Add the integrand of a block to the sums of a row."""
     whole = along = across = moduli = 0.0
     for x in range(_N):
-        r, i = state[x], state[_N + x]
+        r, i = block[x], block[_N + x]
         whole += r
-        along += state[_T1 + x] * i
-        across += state[_T2 + x] * i
+        along += block[_T1 + x] * i
+        across += block[_T2 + x] * i
         moduli += abs(r) + abs(i)
     sums[0] += whole
     sums[1] += along
@@ -289,7 +291,7 @@ def add_nodes(
     thresholds : array (n_rows,)
         Blocks are left out once all their terms are below it.
     gammas : complex array (3, 2 * size + 1)
-        Gamma functions with the phases of c, at all steps; size is that of the hexagon in steps.
+        Gamma functions with the phases of c, at all steps; ``size`` is that of the hexagon.
     v : array (2, n_hidden), log-odds
     period : float
         r; the step is ``2 pi / (3 r)``, the weight of a node ``1 / (3 r^2)``.
@@ -299,9 +301,10 @@ def add_nodes(
         Scratch.
     sums : array (n_rows, 5)
         In units of F: the integral; the sums of its imaginary part times t1 and t2; the sum of
-        moduli; a bound on the blocks that are left out. Added to.
+        moduli; a bound on the blocks that are left out. Modified in place.
     sums_of_units : array (n_rows, n_hidden, 3)
-        The first three without the factor of a unit. Added to; not used without derivatives.
+        The first three without the factor of a unit. Modified in place; not used without
+        derivatives.
 
     Notes
     -----
@@ -314,24 +317,24 @@ def add_nodes(
     _fill_phases(step * (v[0] + v[1]), size, phases[0], phases[1])
     line_angles = 3.0 * step * v[1]
     nodes = np.empty((2, _N), dtype=np.int64)
-    state, begin = np.empty(6 * _N), np.empty(2 * _N)
+    block, begin = np.empty(6 * _N), np.empty(2 * _N)
     line, first = 0, -(size // 2)
     while True:
-        line, first, n = _fill_block(line, first, size, step, weight, gammas, nodes, state, begin)
+        line, first, n = _fill_block(line, first, size, step, weight, gammas, nodes, block, begin)
         if n == 0:
             return
         ready = 0
-        for place in range(start, stop):
-            i = order[place]
+        for position in range(start, stop):
+            i = order[position]
             for x in range(2 * _N):
-                state[x] = begin[x]
+                block[x] = begin[x]
             reached, left_out, ready = _multiply(
                 on[i], thresholds[i], derivatives, ready, line_angles, nodes, size, phases,
-                unit_work, state,
+                unit_work, block,
             )  # fmt: skip
             if reached < n_hidden:
                 sums[i, 4] += left_out
                 continue
-            _add_whole(state, sums[i])
+            _add_whole(block, sums[i])
             if derivatives:
-                _add_units(on[i], unit_work, state, sums_of_units[i])
+                _add_units(on[i], unit_work, block, sums_of_units[i])

@@ -69,8 +69,8 @@ class Triangle(NamedTuple):
     shifts : array (n_shifts, 2)
         Aliases l, in units of r, the nearest first.
     lengths : array (n_inside, n_points, 12)
-        The period that keeps down an alias, per nat of safety, when a point w serves as its
-        bound: ``1 / ((w - d) . l)``, or 1e300 where w is of no use.
+        The smallest sufficient period for an alias, per nat of safety, if the point w gives its
+        bound: ``1 / ((w - d) . l)``, or 1e300 if w gives no bound.
     """
 
     points: np.ndarray
@@ -142,8 +142,8 @@ the next one, the one after it (counted modulo three).
 def rounding_error(n_hidden):
     """Return about the rounding error of a sum over nodes, relative to the sum of moduli.
 
-    The errors of the factors have random signs. So they add up like the square root of the
-    number of factors.
+    The errors of the factors have random signs. Their sum therefore grows with the square root
+    of the number of factors.
     """
     return ROUNDING * (_ROUNDINGS_OF_GAMMAS + math.sqrt(n_hidden))
 
@@ -237,7 +237,7 @@ def _saddle_point(log_odds, v, c, d_1, d_2):
 
 @jit
 def _period_off_grid(moments, points, shifts, d_1, d_2, digits):
-    """Return the least period that keeps down the nearest aliases, for any d."""
+    """Return the smallest period at which the nearest aliases are within the tolerance."""
     period = 1.0
     for n in range(_N_NEAREST):
         least = math.inf
@@ -251,9 +251,9 @@ def _period_off_grid(moments, points, shifts, d_1, d_2, digits):
 
 @jit
 def _period_on_grid(moments, lengths, digits, best):
-    """Return the same for d at a grid point, from the table ``Triangle.lengths`` of that point.
+    """Return that period for d at a grid point, from the table ``Triangle.lengths`` of the point.
 
-    ``best`` (12,) is overwritten: the period that each alias needs, under its best bound.
+    ``best`` (12,) is overwritten with the period that each alias needs under its best bound.
     """
     for n in range(_N_NEAREST):
         best[n] = math.inf
@@ -289,7 +289,7 @@ def plan_rows(log_odds, v, c, moments, triangle, tol, rounding, log_expected, pl
     rounding : float
         See `rounding_error`.
     log_expected : array (n_rows,), nats
-        Log of the number that the error is relative to: an estimate of p, or a floor above it.
+        The error is relative to the exponential of this: an estimate of p, or a floor above it.
         NaN where there is no estimate of p yet.
     plan : PlanePlan
         Overwritten.

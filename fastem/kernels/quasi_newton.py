@@ -6,13 +6,13 @@ from fastem.kernels._jit import jit
 
 
 @jit
-def direction(gradient, steps, falls, first, n_pairs):
+def direction(gradient, steps, decreases, first, n_pairs):
     """Return the quasi-Newton direction of ascent: the inverse Hessian times the gradient.
 
     Parameters
     ----------
     gradient : array (n_parameters,), nats per unit of parameter
-    steps, falls : arrays (memory, n_parameters)
+    steps, decreases : arrays (memory, n_parameters)
         Ring buffers: changes of the parameters, and decreases of the gradient over these
         changes. The inner product of each pair must be positive.
     first, n_pairs : int
@@ -32,12 +32,12 @@ def direction(gradient, steps, falls, first, n_pairs):
     inverse = np.empty(n_pairs)
     for j in range(n_pairs - 1, -1, -1):
         slot = (first + j) % memory
-        inverse[j] = 1.0 / np.sum(steps[slot] * falls[slot])
+        inverse[j] = 1.0 / np.sum(steps[slot] * decreases[slot])
         share[j] = inverse[j] * np.sum(steps[slot] * out)
-        out -= share[j] * falls[slot]
-    newest = falls[(first + n_pairs - 1) % memory]
+        out -= share[j] * decreases[slot]
+    newest = decreases[(first + n_pairs - 1) % memory]
     out *= 1.0 / (inverse[n_pairs - 1] * np.sum(newest * newest))
     for j in range(n_pairs):
         slot = (first + j) % memory
-        out += (share[j] - inverse[j] * np.sum(falls[slot] * out)) * steps[slot]
+        out += (share[j] - inverse[j] * np.sum(decreases[slot] * out)) * steps[slot]
     return out

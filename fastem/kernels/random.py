@@ -13,7 +13,8 @@ from fastem.kernels._jit import jit
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # odd, close to 2**64 divided by the golden ratio
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_UNIT = 2.0**-53
 
 
 @jit
@@ -22,6 +23,12 @@ def mix(x):
     x = (x ^ (x >> _30)) * _FIRST
     x = (x ^ (x >> _27)) * _SECOND
     return x ^ (x >> _31)
+
+
+@jit
+def uniform(word):
+    """Return the upper 53 bits of a word as a number in [0, 1)."""
+    return np.int64(word >> _11) * _UNIT
 
 
 @jit

@@ -32,16 +32,15 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.random import GAMMA, derive, mix
+from fastem.kernels.random import GAMMA, derive, mix, uniform
 from fastem.kernels.special import add_in_order, exp_clipped, log_positive
 from fastem.kernels.views import matrix, vector
 
 UNITS = 4  # per code
 CODES = 16
 _LOW = np.uint64(0xFFFFFFFF)
-_32, _11 = np.uint64(32), np.uint64(11)
+_32 = np.uint64(32)
 _SCALE = 2.0**32
-_UNIT = 2.0**-53
 _SMALLEST = 1e-280  # a smaller mean probability may have lost digits to underflow
 
 
@@ -101,7 +100,7 @@ def _draw_next(key, n_units, values, codes):
         first = key + np.uint64(s * columns) * GAMMA
         for h in range(n_units):
             word = mix(first + np.uint64(h) * GAMMA)
-            on = np.int64(word >> _11) * _UNIT < values[s, h]
+            on = uniform(word) < values[s, h]
             codes[h // UNITS, s] |= np.uint8(on) << np.uint8(h % UNITS)
             values[s, h] = on - values[s, h]
         for h in range(n_units, columns):
@@ -165,21 +164,21 @@ def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes,
     """Draw all layers of a row; return the position of the classes' logits in ``values``."""
     _fill_thresholds(log_odds, i, probability, thresholds)
     n_samples = codes.shape[1]
-    group = table = place = 0
+    group = table = position = 0
     own = matrix(codes, 0, n_groups(sizes[0]), n_samples)
     _draw(key, thresholds, own)
     for t in range(len(sizes) - 1):
         columns = width(sizes[t + 1])
         own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
-        out = matrix(values, place, n_samples, columns)
+        out = matrix(values, position, n_samples, columns)
         _fill_logits(own, tables, table, out)
         group += n_groups(sizes[t])
         table += n_groups(sizes[t]) * CODES * columns
         if t < len(sizes) - 2:
             above = matrix(codes, group * n_samples, n_groups(sizes[t + 1]), n_samples)
             _draw_next(derive(key, t), sizes[t + 1], out, above)
-            place += n_samples * columns
-    return place
+            position += n_samples * columns
+    return position
 
 
 @jit
@@ -256,7 +255,7 @@ def add_sampled_rows(
     thresholds : array of uint64 (4 * n_groups of the first layer,)
         Scratch.
     sums : flat array
-        Modified in place: residuals of all layers are added per code, weighted by the posterior
+        Modified in position: residuals of all layers are added per code, weighted by the posterior
         and by the weights of the rows.
     log_likelihood : array (n_rows,), nats
         -inf if no sample has a finite log-weight; such a row adds nothing to ``sums``.
@@ -276,27 +275,27 @@ def add_sampled_rows(
     weights, scaled, normalisers = work[0], work[1], work[2]
     on = np.empty(sizes[0])
     for i in range(start, stop):
-        place = _sample_row(
+        position = _sample_row(
             keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
         )  # fmt: skip
         for h in range(sizes[0]):
             probability[h, i] = on[h]
-        logits = matrix(values, place, n_samples, width(n_classes))
+        logits = matrix(values, position, n_samples, width(n_classes))
         log_likelihood[i], effective[i] = _weigh(logits, labels[i], n_classes, weights, normalisers)
         if effective[i] == 0.0:
             continue
         for s in range(n_samples):
             scaled[s] = sample_weights[i] * weights[s]
-        group = table = place = unit = 0
+        group = table = position = unit = 0
         for t in range(n_layers):
             columns = width(sizes[t + 1])
             own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
             _fill_posterior(own, weights, sizes[t], unit, posterior, i)
             unit += sizes[t]
-            _add_sums(own, matrix(values, place, n_samples, columns), scaled, table, sums)
+            _add_sums(own, matrix(values, position, n_samples, columns), scaled, table, sums)
             group += n_groups(sizes[t])
             table += n_groups(sizes[t]) * CODES * columns
-            place += n_samples * columns
+            position += n_samples * columns
 
 
 @jit
@@ -314,10 +313,10 @@ def fill_sampled_log_marginal(
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
     on = np.empty(sizes[0])
     for i in range(start, stop):
-        place = _sample_row(
+        position = _sample_row(
             keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
         )  # fmt: skip
-        logits = matrix(values, place, n_samples, width(n_classes))
+        logits = matrix(values, position, n_samples, width(n_classes))
         _fill_softmax(logits, n_classes, work[2])
         for k in range(n_classes):
             out[i, k] = 0.0

@@ -103,7 +103,7 @@ def _fill_scaled(prior, scale, begin, out):
 
 
 @jit
-def add_configurations(
+def fill_expectations(
     on, off, table, stacked, scale, start, stop, tile, workspace, on_weight, counts
 ):
     """Run the E-step of the rows ``start:stop`` for all classes.
@@ -165,7 +165,7 @@ def fill_posterior(on, weights, on_weight, posterior):
     weights : array (n_rows,)
         Expected weight of every row, summed over classes.
     on_weight : array (n_hidden, n_rows), summed weight
-        On entry, from `add_configurations`. Overwritten with ``weights * (posterior - on)``.
+        On entry, from `fill_expectations`. Overwritten with ``weights * (posterior - on)``.
     posterior : array (n_hidden, n_rows), probability
         Overwritten; equal to the prior in rows of expected weight zero.
     """

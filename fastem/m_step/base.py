@@ -1,4 +1,4 @@
-"""What an M-step is: parameters and statistics in, parameters out."""
+"""The interface of M-steps: parameters and statistics in, parameters out."""
 
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class MStep(Protocol):
     parts : Parts
         The parts of Q.
     learning_rate : float
-        Used by `Gradient`.
+        Rate of `Gradient`. The other M-steps do not use it.
     """
 
     def __init__(self, parts: Parts, learning_rate: float) -> None: ...
@@ -30,7 +30,7 @@ class MStep(Protocol):
 
 
 def buffers_of_parts(shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
-    """Declare the memory of the parts of Q."""
+    """Declare the memory of the parts of Q; ``kind`` is that of the engine's statistics."""
     n_rows = layer_rows(shape, n_samples, kind)
     hidden = [
         HiddenPart.buffers(n, p, m, n_threads)

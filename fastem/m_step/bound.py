@@ -16,8 +16,8 @@ class Bound:
     """Steps under a fixed bound on the curvature: monotone without any search.
 
     The units of a hidden layer share the bound ``X' diag(w) X / 4``. For the first layer it is
-    factorised once per fit. The output layer has a bound of its own, which depends on the
-    statistics that the engine gives; see `fastem.m_step.output_bounds`.
+    factorised once per fit. The bound of the output layer depends on the kind of the engine's
+    statistics; see `fastem.m_step.output_bounds`.
 
     References
     ----------

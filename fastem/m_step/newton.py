@@ -7,15 +7,16 @@ from fastem.kernels import logistic, multinomial
 from fastem.m_step.bound import Bound
 from fastem.m_step.parts import RIDGE, HiddenPart, Parts, layer_rows
 from fastem.parameters import Array, Parameters, Shape
-from fastem.runtime import TILE, Shapes, run, threads_worth
+from fastem.runtime import TILE, Shapes, bytes_of, run, threads_worth
 
 
 class Newton:
     """One Newton step per hidden unit and one for the output layer, each damped.
 
-    Where Q falls at every length of the Newton step, as it can with saturated units, the step of
-    `Bound` is taken instead. The same holds for layers without a Hessian: the output layer where
-    the engine gives no counts, and later hidden layers where it enumerates no configurations.
+    If Q falls at every length of the Newton step, as it can with saturated units, the step of
+    `Bound` is taken instead. The same holds for layers without a Hessian. These are the output
+    layer if the engine's statistics hold no counts, and hidden layers whose inputs are not
+    enumerated.
 
     Cost: ``2 n p**2 m`` flops for the Hessians of the hidden units and ``2/3 p**3 m`` for
     their solutions. The Hessian of the output layer takes ``g**2 2**m (2 + m / 8)`` flops, because
@@ -37,7 +38,7 @@ class Newton:
             _hessian_buffers(n, p, m, n_threads)
             for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
         ]
-        hidden = max(layers, key=lambda declared: sum(map(np.prod, declared.values())))
+        hidden = max(layers, key=bytes_of)
         output = _output_buffers(shape, n_threads) if kind == "counts" else {}
         return [*Bound.buffers(shape, n_samples, kind, n_threads), hidden, output]
 
@@ -89,8 +90,8 @@ class Newton:
     def _output_hessian(self, statistics: Statistics) -> Array:
         """Return the negative Hessian, made regular.
 
-        If the same number is added to one row of weights of every class, only the penalty
-        changes. Where there is no penalty, that direction is given the mean curvature. The gradient
+        If the same number is added to the weights of one input into all classes, only the penalty
+        changes. Without a penalty, the mean curvature is used along that direction. The gradient
         has no component along it.
         """
         part = self._parts.output
@@ -131,7 +132,7 @@ class Newton:
 
 
 def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) -> Shapes:
-    """Declare the Hessians of a hidden layer, scratch, and what their solution copies."""
+    """Declare the Hessians of a hidden layer, scratch, and copies that the solver makes."""
     tile, n_workers = min(TILE, max(n_rows, 1)), min(n_threads, n_hidden)
     return {
         "hessians": (n_hidden, n_inputs, n_inputs),
@@ -141,7 +142,7 @@ def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) 
 
 
 def _output_buffers(shape: Shape, n_threads: int) -> Shapes:
-    """Declare the Hessian of the output layer, its copy while it is solved, and pair moments."""
+    """Declare the Hessian of the output layer, a copy for the solver, and pair moments."""
     m, g = shape.last, shape.n_classes
     return {
         "grams": (g * (g - 1) // 2, m + 1, m + 1),

@@ -1,8 +1,8 @@
 """Steps of the output layer under a fixed curvature, one for each kind of statistics.
 
-Engines differ in what they say about the hidden states given the labels: counts of every class in
-every configuration, posterior means of single units, or estimates of those means. The `Bound`
-M-step selects the step for its engine once, when it is built.
+There are three kinds of statistics of the hidden states given the labels: counts of every class in
+every configuration, posterior means of single units, and estimates of those means. The `Bound`
+M-step selects the step for the kind of its engine once, when it is built.
 """
 
 from itertools import pairwise
@@ -16,15 +16,15 @@ from fastem.m_step.parts import RIDGE, Parts
 from fastem.parameters import Array, Shape
 from fastem.runtime import Shapes
 
-# Smallest share of a class: the weights of a class without rows stay finite.
+# Smallest share of a class. It keeps the weights of a class without rows finite.
 _SMALLEST_SHARE = 1e-3
 
 
 class BoundFromCounts:
     """Step under the bound ``(I - 11'/g) / 2`` times the second moments of the bits.
 
-    Along ``11'``, a shift that is common to all classes, only the penalty is curved, and the step
-    is exact.
+    Along ``11'``, a shift that is common to all classes, only the penalty has curvature. There the
+    step is exact.
 
     References
     ----------
@@ -87,13 +87,13 @@ class BoundFromMeans:
 
 
 class StepFromEstimates:
-    """Step for each class by itself, from second moments that posterior means suggest.
+    """Step for each class by itself, from second moments estimated from posterior means.
 
     The curvature ``sum_s N(s) (diag(o) - o o') (x) z z'`` is below its first part, which has a
-    block ``sum_s N(s) o_k(s) z z'`` for each class. P(y = k | s) of a row's states lies between
-    the share of the class, if the network has learned nothing, and the indicator of the row's own
-    label, if the network is certain. The mean of both is used. This is no bound: with estimates
-    there is no guarantee of ascent to keep.
+    block ``sum_s N(s) o_k(s) z z'`` for each class. In the states of a row, P(y = k | s) lies
+    between two values: the share of the class, if all output weights are zero, and the indicator
+    of the row's label, if the network is certain. The mean of both is used. It is not a bound: a
+    step on estimates may lower the likelihood in any case.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -24,7 +24,7 @@ _ROUNDING = 1e-12  # relative rounding error of a part of Q
 
 
 def _floor_of(objective: Array | float) -> Array | float:
-    """Return the smallest value that counts as no fall: the objective less its rounding error."""
+    """Return the objective minus its rounding error: a lower value is a fall."""
     return objective - _ROUNDING * np.abs(objective)
 
 
@@ -133,13 +133,11 @@ class OutputPart:
     @staticmethod
     def buffers(shape: Shape, has_counts: bool) -> Shapes:
         """Declare the tables that `damped` needs, and the copies of weights of a step."""
-        (m, g), copies = (
-            (shape.last, shape.n_classes),
-            {"weights": (4, shape.last, shape.n_classes)},
-        )
+        m, g = shape.last, shape.n_classes
+        copies = {"weights": (4, m, g)}
         if not has_counts:
             return copies
-        # logits and exponentials of both halves of the units, twice while a step is judged
+        # logits and exponentials of both halves of the units, twice while a step is tried
         return {"totals": (2**m,), "halves": (16, g, 2 ** (m - m // 2)), **copies}
 
     def gradient(self, weights: Array, statistics: Statistics) -> Array:
@@ -176,12 +174,17 @@ class OutputPart:
         return float((weights * moments).sum() - parts.sum() - penalty)
 
     def damped(self, weights: Array, step: Array, counts: Array) -> Array | None:
-        """Return ``weights + step``, the step halved until this part does not fall, or None.
+        """Return ``weights + step``, the step halved until this part does not fall.
 
         Parameters
         ----------
         weights, step : arrays (n_inputs, n_classes)
         counts : array (n_classes, n_high, n_low), summed weight
+
+        Returns
+        -------
+        weights : array (n_inputs, n_classes) or None
+            None if this part falls at every length that was tried.
         """
         moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
         moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
@@ -207,7 +210,7 @@ class Parts(NamedTuple):
     class_starts : array (n_classes + 1,)
         Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
     kind : {"counts", "means", "estimates"}
-        What the engine's statistics say about the last hidden layer; see `Engine.statistics`.
+        Kind of the engine's statistics; see `Engine.statistics`.
     n_threads : int
     """
 

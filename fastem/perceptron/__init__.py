@@ -10,6 +10,7 @@ from fastem.perceptron.layers import (
     Layers,
     Objective,
     Workspace,
+    columns_of,
 )
 from fastem.perceptron.lbfgs import train_lbfgs
 from fastem.perceptron.optimizers import Adam, Optimizer, Sgd
@@ -44,6 +45,7 @@ __all__ = [
     "ValidationSet",
     "Workspace",
     "backpropagate",
+    "columns_of",
     "rows_of",
     "train_epochs",
     "train_lbfgs",

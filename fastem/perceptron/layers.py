@@ -14,6 +14,7 @@ import numpy as np
 from fastem.kernels import activations, losses
 from fastem.kernels.descent import Rule
 from fastem.parameters import Array
+from fastem.runtime import Buffers, Shapes
 
 HIDDEN_ACTIVATIONS = {
     "identity": activations.IDENTITY,
@@ -76,10 +77,7 @@ class Layers(NamedTuple):
             Name of the output activation.
         """
         codes = [HIDDEN_ACTIVATIONS[name] for name in hidden] + [OUTPUT_ACTIVATIONS[output]]
-        columns = [
-            2 * units if code == activations.MAXOUT else units
-            for units, code in zip(widths[1:], codes, strict=True)
-        ]
+        columns = columns_of(widths, hidden)
         n_slopes = [
             units if code == activations.PRELU else 0
             for units, code in zip(widths[1:], codes, strict=True)
@@ -155,6 +153,14 @@ class Layers(NamedTuple):
             for start, stop in zip(self.slopes[:-2], self.slopes[1:-1], strict=True)
         ]
         return coefs, intercepts, slopes
+
+
+def columns_of(widths: Sequence[int], hidden: Sequence[str]) -> list[int]:
+    """Return the number of columns of every layer; the arguments are those of `Layers.of`."""
+    columns = [
+        2 * n if name == "maxout" else n for n, name in zip(widths[1:], hidden, strict=False)
+    ]
+    return [*columns, widths[-1]]
 
 
 class Objective(NamedTuple):
@@ -238,16 +244,23 @@ class Workspace(NamedTuple):
     @classmethod
     def of(cls, layers: Layers, capacity: int, dtype: np.dtype, *, gathers: bool) -> "Workspace":
         """Allocate for batches of ``capacity`` rows; ``gathers``: rows of a dense X are copied."""
-        widths, columns = layers.widths, layers.columns
-        picked = capacity if gathers else 0
-        return cls(
-            np.empty(capacity, dtype=np.int64),
-            np.empty((picked, widths[0]), dtype),
-            np.empty((capacity, widths[-1]), dtype),
-            np.empty(capacity, dtype),
-            np.empty(capacity * widths[1:].sum(), dtype),
-            np.empty(capacity * columns.sum(), dtype),
-            np.empty(capacity * max(widths[1:-1], default=0), dtype),
-            np.empty(max(a * b for a, b in layers.shapes()), dtype),
-            np.empty(columns.max(), dtype),
-        )
+        widths, columns = layers.widths.tolist(), layers.columns.tolist()
+        declared = cls.buffers(widths, columns, capacity, gathers=gathers)
+        arrays = Buffers(dtype).allocate(declared)
+        return cls(np.empty(capacity, dtype=np.int64), **vars(arrays))
+
+    @staticmethod
+    def buffers(
+        widths: Sequence[int], columns: Sequence[int], capacity: int, *, gathers: bool
+    ) -> Shapes:
+        """Declare all arrays but `rows`; ``widths`` and ``columns`` are those of `Layers`."""
+        return {
+            "inputs": (capacity if gathers else 0, widths[0]),
+            "targets": (capacity, widths[-1]),
+            "weights": (capacity,),
+            "values": (capacity * sum(widths[1:]),),
+            "deltas": (capacity * sum(columns),),
+            "errors": (capacity * max(widths[1:-1], default=0),),
+            "gradient": (max(a * b for a, b in zip(widths, columns, strict=False)),),
+            "short": (max(columns),),
+        }

@@ -29,12 +29,19 @@ def bytes_of(*declared: Shapes, dtype: DTypeLike = np.float64) -> int:
 
 
 class Buffers:
-    """Memory of declared buffers, which the next declaration of the same names reuses."""
+    """Memory of declared buffers, which the next declaration of the same names reuses.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    dtype : dtype, default=float64
+        Type of the numbers in all buffers.
+    """
+
+    def __init__(self, dtype: DTypeLike = np.float64) -> None:
+        self._dtype = dtype
         self._flat: dict[str, np.ndarray] = {}
 
-    def allocate(self, declared: Shapes, dtype: DTypeLike = np.float64) -> SimpleNamespace:
+    def allocate(self, declared: Shapes) -> SimpleNamespace:
         """Return arrays in C order as attributes, one for each declared name.
 
         Their contents are undefined. Memory is allocated only where a buffer of that name needs
@@ -45,6 +52,6 @@ class Buffers:
             size = math.prod(shape)
             flat = self._flat.get(name)
             if flat is None or flat.size < size:
-                flat = self._flat[name] = np.empty(size, dtype)
+                flat = self._flat[name] = np.empty(size, self._dtype)
             arrays[name] = flat[:size].reshape(shape)
         return SimpleNamespace(**arrays)

@@ -7,8 +7,6 @@ _CGROUP_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-
-
 # Address space of a 64-bit process: the limit if nothing else is known.
 _ADDRESSABLE = 2**47
 
@@ -68,28 +66,29 @@ def format_bytes(n_bytes: int) -> str:
 
 
 def check_memory(
-    what: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
+    subject: str, purpose: str, remedy: str, n_bytes: float, text: str | None = None
 ) -> None:
     """Raise if work needs more memory than is available, before any of it is allocated.
 
     Parameters
     ----------
-    what, purpose, remedy : str
-        Parts of the message: "{what} needs {n_bytes} {purpose}, ... {remedy}".
+    subject, purpose, remedy : str
+        Parts of the message: "{subject} needs {n_bytes} {purpose}, ... {remedy}".
     n_bytes : int or infinity
+        Memory that the work needs, in bytes.
     text : str, optional
         Text for ``n_bytes`` if the number is too large to print.
 
     Raises
     ------
     ValueError
-        If fewer bytes are available, or more than can be addressed if that is not known.
+        If fewer bytes are available. If the available memory is unknown, the limit is 2**47 bytes.
     """
     available = available_bytes()
     limit = _ADDRESSABLE if available is None else available
     if n_bytes > limit:
         there = "at most can be addressed" if available is None else "are available"
         raise ValueError(
-            f"{what} needs {format_bytes(int(n_bytes)) if text is None else text} {purpose}, "
+            f"{subject} needs {format_bytes(int(n_bytes)) if text is None else text} {purpose}, "
             f"and {format_bytes(limit)} {there}. {remedy}"
         )

@@ -36,7 +36,7 @@ def n_low_bits(n_hidden: int) -> int:
 
 
 def row_ranges(n_samples: int, size: int) -> list[tuple[int, int]]:
-    """Cut rows into ranges (start, stop) of a size, the last one shorter."""
+    """Cut rows into ranges (start, stop) of equal size; the last range may be shorter."""
     return [(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
 
 
@@ -69,9 +69,13 @@ def cut_by_class(class_starts: np.ndarray, n_hidden: int) -> Chunks:
 
     Parameters
     ----------
-    class_starts : array (n_classes + 1,)
+    class_starts : array of int (n_classes + 1,)
         Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
     n_hidden : int
+
+    Returns
+    -------
+    chunks : Chunks
     """
     rows = rows_per_chunk(int(class_starts[-1]), n_hidden)
     starts, stops, classes, chunk_starts = [], [], [], [0]

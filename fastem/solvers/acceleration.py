@@ -57,7 +57,7 @@ class QuasiNewtonStep:
     def advance(self, model: DifferentiableModel, iterate: Iterate) -> Iterate:
         """Return the next iterate: accelerated if a trial is accepted, otherwise of plain EM."""
         gradient = model.gradient(iterate.theta, iterate.statistics)
-        self._learn(iterate.theta, gradient)
+        self._store_secant(iterate.theta, gradient)
         if self._n_plain_left > 0:
             self._n_pairs = 0  # only the secant of the last EM step is kept, for the scale
             candidate = self._plain.advance(model, iterate)
@@ -70,18 +70,18 @@ class QuasiNewtonStep:
         # the trials have overwritten the statistics: compute them again
         return self._plain.advance(model, Iterate(iterate.theta, *model.expect(iterate.theta)))
 
-    def _learn(self, theta: Array, gradient: Array) -> None:
+    def _store_secant(self, theta: Array, gradient: Array) -> None:
         """Store the secant to this iterate if the objective is concave along it."""
         if self._pairs is None:
             self._pairs = np.empty((_MEMORY, theta.size)), np.empty((_MEMORY, theta.size))
         if self._last is not None:
-            step, fall = theta - self._last[0], self._last[1] - gradient
-            if step @ fall > 1e-10 * np.sqrt((step @ step) * (fall @ fall)):
+            step, decrease = theta - self._last[0], self._last[1] - gradient
+            if step @ decrease > 1e-10 * np.sqrt((step @ step) * (decrease @ decrease)):
                 if self._n_pairs == _MEMORY:
                     self._first = (self._first + 1) % _MEMORY
                     self._n_pairs -= 1
                 slot = (self._first + self._n_pairs) % _MEMORY
-                self._pairs[0][slot], self._pairs[1][slot] = step, fall
+                self._pairs[0][slot], self._pairs[1][slot] = step, decrease
                 self._n_pairs += 1
         self._last = theta, gradient
 

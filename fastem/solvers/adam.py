@@ -243,10 +243,10 @@ class AdamState:
         rate = rate_of_step(rule, self._n_steps)
         descend(rule, rate, theta, gradient, 0.0, 1.0, first, second)
 
-    def divergence(self, what: str) -> DivergenceError:
+    def divergence(self, reason: str) -> DivergenceError:
         """Return the error to raise if the objective is not finite."""
         return DivergenceError(
-            f"{what} The weights diverged in step {self._n_steps} of solver='adam'. Use a "
+            f"{reason} The weights diverged in step {self._n_steps} of solver='adam'. Use a "
             f"smaller learning_rate_init than {self.learning_rate:g}."
         )
 

@@ -1,4 +1,4 @@
-"""The EM loop and nothing else: models and steps are passed to it."""
+"""The EM loop. Models and steps are passed to it."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -38,13 +38,13 @@ class Iterate(NamedTuple):
 
 
 class Stepper(Protocol):
-    """A rule that leads from one iterate to the next."""
+    """A rule that computes the next iterate from the current one."""
 
     def advance(self, model: Any, iterate: Iterate) -> Iterate:
         """Return the next iterate."""
 
     def restart(self) -> None:
-        """Discard what was learned from earlier iterates."""
+        """Discard the memory of earlier iterates."""
 
 
 class PlainStep:
@@ -102,7 +102,7 @@ def run_em(
     Returns
     -------
     theta : array (n_parameters,)
-        The last iterate, which is the best. After ``KeyboardInterrupt`` too; then
+        The last iterate, which is the best, also after ``KeyboardInterrupt``. Then
         ``monitor.interrupted`` is True.
 
     Raises

@@ -1,7 +1,7 @@
 """Direct ascent of the marginal likelihood with SciPy's L-BFGS."""
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 from fastem.parameters import Array
 from fastem.solvers.acceleration import DifferentiableModel
@@ -17,7 +17,7 @@ _SLOPE_BOUNDS = 3e-5, 0.3
 
 
 def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_iter: int) -> Array:
-    """Climb the objective with the exact gradient that an E-step gives.
+    """Maximise the objective with the exact gradient of every E-step.
 
     The ascent has converged if it ends where the gradient is small. It ends when an iteration
     gains less than ``monitor.tol`` and the gradient is small, or when SciPy finds no further
@@ -54,13 +54,13 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         except FloatingPointError:
             value = -np.inf
         if not np.isfinite(value):
-            # a parabola around the best iterate leads the line search back
+            # a parabola around the best iterate: the line search returns towards it
             size, away = max(abs(monitor.history[-1]), 1.0), candidate - best
             return size - monitor.history[-1], 2.0 * size / (away @ away) * away
         gradient = model.gradient(candidate, statistics)
         return -value, -gradient
 
-    def record(intermediate_result) -> None:
+    def record(intermediate_result: OptimizeResult) -> None:
         nonlocal best, stopped
         iterate, objective = intermediate_result.x, -intermediate_result.fun
         # SciPy reports an iterate directly after its evaluation: `gradient` belongs to it

@@ -1,4 +1,4 @@
-"""The record of a fit: objective by iteration, convergence, and an alarm if the objective falls."""
+"""The record of a fit: objective by iteration, convergence, and whether the objective fell."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The network with stochastic hidden units, as a model for the solvers."""
+"""The network with stochastic hidden units, in the form of a model for the solvers."""
 
 import numpy as np
 
@@ -49,8 +49,8 @@ class Network:
         self._weights, self._effective = rows.weights, None
         self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
-            kind, n_samples = M_STEPS[m_step], len(rows.weights)
-            declared = kind.buffers(shape, n_samples, engine.statistics, n_threads)
+            step, n_samples = M_STEPS[m_step], len(rows.weights)
+            declared = step.buffers(shape, n_samples, engine.statistics, n_threads)
             check_memory(
                 f"m_step={m_step!r} on {shape.n_inputs} inputs, hidden_layer_sizes="
                 f"{shape.hidden_layer_sizes}",
@@ -59,7 +59,7 @@ class Network:
                 engine.bytes_needed(shape, n_samples, n_threads) + bytes_of(*declared),
             )
             parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
-            self._m_step = kind(parts, learning_rate)
+            self._m_step = step(parts, learning_rate)
 
     def rebind(self, rows: ClassSortedRows, share: float) -> None:
         """Rebind to new rows, at most as many as the first, and to a share of the penalty.

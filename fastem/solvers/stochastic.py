@@ -1,7 +1,7 @@
 """EM with a Monte Carlo E-step: decreasing steps, and a convergence test that is robust to noise.
 
 The M-step of a sampled E-step is M(theta) plus a sampling error. Full steps increase the
-likelihood until the error is larger than the remaining gain. From then on we take
+likelihood until the error is larger than the remaining gain. After that we take
 
     theta <- theta + gamma_t (M(theta) - theta),      gamma_t = t**(-a),   1/2 < a <= 1,
 
@@ -21,7 +21,7 @@ _WINDOW = 30
 
 
 def plateaus(objectives: list[float], tol: float) -> list[int]:
-    """Return the iterations at which the smoothed objective has stopped to rise.
+    """Return the iterations at which the smoothed objective has stopped rising.
 
     A plateau is an iteration at least ``2 w`` after the previous plateau, such that the mean of
     the last w objectives exceeds the mean of the w before by at most ``tol`` times its absolute
@@ -87,7 +87,7 @@ class StochasticStep:
 class SmoothedMonitor(Monitor):
     """Record of a run whose objectives are estimates: it has converged at the second plateau.
 
-    A lower estimate is no alarm; an objective that is not finite is.
+    A lower estimate is no fault. An objective that is not finite is one.
     """
 
     def falls(self, objective: float) -> bool:

@@ -13,8 +13,8 @@ LINE_SECONDS_PER_NODE = 4e-9
 PLANE_NODES = 30_000
 PLANE_SECONDS_PER_NODE = 7.5e-10
 
-# Rows share the tables of sines if their steps are equal. So steps are rounded down to powers of
-# a ratio. A larger ratio gives fewer tables and more nodes.
+# Rows share the tables of sines if their steps are equal. Steps are therefore rounded down to
+# powers of a ratio. A larger ratio gives fewer tables and more nodes.
 LINE_STEP_RATIO = 1.15
 PLANE_STEP_RATIO = 1.05  # nodes grow with the square of the ratio
 
@@ -26,11 +26,11 @@ PLANE_NODES_PER_PIECE = 16_000_000  # rows times units times nodes: about ten mi
 ROWS_TO_SHARE_TABLES = 8  # at least, because tables cost as much as the nodes of a few rows
 THREE_CLASS_ROWS_AT_ONCE = 8192  # bounds the memory for derivatives, (rows, units + 1, 3)
 
-# Memory, for its announcement.
+# Estimates of memory.
 TABLE_STEPS = 512  # across a hexagon; a typical one has 200
 OVERHEAD_BYTES = 2**16  # Python objects of a few rows
 
-# Limits that turn a computation without end into an error.
+# Limits above which an error is raised, so that every computation ends.
 MOST_LINE_NODES = 1_000_000  # per row
 MOST_PLANE_NODES = 4_000_000  # per row; a row above it is conditioned on a unit instead
 NODES_PER_ROW = 1e6  # plane nodes, on average over many rows
@@ -51,4 +51,4 @@ LOG_SHARE_FOUND = math.log(1.0 / 4.0)  # of the tolerance, relative to the p tha
 COMPLEMENT_NODES = 2.5  # ratio to the usual number of nodes above which 1 - p is cheaper
 LOG_COMPLEMENT_FLOOR = math.log(1.0 / 4.0)  # p > 1/2: an error of 1 - p relative to 1/4 suffices
 LOG_HALF = math.log(0.5)
-LARGEST_REST = 0.75  # sum of the two classes that look less likely; above it the guess was wrong
+LARGEST_REST = 0.75  # sum of p of two classes; above it the third was not the likeliest one

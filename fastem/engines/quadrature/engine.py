@@ -54,7 +54,7 @@ class QuadraturePlan(Plan):
         """Rebind the plan to new rows, at most as many as it was made for."""
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._labels = np.repeat(np.arange(len(rows.class_starts) - 1), np.diff(rows.class_starts))
+        self._labels = rows.labels
 
     def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:
         """Run the E-step; ``draw`` is ignored.

@@ -34,7 +34,7 @@ def gamma_tables(d: Array, c: Array, step: float, size: int) -> GammaTables:
     c : array (2,), log-odds
     step : float
     size : int
-        Of the hexagon, in steps.
+        Size of the hexagon, in steps.
     """
     t = step * np.arange(size + 1)
     arguments = np.stack([d[0] + 1j * t, d[1] + 1j * t, (1.0 - d[0] - d[1]) - 1j * t])

@@ -19,16 +19,16 @@ from fastem.engines.quadrature.constants import (
     MOST_LINE_NODES,
     ROWS_TO_SHARE_TABLES,
 )
-from fastem.engines.quadrature.records import put, take
 from fastem.engines.quadrature.refine import (
     Budget,
     condition_on_units,
     repeat_until_reached,
     too_many_nodes,
 )
+from fastem.engines.quadrature.subsets import overwrite, subset
 from fastem.kernels import line
 from fastem.parameters import Array
-from fastem.runtime import row_ranges, run
+from fastem.runtime import Buffers, Shapes, row_ranges, run
 
 
 class LineIntegrals(NamedTuple):
@@ -47,33 +47,6 @@ class LineIntegrals(NamedTuple):
     posterior: Array
     slopes: Array
     slope_of_c: Array
-
-
-def scratch_shapes(
-    n_rows: int, n_hidden: int, n_threads: int, *, derivatives: bool
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all scratch arrays of a `LineIntegrator`, by name."""
-    width = n_hidden if derivatives else 0
-    return {
-        "work": (n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE),
-        "plan": (len(line.LinePlan._fields), n_rows),
-        "steps": (n_rows,),
-        "sums": (n_rows, 2),
-        "sums_of_units": (n_rows, width),
-        "sums_of_slopes": (n_rows, width),
-        "log_probability": (n_rows,),
-        "chain_factor": (n_rows,),
-        "error": (n_rows,),
-        "log_expected": (n_rows,),
-    }
-
-
-def result_shapes(n_rows: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what NumPy holds for a moment to compute the results."""
-    return {
-        "terms of posterior and slopes": (4, n_rows, n_hidden),
-        "vectors of bounds and orders": (12, n_rows),
-    }
 
 
 class LineIntegrator:
@@ -112,16 +85,38 @@ class LineIntegrator:
         self._tol, self._n_threads, self._derivatives = tol, n_threads, derivatives
         self._budget = budget or Budget(n_rows, tol)
         self._rounding = line.rounding_error(n_hidden)
-        shapes = scratch_shapes(n_rows, n_hidden, n_threads, derivatives=derivatives)
-        scratch = {name: np.empty(shape) for name, shape in shapes.items()}
-        self._work, self._steps = scratch["work"], scratch["steps"]
-        self._plan = line.LinePlan(*scratch["plan"])
-        self._sums, self._sums_of_units = scratch["sums"], scratch["sums_of_units"]
-        self._sums_of_slopes = scratch["sums_of_slopes"]
-        self._log_probability, self._error = scratch["log_probability"], scratch["error"]
+        declared = self.buffers(n_rows, n_hidden, n_threads, derivatives=derivatives)
+        arrays = Buffers().allocate(declared)
+        self._work, self._steps = arrays.work, arrays.steps
+        self._plan = line.LinePlan(*arrays.plan)
+        self._sums, self._sums_of_units = arrays.sums, arrays.sums_of_units
+        self._sums_of_slopes = arrays.sums_of_slopes
+        self._log_probability, self._error = arrays.log_probability, arrays.error
         # d log p / d log(integral): 1, or -(1 - p) / p where 1 - p was integrated
-        self._chain_factor = scratch["chain_factor"]
-        self._log_expected = scratch["log_expected"]
+        self._chain_factor = arrays.chain_factor
+        self._log_expected = arrays.log_expected
+
+    @staticmethod
+    def buffers(n_rows: int, n_hidden: int, n_threads: int, *, derivatives: bool) -> Shapes:
+        """Declare the arrays of an integrator."""
+        width = n_hidden if derivatives else 0
+        return {
+            "work": (n_threads, 2 * n_hidden + 6, line.NODES_AT_ONCE),
+            "plan": (len(line.LinePlan._fields), n_rows),
+            "steps": (n_rows,),
+            "sums": (n_rows, 2),
+            "sums_of_units": (n_rows, width),
+            "sums_of_slopes": (n_rows, width),
+            "log_probability": (n_rows,),
+            "chain_factor": (n_rows,),
+            "error": (n_rows,),
+            "log_expected": (n_rows,),
+        }
+
+    @staticmethod
+    def temporaries(n_rows: int, n_hidden: int) -> Shapes:
+        """Declare the temporary arrays of NumPy."""
+        return {"posterior_and_slopes": (4, n_rows, n_hidden), "bounds_and_orders": (12, n_rows)}
 
     @np.errstate(all="ignore")  # an overflow makes the error infinite, and the row is redone
     def integrate(self) -> LineIntegrals:
@@ -160,13 +155,13 @@ class LineIntegrator:
                 self._log_odds[rows], self._signs[rows], self._v, self._c, self._tol,
                 self._rounding, log_expected[here], part,
             )  # fmt: skip
-            put(self._plan, rows, part)
+            overwrite(self._plan, rows, part)
 
         run(plan_piece, len(pieces), self._n_threads)
         nodes = self._plan.period[pending] * self._plan.reach[pending] / (2.0 * np.pi)
         if not (nodes <= MOST_LINE_NODES).all():
             raise too_many_nodes(MOST_LINE_NODES)
-        self._budget.spend_nodes(LINE_NODE_IN_PLANE_NODES * float(nodes.sum()))
+        self._budget.use_nodes(LINE_NODE_IN_PLANE_NODES * float(nodes.sum()))
 
     def _add(self, pending: Array) -> None:
         """Sum the integrands over the nodes: rows with the same step share tables of sines."""
@@ -212,7 +207,7 @@ class LineIntegrator:
 
         The error is the sum of the aliasing, the truncation and the rounding error.
         """
-        plan = take(self._plan, pending)
+        plan = subset(self._plan, pending)
         delta, period = plan.abscissa, 2.0 * np.pi / self._steps[pending]
         log_value = np.log(self._sums[pending, 0]) + plan.log_scale
         is_direct = plan.side == self._signs[pending]
@@ -247,7 +242,7 @@ class LineIntegrator:
 
     def _condition(self, rows: Array, found: LineIntegrals) -> None:
         """Overwrite rows by conditioning on the unit that contributes most to the variance of S."""
-        self._budget.spend_conditionings(len(rows), float(np.max(self._error[rows])))
+        self._budget.use_conditionings(len(rows), float(np.max(self._error[rows])))
         log_odds, tilt = self._log_odds[rows], self._plan.side[rows] * self._plan.abscissa[rows]
         on = expit(log_odds + tilt[:, None] * self._v)
         units = np.argmax(self._v**2 * on * (1.0 - on), axis=1)

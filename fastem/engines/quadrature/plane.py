@@ -20,8 +20,8 @@ from fastem.engines.quadrature.constants import (
     TABLE_STEPS,
 )
 from fastem.engines.quadrature.gamma_tables import gamma_tables
-from fastem.engines.quadrature.records import put, take
 from fastem.engines.quadrature.refine import Budget
+from fastem.engines.quadrature.subsets import overwrite, subset
 from fastem.kernels import plane
 from fastem.kernels.plane_plan import (
     BEYOND,
@@ -33,7 +33,7 @@ from fastem.kernels.plane_plan import (
     rounding_error,
 )
 from fastem.parameters import Array
-from fastem.runtime import row_ranges, run
+from fastem.runtime import Buffers, Shapes, row_ranges, run
 
 
 class LogitDifferences(NamedTuple):
@@ -74,35 +74,6 @@ class Tasks(NamedTuple):
     log_floors: Array
 
 
-def scratch_shapes(
-    n_tasks: int, n_hidden: int, n_threads: int, *, derivatives: bool
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all scratch arrays of a `PlaneIntegrator`, by name."""
-    width = n_hidden if derivatives else 0
-    return {
-        "work": (n_threads, n_hidden, plane.UNIT_WORK),
-        "plan": (len(PlanePlan._fields), n_tasks),
-        "log_probability": (n_tasks,),
-        "truncation": (n_tasks,),
-        "thresholds": (n_tasks,),
-        "on": (n_tasks, n_hidden),
-        "sums": (n_tasks, 5),
-        "sums_of_units": (n_tasks, width, 3),
-    }
-
-
-def result_shapes(n_tasks: int, n_hidden: int, n_threads: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what kernels and NumPy hold for a moment to compute the results."""
-    return {
-        "posterior and slopes against the other classes": (n_tasks, 3 * n_hidden + 2),
-        "logit differences by task": (n_tasks, 2, n_hidden),
-        "terms of posterior and slopes": (3, n_tasks, n_hidden),
-        "vectors of bounds and orders": (40, n_tasks),
-        "sines of steps, by thread": (n_threads, 2, n_hidden, TABLE_STEPS),
-        "Gamma functions, by thread": (n_threads, 3, 2, TABLE_STEPS),
-    }
-
-
 class PlaneIntegrator:
     """Integrals of tasks, each over a plane of its own.
 
@@ -137,15 +108,42 @@ class PlaneIntegrator:
         self._tasks, self._differences, self._moments = tasks, differences, moments
         self._n_threads, self._budget = n_threads, budget
         self._rounding = rounding_error(n_hidden)
-        shapes = scratch_shapes(n_tasks, n_hidden, n_threads, derivatives=derivatives)
-        scratch = {name: np.empty(shape) for name, shape in shapes.items()}
-        self.plan = PlanePlan(*scratch["plan"])
-        self.log_probability = scratch["log_probability"]
-        self._work, self._truncation = scratch["work"], scratch["truncation"]
-        self._thresholds, self._on = scratch["thresholds"], scratch["on"]
-        self._sums, self._sums_of_units = scratch["sums"], scratch["sums_of_units"]
+        declared = self.buffers(n_tasks, n_hidden, n_threads, derivatives=derivatives)
+        arrays = Buffers().allocate(declared)
+        self.plan = PlanePlan(*arrays.plan)
+        self.log_probability = arrays.log_probability
+        self._work, self._truncation = arrays.work, arrays.truncation
+        self._thresholds, self._on = arrays.thresholds, arrays.on
+        self._sums, self._sums_of_units = arrays.sums, arrays.sums_of_units
         self._sums.fill(0.0)  # tasks that need too many nodes are never summed
         self._sums_of_units.fill(0.0)
+
+    @staticmethod
+    def buffers(n_tasks: int, n_hidden: int, n_threads: int, *, derivatives: bool) -> Shapes:
+        """Declare the arrays of an integrator."""
+        width = n_hidden if derivatives else 0
+        return {
+            "work": (n_threads, n_hidden, plane.UNIT_WORK),
+            "plan": (len(PlanePlan._fields), n_tasks),
+            "log_probability": (n_tasks,),
+            "truncation": (n_tasks,),
+            "thresholds": (n_tasks,),
+            "on": (n_tasks, n_hidden),
+            "sums": (n_tasks, 5),
+            "sums_of_units": (n_tasks, width, 3),
+        }
+
+    @staticmethod
+    def temporaries(n_tasks: int, n_hidden: int, n_threads: int) -> Shapes:
+        """Declare the temporary arrays of kernels and NumPy."""
+        return {
+            "posterior_and_slopes": (n_tasks, 3 * n_hidden + 2),
+            "logit_differences": (n_tasks, 2, n_hidden),
+            "terms": (3, n_tasks, n_hidden),
+            "bounds_and_orders": (40, n_tasks),
+            "sines": (n_threads, 2, n_hidden, TABLE_STEPS),
+            "gammas": (n_threads, 3, 2, TABLE_STEPS),
+        }
 
     def choose(self, pending: Array, log_expected: Array, tol: float) -> Array:
         """Choose plane, period and reach of tasks; return about how many nodes each needs."""
@@ -162,7 +160,7 @@ class PlaneIntegrator:
             # a few periods only, so that tasks share tables
             levels = np.ceil(np.log(part.period) / math.log(PLANE_STEP_RATIO))
             part.period[:] = PLANE_STEP_RATIO**levels
-            put(self.plan, tasks, part)
+            overwrite(self.plan, tasks, part)
 
         run(plan_piece, len(pieces), self._n_threads)
         size = self.plan.period[pending] * self.plan.reach[pending] * 1.5 / np.pi
@@ -191,7 +189,7 @@ class PlaneIntegrator:
         """
         nodes = self.choose(pending, log_expected, tol)
         small = nodes <= MOST_PLANE_NODES
-        self._budget.spend_nodes(float(nodes[small].sum()))
+        self._budget.use_nodes(float(nodes[small].sum()))
         self._sums[pending] = 0.0
         self._sums_of_units[pending] = 0.0
         self._add(pending[small], log_expected[small], tol, derivatives)
@@ -202,7 +200,7 @@ class PlaneIntegrator:
 
     def _add(self, pending: Array, log_expected: Array, tol: float, derivatives: bool) -> None:
         """Sum the integrands over the nodes: tasks with the same class and plane share tables."""
-        plan, classes = take(self.plan, pending), self._tasks.classes[pending]
+        plan, classes = subset(self.plan, pending), self._tasks.classes[pending]
         sizes = np.ceil(plan.reach * plan.period * 1.5 / np.pi).astype(np.int64) + 1
         unknown = np.isnan(log_expected)
         expected = np.where(unknown, np.minimum(plan.log_scale, 0.0) - 10.0, log_expected)
@@ -238,7 +236,7 @@ class PlaneIntegrator:
         The error is the sum of the aliasing, the truncation and the rounding error, and of the
         blocks that were left out.
         """
-        plan, sums = take(self.plan, pending), self._sums[pending]
+        plan, sums = subset(self.plan, pending), self._sums[pending]
         log_aliases = np.empty(len(pending))
         fill_aliases(self._moments[pending], TRIANGLE, plan, log_aliases)
         with np.errstate(all="ignore"):
@@ -330,7 +328,7 @@ def _cut(changes: Array, sizes: Array, n_hidden: int) -> list[tuple[int, int]]:
     changes : array of bool (n_tasks - 1,)
         Whether the next task needs other tables.
     sizes : array of int (n_tasks,)
-        Of the hexagons.
+        Sizes of the hexagons, in steps.
     n_hidden : int
 
     Returns

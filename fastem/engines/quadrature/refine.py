@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import log_expit
@@ -21,6 +21,8 @@ from fastem.engines.quadrature.constants import (
     ROWS_TO_CONDITION_AT_ONCE,
 )
 from fastem.parameters import Array
+
+Integrals = TypeVar("Integrals", bound=tuple)
 
 
 class Budget:
@@ -43,8 +45,8 @@ class Budget:
         self._conditionings = LEAST_CONDITIONING_BUDGET + CONDITIONINGS_PER_ROW * n_rows
         self._nodes = LEAST_NODE_BUDGET + NODES_PER_ROW * n_rows
 
-    def spend_nodes(self, n_nodes: float) -> None:
-        """Take nodes from the budget, before they are summed.
+    def use_nodes(self, n_nodes: float) -> None:
+        """Subtract nodes from the budget, before they are summed.
 
         Raises
         ------
@@ -55,8 +57,8 @@ class Budget:
         if not self._nodes >= 0.0:
             raise too_many_nodes(NODES_PER_ROW)
 
-    def spend_conditionings(self, n_rows: int, worst: float) -> None:
-        """Take one conditioning of each row from the budget.
+    def use_conditionings(self, n_rows: int, worst: float) -> None:
+        """Subtract one conditioning per row from the budget.
 
         Parameters
         ----------
@@ -113,7 +115,7 @@ def repeat_until_reached(
     pending, errors = np.arange(len(log_expected)), np.full(len(log_expected), np.inf)
     for _ in range(MOST_ATTEMPTS):
         log_p, errors[pending] = attempt(pending, log_expected[pending])
-        # an error of one half or more says nothing about p: expect a smaller p next time
+        # with an error of one half or more, p is unknown: expect a smaller p next time
         smaller = np.where(np.isnan(log_expected[pending]), 0.0, log_expected[pending]) - 10.0
         log_expected[pending] = np.where(errors[pending] < 0.5, log_p, smaller)
         pending = pending[~(errors[pending] <= tol)]
@@ -123,11 +125,11 @@ def repeat_until_reached(
 
 
 def condition_on_units(
-    found: Any,
+    found: Integrals,
     rows: Array,
     log_odds: Array,
     units: Array,
-    integrate: Callable[[Array, Array], Any],
+    integrate: Callable[[Array, Array], Integrals],
     budget: Budget,
 ) -> None:
     """Overwrite the integrals of rows by conditioning each row on the state of one unit.

@@ -1,11 +1,10 @@
-"""One strategy per number of classes: what `Quadrature` does for two and for three classes."""
+"""One strategy per number of classes: the integrals of `Quadrature` for two and three classes."""
 
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.quadrature import line
 from fastem.engines.quadrature.constants import (
     LINE_NODES,
     LINE_SECONDS_PER_NODE,
@@ -15,16 +14,15 @@ from fastem.engines.quadrature.constants import (
     PLANE_SECONDS_PER_NODE,
     THREE_CLASS_ROWS_AT_ONCE,
 )
+from fastem.engines.quadrature.line import LineIntegrator
 from fastem.engines.quadrature.plane import Tasks
-from fastem.engines.quadrature.records import bytes_of
 from fastem.engines.quadrature.refine import Budget
 from fastem.engines.quadrature.three_classes import (
     ThreeClassIntegrator,
-    bytes_to_integrate,
     log_probabilities,
 )
 from fastem.parameters import Array
-from fastem.runtime import row_ranges, single_threaded_blas
+from fastem.runtime import bytes_of, row_ranges, single_threaded_blas
 
 
 class OutputLayer(NamedTuple):
@@ -35,7 +33,7 @@ class OutputLayer(NamedTuple):
 
 
 class RowStatistics(NamedTuple):
-    """What an E-step needs from the integrals of all rows.
+    """Results of an E-step on all rows.
 
     Attributes
     ----------
@@ -78,14 +76,13 @@ def _bytes_of_e_step(n_rows: int, n_hidden: int, bytes_to_integrate: int) -> int
     before = {
         "log_odds": (n_rows, n_hidden),
         "posterior": (n_rows, n_hidden),
-        "labels, log p and weights": (8, n_rows),
+        "labels_and_weights": (8, n_rows),
     }
     after = {
-        "slopes of two classes": (n_rows, n_hidden),
+        "slopes": (n_rows, n_hidden),
         "prior": (n_rows, n_hidden),
-        "weighted differences": (n_rows, n_hidden),
-        "prior, transposed": (n_rows, n_hidden),
-        "posterior, transposed": (n_rows, n_hidden),
+        "weighted_differences": (n_rows, n_hidden),
+        "transposed": (2, n_rows, n_hidden),
     }
     return OVERHEAD_BYTES + bytes_of(before) + max(bytes_to_integrate, bytes_of(after))
 
@@ -100,8 +97,8 @@ class TwoClasses:
     def bytes_needed(self, n_rows: int, n_hidden: int, n_threads: int) -> int:
         """See `Strategy`."""
         to_integrate = bytes_of(
-            line.scratch_shapes(n_rows, n_hidden, n_threads, derivatives=True),
-            line.result_shapes(n_rows, n_hidden),
+            LineIntegrator.buffers(n_rows, n_hidden, n_threads, derivatives=True),
+            LineIntegrator.temporaries(n_rows, n_hidden),
         )
         return _bytes_of_e_step(n_rows, n_hidden, to_integrate)
 
@@ -111,7 +108,7 @@ class TwoClasses:
     ) -> RowStatistics:  # fmt: skip
         """See `Strategy`."""
         v, c = _difference(output)
-        found = line.LineIntegrator(
+        found = LineIntegrator(
             log_odds, 2.0 * labels - 1.0, v, c, tol, n_threads, derivatives=True
         ).integrate()
         with single_threaded_blas():
@@ -124,8 +121,9 @@ class TwoClasses:
     ) -> Array:
         """See `Strategy`.
 
-        The class that looks less likely is integrated. The other one is one minus it, and is
-        integrated only if the guess was wrong.
+        The class that is less likely at the prior means of the units is integrated. The other
+        probability is one minus this one. If this one exceeds 1/2, the other class is integrated
+        too.
         """
         v, c = _difference(output)
         out = np.empty((len(log_odds), 2))
@@ -133,7 +131,7 @@ class TwoClasses:
         rows = np.arange(len(log_odds))
         for _ in range(2):
             signs = 2.0 * less_likely[rows] - 1.0
-            log_p = line.LineIntegrator(
+            log_p = LineIntegrator(
                 log_odds[rows], signs, v, c, tol, n_threads, derivatives=False
             ).integrate().log_probability  # fmt: skip
             out[rows, less_likely[rows]] = log_p
@@ -156,7 +154,7 @@ class ThreeClasses:
     def bytes_needed(self, n_rows: int, n_hidden: int, n_threads: int) -> int:
         """See `Strategy`."""
         at_once = min(n_rows, THREE_CLASS_ROWS_AT_ONCE)
-        to_integrate = bytes_to_integrate(at_once, n_hidden, n_threads)
+        to_integrate = ThreeClassIntegrator.bytes_needed(at_once, n_hidden, n_threads)
         return _bytes_of_e_step(n_rows, n_hidden, to_integrate)
 
     def expect(

@@ -14,12 +14,12 @@ be relative to p, or to a floor if the floor is larger. There are five cases, in
                    one hidden unit: it becomes two tasks, which start again at case 1.
 
 Cases 1 and 2 are decided with upper bounds from `log_moments`. Case 2 is checked again with the
-p that it finds, and goes on to case 3 if the check fails. Cases 3 and 4 need an estimate of p: a
+p that it finds. If the check fails, case 3 follows. Cases 3 and 4 need an estimate of p: a
 pilot integral over the plane with a relative error of 3 %.
 
 Index spaces. Every method numbers its own tasks from zero. It returns integrals of all of them, in
 the same order, or overwrites integrals that have the same numbers. The caller selects tasks with
-an array of task numbers (`take`), and puts the results back with the same array (`put`).
+an array of task numbers (`subset`), and stores the results with the same array (`overwrite`).
 
     ==============================  ============================  ========================
     array                           first axis                    further axes
@@ -48,7 +48,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.quadrature import plane
 from fastem.engines.quadrature.constants import (
     COMPLEMENT_NODES,
     LARGEST_REST,
@@ -61,10 +60,11 @@ from fastem.engines.quadrature.constants import (
 )
 from fastem.engines.quadrature.line import LineIntegrator
 from fastem.engines.quadrature.plane import LogitDifferences, PlaneIntegrator, Tasks, log_moments
-from fastem.engines.quadrature.records import bytes_of, put, take
 from fastem.engines.quadrature.refine import Budget, condition_on_units, repeat_until_reached
+from fastem.engines.quadrature.subsets import overwrite, subset
 from fastem.kernels.plane_plan import BEYOND, N_POINTS, TRIANGLE, VERTEX_1, usual_nodes
 from fastem.parameters import Array
+from fastem.runtime import Shapes, bytes_of
 
 
 class ThreeClassIntegrals(NamedTuple):
@@ -81,34 +81,6 @@ class ThreeClassIntegrals(NamedTuple):
     log_probability: Array
     posterior: Array
     slopes: Array
-
-
-def held_shapes(n_tasks: int, n_hidden: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what `ThreeClassIntegrator.integrate` holds beside its scratch."""
-    return {
-        "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
-        "bounds": (n_tasks, 16),
-        "log-odds of tasks over planes": (n_tasks, n_hidden),
-        "integrals of all tasks": (n_tasks, 4 * n_hidden + 4),
-        "integrals of tasks over planes": (n_tasks, 4 * n_hidden + 4),
-    }
-
-
-def bytes_to_integrate(n_tasks: int, n_hidden: int, n_threads: int) -> int:
-    """Return the peak memory of `ThreeClassIntegrator.integrate`, in bytes.
-
-    The peak is reached if all tasks are complements (case 3), with twice as many tasks inside.
-    """
-    scratch = partial(plane.scratch_shapes, n_threads=n_threads, derivatives=True)
-    outside = bytes_of(held_shapes(n_tasks, n_hidden), scratch(n_tasks, n_hidden))
-    n_inside = 2 * n_tasks
-    inside = bytes_of(
-        {"log-odds of the other classes": (n_inside, n_hidden)},
-        held_shapes(n_inside, n_hidden),
-        scratch(n_inside, n_hidden),
-        plane.result_shapes(n_inside, n_hidden, n_threads),
-    )
-    return outside + inside
 
 
 class ThreeClassIntegrator:
@@ -140,6 +112,35 @@ class ThreeClassIntegrator:
         self._tol, self._n_threads, self._budget = tol, n_threads, budget
         self._derivatives = derivatives
 
+    @staticmethod
+    def temporaries(n_tasks: int, n_hidden: int) -> Shapes:
+        """Declare the arrays of `integrate` beside those of the integrators over planes."""
+        return {
+            "moments": (n_tasks, 2 * N_POINTS + len(BEYOND)),
+            "bounds": (n_tasks, 16),
+            "log_odds_over_planes": (n_tasks, n_hidden),
+            "integrals": (n_tasks, 4 * n_hidden + 4),
+            "integrals_over_planes": (n_tasks, 4 * n_hidden + 4),
+        }
+
+    @classmethod
+    def bytes_needed(cls, n_tasks: int, n_hidden: int, n_threads: int) -> int:
+        """Return the peak memory of `integrate`, in bytes.
+
+        The peak is reached if all tasks are complements (case 3). Then `integrate` calls itself
+        with twice as many tasks.
+        """
+        planes = partial(PlaneIntegrator.buffers, n_threads=n_threads, derivatives=True)
+        n_inside = 2 * n_tasks
+        return bytes_of(
+            cls.temporaries(n_tasks, n_hidden),
+            planes(n_tasks, n_hidden),
+            {"log_odds_of_others": (n_inside, n_hidden)},
+            cls.temporaries(n_inside, n_hidden),
+            planes(n_inside, n_hidden),
+            PlaneIntegrator.temporaries(n_inside, n_hidden, n_threads),
+        )
+
     def integrate(self, tasks: Tasks) -> ThreeClassIntegrals:
         """Return the integrals of all tasks.
 
@@ -158,7 +159,7 @@ class ThreeClassIntegrator:
         by_line = self._fill_lines(tasks, moments, upper, changes, ~negligible, found)
         index = np.flatnonzero(~negligible & ~by_line)
         if len(index) > 0:
-            put(found, index, self._over_planes(take(tasks, index), moments[index]))
+            overwrite(found, index, self._over_planes(subset(tasks, index), moments[index]))
         return found
 
     def _fill_negligible(self, tasks: Tasks, upper: Array, found: ThreeClassIntegrals) -> Array:
@@ -204,7 +205,7 @@ class ThreeClassIntegrator:
             index = np.flatnonzero(by_line & (tasks.classes == k) & (dropped == out))
             if len(index) > 0:
                 log_tilt = moments[index, VERTEX_1]
-                put(found, index, self._over_lines(tasks.log_odds[index], log_tilt, k, out))
+                overwrite(found, index, self._over_lines(tasks.log_odds[index], log_tilt, k, out))
         allowed = np.maximum(found.log_probability, tasks.log_floors) + log_tol + LOG_SHARE_FOUND
         return by_line & (least_change <= allowed)
 
@@ -286,10 +287,10 @@ class ThreeClassIntegrator:
         missed, errors[direct] = self._refine(planes, direct, log_expected[direct])
         found = self._conclude(planes, tasks.classes)
         if len(complement) > 0:
-            put(found, complement, self._from_the_others(take(tasks, complement)))
+            overwrite(found, complement, self._from_the_others(subset(tasks, complement)))
         index = np.concatenate([failed, missed])
         if len(index) > 0:
-            self._budget.spend_conditionings(len(index), float(np.max(errors[index])))
+            self._budget.use_conditionings(len(index), float(np.max(errors[index])))
             units = planes.units_to_condition_on(index)
             self._condition(tasks, index, units, found)
         return found
