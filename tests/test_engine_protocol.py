@@ -173,7 +173,7 @@ def test_a_model_file_cannot_hold_a_users_engine(kind, attribute, tmp_path):
     model.fit(X, y).save(path)
     before = path.read_bytes()
     setattr(model, attribute, kind())
-    message = rf"{attribute}=.* of class {kind.__name__}.*pickle.*fastem\.Enumeration\(\)"
+    message = rf"cannot hold {attribute} of class {kind.__name__}.*pickle.*fastem\.Enumeration\(\)"
     with pytest.raises(ValueError, match=message):
         model.save(path)
     assert path.read_bytes() == before

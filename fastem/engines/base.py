@@ -73,15 +73,15 @@ class Engine(ABC):
         - "estimates": the same as "means", with a sampling error. The solver "lbfgs" refuses
           such engines, and EM takes decreasing steps. ``effective_sample_size`` may be given.
 
-        All kinds need ``log_likelihood``, the gradients, and the posterior and the weights of
-        every hidden layer.
+        All kinds need ``log_likelihood``, the gradients, the posterior and the weights of every
+        hidden layer, and ``inputs`` and ``probability`` of the first one.
 
     Notes
     -----
     A subclass must define `plan` and `log_marginal`. By default an engine draws no random numbers,
     and its cost and memory are estimated as zero. The settings of an engine are the parameters of
-    its constructor, stored under the same names as in scikit-learn. Engines can therefore be
-    cloned, pickled, and tuned by a grid search (``e_step__tol``). Settings can be changed, so
+    its constructor, stored under the same names, as scikit-learn requires. Engines can therefore
+    be cloned, pickled, and tuned by a grid search (``e_step__tol``). Settings can be changed, so
     engines are not hashable. `FastEMClassifier.save` supports only the engines of this package.
 
     Examples

@@ -132,7 +132,7 @@ def _check_engine(name: str, value: Any) -> None:
     if isinstance(value, Engine) and type(value) not in ENGINES.values():
         kinds = ", ".join(f"fastem.{kind.__name__}()" for kind in ENGINES.values())
         raise ValueError(
-            f"A model file cannot hold {name}={value!r} of class {type(value).__qualname__}, "
+            f"A model file cannot hold {name} of class {type(value).__qualname__}, "
             f"which is not an engine of fastem. Use pickle, or fit with one of {kinds}."
         )
 
