@@ -277,3 +277,12 @@ def test_damped_steps_that_only_fall_stay(factor):
     np.testing.assert_array_equal(iterate.theta, START)
     assert iterate.objective == first.objective
     np.testing.assert_array_equal(iterate.statistics, TwoCoins().expect(START)[1])
+
+
+@pytest.mark.parametrize("factor", [-1e20, math.nan])
+def test_a_run_without_a_step_ends_and_has_not_converged(factor):
+    monitor = Monitor(tol=1e-3)
+    theta = run_em(Overshooting(factor), START, monitor, 500, DampedStep())
+    np.testing.assert_array_equal(theta, START)
+    assert monitor.n_iter == 1
+    assert not monitor.converged

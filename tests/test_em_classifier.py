@@ -870,6 +870,20 @@ def test_a_fit_that_finds_no_step_says_so(factor, monkeypatch):
     assert not model.converged_
 
 
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [({"m_step": "gradient"}, 1e17), ({"m_step": "gradient"}, 1e20)]
+    + [({"solver": "adam"}, rate) for rate in (8.0, 10.0, 1e3, 1e90)],
+    ids=str,
+)
+def test_steps_that_are_too_long_are_no_convergence(options, rate):
+    message = "no step increased.*smaller learning_rate_init than " + f"{rate:g}".replace("+", ".")
+    model = classifier(3, learning_rate_init=rate, **options)
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(*load("iris"))
+    assert not model.converged_
+
+
 # Threads and processes
 
 

@@ -224,3 +224,23 @@ def test_an_engine_without_its_methods_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Nothing()
+
+
+def test_an_unknown_kind_of_statistics_is_refused():
+    class Wrong(Plain):
+        statistics = "wrong"
+
+    message = r"e_step.statistics must be one of .*'counts'.*got 'wrong' from .*Wrong"
+    with pytest.raises(ValueError, match=message):
+        fastem.FastEMClassifier((2,), e_step=Wrong()).fit(X, y)
+
+
+@pytest.mark.parametrize("change", [lambda p: p[:3], lambda p: p[:, :2], lambda p: np.nan * p])
+def test_a_wrong_prediction_of_a_users_engine_is_refused(change):
+    class Wrong(Plain):
+        def log_marginal(self, *arguments):
+            return change(super().log_marginal(*arguments))
+
+    model = fastem.FastEMClassifier((2,), e_step=Wrong(), max_iter=2, tol=1.0).fit(X, y)
+    with pytest.raises(ValueError, match=r"Wrong.log_marginal must return .* \(150, 3\)"):
+        model.predict_proba(X)

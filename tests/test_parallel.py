@@ -66,7 +66,9 @@ def test_none_minds_the_environment(monkeypatch, numba, omp, expected):
     assert effective_n_jobs(-1) == 8
 
 
-@pytest.mark.parametrize("n_jobs", [0, True, False, 1.5, 2.0, "2", [1], np.float64(2.0)])
+@pytest.mark.parametrize(
+    "n_jobs", [0, True, False, 1.5, 2.0, "2", [1], np.float64(2.0), np.array([2]), int]
+)
 def test_other_n_jobs_are_refused(n_jobs):
     with pytest.raises(ValueError, match="n_jobs must be None or an integer other than 0"):
         effective_n_jobs(n_jobs)

@@ -2,7 +2,7 @@
 
 import warnings
 
-from fastem.engines.base import Engine
+from fastem.engines.base import KINDS_OF_STATISTICS, Engine
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
@@ -49,7 +49,7 @@ def resolve_engine(
     Raises
     ------
     ValueError
-        If there is no engine of that name.
+        If there is no engine of that name, or `Engine.statistics` of an instance is unknown.
 
     Warns
     -----
@@ -68,6 +68,11 @@ def resolve_engine(
         if e_step in ENGINES:
             return ENGINES[e_step]()
     elif isinstance(e_step, Engine):
+        if e_step.statistics not in KINDS_OF_STATISTICS:
+            raise ValueError(
+                f"{name}.statistics must be one of {KINDS_OF_STATISTICS}, got "
+                f"{e_step.statistics!r} from {type(e_step).__qualname__}."
+            )
         return e_step.copy()
     choices = ", ".join(repr(choice) for choice in ("auto", *ENGINES))
     kinds = ", ".join(f"fastem.{kind.__name__}()" for kind in ENGINES.values())

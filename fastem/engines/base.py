@@ -19,6 +19,9 @@ RandomState = int | np.random.RandomState | None
 """Seed or generator, in scikit-learn's sense."""
 
 
+KINDS_OF_STATISTICS = "counts", "means", "estimates"
+
+
 class Plan(Protocol):
     """An E-step prepared for given rows: its memory is allocated and its work is cut into pieces.
 
@@ -142,6 +145,7 @@ class Engine(ABC):
         Returns
         -------
         log_marginal : array (n_samples, n_classes), nats
+            Without NaN.
         """
 
     def seeded(self, random_state: RandomState, earlier: "Engine | None" = None) -> "Engine":

@@ -96,7 +96,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it
                 self._ascent = ascent
             progress.end()
-            warn_of_ending(ascent.monitor, self.max_iter)
+            warn_of_ending(self, ascent.monitor)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)
         return self

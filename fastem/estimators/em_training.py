@@ -318,7 +318,7 @@ def rows_per_e_step(estimator: Any, n_samples: int) -> int:
     return _BATCH_SIZE if isinstance(estimator.batch_size, str) else int(estimator.batch_size)
 
 
-def warn_of_ending(monitor: Monitor, max_iter: int) -> None:
+def warn_of_ending(estimator: Any, monitor: Monitor) -> None:
     """Warn if the ascent ended before convergence.
 
     Warns
@@ -341,16 +341,18 @@ def warn_of_ending(monitor: Monitor, max_iter: int) -> None:
             "so far are kept.",
             ConvergenceWarning,
         )
-    elif not monitor.converged and monitor.n_iter < max_iter:
+    elif not monitor.converged and monitor.n_iter < estimator.max_iter:
+        remedy = f"Use a smaller learning_rate_init than {learning_rate(estimator):g}."
+        if estimator.solver == "lbfgs":
+            remedy = "Use solver='em', standardize=True, or other starting values."
         warn_user(
             f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
-            "increased the objective. Use solver='em', standardize=True, or other starting "
-            "values.",
+            f"increased the objective. {remedy}",
             ConvergenceWarning,
         )
     elif not monitor.converged:
         warn_user(
-            f"The fit did not converge in {max_iter} iterations. Increase max_iter or tol, or "
-            "increase alpha, which makes the optimum better determined.",
+            f"The fit did not converge in {estimator.max_iter} iterations. Increase max_iter or "
+            "tol, or increase alpha, which makes the optimum better determined.",
             ConvergenceWarning,
         )

@@ -33,7 +33,8 @@ class FittedNetwork(NamedTuple):
         Raises
         ------
         ValueError
-            If the parameters do not fit together, X, or the number of classes.
+            If the parameters do not fit together, X, or the number of classes; or if the engine
+            returns an array of another shape, or NaN.
         """
         # Attributes can be set by hand, and the kernels check no bounds.
         coefs, _ = check_parameters(self.coefs, self.intercepts, X.shape[1])
@@ -45,7 +46,13 @@ class FittedNetwork(NamedTuple):
             )
         parameters = shape.from_lists(self.coefs, self.intercepts)
         n_threads = effective_n_jobs(self.n_jobs)
-        return self.engine.log_marginal(add_ones(X, True), parameters, shape, n_threads)
+        found = self.engine.log_marginal(add_ones(X, True), parameters, shape, n_threads)
+        if np.shape(found) != (len(X), n_classes) or np.isnan(found).any():
+            raise ValueError(
+                f"{type(self.engine).__qualname__}.log_marginal must return an array of shape "
+                f"{(len(X), n_classes)} without NaN, got shape {np.shape(found)}."
+            )
+        return found
 
     def log_plugin(self, X: Array) -> Array:
         """Return the log-softmax of the mean hidden activation (n_samples, n_classes), nats."""

@@ -8,6 +8,7 @@ the data only, and their results are added up in the order of their numbers.
 """
 
 import itertools
+import numbers
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
             if value.isdecimal() and int(value) > 0:
                 cores = min(cores, int(value))
         return max(cores, 1)
-    if isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0:
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0:
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
     n_jobs = int(n_jobs)
     return n_jobs if n_jobs > 0 else max(cores + 1 + n_jobs, 1)

@@ -66,7 +66,7 @@ class DampedStep:
     """
 
     def advance(self, model: Model, iterate: Iterate) -> Iterate:
-        """Return the next iterate, or the same one if the objective falls at every length."""
+        """Return the next iterate, or one with the same ``theta`` if every length falls."""
         step = model.maximize(iterate.theta, iterate.statistics) - iterate.theta
         for _ in range(_MAX_HALVINGS):
             theta = iterate.theta + step
@@ -103,7 +103,8 @@ def run_em(
     -------
     theta : array (n_parameters,)
         The last iterate, which is the best, also after ``KeyboardInterrupt``. Then
-        ``monitor.interrupted`` is True.
+        ``monitor.interrupted`` is True. If the stepper found no step, the run ends and
+        ``monitor.converged`` is False.
 
     Raises
     ------
@@ -121,9 +122,10 @@ def run_em(
         except KeyboardInterrupt:
             monitor.interrupted = True
             break
-        stop = monitor.update(candidate.objective, candidate.theta)
+        found = candidate.theta is not iterate.theta
+        stop = monitor.update(candidate.objective, candidate.theta, may_converge=found)
         if not monitor.fell:
             iterate = candidate
-        if stop:
+        if stop or not found:
             break
     return iterate.theta

@@ -139,7 +139,8 @@ class EpochMonitor(Monitor):
     """Record of a run by mini-batches, whose objective may fall from epoch to epoch.
 
     It has converged when ten epochs in a row each exceed the best objective before them by less
-    than ``tol`` times its absolute value. All entries of ``history`` except the first are running
+    than ``tol`` times its absolute value, provided that the run
+    ends above its starting point. All entries of ``history`` except the first are running
     objectives: the objective of every batch before its step, summed over an epoch.
 
     Attributes
@@ -186,5 +187,9 @@ class EpochMonitor(Monitor):
         return self._report(objective, theta)
 
     def settle(self, objective: float) -> None:
-        """Record the objective of the iterate that is kept, evaluated on all rows at once."""
+        """Record the objective of the iterate that is kept, evaluated on all rows at once.
+
+        A run that did not rise above its starting point has not converged: its steps are too long.
+        """
         self._current = objective
+        self.converged = self.converged and objective > self.history[0]
