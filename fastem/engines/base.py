@@ -89,7 +89,8 @@ class Engine(ABC):
 
     Examples
     --------
-    An engine that counts its plans and delegates the work to enumeration:
+    An engine that counts its plans and delegates the work to enumeration. A fit makes one plan; the
+    copy of the engine that it uses is ``model.e_step_``:
 
     >>> from dataclasses import dataclass
     >>> import fastem
