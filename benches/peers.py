@@ -53,10 +53,10 @@ class _Arrays(NamedTuple):
 
 
 def _arrays(problem: EStepProblem) -> _Arrays:
-    rows, _, ((hidden,), V, c) = problem
-    y = np.repeat(np.arange(len(c)), np.diff(rows.class_starts))
-    X, W = np.ascontiguousarray(rows.inputs[:, :-1]), np.ascontiguousarray(hidden[:-1])
-    return _Arrays(X, y, rows.weights, W, hidden[-1].copy(), V, c)
+    rows, ((hidden,), output) = problem.rows, problem.parameters
+    X = np.ascontiguousarray(rows.inputs[:, :-1])
+    layers = [array.copy() for layer in (hidden, output) for array in (layer[:-1], layer[-1])]
+    return _Arrays(X, rows.labels, rows.weights, *layers)
 
 
 def _configurations(n_hidden: int) -> Array:
