@@ -460,7 +460,9 @@ def test_resuming_after_a_failure_equals_not_having_failed(when, monkeypatch):
         if when == "in an iteration":
             update, calls = Monitor.update, iter([0, 0, 0, 1])
             patch.setattr(
-                Monitor, "update", lambda *args: update(*args) if not next(calls) else 1 / 0
+                Monitor,
+                "update",
+                lambda *args, **options: update(*args, **options) if not next(calls) else 1 / 0,
             )
         else:
             patch.setattr(em, "warn_of_ending", lambda *_: 1 / 0)
@@ -832,9 +834,9 @@ with warnings.catch_warnings(record=True) as caught:
     start, fails = Monitor.start, iter([True])
     Monitor.start = lambda *args: start(args[0], np.nan) if next(fails, False) else start(*args)
     fit(n_init=2)
-    Monitor.update = lambda self, *_: setattr(self, "interrupted", True) or True
+    Monitor.update = lambda self, *_, **__: setattr(self, "interrupted", True) or True
     fit()
-    Monitor.update = lambda self, *_: setattr(self, "fell", True) or True
+    Monitor.update = lambda self, *_, **__: setattr(self, "fell", True) or True
     fit()
 print(json.dumps([[str(x.message)[:22], x.filename, x.lineno] for x in caught]))
 """
