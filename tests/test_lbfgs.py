@@ -240,7 +240,7 @@ def test_a_line_search_that_fails_at_the_top_is_convergence(factor, monkeypatch)
     np.testing.assert_allclose(factor * theta, _climb(Logistic())[0], atol=1e-5)
 
 
-def _never_converged(monitor, objective, theta, **_):
+def _never_converged(monitor, objective, theta, _):
     monitor.history.append(objective)
     return False
 

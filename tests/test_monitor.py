@@ -57,10 +57,10 @@ def test_without_tolerance_only_a_gain_goes_on():
 
 def test_a_small_gain_may_be_kept_from_being_convergence():
     monitor = _started(-1.0, tol=0.1)
-    assert not monitor.update(-1.0, THETA, may_converge=False)
+    assert not monitor.update(-1.0, THETA, may_converge=lambda: False)
     assert not monitor.converged
     monitor.report = lambda *_: True
-    assert monitor.update(-1.0, THETA, may_converge=False)
+    assert monitor.update(-1.0, THETA, may_converge=lambda: False)
     assert (monitor.converged, monitor.stopped) == (False, True)
 
 

@@ -1,5 +1,6 @@
 """The EM loop. Models and steps are passed to it."""
 
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from fastem.parameters import Array
@@ -123,7 +124,7 @@ def run_em(
             monitor.interrupted = True
             break
         found = candidate.theta is not iterate.theta
-        stop = monitor.update(candidate.objective, candidate.theta, may_converge=found)
+        stop = monitor.update(candidate.objective, candidate.theta, partial(bool, found))
         if not monitor.fell:
             iterate = candidate
         if stop or not found:

@@ -64,8 +64,9 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         nonlocal best, stopped
         iterate, objective = intermediate_result.x, -intermediate_result.fun
         # SciPy reports an iterate directly after its evaluation: `gradient` belongs to it
-        flat = _is_flat(gradient, iterate, objective, theta, monitor)
-        stopped = monitor.update(objective, iterate, may_converge=flat)
+        stopped = monitor.update(
+            objective, iterate, lambda: _is_flat(gradient, iterate, objective, theta, monitor)
+        )
         if not monitor.fell:
             best = iterate.copy()
         if stopped:

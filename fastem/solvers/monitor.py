@@ -107,18 +107,20 @@ class Monitor:
         before, last = self.history[-2:]
         return last - before <= self.tol * max(abs(before), abs(last))
 
-    def update(self, objective: float, theta: Array, *, may_converge: bool = True) -> bool:
+    def update(
+        self, objective: float, theta: Array, may_converge: Callable[[], bool] | None = None
+    ) -> bool:
         """Record an iterate; return whether the run should stop.
 
         An iterate that is not finite, or lower than the last one by more than rounding, is not
-        recorded: `fell` is set, and the last iterate is kept. With ``may_converge=False`` a small
-        gain does not count as convergence.
+        recorded: `fell` is set, and the last iterate is kept. ``may_converge`` is called if the
+        gain is small. If it returns False, the small gain does not count as convergence.
         """
         if self.falls(objective):
             self.fell = True
             return True
         self._record(objective)
-        self.converged = may_converge and self.has_converged()
+        self.converged = self.has_converged() and (may_converge is None or may_converge())
         return self._report(objective, theta)
 
     def _record(self, objective: float) -> None:
