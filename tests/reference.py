@@ -107,6 +107,23 @@ def draw_network(rng, n_features, n_hidden, n_classes, fit_intercept=True, scale
     return coefs, intercepts
 
 
+def directional_slopes(coefs, intercepts, objective, step=1e-5):
+    """Return a random direction for every array, and the central difference along it.
+
+    ``objective`` is called without arguments; the arrays are moved in place, and moved back.
+    """
+    rng = np.random.default_rng(1)
+    slopes = []
+    for array in [*coefs, *intercepts]:
+        direction, values = rng.normal(size=array.shape), []
+        for sign in (1.0, -1.0):
+            array += sign * step * direction
+            values.append(objective())
+            array -= sign * step * direction
+        slopes.append((direction, (values[0] - values[1]) / (2.0 * step)))
+    return slopes
+
+
 def penalty(coefs, alpha):
     return 0.5 * alpha * sum(np.sum(array**2) for array in coefs)
 

@@ -1,6 +1,5 @@
 """The EM loop. Models and steps are passed to it."""
 
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from fastem.parameters import Array
@@ -41,8 +40,8 @@ class Iterate(NamedTuple):
 class Stepper(Protocol):
     """A rule that computes the next iterate from the current one."""
 
-    def advance(self, model: Any, iterate: Iterate) -> Iterate:
-        """Return the next iterate."""
+    def advance(self, model: Any, iterate: Iterate) -> Iterate | None:
+        """Return the next iterate; None if no step was found."""
 
     def restart(self) -> None:
         """Discard the memory of earlier iterates."""
@@ -66,8 +65,8 @@ class DampedStep:
     For M-steps that move along an ascent direction of Q by a length that may be too large.
     """
 
-    def advance(self, model: Model, iterate: Iterate) -> Iterate:
-        """Return the next iterate, or one with the same ``theta`` if every length falls."""
+    def advance(self, model: Model, iterate: Iterate) -> Iterate | None:
+        """Return the next iterate; None if the objective falls at every length."""
         step = model.maximize(iterate.theta, iterate.statistics) - iterate.theta
         for _ in range(_MAX_HALVINGS):
             theta = iterate.theta + step
@@ -78,7 +77,7 @@ class DampedStep:
             if candidate is not None and candidate.objective >= iterate.objective:
                 return candidate
             step = 0.5 * step
-        return Iterate(iterate.theta, *model.expect(iterate.theta))
+        return None
 
     def restart(self) -> None:
         """Do nothing: every step starts at full length."""
@@ -123,10 +122,12 @@ def run_em(
         except KeyboardInterrupt:
             monitor.interrupted = True
             break
-        found = candidate.theta is not iterate.theta
-        stop = monitor.update(candidate.objective, candidate.theta, partial(bool, found))
+        if candidate is None:
+            monitor.converged = False
+            break
+        stop = monitor.update(candidate.objective, candidate.theta)
         if not monitor.fell:
             iterate = candidate
-        if stop or not found:
+        if stop:
             break
     return iterate.theta
