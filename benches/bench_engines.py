@@ -28,7 +28,7 @@ def _moderate(problem):
     as measured on fits of wine, iris and digits. At the starting values it is 11.
     """
     parameters, shape = problem.parameters, problem.shape
-    deviation = shape.n_classes * np.sqrt(2.0 / shape.first)
+    deviation = shape.n_outputs * np.sqrt(2.0 / shape.first)
     output = parameters.output.copy()
     output[: shape.last] *= deviation
     return parameters._replace(output=output)

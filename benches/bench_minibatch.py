@@ -11,7 +11,7 @@ from measure import best_seconds
 from problems import e_step_problem
 
 from fastem import Enumeration
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import single_threaded_blas
 from fastem.solvers.adam import AdamState, BatchedNetwork, Extent
 from fastem.solvers.network import Network
@@ -37,7 +37,7 @@ def bench_epoch(benchmark, record, n_hidden):
     state, theta = AdamState(1e-3, np.random.RandomState(0)), shape.pack(problem.parameters)
     state.restart(theta)
     some = np.random.default_rng(0).permutation(_ROWS)[:_BATCH]
-    batch = sort_by_class(X[some], y[some], rows.weights[some], shape)
+    batch = sort_rows(X[some], y[some], rows.weights[some], shape)
     networks = [Network(r, shape, Enumeration(), None, **settings) for r in (batch, rows)]
     with single_threaded_blas():
         state.run_epoch(model)

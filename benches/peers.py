@@ -69,7 +69,7 @@ def _pieces(problem: EStepProblem, entries: int) -> Iterator[tuple[int, slice]]:
     """Yield pairs of a class and a range of its rows that cover all rows."""
     starts = problem.rows.class_starts
     size = max(entries // 2**problem.shape.first, 1)
-    for k in range(problem.shape.n_classes):
+    for k in range(problem.shape.n_outputs):
         for start in range(starts[k], starts[k + 1], size):
             yield k, slice(start, min(start + size, starts[k + 1]))
 
@@ -82,7 +82,7 @@ def prepare_loops(problem: EStepProblem) -> EStep:
     """
     arrays = [array.tolist() for array in _arrays(problem)]
     shape = problem.shape
-    n_features, n_hidden, n_classes = shape.n_features, shape.first, shape.n_classes
+    n_features, n_hidden, n_classes = shape.n_features, shape.first, shape.n_outputs
     features, units, classes = range(n_features), range(n_hidden), range(n_classes)
     states = [[s >> h & 1 for h in units] for s in range(2**n_hidden)]
 

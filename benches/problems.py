@@ -8,13 +8,13 @@ from sklearn import datasets
 
 from fastem.parameters import Parameters, Shape
 from fastem.profiling.stopwatch import draw_problem
-from fastem.rows import ClassSortedRows
+from fastem.rows import TrainingRows
 
 
 class EStepProblem(NamedTuple):
     """Labelled rows drawn from a network, and the network."""
 
-    rows: ClassSortedRows
+    rows: TrainingRows
     shape: Shape
     parameters: Parameters
 

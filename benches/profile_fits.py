@@ -39,7 +39,7 @@ _NAMES = {
     "fill_output_residuals": "output gradient",
     "of": "standardising (once)",
     "apply": "standardising (once)",
-    "sort_by_class": "sorting rows (once)",
+    "sort_rows": "sorting rows (once)",
 }
 
 

@@ -71,16 +71,19 @@ class Statistics(NamedTuple):
         Marginal ``log p(y_i | x_i)`` of each row, without its weight.
     hidden : tuple of HiddenStatistics
         One per hidden layer, the first layer first.
-    counts : array (n_classes, n_high, n_low) or None, summed weight
-        Expected weight of every class in every configuration of the last hidden layer. None from
-        engines that do not enumerate configurations.
+    counts : array (n_classes, n_high, n_low) or (1, n_high, n_low) or None, summed weight
+        Expected weight of every configuration of the last hidden layer: for every class, or in
+        total if the outputs are not classes. None from engines that do not enumerate
+        configurations.
     output_table : array (n_classes, n_high, n_low) or None, probability
-        P(y|z) in this E-step. None together with ``counts``.
-    output_gradient : array (n_inputs, n_classes), nats per unit of weight
+        P(y|z) in this E-step. None without ``counts``, and if the outputs are not classes.
+    output_gradient : array (n_inputs, n_outputs), nats per unit of weight
         Gradient of the weighted log-likelihood with respect to the output layer's weights,
         eq. 15; shaped like `Parameters.output`.
     effective_sample_size : array (n_samples,) or None
         As in `Expectations`. None for exact engines.
+    squared_residuals : array (n_outputs,) or None, summed weight times squared unit of y
+        ``sum_i w_i E[(y_i - eta)**2 | x_i, y_i]`` of every output whose family has a variance.
     """
 
     log_likelihood: Array
@@ -89,3 +92,4 @@ class Statistics(NamedTuple):
     output_table: Array | None
     output_gradient: Array
     effective_sample_size: Array | None = None
+    squared_residuals: Array | None = None

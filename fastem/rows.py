@@ -1,5 +1,6 @@
-"""Training rows as engines and M-steps see them: sorted by class, with a column of ones."""
+"""Training rows as engines and M-steps see them: sorted by target, with a column of ones."""
 
+import heapq
 from typing import NamedTuple
 
 import numpy as np
@@ -10,25 +11,36 @@ from fastem.parameters import Array, Shape
 LARGEST_WEIGHT = 1e100
 """Largest weight of a row: below it, sums over rows and configurations stay finite."""
 
+MOST_GROUPS = 32
+"""Largest number of groups of rows with similar targets."""
 
-class ClassSortedRows(NamedTuple):
-    """Labelled rows, sorted by class once before the first E-step.
+
+class TrainingRows(NamedTuple):
+    """Rows with targets, sorted once before the first E-step.
 
     Attributes
     ----------
     inputs : array (n_samples, n_inputs)
         In C order. In a network with intercepts the last column is ones.
     weights : array (n_samples,)
-    class_starts : array (n_classes + 1,)
-        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    class_starts : array (n_classes + 1,) or None
+        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k. None if the outputs are not
+        classes.
     order : array (n_samples,)
         Original position of each row: ``inputs = X[order]``.
+    targets : array (n_samples, n_outputs) or None
+        Values of the outputs. None if the outputs are classes.
+    cuts : dict of (start, stop) to int
+        Where ranges of rows are cut, beginning with all rows, so that the targets of a range become
+        similar. Empty for classes and for one output, whose rows are sorted.
     """
 
     inputs: Array
     weights: Array
-    class_starts: NDArray[np.int64]
+    class_starts: NDArray[np.int64] | None
     order: NDArray[np.int64]
+    targets: Array | None = None
+    cuts: dict[tuple[int, int], int] = {}  # noqa: RUF012  never modified
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -44,25 +56,66 @@ def add_ones(X: Array, fit_intercept: bool) -> Array:
     return np.ascontiguousarray(X)
 
 
-def sort_by_class(X: Array, y: NDArray, weights: Array, shape: Shape) -> ClassSortedRows:
-    """Sort rows by class index.
+def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
+    """Sort rows by class, or such that neighbours have similar targets.
 
     Parameters
     ----------
     X : array (n_samples, n_features)
-    y : array of int (n_samples,)
-        Class indices ``0, ..., n_classes - 1``.
+    targets : array
+        Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
     shape : Shape
 
     Returns
     -------
-    rows : ClassSortedRows
+    rows : TrainingRows
     """
-    order = np.argsort(y, kind="stable")
-    starts = np.searchsorted(y[order], np.arange(shape.n_classes + 1))
-    inputs = add_ones(np.asarray(X)[order], shape.fit_intercept)
-    return ClassSortedRows(inputs, np.ascontiguousarray(weights[order]), starts, order)
+    return sort_inputs(add_ones(X, shape.fit_intercept), targets, weights, shape)
+
+
+def sort_inputs(inputs: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
+    """Sort rows as `sort_rows` does; the inputs have their column of ones already."""
+    if shape.has_classes:
+        order = np.argsort(targets, kind="stable")
+        starts = np.searchsorted(targets[order], np.arange(shape.n_outputs + 1))
+        return TrainingRows(inputs[order], np.ascontiguousarray(weights[order]), starts, order)
+    if shape.n_outputs == 1:
+        order, cuts = np.argsort(targets[:, 0], kind="stable"), {}
+    else:
+        order, cuts = _order_by_bisection(targets)
+    sorted_rows = inputs[order], np.ascontiguousarray(weights[order])
+    return TrainingRows(*sorted_rows, None, order, targets[order], cuts)
+
+
+def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[int, int], int]]:
+    """Return an order and the cuts of at most 32 ranges of rows with similar targets.
+
+    The range with the largest extent, relative to that of all rows, is cut at the middle of this
+    extent.
+    """
+    order = np.arange(len(targets))
+    spread = np.ptp(targets, axis=0) if len(targets) else np.zeros(targets.shape[1])
+    spread[spread == 0.0] = 1.0
+    cuts: dict[tuple[int, int], int] = {}
+
+    def entry(start: int, stop: int) -> tuple[float, int, int]:
+        extent = (np.ptp(targets[order[start:stop]], axis=0) / spread).max(initial=0.0)
+        return -extent, start, stop
+
+    heap = [entry(0, len(targets))] if len(targets) else []
+    while heap and len(cuts) < MOST_GROUPS - 1 and heap[0][0] < 0.0:
+        _, start, stop = heapq.heappop(heap)
+        here = order[start:stop]
+        own = targets[here]
+        low, high = own.min(axis=0), own.max(axis=0)
+        d = int(np.argmax((high - low) / spread))
+        is_low = own[:, d] <= low[d] + 0.5 * (high[d] - low[d])
+        order[start:stop] = np.concatenate([here[is_low], here[~is_low]])
+        middle = cuts[start, stop] = start + int(is_low.sum())
+        heapq.heappush(heap, entry(start, middle))
+        heapq.heappush(heap, entry(middle, stop))
+    return order, cuts
 
 
 def largest_inputs(inputs: Array) -> Array:

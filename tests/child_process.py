@@ -7,7 +7,7 @@ import reference
 
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import threads
 from fastem.runtime.threads import run
 
@@ -16,7 +16,7 @@ def small_problem(n_samples=1200):
     rng = np.random.default_rng(0)
     shape = Shape(3, (10,), 3)
     X, y = rng.normal(size=(n_samples, 3)), rng.integers(3, size=n_samples)
-    rows = sort_by_class(X, y, np.ones(n_samples), shape)
+    rows = sort_rows(X, y, np.ones(n_samples), shape)
     return rows, shape, shape.from_lists(*reference.draw_network(rng, 3, 10, 3))
 
 

@@ -5,6 +5,7 @@ of it. A configuration is a tuple of zeros and ones, unit 0 first.
 """
 
 import itertools
+import math
 
 import numpy as np
 
@@ -148,3 +149,52 @@ def expected_gradients(X, posterior, counts, coefs, intercepts, weights, alpha=0
     residual = (counts - counts.sum(axis=0) * o).T
     hidden, output = X.T @ delta, configurations(len(V)).T @ residual
     return [hidden - alpha * W, output - alpha * V], [delta.sum(axis=0), residual.sum(axis=0)]
+
+
+def log_density(family, y, eta, variance):
+    """log p(y | eta) of every pair of a row (n, d) and a configuration (K, d), (n, K)."""
+    y, eta = y[:, None, :], eta[None, :, :]
+    if family == "gaussian":
+        own = -0.5 * (np.log(2.0 * np.pi * variance) + (y - eta) ** 2 / variance)
+    elif family == "bernoulli":
+        own = y * log_sigmoid(eta) + (1.0 - y) * log_sigmoid(-eta)
+    elif family == "poisson":
+        factorial = np.vectorize(math.lgamma)(y + 1.0)
+        own = y * eta - np.exp(eta) - factorial
+    else:
+        raise ValueError(family)
+    return own.sum(axis=2)
+
+
+def mean_of(family, eta):
+    if family == "bernoulli":
+        return np.exp(log_sigmoid(eta))
+    return np.exp(eta) if family == "poisson" else eta
+
+
+def family_e_step(family, X, y, coefs, intercepts, variance=None, weights=None):
+    """The exact E-step of outputs y (n, d) that are independent given one hidden layer.
+
+    Gradients are of the weighted total log-likelihood; ``counts`` are of all rows together.
+    """
+    w = np.ones(len(X)) if weights is None else weights
+    (W, V), (b, c) = coefs, intercepts
+    s = np.ones(V.shape[1]) if variance is None else variance
+    Z = configurations(len(V))
+    eta = Z @ V + c
+    log_joint = log_first(X, Z, W, b) + log_density(family, y, eta, s)
+    log_likelihood = log_sum_exp(log_joint, axis=1)
+    r = np.exp(log_joint - log_likelihood[:, None]) * w[:, None]
+    posterior = np.exp(log_joint - log_likelihood[:, None]) @ Z
+    delta = w[:, None] * (posterior - np.exp(log_sigmoid(X @ W + b)))
+    residuals = y[:, None, :] - mean_of(family, eta)[None]  # (n, K, d)
+    summed = np.einsum("ik,ikd->kd", r, residuals) / s
+    squares = np.einsum("ik,ikd->d", r, (y[:, None, :] - eta[None]) ** 2)
+    return {
+        "log_likelihood": log_likelihood,
+        "hidden_posterior": posterior,
+        "counts": r.sum(axis=0),
+        "coef_gradients": [X.T @ delta, Z.T @ summed],
+        "intercept_gradients": [delta.sum(axis=0), summed.sum(axis=0)],
+        "squared_residuals": squares,
+    }

@@ -13,7 +13,7 @@ from fastem import FastEMClassifier
 from fastem.engines.auto import ENGINES
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, run_adam
 from fastem.solvers.monitor import EpochMonitor
 from fastem.solvers.network import Network
@@ -39,7 +39,7 @@ def batched(X, y, weights, shape, batch_size, engine=None, n_threads=1):
 
 
 def whole(X, y, weights, shape):
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     return Network(rows, shape, Enumeration(), None, alpha=ALPHA, n_threads=1)
 
 
@@ -55,11 +55,11 @@ def test_a_plan_that_is_rebound_equals_a_new_plan(name, sizes):
     X, y, weights, shape, theta = problem(sizes, n_classes=2, n_rows=700)
     engine = ENGINES[name]().seeded(0)
     parameters, rng = shape.unpack(theta), np.random.default_rng(1)
-    plan = engine.plan(sort_by_class(X, y, weights, shape), shape, 2)
+    plan = engine.plan(sort_rows(X, y, weights, shape), shape, 2)
     plan.expect(parameters)
     for n_rows in (700, 300, 1, 699, 20):
         some = rng.permutation(700)[:n_rows]
-        rows = sort_by_class(X[some], y[some], weights[some], shape)
+        rows = sort_rows(X[some], y[some], weights[some], shape)
         plan.rebind(rows)
         found, expected = (p.expect(parameters) for p in (plan, engine.plan(rows, shape, 2)))
         np.testing.assert_array_equal(found.log_likelihood, expected.log_likelihood)

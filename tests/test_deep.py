@@ -16,7 +16,7 @@ from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
 from fastem.m_step import M_STEPS, Parts
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import threads
 from fastem.solvers.starts import draw_start
 
@@ -125,7 +125,7 @@ def test_statistics_of_upper_layers(fit_intercept):
     sizes = (3, 2, 2)
     X, y, weights, coefs, intercepts = _problem(sizes, fit_intercept=fit_intercept)
     shape = Shape(3, sizes, 3, fit_intercept)
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     plan = Enumeration().plan(rows, shape, 1)
     found = plan.expect(shape.from_lists(coefs, intercepts))
     truth = reference.e_step(X, y, coefs, intercepts, weights)
@@ -151,7 +151,7 @@ def test_each_layer_climbs_its_part_of_q(m_step, fit_intercept):
     sizes, alpha = (3, 2), 0.3
     X, y, weights, coefs, intercepts = _problem(sizes, fit_intercept=fit_intercept)
     shape = Shape(3, sizes, 3, fit_intercept)
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     parameters = shape.from_lists(coefs, intercepts)
     statistics = Enumeration().plan(rows, shape, 1).expect(parameters)
     parts = Parts.of(rows, shape, "counts", alpha, 1)
@@ -313,7 +313,7 @@ def test_quadrature_names_an_engine_that_can():
 @pytest.mark.parametrize("sizes", [(2, 45), (45, 2), (2, 61, 2), (30, 30)])
 def test_too_many_units_in_any_layer_are_refused(sizes):
     engine, shape = Enumeration(), Shape(2, sizes, 2)
-    rows = sort_by_class(np.zeros((3, 2)), np.array([0, 1, 1]), np.ones(3), shape)
+    rows = sort_rows(np.zeros((3, 2)), np.array([0, 1, 1]), np.ones(3), shape)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(.*\) needs (.*GiB|more than)"):
         engine.plan(rows, shape, 1)
 
@@ -323,7 +323,7 @@ def test_too_many_units_in_any_layer_are_refused(sizes):
 def test_memory_is_announced(sizes, scale):
     shape = Shape(4, sizes, 3)
     rng = np.random.default_rng(0)
-    rows = sort_by_class(rng.normal(size=(200, 4)), np.arange(200) % 3, np.ones(200), shape)
+    rows = sort_rows(rng.normal(size=(200, 4)), np.arange(200) % 3, np.ones(200), shape)
     parameters = shape.unpack(scale * rng.normal(size=shape.n_parameters))
     engine = Enumeration()
 

@@ -9,7 +9,7 @@ import reference
 
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.solvers.acceleration import QuasiNewtonStep
 from fastem.solvers.em import DampedStep, Iterate, PlainStep, run_em
 from fastem.solvers.monitor import Monitor
@@ -70,7 +70,7 @@ def _network(m_step="newton", weights=None):
     rng = np.random.default_rng(0)
     shape = Shape(2, (3,), 2)
     X, y = rng.normal(size=(60, 2)), rng.integers(0, 2, size=60)
-    rows = sort_by_class(X, y, np.ones(60) if weights is None else weights, shape)
+    rows = sort_rows(X, y, np.ones(60) if weights is None else weights, shape)
     start = shape.from_lists(*reference.draw_network(rng, 2, 3, 2))
     settings = {"alpha": 0.1, "learning_rate": 0.05, "n_threads": 1}
     return Network(rows, shape, Enumeration(), m_step, **settings), shape.pack(start)

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import fastem
-from fastem.engines import ClassSortedRows, HiddenStatistics, Parameters, Shape, Statistics
+from fastem.engines import TrainingRows, HiddenStatistics, Parameters, Shape, Statistics
 
 X, y = load_iris(return_X_y=True)
 
@@ -21,7 +21,7 @@ X, y = load_iris(return_X_y=True)
 class PlainPlan:
     """Every configuration of one hidden layer, one after the other."""
 
-    def __init__(self, rows: ClassSortedRows, shape: Shape, floor: float):
+    def __init__(self, rows: TrainingRows, shape: Shape, floor: float):
         self.shape, self.floor = shape, floor
         self.rebind(rows)
 
@@ -38,7 +38,7 @@ class PlainPlan:
         prior = 1.0 / (1.0 + np.exp(-inputs @ parameters.hidden[0]))
         posterior = share @ states
         gradient = inputs.T @ (weights[:, None] * (posterior - prior))
-        residual = np.eye(self.shape.n_classes)[self.labels][:, None] - np.exp(log_classes).T[None]
+        residual = np.eye(self.shape.n_outputs)[self.labels][:, None] - np.exp(log_classes).T[None]
         above = np.hstack([states, np.ones((len(states), 1))])[:, : len(parameters.output)]
         output_gradient = np.einsum("i,is,sj,isk->jk", weights, share, above, residual)
         hidden = HiddenStatistics(inputs, weights, prior.T.copy(), posterior.T.copy(), gradient)

@@ -15,7 +15,7 @@ from fastem.engines import enumeration
 from fastem.engines.enumeration import Enumeration
 from fastem.kernels import enumeration as kernels
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import memory, threads
 from fastem.runtime.memory import format_bytes
 
@@ -37,7 +37,7 @@ def _problem(seed, n_samples, n_hidden, n_classes, n_features=3, scale=1.0, fit_
 def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     """Run the engine; return its results in the order and the layout of the reference."""
     weights = np.ones(len(X)) if weights is None else weights
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     plan = Enumeration().plan(rows, shape, n_threads)
     statistics = plan.expect(shape.from_lists(coefs, intercepts))
     log_likelihood = np.empty(len(X))
@@ -49,14 +49,14 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     return {
         "log_likelihood": log_likelihood,
         "hidden_posterior": posterior,
-        "counts": statistics.counts.reshape(shape.n_classes, -1),
+        "counts": statistics.counts.reshape(shape.n_outputs, -1),
         "coef_gradients": [hidden[:p], output[: shape.last]],
         "intercept_gradients": [*hidden[p:], *output[shape.last :]],
     }
 
 
 def _log_marginal(shape, X, coefs, intercepts, n_threads=1):
-    inputs = sort_by_class(X, np.zeros(len(X), int), np.ones(len(X)), shape).inputs
+    inputs = sort_rows(X, np.zeros(len(X), int), np.ones(len(X)), shape).inputs
     parameters = shape.from_lists(coefs, intercepts)
     return Enumeration().log_marginal(inputs, parameters, shape, n_threads)
 
@@ -203,7 +203,7 @@ def test_log_odds_that_are_not_numbers(cause, n_samples):
 def test_gradients_are_finite_differences(fit_intercept):
     shape, X, y, coefs, intercepts = _problem(14, 25, 5, 3, fit_intercept=fit_intercept)
     weights = np.random.default_rng(1).uniform(0.0, 2.0, size=25)
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     plan = Enumeration().plan(rows, shape, 1)
     theta = shape.pack(shape.from_lists(coefs, intercepts))
 
@@ -243,7 +243,7 @@ def test_any_number_of_threads_gives_the_same_bits(
     X[::100] *= 500.0  # some rows to be redone in log space
     coefs[1] *= 1e3
     y[::100] = _log_marginal(shape, X[::100], coefs, intercepts).argmin(axis=1)
-    rows = sort_by_class(X, y, np.linspace(0.0, 3.0, n_samples), shape)
+    rows = sort_rows(X, y, np.linspace(0.0, 3.0, n_samples), shape)
     parameters = shape.from_lists(coefs, intercepts)
     results = {}
     for n_threads in (1, 2, 3):
@@ -269,7 +269,7 @@ def test_small_problems_wake_no_threads(monkeypatch):
 
 def test_a_plan_can_be_run_again():
     shape, X, y, coefs, intercepts = _problem(17, 700, 6, 3)
-    rows = sort_by_class(X, y, np.ones(700), shape)
+    rows = sort_rows(X, y, np.ones(700), shape)
     plan = Enumeration().plan(rows, shape, 1)
     parameters = shape.from_lists(coefs, intercepts)
     absurd = shape.from_lists([1e3 * coefs[0], 1e3 * coefs[1]], intercepts)
@@ -311,7 +311,7 @@ def _allocates_nothing_and_raises(call, match):
 def test_too_many_units_are_refused_before_anything_is_allocated(n_hidden):
     shape, X, y, *_ = _problem(18, 10, 1, 2)
     shape = shape._replace(hidden_layer_sizes=(n_hidden,))
-    rows = sort_by_class(X, y, np.ones(10), shape)
+    rows = sort_rows(X, y, np.ones(10), shape)
     message = rf"hidden_layer_sizes=\({n_hidden},\).*2\*\*{n_hidden}\b.*available.*[Ff]ewer hidden"
     peak = _allocates_nothing_and_raises(lambda: Enumeration().plan(rows, shape, 2), message)
     assert peak < 2**20
@@ -336,7 +336,7 @@ def test_absurdly_many_units_are_refused_where_memory_cannot_be_known(monkeypatc
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     shape, X, y, *_ = _problem(18, 10, 1, 2)
     shape = shape._replace(hidden_layer_sizes=(n_hidden,))
-    rows = sort_by_class(X, y, np.ones(10), shape)
+    rows = sort_rows(X, y, np.ones(10), shape)
     message = rf"hidden_layer_sizes=\({n_hidden},\) needs.*128 TiB.*can be addressed.*[Ff]ewer"
     peak = _allocates_nothing_and_raises(lambda: Enumeration().plan(rows, shape, 2), message)
     assert peak < 2**20
@@ -389,7 +389,7 @@ def test_what_is_announced_is_what_is_needed(
     monkeypatch.setattr(threads, "_SERIAL_SECONDS", 0.0)
     size = n_samples, n_hidden, n_classes, n_features, scale
     shape, X, y, coefs, intercepts = _problem(19, *size)
-    rows = sort_by_class(X, y, np.ones(n_samples), shape)
+    rows = sort_rows(X, y, np.ones(n_samples), shape)
     parameters = shape.from_lists(coefs, intercepts)
     engine = Enumeration()
     needed = {
@@ -407,7 +407,7 @@ def test_what_is_announced_is_what_is_needed(
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 def test_memory_stays_within_what_was_announced(n_threads):
     shape, X, y, coefs, intercepts = _problem(19, 4000, 12, 3)
-    rows = sort_by_class(X, y, np.ones(4000), shape)
+    rows = sort_rows(X, y, np.ones(4000), shape)
     parameters = shape.from_lists(coefs, intercepts)
     Enumeration().plan(rows, shape, n_threads).expect(parameters)  # compiles
     tracemalloc.start()

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.solvers import lbfgs
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import Monitor
@@ -61,7 +61,7 @@ def _network(seed=0):
     rng = np.random.default_rng(seed)
     shape = Shape(2, (3,), 3)
     X, y = rng.normal(size=(50, 2)), rng.integers(0, 3, size=50)
-    rows = sort_by_class(X, y, np.ones(50), shape)
+    rows = sort_rows(X, y, np.ones(50), shape)
     start = shape.from_lists(*reference.draw_network(rng, 2, 3, 3))
     settings = {"alpha": 0.5, "learning_rate": 0.1, "n_threads": 1}
     return Network(rows, shape, Enumeration(), "newton", **settings), shape.pack(start)

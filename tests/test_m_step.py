@@ -10,7 +10,7 @@ from fastem.engines.enumeration import Enumeration
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS, Parts
 from fastem.parameters import Parameters, Shape
-from fastem.rows import ClassSortedRows, sort_by_class
+from fastem.rows import TrainingRows, sort_rows
 
 INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])
 ALPHAS = pytest.mark.parametrize("alpha", [0.0, 0.7])
@@ -20,7 +20,7 @@ class Problem(NamedTuple):
     """Rows, a network, and what the E-step says of them; X is without the ones."""
 
     X: np.ndarray
-    rows: ClassSortedRows
+    rows: TrainingRows
     shape: Shape
     parameters: Parameters
     statistics: Statistics
@@ -60,7 +60,7 @@ class Problem(NamedTuple):
 
 def _problem(X, y, weights, coefs, intercepts, fit_intercept=True, n_threads=1):
     shape = Shape(X.shape[1], (len(coefs[1]),), coefs[1].shape[1], fit_intercept)
-    rows = sort_by_class(X, np.asarray(y), np.asarray(weights, dtype=float), shape)
+    rows = sort_rows(X, np.asarray(y), np.asarray(weights, dtype=float), shape)
     parameters = shape.from_lists(coefs, intercepts)
     statistics = Enumeration().plan(rows, shape, n_threads).expect(parameters)
     return Problem(X[rows.order], rows, shape, parameters, statistics)
@@ -103,7 +103,7 @@ def _hessian(problem, parameters, alpha, step=1e-5):
 def _bound(problem, alpha):
     """Boehning's bound on the curvature of Q over the flat vector, as one dense matrix."""
     shape, inputs = problem.shape, problem.rows.inputs
-    m, g, fit_intercept = shape.first, shape.n_classes, shape.fit_intercept
+    m, g, fit_intercept = shape.first, shape.n_outputs, shape.fit_intercept
     gram = (inputs * problem.weights[:, None]).T @ inputs / 4.0
     Z = np.hstack([reference.configurations(m), np.ones((2**m, int(fit_intercept)))])
     totals = problem.statistics.counts.sum(axis=0).ravel()

@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris, load_wine
 from fastem.engines.enumeration import Enumeration
 from fastem.m_step import M_STEPS
 from fastem.parameters import Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import bytes_of, memory
 from fastem.solvers.em import DampedStep, PlainStep, run_em
 from fastem.solvers.monitor import Monitor
@@ -23,7 +23,7 @@ ALPHAS = pytest.mark.parametrize("alpha", [0.0, 0.7])
 
 
 def _network(X, y, weights, shape, m_step="newton", alpha=0.0, learning_rate=0.01):
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     settings = {"alpha": alpha, "learning_rate": learning_rate, "n_threads": 1}
     return Network(rows, shape, Enumeration(), m_step, **settings)
 

@@ -21,7 +21,7 @@ def _theta(shape):
 
 def _lists(shape):
     """Every number is another one, so that none can be mistaken."""
-    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
+    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_outputs]
     numbers = itertools.count(1.0)
     coefs = [[[next(numbers) for _ in range(m)] for _ in range(n)] for n, m in pairwise(units)]
     intercepts = [[next(numbers) * shape.fit_intercept for _ in range(m)] for m in units[1:]]

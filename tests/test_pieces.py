@@ -31,12 +31,12 @@ def test_slices_of_a_table(n_hidden):
 )
 def test_chunks_of_rows(sizes, n_hidden):
     class_starts = np.concatenate([[0], np.cumsum(sizes)])
-    chunks = pieces.cut_by_class(class_starts, n_hidden)
+    chunks = pieces.cut_by_group(class_starts, n_hidden)
     ranges = list(zip(chunks.row_starts, chunks.row_stops, strict=True))
     assert [i for start, stop in ranges for i in range(start, stop)] == list(range(sum(sizes)))
     for k, n_rows in enumerate(sizes):
-        own = slice(*chunks.class_starts[k : k + 2])
-        assert set(chunks.classes[own]) <= {k}
+        own = slice(*chunks.group_starts[k : k + 2])
+        assert set(chunks.groups[own]) <= {k}
         assert sum(stop - start for start, stop in ranges[own]) == n_rows
     assert len(ranges) <= pieces.most_chunks(sum(sizes), n_hidden, len(sizes))
     others = len(ranges) - len(sizes)

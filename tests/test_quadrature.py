@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 import fastem
 from fastem.engines.auto import cheapest_engine
 from fastem.parameters import Shape
-from fastem.rows import add_ones, sort_by_class
+from fastem.rows import add_ones, sort_rows
 
 QUADRATURE = fastem.Quadrature()
 
@@ -302,7 +302,7 @@ def test_memory_is_announced(n_classes, m, n, far):
         intercepts[1][0] += far
         y = np.zeros_like(y)
     shape = Shape(4, (m,), n_classes)
-    rows, parameters = sort_by_class(X, y, weights, shape), shape.from_lists(coefs, intercepts)
+    rows, parameters = sort_rows(X, y, weights, shape), shape.from_lists(coefs, intercepts)
     QUADRATURE.plan(rows, shape, 1).expect(parameters)  # compiles
     tracemalloc.start()
     QUADRATURE.plan(rows, shape, 1).expect(parameters)

@@ -17,7 +17,7 @@ from fastem.engines.sampling import SamplingPlan
 from fastem.kernels import random, sampling
 from fastem.parameters import Parameters, Shape
 from fastem.profiling.scaling import engine_names, profile_scaling
-from fastem.rows import add_ones, sort_by_class
+from fastem.rows import add_ones, sort_rows
 from fastem.runtime.memory import available_bytes
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep, plateaus
 
@@ -227,7 +227,7 @@ def test_seeds():
 def plan_of(problem, sizes, n_classes, n_samples=50, seed=0):
     X, y, coefs, intercepts, weights = problem
     shape = Shape(X.shape[1], sizes, n_classes)
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     return Sampling(n_samples, seed).plan(rows, shape, 1), shape.from_lists(coefs, intercepts)
 
 
@@ -271,7 +271,7 @@ def test_improbable_classes_keep_their_logarithms():
 def _overflowing(on):
     """Rows of class 1, whose log-weight is -inf wherever the unit is on."""
     shape = Shape(1, (1,), 2)
-    rows = sort_by_class(np.zeros((3, 1)), np.ones(3, dtype=int), np.ones(3), shape)
+    rows = sort_rows(np.zeros((3, 1)), np.ones(3, dtype=int), np.ones(3), shape)
     hidden = np.array([[0.0], [np.log(on / (1.0 - on)) if on < 1.0 else 800.0]])
     parameters = Parameters((hidden,), np.array([[1e308, -1e308], [0.0, 0.0]]))
     return rows, shape, parameters

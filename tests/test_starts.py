@@ -56,7 +56,7 @@ def test_a_generator_is_drawn_on():
 @pytest.mark.parametrize("size", [(1, (1,), 2), (4, (3,), 3), (2, (10,), 7)])
 def test_shapes_and_intercepts(size, fit_intercept):
     shape = Shape(*size, fit_intercept)
-    start = _draw(shape, np.arange(1.0, shape.n_classes + 1.0))
+    start = _draw(shape, np.arange(1.0, shape.n_outputs + 1.0))
     assert shape.pack(start).shape == (shape.n_parameters,)
     back = shape.unpack(shape.pack(start))
     assert [x.shape for x in back.hidden] == [x.shape for x in start.hidden]

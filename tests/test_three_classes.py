@@ -16,7 +16,7 @@ from fastem.engines.auto import cheapest_engine
 from fastem.engines.quadrature.gamma_tables import gamma_tables
 from fastem.kernels import plane, plane_plan
 from fastem.parameters import Shape
-from fastem.rows import add_ones, sort_by_class
+from fastem.rows import add_ones, sort_rows
 
 QUADRATURE = fastem.Quadrature()
 
@@ -289,7 +289,7 @@ def test_too_little_memory_raises(monkeypatch):
 def test_a_class_without_rows():
     X, _, coefs, intercepts, _ = draw(5, 12, 1.0)
     shape = Shape(4, (5,), 3)
-    rows = sort_by_class(X, np.full(12, 2), np.ones(12), shape)
+    rows = sort_rows(X, np.full(12, 2), np.ones(12), shape)
     parameters = shape.from_lists(coefs, intercepts)
     found = QUADRATURE.plan(rows, shape, 2).expect(parameters)
     exact = fastem.Enumeration().plan(rows, shape, 2).expect(parameters)

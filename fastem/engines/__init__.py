@@ -11,11 +11,11 @@ from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
-from fastem.rows import ClassSortedRows
+from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
-    "ClassSortedRows",
+    "TrainingRows",
     "Engine",
     "Enumeration",
     "HiddenStatistics",

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastem.expectations import Statistics
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import ClassSortedRows
+from fastem.rows import TrainingRows
 
 RandomState = int | np.random.RandomState | None
 """Seed or generator, in scikit-learn's sense."""
@@ -28,7 +28,7 @@ class Plan(Protocol):
     It need not be a subclass of this protocol; it needs both methods.
     """
 
-    def rebind(self, rows: ClassSortedRows) -> None:
+    def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for, in the same memory.
 
         Only mini-batches need it: ``solver="adam"`` and `FastEMClassifier.partial_fit`.
@@ -119,7 +119,7 @@ class Engine(ABC):
         return self.statistics != "estimates"
 
     @abstractmethod
-    def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> Plan:
+    def plan(self, rows: TrainingRows, shape: Shape, n_threads: int) -> Plan:
         """Prepare E-steps on the given rows.
 
         Raises

@@ -7,7 +7,7 @@ therefore filled from the top down, and expected weights are passed from the bot
 
 from functools import cached_property
 from types import SimpleNamespace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -38,8 +38,24 @@ class UpperStatistics(NamedTuple):
 
     hidden: tuple[HiddenStatistics, ...]
     counts: Array
-    output_table: Array
+    output_table: Array | None
     output_gradient: Array
+    squared_residuals: Array | None = None
+
+
+class Redo(NamedTuple):
+    """Rows to be summed again in log space, one after the other.
+
+    Attributes
+    ----------
+    pieces : list of (target, row numbers)
+        Rows with the same target share a table.
+    counts : array (n_high, n_low), summed weight
+        Their expected weights are added to it.
+    """
+
+    pieces: list[tuple[Any, Array]]
+    counts: Array
 
 
 class ConfigurationTable(Protocol):
@@ -61,8 +77,8 @@ class ConfigurationTable(Protocol):
     def fill(self, parameters: Parameters) -> None:
         """Compute the values under given parameters."""
 
-    def log_of_class(self, k: int) -> Array:
-        """Return ``log P(y = k | configuration)`` (nats) over all configurations."""
+    def log_table(self, y: Any) -> Array:
+        """Return ``log p(y | configuration)`` (nats) over all configurations."""
 
     def expect(self, counts: Array) -> UpperStatistics:
         """Run the E-steps above, given the expected weight of every class and configuration."""
@@ -96,7 +112,7 @@ class OutputTable:
     @staticmethod
     def buffers(shape: Shape) -> Shapes:
         """Declare the table, and sums of residuals over its high and over its low parts."""
-        g, (n_high, n_low) = shape.n_classes, halves(shape.last)
+        g, (n_high, n_low) = shape.n_outputs, halves(shape.last)
         n_slices = len(table_slices(n_high, n_low))
         return {
             "values": (g, n_high, n_low),
@@ -107,7 +123,7 @@ class OutputTable:
     @staticmethod
     def temporaries(shape: Shape) -> Shapes:
         """Declare the logits and exponentials of both halves, and their copies."""
-        return {"halves": (8, shape.n_classes, sum(halves(shape.last)))}
+        return {"halves": (8, shape.n_outputs, sum(halves(shape.last)))}
 
     def fill(self, parameters: Parameters) -> None:
         """Compute the softmax under given output weights."""
@@ -124,7 +140,7 @@ class OutputTable:
         run(fill_slice, len(self.slices), self.n_threads)
         self._logits = high, low
 
-    def log_of_class(self, k: int) -> Array:
+    def log_table(self, k: int) -> Array:
         """Return ``log P(y = k | z)`` (nats) over all configurations."""
         out = np.empty(self.values.shape[1:])
         configurations.fill_log_output_table(*self._logits, k, out)
@@ -159,7 +175,7 @@ class HiddenTable:
         self._inputs = _configuration_inputs(m, shape.fit_intercept)
         self.slices = table_slices(*halves(m))
         self._pieces, self._tile, _ = _cut(shape, layer)
-        seconds = 6.0 * shape.n_classes * 2.0 ** (m + m_above) * _SECONDS_PER_FLOP
+        seconds = 6.0 * shape.n_outputs * 2.0 ** (m + m_above) * _SECONDS_PER_FLOP
         self._n_threads = threads_worth(seconds, n_threads)
         self._arrays = Buffers().allocate(self.buffers(shape, layer, self._n_threads))
         self.values = self._arrays.values
@@ -169,7 +185,7 @@ class HiddenTable:
     def buffers(shape: Shape, layer: int, n_threads: int) -> Shapes:
         """Declare the table, probabilities of the units above, and scratch memory."""
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
-        g, (n_high_above, n_low_above) = shape.n_classes, halves(m_above)
+        g, (n_high_above, n_low_above) = shape.n_outputs, halves(m_above)
         pieces, _, size = _cut(shape, layer)
         return {
             "values": (g, *halves(m)),
@@ -183,7 +199,7 @@ class HiddenTable:
     def sums(shape: Shape, layer: int) -> Shapes:
         """Declare the sums of an E-step; predictions do not need them."""
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
-        g, (n_high_above, n_low_above) = shape.n_classes, halves(m_above)
+        g, (n_high_above, n_low_above) = shape.n_outputs, halves(m_above)
         pieces, _, _ = _cut(shape, layer)
         return {
             "scale": (g, 2**m),
@@ -199,7 +215,7 @@ class HiddenTable:
         made = {"inputs": (2**m, m + shape.fit_intercept)}
         if predicts_only:
             return made
-        g = shape.n_classes
+        g = shape.n_outputs
         return {**made, "counts": (2, g, 2**m_above), "rows": (2**m, g + 2 * m_above)}
 
     @cached_property
@@ -235,13 +251,13 @@ class HiddenTable:
         run(fill_piece, len(self._pieces), self._n_threads)
         self._is_small = marginals < enumeration.SMALLEST_LIKELIHOOD if n_small.any() else None
 
-    def log_of_class(self, k: int) -> Array:
+    def log_table(self, k: int) -> Array:
         """Return ``log P(y = k | configuration)`` (nats) over all configurations."""
         with np.errstate(divide="ignore"):  # zeros are redone
             out = np.log(self.values[k])
         if self._is_small is not None:
             log_space.redo_log_marginal(
-                self._inputs, np.ascontiguousarray(self._weights.T), self._above.log_of_class(k),
+                self._inputs, np.ascontiguousarray(self._weights.T), self._above.log_table(k),
                 np.flatnonzero(self._is_small[k]), out.reshape(-1),
             )  # fmt: skip
         return out
@@ -284,7 +300,7 @@ class HiddenTable:
             if len(marked) == 0:
                 continue
             log_space.redo_rows(
-                self._inputs, of_class, coefs_T, self._above.log_of_class(k), marked,
+                self._inputs, of_class, coefs_T, self._above.log_table(k), marked,
                 log_likelihood, self._arrays.on, sums.posterior, counts_above[k], gradient,
             )  # fmt: skip
             sums.on_weight[:, marked] += of_class[marked] * sums.posterior[:, marked]
@@ -309,7 +325,7 @@ def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
     """Return ranges of the configurations of a layer, rows of a tile, and size of its scratch."""
     m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
     n_high, n_low = halves(m_above)
-    g = shape.n_classes
+    g = shape.n_outputs
     per_row = (g + 2) * (n_low + n_high)
     tile = min(TILE, max(_TILE_ENTRIES // per_row, 16), 2**m)
     chunk = rows_per_chunk(2**m, m_above + (g - 1).bit_length())

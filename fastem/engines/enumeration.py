@@ -11,21 +11,24 @@ import numpy as np
 from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_tables import (
     ConfigurationTable,
+    Redo,
     buffers_of_tables,
     halves,
     table_of_layer,
 )
+from fastem.engines.grouping import Groups, most_groups
+from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import enumeration, log_space
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds, largest_inputs
 from fastem.runtime import (
     TILE,
     Buffers,
     Shapes,
     bytes_of,
     check_memory,
-    cut_by_class,
+    cut_by_group,
     most_chunks,
     n_low_bits,
     row_ranges,
@@ -45,21 +48,31 @@ _SECONDS_PER_LOG_TERM = 3e-9
 class EnumerationPlan(Plan):
     """An exact E-step prepared for given rows; see `Enumeration`."""
 
-    def __init__(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> None:
+    def __init__(self, rows: TrainingRows, shape: Shape, n_threads: int) -> None:
         self._shape = shape
         self._most_threads = n_threads
         self._buffers = Buffers()
-        self._table = table_of_layer(shape, 0, n_threads)
+        self._table = row_table(shape, len(rows.weights), n_threads)
         self.rebind(rows)
 
-    def rebind(self, rows: ClassSortedRows) -> None:
+    def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for."""
         shape, n_samples = self._shape, len(rows.weights)
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
-        self._chunks = chunks = cut_by_class(rows.class_starts, shape.first)
+        self._table.bind(rows)
         self._n_threads = threads_worth(_seconds_of_rows(shape, n_samples), self._most_threads)
-        n_chunks = len(chunks.classes)
+        self._groups: Groups | None = None
+
+    def _cut(self) -> None:
+        """Cut the rows of every group into chunks, unless the groups are those of the last call."""
+        shape, n_samples = self._shape, len(self._rows.weights)
+        groups, last = self._table.groups, self._groups
+        self._groups = groups
+        if last is not None and np.array_equal(groups.starts, last.starts):
+            return
+        self._chunks = chunks = cut_by_group(groups.starts, shape.first)
+        n_chunks = len(chunks.groups)
         sizes = (b - a for a, b in zip(chunks.row_starts, chunks.row_stops, strict=True))
         self._tile = min(max(sizes, default=1), TILE)
         declared = _plan_buffers(shape, n_samples, n_chunks, self._tile, self._n_threads)
@@ -76,17 +89,18 @@ class EnumerationPlan(Plan):
         FloatingPointError
             If inputs times weights overflow.
         """
-        arrays = self._arrays
         check_log_odds(self._largest_inputs, parameters.hidden[0])
         with single_threaded_blas():
             self._table.fill(parameters)
+            self._cut()
+            arrays = self._arrays
             coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
-            self._fill_rows(coefs_T)
+            self._fill_rows(coefs_T, parameters)
             self._fill_counts()
             hidden_gradient = arrays.chunk_gradients.sum(axis=0)
             if self._chunk_redo.any():
                 hidden_gradient += self._redo_in_log_space(coefs_T)
-            upper = self._table.expect(arrays.counts)
+            upper = self._table.expect(arrays.counts, arrays.posterior)
         hidden = HiddenStatistics(
             self._rows.inputs,
             self._rows.weights,
@@ -100,17 +114,23 @@ class EnumerationPlan(Plan):
             upper.counts,
             upper.output_table,
             upper.output_gradient[: len(parameters.output)],
+            squared_residuals=upper.squared_residuals,
         )
 
-    def _fill_rows(self, coefs_T: Array) -> None:
+    def _fill_rows(self, coefs_T: Array, parameters: Parameters) -> None:
         rows, chunks, arrays = self._rows, self._chunks, self._arrays
+        groups = self._groups
+        output_coefs = np.ascontiguousarray(parameters.output[: self._shape.last])
 
         def add_chunk(piece: int, worker: int) -> None:
             self._chunk_redo[piece] = enumeration.fill_rows(
                 rows.inputs,
                 rows.weights,
                 coefs_T,
-                self._table.values[chunks.classes[piece]],
+                self._table.values[chunks.groups[piece]],
+                output_coefs,
+                groups.tilts,
+                groups.constants,
                 chunks.row_starts[piece],
                 chunks.row_stops[piece],
                 self._tile,
@@ -122,13 +142,13 @@ class EnumerationPlan(Plan):
                 arrays.chunk_gradients[piece],
             )
 
-        run(add_chunk, len(chunks.classes), self._n_threads)
+        run(add_chunk, len(chunks.groups), self._n_threads)
 
     def _fill_counts(self) -> None:
         def fill_slice(piece: int, worker: int) -> None:
             enumeration.fill_counts(
                 self._arrays.chunk_counts,
-                self._chunks.class_starts,
+                self._chunks.group_starts,
                 self._table.values,
                 *self._table.slices[piece],
                 self._arrays.counts,
@@ -137,30 +157,32 @@ class EnumerationPlan(Plan):
         run(fill_slice, len(self._table.slices), self._table.n_threads)
 
     def _redo_in_log_space(self, coefs_T: Array) -> Array:
-        """Redo the marked rows, one class at a time; return their share of the gradient."""
-        rows, arrays, n_classes = self._rows, self._arrays, self._shape.n_classes
+        """Redo the marked rows; return their share of the gradient."""
+        rows, arrays, table = self._rows, self._arrays, self._table
         marked = np.flatnonzero(np.isneginf(arrays.log_likelihood))
-        cuts = np.searchsorted(marked, rows.class_starts)
-        gradients = np.zeros((n_classes, rows.inputs.shape[1], self._shape.first))
+        lanes = table.redo_lanes(marked, arrays.counts)
+        gradients = np.zeros((len(lanes), rows.inputs.shape[1], self._shape.first))
 
-        def redo_class(k: int, worker: int) -> None:
-            if cuts[k] < cuts[k + 1]:
+        def redo_lane(piece: int, worker: int) -> None:
+            lane: Redo = lanes[piece]
+            for target, own in lane.pieces:
                 log_space.redo_rows(
                     rows.inputs,
                     rows.weights,
                     coefs_T,
-                    self._table.log_of_class(k),
-                    marked[cuts[k] : cuts[k + 1]],
+                    table.log_table(target),
+                    own,
                     arrays.log_likelihood,
                     arrays.probability,
                     arrays.posterior,
-                    arrays.counts[k],
-                    gradients[k],
+                    lane.counts,
+                    gradients[piece],
                 )
 
         seconds = len(marked) * arrays.counts[0].size * _SECONDS_PER_LOG_TERM
-        # each class in progress holds a table of its own
-        run(redo_class, n_classes, min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
+        # each lane in progress holds a table of its own
+        run(redo_lane, len(lanes), min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
+        table.join_lanes(lanes, arrays.log_likelihood, marked)
         return gradients.sum(axis=0)
 
 
@@ -177,7 +199,7 @@ def _plan_buffers(shape: Shape, n_samples: int, n_chunks: int, tile: int, n_thre
     n_workers = min(n_threads, max(n_chunks, 1))
     return {
         "workspaces": (n_workers, enumeration.workspace_size(p, m, low_bits, tile)),
-        "counts": (shape.n_classes, *halves(m)),
+        "counts": (shape.n_outputs if shape.has_classes else 1, *halves(m)),
         "chunk_counts": (n_chunks, *halves(m)),
         "chunk_gradients": (n_chunks, p, m),
         "log_likelihood": (n_samples,),
@@ -188,7 +210,7 @@ def _plan_buffers(shape: Shape, n_samples: int, n_chunks: int, tile: int, n_thre
 
 def _temporaries(shape: Shape, n_threads: int) -> Shapes:
     """Declare the arrays that an E-step allocates to redo rows in log space."""
-    p, m, g = shape.n_inputs, shape.first, shape.n_classes
+    p, m, g = shape.n_inputs, shape.first, shape.n_outputs
     return {
         "log_tables": (min(_LOG_TABLES, n_threads), *halves(m)),
         "gradients": (g + 3, p, m),
@@ -200,7 +222,7 @@ def _prediction_buffers(shape: Shape, n_samples: int, n_threads: int) -> Shapes:
     m, tile = shape.first, min(n_samples, TILE)
     n_workers = min(n_threads, len(row_ranges(n_samples, TILE)))
     size = enumeration.workspace_size(shape.n_inputs, m, n_low_bits(m), tile)
-    return {"workspaces": (n_workers, size), "out": (n_samples, shape.n_classes)}
+    return {"workspaces": (n_workers, size), "out": (n_samples, shape.n_outputs)}
 
 
 def _prediction_temporaries(shape: Shape, n_samples: int) -> Shapes:
@@ -223,7 +245,7 @@ def _check_memory(n_bytes: Callable[[Shape, int, int], int], shape: Shape, *size
         f"hidden_layer_sizes={shape.hidden_layer_sizes}",
         f"for exact enumeration of 2**{largest} hidden configurations",
         "Use fewer hidden units: one unit less halves the memory. Or use "
-        + ("fastem.Quadrature() or " if shape.n_classes in (2, 3) and shape.depth == 1 else "")
+        + ("fastem.Quadrature() or " if shape.n_outputs in (2, 3) and shape.depth == 1 else "")
         + "fastem.Sampling(), which estimates.",
         *needed,
     )
@@ -256,7 +278,7 @@ class Enumeration(Engine):
         # The time to fill tables is left out on purpose: with it, "auto" would choose
         # differently for a few rows of the same data.
         pairs = pairwise(shape.hidden_layer_sizes)
-        upper = 8 * shape.n_classes * _SECONDS_PER_FLOP * sum(2.0 ** (a + b) for a, b in pairs)
+        upper = 8 * shape.n_outputs * _SECONDS_PER_FLOP * sum(2.0 ** (a + b) for a, b in pairs)
         return _seconds_of_rows(shape, n_samples) + upper
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
@@ -264,10 +286,10 @@ class Enumeration(Engine):
 
         The memory of the rows themselves is not counted.
         """
-        n_chunks = most_chunks(n_samples, shape.first, shape.n_classes)
+        n_chunks = most_chunks(n_samples, shape.first, most_groups(shape, n_samples))
         tile = min(n_samples, TILE)
         own = _plan_buffers(shape, n_samples, n_chunks, tile, n_threads)
-        tables = buffers_of_tables(shape, n_threads)
+        tables = buffers_of_row_table(shape, n_samples, n_threads)
         return bytes_of(own, _temporaries(shape, n_threads), *tables)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
@@ -278,7 +300,7 @@ class Enumeration(Engine):
             *buffers_of_tables(shape, n_threads, predicts_only=True),
         )
 
-    def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> EnumerationPlan:
+    def plan(self, rows: TrainingRows, shape: Shape, n_threads: int) -> EnumerationPlan:
         """Prepare exact E-steps on the given rows.
 
         Raises
@@ -318,7 +340,7 @@ class Enumeration(Engine):
         table = table_of_layer(shape, 0, n_threads)
         coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
         pieces, tile = row_ranges(n_samples, TILE), min(n_samples, TILE)
-        flops = n_samples * shape.n_classes * 2 * 2.0**shape.first
+        flops = n_samples * shape.n_outputs * 2 * 2.0**shape.first
         n_threads = threads_worth(flops * _SECONDS_PER_FLOP, n_threads)
         arrays = Buffers().allocate(_prediction_buffers(shape, n_samples, n_threads))
         n_redo = np.zeros(len(pieces), dtype=np.int64)
@@ -345,5 +367,5 @@ def _redo_log_marginal(
         marked = np.flatnonzero(np.isneginf(out[:, k]))
         if len(marked) > 0:
             of_class = out[:, k].copy()  # kernels are compiled for contiguous arrays
-            log_space.redo_log_marginal(inputs, coefs_T, table.log_of_class(k), marked, of_class)
+            log_space.redo_log_marginal(inputs, coefs_T, table.log_table(k), marked, of_class)
             out[:, k] = of_class

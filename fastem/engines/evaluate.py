@@ -7,7 +7,7 @@ from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
 from fastem.expectations import Expectations
 from fastem.parameters import Array, Shape
-from fastem.rows import LARGEST_WEIGHT, sort_by_class
+from fastem.rows import LARGEST_WEIGHT, sort_rows
 from fastem.runtime import effective_n_jobs, finite_array
 
 
@@ -97,9 +97,9 @@ def e_step(
     X = finite_array("X", X, 2)
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1])
     shape = shape_of(coefs)
-    labels = _check_labels(y, len(X), shape.n_classes)
+    labels = _check_labels(y, len(X), shape.n_outputs)
     weights = _check_weights(sample_weight, len(X))
-    rows = sort_by_class(X, labels, weights, shape)
+    rows = sort_rows(X, labels, weights, shape)
     engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
     statistics = plan.expect(shape.from_lists(coefs, intercepts))

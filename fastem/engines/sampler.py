@@ -24,7 +24,7 @@ class Sampler:
 
     def __init__(self, shape: Shape, n_samples: int, n_workers: int) -> None:
         self.n_samples = n_samples
-        self.sizes = np.array([*shape.hidden_layer_sizes, shape.n_classes])
+        self.sizes = np.array([*shape.hidden_layer_sizes, shape.n_outputs])
         groups, columns = layout(shape)
         self._shapes = [(g, sampling.CODES, w) for g, w in zip(groups, columns, strict=True)]
         self._cuts = np.cumsum([0, *map(math.prod, self._shapes)])
@@ -84,7 +84,7 @@ class Sampler:
 
 def layout(shape: Shape) -> tuple[list[int], list[int]]:
     """Return the groups of units of every hidden layer, and the columns of its outputs."""
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
+    sizes = [*shape.hidden_layer_sizes, shape.n_outputs]
     groups = [-(-m // sampling.UNITS) for m in sizes[:-1]]
     return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
@@ -136,7 +136,7 @@ def keys_of(seed: int, draw: int, rows: Array) -> Array:
 
 def n_sums(shape: Shape) -> int:
     """Return the size of the folded sums of a piece of rows."""
-    sizes = [*shape.hidden_layer_sizes, shape.n_classes]
+    sizes = [*shape.hidden_layer_sizes, shape.n_outputs]
     return sum((m + 1) * n for m, n in pairwise(sizes))
 
 
@@ -148,7 +148,7 @@ def rows_per_piece(shape: Shape, n_rows: int) -> int:
 
 def seconds_per_sample(shape: Shape) -> float:
     """Estimate the time of one sample of a row on one thread, in seconds."""
-    sizes, (_, widths) = [*shape.hidden_layer_sizes, shape.n_classes], layout(shape)
+    sizes, (_, widths) = [*shape.hidden_layer_sizes, shape.n_outputs], layout(shape)
     seconds = 0.0
     for (m, n), columns in zip(pairwise(sizes), widths, strict=True):
         seconds += m * (_SECONDS_PER_UNIT + columns * _SECONDS_PER_PRODUCT)

@@ -20,7 +20,7 @@ from fastem.engines.sampler import (
 )
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds, largest_inputs
 from fastem.runtime import (
     Buffers,
     Shapes,
@@ -44,7 +44,7 @@ class SamplingPlan(Plan):
     """An E-step by sampling prepared for given rows; see `Sampling`."""
 
     def __init__(
-        self, rows: ClassSortedRows, shape: Shape, n_samples: int, seed: int, n_threads: int
+        self, rows: TrainingRows, shape: Shape, n_samples: int, seed: int, n_threads: int
     ) -> None:
         self._shape, self._seed, self._buffers = shape, seed, Buffers()
         pieces = row_ranges(len(rows.weights), rows_per_piece(shape, len(rows.weights)))
@@ -54,7 +54,7 @@ class SamplingPlan(Plan):
         self._sampler = Sampler(shape, n_samples, self._most_threads)
         self.rebind(rows)
 
-    def rebind(self, rows: ClassSortedRows) -> None:
+    def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for."""
         shape, n_rows = self._shape, len(rows.weights)
         self._rows = rows
@@ -164,7 +164,7 @@ def _temporaries(shape: Shape, n_rows: int) -> Shapes:
 
 def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
     """Declare the arrays that `log_marginal` allocates for the rows."""
-    return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_classes)}
+    return {"log_odds": (n_rows, shape.first), "out": (n_rows, shape.n_outputs)}
 
 
 @dataclass
@@ -249,7 +249,7 @@ class Sampling(Engine):
         rows = bytes_of(_prediction_buffers(shape, n_samples), {"keys": (n_samples, 2)})
         return rows + bytes_of_sampler(shape, self.n_samples, n_threads)
 
-    def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> SamplingPlan:
+    def plan(self, rows: TrainingRows, shape: Shape, n_threads: int) -> SamplingPlan:
         """Prepare E-steps on the given rows.
 
         Raises

@@ -16,7 +16,7 @@ from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
     AdamState,
@@ -119,7 +119,7 @@ class Training:
             standardization = Standardization.identity(self._shape.n_features)
         self._standardization = standardization
         self._class_weights = np.bincount(
-            problem.labels, problem.weights, minlength=self._shape.n_classes
+            problem.labels, problem.weights, minlength=self._shape.n_outputs
         )
         self._model = self._new_model(problem._replace(X=standardization.apply(problem.X)))
 
@@ -127,7 +127,7 @@ class Training:
         """Return the model whose objective is maximised, for standardised features."""
         estimator = self._estimator
         return Network(
-            sort_by_class(problem.X, problem.labels, problem.weights, self._shape),
+            sort_rows(problem.X, problem.labels, problem.weights, self._shape),
             self._shape,
             self._engine,
             estimator.m_step if estimator.solver == "em" else None,
@@ -296,7 +296,7 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:
     """Return `coefs_init` and `intercepts_init`, checked."""
-    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_classes]
+    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_outputs]
     coefs, intercepts = check_start(estimator, list(pairwise(units)), [(m,) for m in units[1:]])
     if intercepts is not None and not shape.fit_intercept and any(b.any() for b in intercepts):
         raise ValueError(

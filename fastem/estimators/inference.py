@@ -39,7 +39,7 @@ class FittedNetwork(NamedTuple):
         # Attributes can be set by hand, and the kernels check no bounds.
         coefs, _ = check_parameters(self.coefs, self.intercepts, X.shape[1])
         shape = shape_of(coefs)
-        if shape.n_classes != n_classes:
+        if shape.n_outputs != n_classes:
             raise ValueError(
                 f"coefs_[-1] has shape {coefs[-1].shape} for {n_classes} classes; call fit "
                 "again, or set coefs_ and classes_ that match."

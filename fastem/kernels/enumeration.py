@@ -1,6 +1,8 @@
 """The exact E-step: sums over all hidden configurations of every row, as matrix products.
 
-Rows are sorted by class, so all rows of a range use one table ``T`` over the configurations.
+Rows are sorted into groups, so all rows of a range use one table ``T`` over the configurations. The
+groups are the classes, or rows with similar values of the outputs. In the latter case the log-odds
+of the units are tilted by the difference between the row and the reference value of its group.
 Let ``A`` and ``B`` be the priors of the high and of the low half of the units (``Notes`` of
 `fill_rows`). Likelihood, hidden posterior and expected counts of configurations are three matrix
 products of ``6 n 2**m`` flops in total. All other operations cost ``O(n 2**(m / 2))``.
@@ -15,19 +17,22 @@ import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
-from fastem.kernels.special import exp_clipped
+from fastem.kernels.special import exp_clipped, log1p_exp_of_negative, log_positive
 
 # Rows of smaller likelihood are computed by the log-space kernels. Every factor is at most 1 and
 # has an absolute error below 1e-248 (output table) or 1e-307 (priors). The error of a sum of 2**m
 # terms is therefore negligible relative to 1e-200 for every m that fits into memory.
 SMALLEST_LIKELIHOOD = 1e-200
+# If log-odds or tilt are smaller than this, the two terms of ``1 - u + u exp(tilt)`` do not both
+# underflow.
+_LARGE = 300.0
 
 
 def workspace_size(n_inputs, n_hidden, n_low_bits, tile):
     """Return the size of the workspace of `fill_rows` and `fill_log_marginal`, in numbers."""
     n_low = 1 << n_low_bits
     n_high = 1 << (n_hidden - n_low_bits)
-    per_row = 2 * (n_high + n_low) + 3 * n_hidden
+    per_row = 2 * (n_high + n_low) + 3 * n_hidden + 1
     return tile * per_row + n_high * n_low + n_inputs * n_hidden
 
 
@@ -44,14 +49,66 @@ def fill_sigmoids(on, off):
 
 
 @jit
+def _fill_log_odds(X, coefs_T, start, stop, log_odds):
+    """Fill log-odds (n_hidden, n_rows) of the rows ``start:stop``."""
+    if coefs_T.size > 0 and X.shape[1] > 0:
+        np.dot(coefs_T, X[start:stop].T, log_odds)
+    else:
+        log_odds[:] = 0.0
+
+
+@jit
 def _fill_hidden_probability(X, coefs_T, start, stop, on, off):
     """Fill P(Z=1|x) and P(Z=0|x), each by its own sigmoid: 1 - u would lose digits."""
-    if coefs_T.size > 0 and X.shape[1] > 0:
-        np.dot(coefs_T, X[start:stop].T, on)
-    else:
-        on[:] = 0.0
+    _fill_log_odds(X, coefs_T, start, stop, on)
     for h in range(on.shape[0]):
         fill_sigmoids(on[h], off[h])
+
+
+@jit
+def _tilt(on, off, tilt, prior, log_ratio):
+    """Tilt the log-odds of one unit, for a range of rows.
+
+    Parameters
+    ----------
+    on, off : arrays (n_rows,)
+        ``on`` holds log-odds a. Both are overwritten with the probabilities of 1 and 0 at log-odds
+        ``a + tilt``.
+    tilt : array (n_rows,), log-odds
+    prior : array (n_rows,), probability
+        Overwritten with P(Z = 1) at log-odds a.
+    log_ratio : array (n_rows,), nats
+        ``log(1 - u + u exp(tilt))`` with u the prior is added.
+    """
+    extreme = 0
+    for i in range(on.size):
+        extreme += (abs(on[i]) > _LARGE) & (abs(tilt[i]) > _LARGE)
+    if extreme > 0:
+        for i in range(on.size):
+            a = on[i]
+            b = a + tilt[i]
+            e = exp_clipped(-abs(a))
+            prior[i] = (1.0 if a >= 0.0 else e) / (1.0 + e)
+            log_ratio[i] += max(b, 0.0) - max(a, 0.0)
+            log_ratio[i] += log1p_exp_of_negative(b) - log1p_exp_of_negative(a)
+            on[i] = b
+        fill_sigmoids(on, off)
+        return
+    for i in range(on.size):
+        e = exp_clipped(-abs(on[i]))
+        larger = 1.0 / (1.0 + e)
+        smaller = e * larger
+        u = larger if on[i] >= 0.0 else smaller
+        v = smaller if on[i] >= 0.0 else larger
+        x = exp_clipped(-abs(tilt[i]))
+        rises = tilt[i] > 0.0
+        u_tilted = u if rises else u * x
+        v_tilted = v * x if rises else v
+        total = u_tilted + v_tilted
+        log_ratio[i] += log_positive(total) + max(tilt[i], 0.0)
+        prior[i] = u
+        on[i] = u_tilted / total
+        off[i] = v_tilted / total
 
 
 @jit
@@ -99,24 +156,23 @@ def _fill_scales(weights, likelihood, scale, log_likelihood):
 
 
 @jit
-def _fill_posterior(on, delta, reciprocal, weights, probability, posterior):
-    """Fill the probability and the posterior of one unit.
+def _fill_posterior(delta, reciprocal, weights, prior, posterior):
+    """Fill the posterior of one unit.
 
-    On entry ``delta`` is the joint probability of the unit being on and of the class. On return
-    it is weight times (posterior - probability), zero in rows for log space.
+    On entry ``delta`` is the joint probability of the unit being on and of the target. On return
+    it is weight times (posterior - prior), zero in rows for log space.
     """
-    for i in range(on.size):
-        probability[i] = on[i]
+    for i in range(delta.size):
         posterior[i] = min(delta[i] * reciprocal[i], 1.0)
-        delta[i] = weights[i] * (posterior[i] - on[i]) if reciprocal[i] > 0.0 else 0.0
+        delta[i] = weights[i] * (posterior[i] - prior[i]) if reciprocal[i] > 0.0 else 0.0
 
 
 @jit
 def fill_rows(
-    X, weights, coefs_T, table, start, stop, tile, workspace,
+    X, weights, coefs_T, table, output_coefs, tilts, constants, start, stop, tile, workspace,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
 ):  # fmt: skip
-    """Run the E-step of the rows ``start:stop``, which are of one class.
+    """Run the E-step of the rows ``start:stop``, which are of one group.
 
     Parameters
     ----------
@@ -125,7 +181,13 @@ def fill_rows(
     weights : array (n_samples,)
     coefs_T : array (n_hidden, n_inputs), log-odds per unit of input
     table : array (n_high, n_low), probability
-        ``P(y | z)`` for the class of these rows.
+        ``P(y | z)`` for the class of these rows, or the density of a reference value relative to
+        its maximum.
+    output_coefs : array (n_hidden, n_outputs)
+    tilts : array (n_samples, n_outputs)
+        Differences from the reference value. Not used if it has no columns.
+    constants : array (n_samples,), nats
+        Part of the log-likelihood that no sum contains. Not used together with ``tilts``.
     start, stop, tile : int
         Range of rows, and the number of rows of a tile.
     workspace : array (workspace_size(...),)
@@ -168,10 +230,20 @@ def fill_rows(
         on, rest = carve(rest, n_hidden, n)
         off, rest = carve(rest, n_hidden, n)
         delta, rest = carve(rest, n_hidden, n)
+        log_ratio, rest = carve(rest, 1, n)
         more_counts, rest = carve(rest, n_high, n_low)
         more_gradient, rest = carve(rest, n_inputs, n_hidden)
 
-        _fill_hidden_probability(X, coefs_T, begin, end, on, off)
+        _fill_log_odds(X, coefs_T, begin, end, on)
+        if tilts.shape[1] > 0:
+            np.dot(output_coefs, tilts[begin:end].T, delta)
+            log_ratio[:] = 0.0
+            for h in range(n_hidden):
+                _tilt(on[h], off[h], delta[h], hidden_probability[h, begin:end], log_ratio[0])
+        else:
+            for h in range(n_hidden):
+                fill_sigmoids(on[h], off[h])
+                hidden_probability[h, begin:end] = on[h]
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
 
@@ -181,9 +253,12 @@ def fill_rows(
         scale = fold_product(A, N, delta[n_low_bits:])  # overwritten below
 
         n_redo += _fill_scales(weights[begin:end], likelihood, scale, log_likelihood[begin:end])
+        if tilts.shape[1] > 0:
+            for i in range(n):
+                log_likelihood[begin + i] += log_ratio[0, i] + constants[begin + i]
         for h in range(n_hidden):
             _fill_posterior(
-                on[h], delta[h], likelihood, weights[begin:end],
+                delta[h], likelihood, weights[begin:end],
                 hidden_probability[h, begin:end], hidden_posterior[h, begin:end],
             )  # fmt: skip
         for s in range(n_high):
@@ -204,32 +279,42 @@ def fill_rows(
 
 @jit
 def fill_counts(chunk_counts, chunk_starts, table, start, stop, counts):
-    """Sum the chunks of every class, and multiply by its table: expected counts.
+    """Sum the chunks of every group, and multiply by its table: expected counts.
 
     Parameters
     ----------
     chunk_counts : array (n_chunks, n_high, n_low)
-        From `fill_rows`, chunks sorted by class.
-    chunk_starts : array (n_classes + 1,)
-        Chunks ``chunk_starts[k]:chunk_starts[k + 1]`` belong to class k.
-    table : array (n_classes, n_high, n_low), probability
+        From `fill_rows`, chunks sorted by group.
+    chunk_starts : array (n_groups + 1,)
+        Chunks ``chunk_starts[k]:chunk_starts[k + 1]`` belong to group k.
+    table : array (n_groups, n_high, n_low), probability
     start, stop : int
         Range of high parts.
-    counts : array (n_classes, n_high, n_low), summed weight
-        Overwritten between start and stop. Chunks are added in order.
+    counts : array (n_groups, n_high, n_low) or (1, n_high, n_low), summed weight
+        Overwritten between start and stop: the counts of every group (of every class), or their
+        sum over groups. Chunks are added in order.
     """
-    n_classes, _, n_low = table.shape
+    n_groups, _, n_low = table.shape
+    is_total = counts.shape[0] == 1
+    own = np.empty(n_low)
     for hi in range(start, stop):
-        for k in range(n_classes):
-            row = counts[k, hi]
-            row[:] = 0.0
+        if is_total:
+            counts[0, hi, :] = 0.0
+        for k in range(n_groups):
+            own[:] = 0.0
             for chunk in range(chunk_starts[k], chunk_starts[k + 1]):
                 part = chunk_counts[chunk, hi]
                 for lo in range(n_low):
-                    row[lo] += part[lo]
+                    own[lo] += part[lo]
             probability = table[k, hi]
-            for lo in range(n_low):
-                row[lo] *= probability[lo]
+            if is_total:
+                row = counts[0, hi]
+                for lo in range(n_low):
+                    row[lo] += own[lo] * probability[lo]
+            else:
+                row = counts[k, hi]
+                for lo in range(n_low):
+                    row[lo] = own[lo] * probability[lo]
 
 
 @jit

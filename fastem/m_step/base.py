@@ -1,11 +1,58 @@
 """The interface of M-steps: parameters and statistics in, parameters out."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from fastem.expectations import Statistics
-from fastem.m_step.parts import HiddenPart, OutputPart, Parts, layer_rows
+from fastem.m_step.independent_outputs import IndependentOutputsPart
+from fastem.m_step.parts import HiddenPart, OutputPart, layer_rows, penalty_of
 from fastem.parameters import Parameters, Shape
+from fastem.rows import TrainingRows
 from fastem.runtime import Shapes
+
+
+class Parts(NamedTuple):
+    """The parts of Q for given rows.
+
+    Attributes
+    ----------
+    hidden : tuple of HiddenPart
+        One per hidden layer, the first layer first.
+    output : OutputPart or IndependentOutputsPart
+    class_starts : array (n_classes + 1,) or None
+        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k; None without classes.
+    kind : {"counts", "means", "estimates"}
+        Kind of the engine's statistics; see `Engine.statistics`.
+    n_threads : int
+    """
+
+    hidden: tuple[HiddenPart, ...]
+    output: OutputPart | IndependentOutputsPart
+    class_starts: np.ndarray | None
+    kind: str
+    n_threads: int
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the outputs are the classes of one label."""
+        return self.class_starts is not None
+
+    @classmethod
+    def of(
+        cls, rows: TrainingRows, shape: Shape, kind: str, alpha: float, n_threads: int
+    ) -> "Parts":
+        """Return the parts of Q under a penalty of ``alpha / 2`` times the squared weights."""
+        n_rows = layer_rows(shape, len(rows.weights), kind)
+        hidden = tuple(
+            HiddenPart(n, p, m, penalty_of(p, alpha, shape.fit_intercept), n_threads)
+            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+        )
+        if shape.has_classes:
+            output = OutputPart(shape, alpha, n_threads)
+        else:
+            output = IndependentOutputsPart(rows, shape, kind, alpha)
+        return cls(hidden, output, rows.class_starts, kind, n_threads)
 
 
 class MStep(Protocol):
@@ -36,4 +83,6 @@ def buffers_of_parts(shape: Shape, n_samples: int, kind: str, n_threads: int) ->
         HiddenPart.buffers(n, p, m, n_threads)
         for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
     ]
-    return [*hidden, OutputPart.buffers(shape, kind == "counts")]
+    if shape.has_classes:
+        return [*hidden, OutputPart.buffers(shape, kind == "counts")]
+    return [*hidden, IndependentOutputsPart.buffers(shape, n_samples, kind)]

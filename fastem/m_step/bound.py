@@ -3,9 +3,9 @@
 from scipy.linalg import cho_solve
 
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.m_step.base import buffers_of_parts
-from fastem.m_step.output_bounds import OUTPUT_BOUNDS, independent_moments, regular_factor
-from fastem.m_step.parts import HiddenPart, Parts, layer_rows
+from fastem.m_step.base import Parts, buffers_of_parts
+from fastem.m_step.output_bounds import OUTPUT_BOUNDS
+from fastem.m_step.parts import HiddenPart, independent_moments, layer_rows, regular_factor
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import Shapes
 
@@ -27,7 +27,7 @@ class Bound:
     def __init__(self, parts: Parts, learning_rate: float = 0.0) -> None:
         self._parts = parts
         self._first_factor: Factor | None = None
-        self.output = OUTPUT_BOUNDS[parts.kind](parts)
+        self.output = OUTPUT_BOUNDS[parts.kind](parts) if parts.has_classes else None
 
     @classmethod
     def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
@@ -38,17 +38,18 @@ class Bound:
         own = {"weighted_rows": (weighted,), "curvatures": (4, largest, largest)}
         if shape.depth > 1 and kind != "counts":
             own["posteriors"] = (2, n_samples, max(shape.hidden_layer_sizes) + 1)
-        return [
-            *buffers_of_parts(shape, n_samples, kind, n_threads),
-            OUTPUT_BOUNDS[kind].buffers(shape, n_samples),
-            own,
-        ]
+        declared = [*buffers_of_parts(shape, n_samples, kind, n_threads), own]
+        if shape.has_classes:
+            declared.append(OUTPUT_BOUNDS[kind].buffers(shape, n_samples))
+        return declared
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
         layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
         hidden = tuple(self.step_hidden(*layer) for layer in layers)
-        return Parameters(hidden, self.output.step(parameters.output, statistics))
+        if self.output is not None:
+            return Parameters(hidden, self.output.step(parameters.output, statistics))
+        return Parameters(hidden, *self._parts.output.step(parameters, statistics, bounded=True))
 
     def step_hidden(self, part: HiddenPart, weights: Array, layer: HiddenStatistics) -> Array:
         """Return the weights of a hidden layer after the step."""

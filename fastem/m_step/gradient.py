@@ -1,8 +1,7 @@
 """Gradient M-step: a step along the gradient of Q with a given rate."""
 
 from fastem.expectations import Statistics
-from fastem.m_step.base import buffers_of_parts
-from fastem.m_step.parts import Parts
+from fastem.m_step.base import Parts, buffers_of_parts
 from fastem.parameters import Parameters, Shape
 from fastem.runtime import Shapes
 
@@ -34,5 +33,8 @@ class Gradient:
         hidden = tuple(
             weights + self._rate * part.gradient(weights, layer) for part, weights, layer in layers
         )
-        gradient = self._parts.output.gradient(parameters.output, statistics)
+        part = self._parts.output
+        if not self._parts.has_classes:
+            return Parameters(hidden, *part.gradient_step(parameters, statistics, self._rate))
+        gradient = part.gradient(parameters.output, statistics)
         return Parameters(hidden, parameters.output + self._rate * gradient)

@@ -4,8 +4,9 @@ import numpy as np
 
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import logistic, multinomial
+from fastem.m_step.base import Parts
 from fastem.m_step.bound import Bound
-from fastem.m_step.parts import RIDGE, HiddenPart, Parts, layer_rows
+from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import TILE, Shapes, bytes_of, run, threads_worth
 
@@ -28,7 +29,10 @@ class Newton:
     def __init__(self, parts: Parts, learning_rate: float = 0.0) -> None:
         self._parts, self._n_threads = parts, parts.n_threads
         self._bound = Bound(parts)
-        self._step_output = self._output if parts.kind == "counts" else self._bound.output.step
+        if parts.has_classes:
+            self._step_classes = (
+                self._output if parts.kind == "counts" else self._bound.output.step
+            )
 
     @classmethod
     def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
@@ -39,14 +43,17 @@ class Newton:
             for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
         ]
         hidden = max(layers, key=bytes_of)
-        output = _output_buffers(shape, n_threads) if kind == "counts" else {}
+        has_counts = kind == "counts" and shape.has_classes
+        output = _output_buffers(shape, n_threads) if has_counts else {}
         return [*Bound.buffers(shape, n_samples, kind, n_threads), hidden, output]
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
         layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
         hidden = tuple(self._hidden(*layer) for layer in layers)
-        return Parameters(hidden, self._step_output(parameters.output, statistics))
+        if self._parts.has_classes:
+            return Parameters(hidden, self._step_classes(parameters.output, statistics))
+        return Parameters(hidden, *self._parts.output.step(parameters, statistics, bounded=False))
 
     def _hidden(self, part: HiddenPart, weights: Array, layer: HiddenStatistics) -> Array:
         if not part.has_inputs:
@@ -143,7 +150,7 @@ def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) 
 
 def _output_buffers(shape: Shape, n_threads: int) -> Shapes:
     """Declare the Hessian of the output layer, a copy for the solver, and pair moments."""
-    m, g = shape.last, shape.n_classes
+    m, g = shape.last, shape.n_outputs
     return {
         "grams": (g * (g - 1) // 2, m + 1, m + 1),
         "hessians": (2, (m + 1) * g, (m + 1) * g),

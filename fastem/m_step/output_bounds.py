@@ -8,11 +8,11 @@ M-step selects the step for the kind of its engine once, when it is built.
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
 from fastem.expectations import Statistics
-from fastem.kernels import multinomial
-from fastem.m_step.parts import RIDGE, Parts
+from fastem.m_step.base import Parts
+from fastem.m_step.parts import independent_moments, regular_factor, second_moments
 from fastem.parameters import Array, Shape
 from fastem.runtime import Shapes
 
@@ -53,13 +53,8 @@ class BoundFromCounts:
 
     def _second_moments(self, statistics: Statistics) -> Array:
         """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_inputs, n_inputs)."""
-        totals = statistics.counts.sum(axis=0)
-        n_high, n_low = totals.shape
-        high_sums, low_sums = np.empty(n_high), np.empty(n_low)
-        bit_sums = np.empty((n_high.bit_length() - 1, n_low))
-        multinomial.fill_moments(totals, high_sums, low_sums, bit_sums)
         n_inputs = self._part.n_inputs
-        return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)[:n_inputs, :n_inputs]
+        return second_moments(statistics.counts.sum(axis=0))[:n_inputs, :n_inputs]
 
 
 class BoundFromMeans:
@@ -127,20 +122,3 @@ OUTPUT_BOUNDS = {
     "estimates": StepFromEstimates,
 }
 """Steps of the output layer by the kind of statistics; see `fastem.engines.Engine`."""
-
-
-def independent_moments(posterior: Array, weights: Array, n_inputs: int) -> Array:
-    """Return second moments of the units and a one, (n_inputs, n_inputs).
-
-    The units are treated as independent given x and y.
-    """
-    means = np.vstack([posterior, np.ones(len(weights))])[:n_inputs]
-    moments = (means * weights) @ means.T
-    np.fill_diagonal(moments, means @ weights)
-    return moments
-
-
-def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
-    """Return the Cholesky factor of ``curvature + diag(penalty)``, made regular by a ridge."""
-    ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny
-    return cho_factor(curvature + np.diag(penalty + ridge))

@@ -5,25 +5,25 @@ layers, so an M-step treats each layer by itself. Steps on a part are damped: th
 until that part of Q does not fall.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+from scipy.linalg import cho_factor
 
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import configurations, logistic, multinomial
 from fastem.parameters import Array, Shape, split_intercepts
-from fastem.rows import ClassSortedRows
 from fastem.runtime import TILE, Shapes, row_ranges, run, table_slices, threads_worth
 
 RIDGE = 1e-10
 """Share of the mean curvature that is added to it: singular systems become solvable."""
 
+MAX_HALVINGS = 10
+"""Lengths of a step that are tried before another step is taken."""
+
 _ROWS_PER_PIECE = 2048
-_MAX_HALVINGS = 10
 _ROUNDING = 1e-12  # relative rounding error of a part of Q
 
 
-def _floor_of(objective: Array | float) -> Array | float:
+def floor_of(objective: Array | float) -> Array | float:
     """Return the objective minus its rounding error: a lower value is a fall."""
     return objective - _ROUNDING * np.abs(objective)
 
@@ -99,9 +99,9 @@ class HiddenPart:
         failed : array of bool (n_hidden,)
             Units whose part falls at every length that was tried; their weights are unchanged.
         """
-        floor = _floor_of(self.objective(weights, layer))
+        floor = floor_of(self.objective(weights, layer))
         scale = np.ones(weights.shape[1])
-        for _ in range(_MAX_HALVINGS):
+        for _ in range(MAX_HALVINGS):
             # a step may overflow: its objective is not finite then, and the step is halved
             with np.errstate(over="ignore", invalid="ignore"):
                 new = weights + scale * step
@@ -127,13 +127,13 @@ class OutputPart:
         self.n_inputs = shape.output_shape[0]
         self.penalty = penalty_of(self.n_inputs, alpha, shape.fit_intercept)
         self._n_threads = threads_worth(
-            1e-9 * shape.n_classes * 2.0 ** min(shape.last, 60), n_threads
+            1e-9 * shape.n_outputs * 2.0 ** min(shape.last, 60), n_threads
         )
 
     @staticmethod
     def buffers(shape: Shape, has_counts: bool) -> Shapes:
         """Declare the tables that `damped` needs, and the copies of weights of a step."""
-        m, g = shape.last, shape.n_classes
+        m, g = shape.last, shape.n_outputs
         copies = {"weights": (4, m, g)}
         if not has_counts:
             return copies
@@ -188,8 +188,8 @@ class OutputPart:
         """
         moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
         moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
-        floor = _floor_of(self.objective(weights, moments, totals))
-        for halvings in range(_MAX_HALVINGS):
+        floor = floor_of(self.objective(weights, moments, totals))
+        for halvings in range(MAX_HALVINGS):
             # a step may overflow: its objective is not finite then, and the step is halved
             with np.errstate(over="ignore", invalid="ignore"):
                 new = weights + 0.5**halvings * step
@@ -197,41 +197,6 @@ class OutputPart:
             if holds:
                 return new
         return None
-
-
-class Parts(NamedTuple):
-    """The parts of Q for given rows.
-
-    Attributes
-    ----------
-    hidden : tuple of HiddenPart
-        One per hidden layer, the first layer first.
-    output : OutputPart
-    class_starts : array (n_classes + 1,)
-        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
-    kind : {"counts", "means", "estimates"}
-        Kind of the engine's statistics; see `Engine.statistics`.
-    n_threads : int
-    """
-
-    hidden: tuple[HiddenPart, ...]
-    output: OutputPart
-    class_starts: np.ndarray
-    kind: str
-    n_threads: int
-
-    @classmethod
-    def of(
-        cls, rows: ClassSortedRows, shape: Shape, kind: str, alpha: float, n_threads: int
-    ) -> "Parts":
-        """Return the parts of Q under a penalty of ``alpha / 2`` times the squared weights."""
-        n_rows = layer_rows(shape, len(rows.weights), kind)
-        hidden = tuple(
-            HiddenPart(n, p, m, penalty_of(p, alpha, shape.fit_intercept), n_threads)
-            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
-        )
-        output = OutputPart(shape, alpha, n_threads)
-        return cls(hidden, output, rows.class_starts, kind, n_threads)
 
 
 def layer_rows(shape: Shape, n_samples: int, kind: str) -> list[int]:
@@ -242,3 +207,29 @@ def layer_rows(shape: Shape, n_samples: int, kind: str) -> list[int]:
     """
     below = shape.hidden_layer_sizes[:-1]
     return [n_samples, *(2**m if kind == "counts" else 0 for m in below)]
+
+
+def independent_moments(posterior: Array, weights: Array, n_inputs: int) -> Array:
+    """Return second moments of the units and a one, (n_inputs, n_inputs).
+
+    The units are treated as independent given x and y.
+    """
+    means = np.vstack([posterior, np.ones(len(weights))])[:n_inputs]
+    moments = (means * weights) @ means.T
+    np.fill_diagonal(moments, means @ weights)
+    return moments
+
+
+def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
+    """Return the Cholesky factor of ``curvature + diag(penalty)``, made regular by a ridge."""
+    ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny
+    return cho_factor(curvature + np.diag(penalty + ridge))
+
+
+def second_moments(weights: Array) -> Array:
+    """Return ``sum_s weights(s) z z'`` (n_hidden + 1, n_hidden + 1), the last entry of z a one."""
+    n_high, n_low = weights.shape
+    high_sums, low_sums = np.empty(n_high), np.empty(n_low)
+    bit_sums = np.empty((n_high.bit_length() - 1, n_low))
+    multinomial.fill_moments(weights, high_sums, low_sums, bit_sums)
+    return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)

@@ -204,7 +204,7 @@ def engine_names(engines: str | Sequence[str], n_classes: int) -> list[str]:
         If a name is unknown, or there is none.
     """
     given = list(engines) if isinstance(engines, list | tuple) else [engines]
-    small = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=n_classes)
+    small = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=n_classes)
     able = [
         name
         for name, kind in ENGINES.items()

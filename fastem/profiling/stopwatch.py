@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem.engines import ENGINES, Engine
 from fastem.parameters import Parameters, Shape
-from fastem.rows import ClassSortedRows, sort_by_class
+from fastem.rows import TrainingRows, sort_rows
 from fastem.runtime import check_memory, run, single_threaded_blas
 
 _PRODUCT_SIZE = 1000
@@ -56,7 +56,7 @@ class ScalingRow(NamedTuple):
 
 def draw_problem(
     shape: Shape, n_samples: int, rng: np.random.Generator
-) -> tuple[ClassSortedRows, Parameters]:
+) -> tuple[TrainingRows, Parameters]:
     """Draw a network with log-odds of order one, and rows and labels from this network."""
     hidden = tuple(rng.normal(size=size) / np.sqrt(size[0]) for size in shape.hidden_shapes)
     output = rng.normal(size=shape.output_shape)
@@ -67,7 +67,7 @@ def draw_problem(
         states = rng.logistic(size=log_odds.shape) < log_odds
     logits = states @ output[:-1] + output[-1]
     y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-    return sort_by_class(X, y, np.ones(n_samples), shape), parameters
+    return sort_rows(X, y, np.ones(n_samples), shape), parameters
 
 
 def dgemm_rate(n_threads: int) -> float:
@@ -151,9 +151,9 @@ class Stopwatch:
             f"n_samples={n_samples}",
             "for the rows",
             "Use fewer rows.",
-            8 * n_samples * (3 * shape.n_inputs + 3 * shape.first + 3 * shape.n_classes),
+            8 * n_samples * (3 * shape.n_inputs + 3 * shape.first + 3 * shape.n_outputs),
         )
-        sizes = self._seed, n_samples, shape.n_features, shape.first, shape.n_classes
+        sizes = self._seed, n_samples, shape.n_features, shape.first, shape.n_outputs
         rows, parameters = draw_problem(shape, n_samples, np.random.default_rng(sizes))
         plan = engine.seeded(self._seed).plan(rows, shape, self.n_threads)
         plan.expect(parameters)  # compiles, and allocates all memory

@@ -6,7 +6,7 @@ from fastem.engines import Enumeration, Quadrature, Sampling
 from fastem.m_step import M_STEPS
 from fastem.parameters import Array, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
-from fastem.rows import sort_by_class
+from fastem.rows import sort_rows
 from fastem.solvers import (
     AdamState,
     BatchedNetwork,
@@ -29,9 +29,9 @@ def warmup() -> None:
     Call it before you measure times, and before you fork. If a process is forked while one of its
     other threads compiles, the child waits for the compiler's lock forever.
     """
-    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=2)
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=2)
     X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)
-    rows = sort_by_class(X, y, weights, shape)
+    rows = sort_rows(X, y, weights, shape)
     engine = Enumeration()
     start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
     for m_step in M_STEPS:
@@ -57,15 +57,15 @@ def warmup() -> None:
 
 
 def _warm_up_three_classes(X: Array, weights: Array) -> None:
-    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_classes=3)
-    rows = sort_by_class(X, np.array([0, 1, 2, 0]), weights, shape)
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=3)
+    rows = sort_rows(X, np.array([0, 1, 2, 0]), weights, shape)
     start = draw_start(shape, np.array([2.0, 1.0, 1.0]), np.random.RandomState(0))
     Quadrature().plan(rows, shape, 1).expect(start)
 
 
 def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:
-    shape = Shape(n_features=1, hidden_layer_sizes=(2, 2), n_classes=2)
-    rows, engine = sort_by_class(X, labels, weights, shape), Enumeration()
+    shape = Shape(n_features=1, hidden_layer_sizes=(2, 2), n_outputs=2)
+    rows, engine = sort_rows(X, labels, weights, shape), Enumeration()
     start = draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0))
     for scale in (1.0, 1e3):  # the second one is computed in log space
         parameters = shape.unpack(scale * shape.pack(start))

@@ -6,7 +6,7 @@ from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory
 from fastem.runtime.pieces import (
     TILE,
-    cut_by_class,
+    cut_by_group,
     most_chunks,
     n_low_bits,
     row_ranges,
@@ -24,7 +24,7 @@ __all__ = [
     "available_bytes",
     "bytes_of",
     "check_memory",
-    "cut_by_class",
+    "cut_by_group",
     "effective_n_jobs",
     "finite_array",
     "kernel_array",

@@ -15,19 +15,19 @@ _SLICE_ENTRIES = 2**14
 
 
 class Chunks(NamedTuple):
-    """Ranges of class-sorted rows, each of one class and with its own sums over configurations.
+    """Ranges of sorted rows, each of one group and with its own sums over configurations.
 
     Attributes
     ----------
-    row_starts, row_stops, classes : lists, one entry per chunk
-    class_starts : array (n_classes + 1,)
-        Chunks ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    row_starts, row_stops, groups : lists, one entry per chunk
+    group_starts : array (n_groups + 1,)
+        Chunks ``group_starts[k]:group_starts[k + 1]`` are of group k.
     """
 
     row_starts: list[int]
     row_stops: list[int]
-    classes: list[int]
-    class_starts: np.ndarray
+    groups: list[int]
+    group_starts: np.ndarray
 
 
 def n_low_bits(n_hidden: int) -> int:
@@ -57,33 +57,33 @@ def rows_per_chunk(n_samples: int, n_hidden: int) -> int:
     return TILE * max(1, -(-n_tiles // most))
 
 
-def most_chunks(n_samples: int, n_hidden: int, n_classes: int) -> int:
-    """Return the largest number of chunks that `cut_by_class` makes, for any labels."""
+def most_chunks(n_samples: int, n_hidden: int, n_groups: int) -> int:
+    """Return the largest number of chunks that `cut_by_group` makes, for any targets."""
     # This holds for fewer rows too: a plan can be rebound to fewer rows, and smaller chunks then
     # do not make their number larger.
-    return n_classes + min(-(-n_samples // TILE), _most_full_chunks(n_hidden))
+    return n_groups + min(-(-n_samples // TILE), _most_full_chunks(n_hidden))
 
 
-def cut_by_class(class_starts: np.ndarray, n_hidden: int) -> Chunks:
-    """Cut the rows of every class into chunks.
+def cut_by_group(group_starts: np.ndarray, n_hidden: int) -> Chunks:
+    """Cut the rows of every group into chunks.
 
     Parameters
     ----------
-    class_starts : array of int (n_classes + 1,)
-        Rows ``class_starts[k]:class_starts[k + 1]`` are of class k.
+    group_starts : array of int (n_groups + 1,)
+        Rows ``group_starts[k]:group_starts[k + 1]`` are in group k: one class, or similar targets.
     n_hidden : int
 
     Returns
     -------
     chunks : Chunks
     """
-    rows = rows_per_chunk(int(class_starts[-1]), n_hidden)
-    starts, stops, classes, chunk_starts = [], [], [], [0]
-    for k in range(len(class_starts) - 1):
-        first = int(class_starts[k])
-        for start, stop in row_ranges(int(class_starts[k + 1]) - first, rows):
+    rows = rows_per_chunk(int(group_starts[-1]), n_hidden)
+    starts, stops, groups, chunk_starts = [], [], [], [0]
+    for k in range(len(group_starts) - 1):
+        first = int(group_starts[k])
+        for start, stop in row_ranges(int(group_starts[k + 1]) - first, rows):
             starts.append(first + start)
             stops.append(first + stop)
-            classes.append(k)
+            groups.append(k)
         chunk_starts.append(len(starts))
-    return Chunks(starts, stops, classes, np.array(chunk_starts))
+    return Chunks(starts, stops, groups, np.array(chunk_starts))

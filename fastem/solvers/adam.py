@@ -10,7 +10,7 @@ from fastem.engines import Engine
 from fastem.expectations import Statistics
 from fastem.kernels.descent import Rule, State, descend, rate_of_step
 from fastem.parameters import Array, Shape
-from fastem.rows import ClassSortedRows, add_ones
+from fastem.rows import TrainingRows, add_ones, sort_inputs
 from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
 from fastem.solvers.network import Network
@@ -65,8 +65,8 @@ class BatchedNetwork:
     Parameters
     ----------
     X : array (n_samples, n_features)
-    labels : array of int (n_samples,)
-        Class indices.
+    targets : array
+        Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
     shape : Shape
     engine : Engine
@@ -94,7 +94,7 @@ class BatchedNetwork:
     def __init__(
         self,
         X: Array,
-        labels: NDArray[np.int64],
+        targets: NDArray,
         weights: Array,
         shape: Shape,
         engine: Engine,
@@ -107,9 +107,9 @@ class BatchedNetwork:
         self.n_rows = len(weights)
         self._inputs = add_ones(X, shape.fit_intercept)
         # NumPy sorts 16-bit integers by radix, which is ten times as fast
-        self._labels = labels.astype(np.uint16) if shape.n_classes <= 2**16 else labels
-        self._weights = weights
-        self._n_classes = shape.n_classes
+        is_short = shape.has_classes and shape.n_outputs <= 2**16
+        self._targets = targets.astype(np.uint16) if is_short else targets
+        self._weights, self._shape = weights, shape
         self._batch_size = batch_size
         self._extent = extent
         first = self._sorted(np.arange(batch_size))
@@ -163,13 +163,15 @@ class BatchedNetwork:
         self._network.rebind(rows, float(rows.weights.sum()) / self._extent.weight)
         return self._network.expect(theta, draw)
 
-    def _sorted(self, batch: NDArray[np.int64]) -> ClassSortedRows:
-        labels = self._labels[batch]
-        order = np.argsort(labels, kind="stable")
+    def _sorted(self, batch: NDArray[np.int64]) -> TrainingRows:
+        targets, n_classes = self._targets[batch], self._shape.n_outputs
+        if not self._shape.has_classes:
+            return sort_inputs(self._inputs[batch], targets, self._weights[batch], self._shape)
+        order = np.argsort(targets, kind="stable")
         rows = batch[order]
-        starts = np.zeros(self._n_classes + 1, dtype=np.int64)
-        np.cumsum(np.bincount(labels, minlength=self._n_classes), out=starts[1:])
-        return ClassSortedRows(self._inputs[rows], self._weights[rows], starts, order)
+        starts = np.zeros(n_classes + 1, dtype=np.int64)
+        np.cumsum(np.bincount(targets, minlength=n_classes), out=starts[1:])
+        return TrainingRows(self._inputs[rows], self._weights[rows], starts, order)
 
 
 class AdamState:

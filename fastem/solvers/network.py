@@ -6,7 +6,7 @@ from fastem.engines import Engine
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS, Parts
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import ClassSortedRows
+from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 
 
@@ -15,7 +15,7 @@ class Network:
 
     Parameters
     ----------
-    rows : ClassSortedRows
+    rows : TrainingRows
     shape : Shape
     engine : Engine
         Algorithm of the E-step.
@@ -35,7 +35,7 @@ class Network:
 
     def __init__(
         self,
-        rows: ClassSortedRows,
+        rows: TrainingRows,
         shape: Shape,
         engine: Engine,
         m_step: str | None,
@@ -61,7 +61,7 @@ class Network:
             parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
             self._m_step = step(parts, learning_rate)
 
-    def rebind(self, rows: ClassSortedRows, share: float) -> None:
+    def rebind(self, rows: TrainingRows, share: float) -> None:
         """Rebind to new rows, at most as many as the first, and to a share of the penalty.
 
         For E-steps and gradients only: the M-step keeps the rows that it was made for.
@@ -91,5 +91,9 @@ class Network:
     def gradient(self, theta: Array, statistics: Statistics) -> Array:
         """Return the gradient of the penalised log-likelihood, by Fisher's identity."""
         hidden = tuple(layer.gradient for layer in statistics.hidden)
-        gradient = self.shape.pack(Parameters(hidden, statistics.output_gradient))
-        return gradient - self._penalty * theta
+        gradient = Parameters(hidden, statistics.output_gradient)
+        if self.shape.n_variances > 0:
+            variance = self.shape.unpack(theta).variance
+            excess = statistics.squared_residuals - self._weights.sum() * variance
+            gradient = gradient._replace(variance=0.5 * excess / variance**2)
+        return self.shape.pack_gradient(gradient, theta) - self._penalty * theta

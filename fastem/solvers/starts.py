@@ -14,28 +14,28 @@ from fastem.parameters import Array, Parameters, Shape
 # benches/choose_defaults.py).
 _LOG_ODDS_DEVIATION = 2.0
 _OUTPUT_DEVIATION = 4.0
+_VARIANCE = 0.5
 # With more units than this, the spread of the logits is that of 16 units. Quadrature needs nodes in
 # proportion to the spread, and the optima are as good (breast cancer with 64 units, moons with
 # 100).
 _MOST_UNITS_AT_FULL_DEVIATION = 16
 
 
-def draw_start(
-    shape: Shape, class_weights: Array, random_state: np.random.RandomState
-) -> Parameters:
+def draw_start(shape: Shape, typical: Array, random_state: np.random.RandomState) -> Parameters:
     """Draw starting values for standardised features.
 
     Hidden log-odds have standard deviation 2 over rows, or over the states of the layer below if
     each of its units is on with probability 1/2. Output weights have standard deviation 4 and mean
-    zero over classes. The output intercepts give the classes their frequencies if every hidden unit
-    has the value 1/2. With more than 16 units in the last layer, output weights are smaller: the
-    logits have the spread of 16 units.
+    zero over classes; for other families, the standard deviation that the family states. The output
+    intercepts give the outputs their frequencies or means if every hidden unit has the value 1/2.
+    With more than 16 units in the last layer, output weights are smaller: the outputs have the
+    spread of 16 units. Noise variances are half those of standardised outputs.
 
     Parameters
     ----------
     shape : Shape
-    class_weights : array (n_classes,)
-        Total weight of the rows of each class.
+    typical : array (n_outputs,)
+        Total weight of the rows of each class, or the mean of each output.
     random_state : RandomState
 
     Returns
@@ -54,13 +54,21 @@ def draw_start(
         hidden.append(weights)
     crowding = min(1.0, _MOST_UNITS_AT_FULL_DEVIATION / shape.last)
     output = (
-        _OUTPUT_DEVIATION
+        (_OUTPUT_DEVIATION if shape.has_classes else shape.family.start_deviation)
         * np.sqrt(crowding)
-        * random_state.standard_normal((shape.last, shape.n_classes))
+        * random_state.standard_normal((shape.last, shape.n_outputs))
     )
-    output -= output.mean(axis=1, keepdims=True)
+    if shape.has_classes:
+        output -= output.mean(axis=1, keepdims=True)
     if shape.fit_intercept:
-        # a class without weight keeps a finite intercept
-        shares = np.maximum(class_weights / class_weights.sum(), 1e-6)
-        output = np.vstack([output, np.log(shares) - 0.5 * output.sum(axis=0)])
-    return Parameters(tuple(hidden), output)
+        output = np.vstack([output, _centre(shape, typical) - 0.5 * output.sum(axis=0)])
+    variance = np.full(shape.n_variances, _VARIANCE)
+    return Parameters(tuple(hidden), output, variance)
+
+
+def _centre(shape: Shape, typical: Array) -> Array:
+    """Return the natural parameters of the frequencies of the classes, or of the means."""
+    if not shape.has_classes:
+        return shape.family.natural_parameter(typical)
+    # a class without weight keeps a finite intercept
+    return np.log(np.maximum(typical / typical.sum(), 1e-6))

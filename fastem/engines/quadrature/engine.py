@@ -12,7 +12,7 @@ from fastem.engines.base import Engine, Plan
 from fastem.engines.quadrature.strategies import STRATEGIES, OutputLayer, Strategy
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
-from fastem.rows import ClassSortedRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds, largest_inputs
 from fastem.runtime import check_memory, single_threaded_blas, threads_worth
 
 
@@ -28,12 +28,12 @@ def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
 
 
 def _strategy(shape: Shape) -> Strategy:
-    if shape.n_classes not in STRATEGIES:
+    if shape.n_outputs not in STRATEGIES:
         raise ValueError(
-            f"Quadrature needs two or three classes, got {shape.n_classes} classes. Use "
+            f"Quadrature needs two or three classes, got {shape.n_outputs} classes. Use "
             "fastem.Enumeration(), or fastem.Sampling() for estimates."
         )
-    return STRATEGIES[shape.n_classes]
+    return STRATEGIES[shape.n_outputs]
 
 
 class QuadraturePlan(Plan):
@@ -41,16 +41,16 @@ class QuadraturePlan(Plan):
 
     Parameters
     ----------
-    rows : ClassSortedRows
+    rows : TrainingRows
     tol : float
     n_threads : int
     """
 
-    def __init__(self, rows: ClassSortedRows, tol: float, n_threads: int) -> None:
+    def __init__(self, rows: TrainingRows, tol: float, n_threads: int) -> None:
         self._tol, self._n_threads = tol, n_threads
         self.rebind(rows)
 
-    def rebind(self, rows: ClassSortedRows) -> None:
+    def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for."""
         self._rows = rows
         self._largest_inputs = largest_inputs(rows.inputs)
@@ -122,9 +122,9 @@ class Quadrature(Engine):
         seconds : float
             Infinity if the engine does not apply.
         """
-        if shape.n_classes not in STRATEGIES or shape.depth > 1:
+        if shape.n_outputs not in STRATEGIES or shape.depth > 1:
             return math.inf
-        return STRATEGIES[shape.n_classes].seconds(n_samples * shape.first)
+        return STRATEGIES[shape.n_outputs].seconds(n_samples * shape.first)
 
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes.
@@ -142,7 +142,7 @@ class Quadrature(Engine):
         """Return the peak memory of `log_marginal`, in bytes."""
         return self.bytes_needed(shape, n_samples, n_threads)
 
-    def plan(self, rows: ClassSortedRows, shape: Shape, n_threads: int) -> QuadraturePlan:
+    def plan(self, rows: TrainingRows, shape: Shape, n_threads: int) -> QuadraturePlan:
         """Prepare E-steps on the given rows.
 
         Raises

@@ -1,0 +1,52 @@
+"""Output distributions: classes, several labels, numbers and counts, one file each.
+
+Everything that a family of your own needs is here: see `IndependentOutputs`.
+"""
+
+from fastem.families.base import Family, IndependentOutputs
+from fastem.families.bernoulli import Bernoulli
+from fastem.families.categorical import Categorical
+from fastem.families.gaussian import Gaussian
+from fastem.families.poisson import Poisson
+
+FAMILIES: dict[str, type[Family]] = {
+    "categorical": Categorical,
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "poisson": Poisson,
+}
+"""Families by the name that the parameter ``family`` takes."""
+
+
+def resolve_family(family: str | Family) -> Family:
+    """Return the family that the parameter ``family`` stands for.
+
+    Parameters
+    ----------
+    family : {"categorical", "bernoulli", "gaussian", "poisson"} or Family
+
+    Raises
+    ------
+    ValueError
+        If there is no family of that name.
+    """
+    if isinstance(family, Family):
+        return family
+    if isinstance(family, str) and family in FAMILIES:
+        return FAMILIES[family]()
+    choices = ", ".join(map(repr, FAMILIES))
+    raise ValueError(
+        f"family must be one of {choices}, or an instance of fastem.Family; got {family!r}."
+    )
+
+
+__all__ = [
+    "FAMILIES",
+    "Bernoulli",
+    "Categorical",
+    "Family",
+    "Gaussian",
+    "IndependentOutputs",
+    "Poisson",
+    "resolve_family",
+]

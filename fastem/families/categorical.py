@@ -1,0 +1,42 @@
+"""One label among several classes: the softmax of z V + c."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.families.base import Array, Family
+
+
+class Categorical(Family):
+    """Classes: ``P(y = k | z)`` is the softmax of ``z V + c``.
+
+    Its E-step needs no tilt of the log-odds, because every class has a table of its own.
+    """
+
+    name: ClassVar[str] = "categorical"
+
+    def targets(self, y: ArrayLike) -> NDArray[np.int64]:
+        """Return class indices (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If y is not a one-dimensional array of integers of at least 0.
+        """
+        try:
+            labels = np.asarray(y)
+        except ValueError as error:
+            raise ValueError(f"y must be an array of class indices: {error}") from error
+        if labels.ndim != 1:
+            raise ValueError(f"y must have one dimension, got shape {labels.shape}.")
+        if labels.dtype.kind not in "iu":
+            raise ValueError(f"y must hold class indices (integers), got dtype {labels.dtype}.")
+        if labels.size and labels.min() < 0:
+            raise ValueError(f"y must hold class indices of at least 0, got {labels.min()}.")
+        return labels.astype(np.int64)
+
+    def draw(self, logits: Array, random_state: np.random.RandomState) -> NDArray[np.int64]:
+        """Draw a class index for every row of logits (n_samples, n_classes)."""
+        # the largest of logits plus Gumbel noise is a draw
+        return np.argmax(logits + random_state.gumbel(size=logits.shape), axis=1)

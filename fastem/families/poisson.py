@@ -1,0 +1,116 @@
+"""Counts: Poisson given z, with the rate exp(z V + c)."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaln, xlogy
+
+from fastem.families.base import Array, IndependentOutputs, numeric_targets
+
+_LARGEST_COUNT = 1e9
+_SMALLEST_RATE = 1e-3  # of starting values
+_LARGEST_LOG_RATE = 700.0  # exp stays finite
+_STIRLING_FROM = 1e4  # above it the first terms of Stirling's series are exact in float64
+
+
+class Poisson(IndependentOutputs):
+    """Counts: output d is Poisson with the rate ``exp(z V + c)_d``.
+
+    Given x, a count is a mixture of ``2**m`` Poisson distributions: its variance exceeds its mean.
+    """
+
+    name: ClassVar[str] = "poisson"
+    start_deviation: ClassVar[float] = 0.5
+
+    def targets(self, y: ArrayLike) -> Array:
+        """Return y as counts (n_samples, n_outputs).
+
+        Raises
+        ------
+        ValueError
+            If a value is negative, not whole, or above 1e9.
+        """
+        values = numeric_targets(y)
+        wrong = (values < 0.0) | (values != np.floor(values))
+        if wrong.any():
+            raise ValueError(
+                f"y must hold counts (whole numbers of at least 0) for family='poisson', got "
+                f"{values[wrong][0]:g}."
+            )
+        if values.size and values.max() > _LARGEST_COUNT:
+            raise ValueError(
+                f"y has counts up to {values.max():g}; family='poisson' takes at most "
+                f"{_LARGEST_COUNT:g}. Use family='gaussian', or count in a larger unit."
+            )
+        return values
+
+    def log_partition(self, eta: Array) -> Array:
+        """Return the rate."""
+        return self.mean(eta)
+
+    def mean(self, eta: Array) -> Array:
+        """Return the rate ``exp(eta)``."""
+        return np.exp(np.minimum(eta, _LARGEST_LOG_RATE))
+
+    def curvature(self, eta: Array) -> Array:
+        """Return the rate."""
+        return self.mean(eta)
+
+    def curvature_at(self, y: Array) -> Array:
+        """Return y, and 1/2 in place of 0."""
+        return np.maximum(y, 0.5)
+
+    def natural_parameter(self, mean: Array) -> Array:
+        """Return the logarithm of the rate; of 0.001 for smaller rates."""
+        return np.log(np.maximum(mean, _SMALLEST_RATE))
+
+    def conjugate(self, t: Array) -> Array:
+        """Return ``t log t - t``."""
+        return xlogy(t, t) - t
+
+    def relative_log_density(self, eta: Array, y: Array) -> Array:
+        """Return ``y (d - (exp(d) - 1))`` with ``d = eta - log y``; ``-exp(eta)`` where y is 0."""
+        eta = np.minimum(eta, _LARGEST_LOG_RATE)
+        y = np.asarray(y)
+        if not (y > 0.0).any():
+            return np.broadcast_to(-np.exp(eta), np.broadcast_shapes(eta.shape, y.shape))
+        d = eta - np.log(np.where(y > 0.0, y, 1.0))
+        with np.errstate(over="ignore"):
+            relative = np.where(y > 0.0, y, 1.0) * (d - np.expm1(d))
+        return np.where(y > 0.0, relative, -np.exp(eta)) if (y == 0.0).any() else relative
+
+    def log_largest(self, y: Array, variance: Array) -> Array:
+        """Return ``y log y - y - log y!``."""
+        safe = np.maximum(y, _STIRLING_FROM)
+        series = -0.5 * np.log(2.0 * np.pi * safe) - 1.0 / (12.0 * safe)
+        return np.where(y < _STIRLING_FROM, xlogy(y, y) - y - gammaln(y + 1.0), series)
+
+    def draw(self, eta: Array, variance: Array, random_state: np.random.RandomState) -> Array:
+        """Draw counts; rates above 1e18 are drawn as 1e18."""
+        return random_state.poisson(np.minimum(self.mean(eta), 1e18)).astype(np.float64)
+
+    def moments(
+        self, on: Array, coefs: Array, intercepts: Array, variance: Array
+    ) -> tuple[Array, Array]:
+        """Return ``E rate`` and ``E rate + Var rate``.
+
+        ``E rate**k = exp(k c) prod_h (1 - u_h + u_h exp(k V_h))``, computed in log space.
+        """
+        log_mean = _log_moment(on, coefs, intercepts)
+        log_square = _log_moment(on, 2.0 * coefs, 2.0 * intercepts)
+        with np.errstate(over="ignore"):
+            mean = np.exp(log_mean)
+            spread = np.expm1(np.maximum(log_square - 2.0 * log_mean, 0.0))
+            return mean, mean + mean * mean * spread
+
+
+def _log_moment(on: Array, coefs: Array, intercepts: Array) -> Array:
+    """Return ``log E exp(z V + c)`` (n_samples, n_outputs), in nats."""
+    out = np.empty((len(on), coefs.shape[1]))
+    for d, v in enumerate(coefs.T):
+        top = np.maximum(v, 0.0)  # the larger term of each factor
+        factors = (1.0 - on) * np.exp(-top) + on * np.exp(v - top)
+        with np.errstate(divide="ignore"):
+            out[:, d] = intercepts[d] + (np.log(factors) + top).sum(axis=1)
+    return out

@@ -1,0 +1,157 @@
+"""M-step of outputs that are independent given z: one generalised linear model per output.
+
+The inputs of every regression are the states of the last hidden layer and a one. If the engine
+enumerates configurations, these are the ``2**m`` rows, weighted by the counts; otherwise posterior
+means of the units bound or estimate the curvature. The noise variance follows in closed form.
+"""
+
+import numpy as np
+from scipy.linalg import cho_solve
+
+from fastem.expectations import Statistics
+from fastem.kernels import configurations
+from fastem.m_step.parts import (
+    MAX_HALVINGS,
+    floor_of,
+    independent_moments,
+    penalty_of,
+    regular_factor,
+    second_moments,
+)
+from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape, split_intercepts
+from fastem.rows import TrainingRows
+from fastem.runtime import Shapes, n_low_bits
+
+
+class IndependentOutputsPart:
+    """The part of Q of the output layer, and its steps.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+    shape : Shape
+    kind : {"counts", "means", "estimates"}
+        Kind of the engine's statistics; see `Engine.statistics`.
+    alpha : float
+    """
+
+    def __init__(self, rows: TrainingRows, shape: Shape, kind: str, alpha: float) -> None:
+        self._shape, self._kind, self._family = shape, kind, shape.family
+        self.n_inputs = shape.output_shape[0]
+        self.penalty = penalty_of(self.n_inputs, alpha, shape.fit_intercept)
+        self._targets = rows.targets
+
+    @staticmethod
+    def buffers(shape: Shape, n_samples: int, kind: str) -> Shapes:
+        """Declare the memory of a step."""
+        n_inputs = shape.last + 1
+        declared = {"moments": (4, n_inputs, n_inputs), "weights": (6, n_inputs, shape.n_outputs)}
+        if kind == "counts":
+            return {**declared, "tables": (5, 2**shape.last)}
+        return {**declared, "means": (2, n_samples, n_inputs)}
+
+    def gradient(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the gradient of Q, which equals that of the objective."""
+        return statistics.output_gradient - self.penalty[:, None] * weights
+
+    def step(
+        self, parameters: Parameters, statistics: Statistics, *, bounded: bool
+    ) -> tuple[Array, Array]:
+        """Return weights (n_inputs, n_outputs) and variances (n_outputs,) after a step.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        statistics : Statistics
+        bounded : bool
+            Whether to use a fixed bound on the curvature where the family has one.
+        """
+        new, changes = parameters.output.copy(), []
+        dispersion = self._dispersion(parameters)
+        gradient = self.gradient(parameters.output, statistics)
+        for d in range(self._shape.n_outputs):
+            curvature = self._curvature(parameters, statistics, d, bounded=bounded)
+            factor = regular_factor(curvature / dispersion[d], self.penalty)
+            step = cho_solve(factor, gradient[:, d])
+            if self._kind == "counts" and not self._uses_bound(bounded):
+                step = self._damped(parameters, statistics, d, step)
+            new[:, d] += step
+            # of the squared residuals; where the curvature is a bound, so is the change
+            slope = dispersion[d] * (step @ statistics.output_gradient[:, d])
+            changes.append(step @ curvature @ step - 2.0 * slope)
+        return new, self._variance(statistics, np.array(changes))
+
+    def gradient_step(
+        self, parameters: Parameters, statistics: Statistics, rate: float
+    ) -> tuple[Array, Array]:
+        """Return weights after a gradient step, and variances in closed form."""
+        gradient = self.gradient(parameters.output, statistics)
+        return parameters.output + rate * gradient, self._variance(statistics, 0.0)
+
+    def _dispersion(self, parameters: Parameters) -> Array:
+        has_variance = self._family.has_variance
+        return parameters.variance if has_variance else np.ones(self._shape.n_outputs)
+
+    def _variance(self, statistics: Statistics, change: Array | float) -> Array:
+        """Return the variances that maximise Q, given the change of the squared residuals."""
+        if not self._family.has_variance:
+            return NO_VARIANCE
+        total = statistics.hidden[-1].weights.sum()
+        smallest = max(self._shape.variance_floor, np.finfo(float).tiny)
+        return np.maximum((statistics.squared_residuals + change) / total, smallest)
+
+    def _uses_bound(self, bounded: bool) -> bool:
+        return bounded and self._family.curvature_bound is not None
+
+    def _curvature(
+        self, parameters: Parameters, statistics: Statistics, d: int, *, bounded: bool
+    ) -> Array:
+        """Return the negative Hessian of an output at dispersion 1, or a bound on it."""
+        bound, n_inputs = self._family.curvature_bound, self.n_inputs
+        layer = statistics.hidden[-1]
+        if self._kind == "means":
+            means = np.append(layer.posterior @ layer.weights, layer.weights.sum())[:n_inputs]
+            return np.diag(bound * (self._shape.last + 1) * means)
+        if self._kind == "estimates":
+            weights = layer.weights * self._family.curvature_at(self._targets[:, d])
+            return independent_moments(layer.posterior, weights, n_inputs)
+        weights = statistics.counts[0]
+        if self._uses_bound(bounded):
+            weights = bound * weights
+        else:
+            weights = weights * self._family.curvature(self._eta(parameters.output, d))
+        return second_moments(weights)[:n_inputs, :n_inputs]
+
+    def _eta(self, weights: Array, d: int) -> Array:
+        """Return the natural parameter of output d in every configuration, (n_high, n_low)."""
+        coefs, intercepts = split_intercepts(weights[:, d : d + 1], self._shape.last)
+        high, low = configurations.half_logits(
+            np.ascontiguousarray(coefs), intercepts, n_low_bits(self._shape.last)
+        )
+        return high[0][:, None] + low[0]
+
+    def _damped(
+        self, parameters: Parameters, statistics: Statistics, d: int, step: Array
+    ) -> Array:
+        """Return the step of output d, halved until its part of Q does not fall; else zero."""
+        weights, totals = parameters.output, statistics.counts[0]
+        dispersion = self._dispersion(parameters)[d]
+        eta, family = self._eta(weights, d), self._family
+        means = totals * family.mean(eta)
+        moments = configurations.unit_sums(means.sum(axis=1)[None], means.sum(axis=0)[None])
+        moments = moments[: self.n_inputs, 0] + dispersion * statistics.output_gradient[:, d]
+
+        def objective(v: Array, eta: Array) -> float:
+            likelihood = v @ moments - np.sum(totals * family.log_partition(eta))
+            return likelihood / dispersion - 0.5 * np.sum(self.penalty * v * v)
+
+        floor = floor_of(objective(weights[:, d], eta))
+        for halvings in range(MAX_HALVINGS):
+            shorter = 0.5**halvings * step
+            new = weights.copy()
+            # a step may overflow: its objective is not finite then, and the step is halved
+            with np.errstate(over="ignore", invalid="ignore"):
+                new[:, d] += shorter
+                if objective(new[:, d], self._eta(new, d)) >= floor:
+                    return shorter
+        return np.zeros_like(step)
