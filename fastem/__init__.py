@@ -2,8 +2,14 @@
 
 from fastem._version import __version__
 from fastem.engines import Engine, Enumeration, Quadrature, Sampling, e_step
-from fastem.estimators import FastEMClassifier, FastMLPClassifier, FastMLPRegressor
+from fastem.estimators import (
+    FastEMClassifier,
+    FastEMRegressor,
+    FastMLPClassifier,
+    FastMLPRegressor,
+)
 from fastem.expectations import Expectations
+from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
 from fastem.perceptron import Backpropagation, backpropagate
 from fastem.plotting import HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
@@ -11,15 +17,22 @@ from fastem.runtime import DivergenceError
 
 __all__ = [
     "Backpropagation",
+    "Bernoulli",
+    "Categorical",
     "DivergenceError",
     "Engine",
     "Enumeration",
     "Expectations",
+    "Family",
     "FastEMClassifier",
+    "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "Gaussian",
     "HiddenUnitsDisplay",
+    "IndependentOutputs",
     "LossCurveDisplay",
+    "Poisson",
     "Quadrature",
     "Sampling",
     "ScalingDisplay",

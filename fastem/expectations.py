@@ -22,6 +22,9 @@ class Expectations(NamedTuple):
     effective_sample_size : array (n_samples,) or None
         ``(sum w)**2 / sum w**2`` of each row, the number of independent samples from the posterior
         that its weighted samples are equivalent to. None for exact engines.
+    variance_gradient : array (n_outputs,) or None
+        Gradient with respect to the noise variances, in nats per squared unit of y. None if the
+        family has no variance.
     """
 
     log_likelihood: Array
@@ -29,6 +32,7 @@ class Expectations(NamedTuple):
     coef_gradients: list[Array]
     intercept_gradients: list[Array]
     effective_sample_size: Array | None = None
+    variance_gradient: Array | None = None
 
 
 class HiddenStatistics(NamedTuple):

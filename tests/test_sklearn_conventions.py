@@ -2,13 +2,16 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastem import FastEMClassifier
+from fastem import FastEMClassifier, FastEMRegressor
 
 
 @parametrize_with_checks(
     [
         FastEMClassifier((3,), n_jobs=1),
         FastEMClassifier((3,), solver="adam", tol=1e-3, n_jobs=1),
+        FastEMRegressor((3,), n_jobs=1),
+        FastEMRegressor((3,), family="poisson", n_jobs=1),
+        FastEMRegressor((3,), solver="adam", tol=1e-3, n_jobs=1),
     ]
 )
 def test_scikit_learn_accepts_the_estimator(estimator, check):
@@ -21,7 +24,10 @@ _BATCHES_DIFFER = {
 
 
 @parametrize_with_checks(
-    [FastEMClassifier((3,), solver="adam", batch_size=10, tol=1e-3, n_jobs=1)],
+    [
+        FastEMClassifier((3,), solver="adam", batch_size=10, tol=1e-3, n_jobs=1),
+        FastEMRegressor((3,), solver="adam", batch_size=10, tol=1e-3, n_jobs=1),
+    ],
     expected_failed_checks=lambda _: _BATCHES_DIFFER,
 )
 def test_scikit_learn_accepts_mini_batches(estimator, check):

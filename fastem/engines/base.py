@@ -212,3 +212,38 @@ class Engine(ABC):
                 )
             setattr(self, name, value)
         return self
+
+
+def check_depth(shape: Shape) -> None:
+    """Check that an exact engine can serve the depth of a network.
+
+    Raises
+    ------
+    ValueError
+        If a network with several hidden layers has outputs other than classes.
+    """
+    if shape.depth > 1 and not shape.has_classes:
+        raise ValueError(
+            f"An exact E-step for family={shape.family.name!r} needs one hidden layer, got "
+            f"hidden_layer_sizes={shape.hidden_layer_sizes}: the layers above the first would need "
+            "a table for every distinct y. Use one layer, or fastem.Sampling(), which estimates."
+        )
+
+
+def check_classes(shape: Shape) -> None:
+    """Check that the outputs are classes, whose probabilities can be listed.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if not shape.has_classes:
+        raise ValueError(
+            f"log_marginal lists the classes of a label; family={shape.family.name!r} has none."
+        )
+
+
+def quadrature_serves(shape: Shape) -> bool:
+    """Return whether an integral over a line or a plane gives the E-step of a network."""
+    return shape.depth == 1 and shape.has_classes and shape.n_outputs in (2, 3)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastem.engines.base import Engine, Plan
+from fastem.engines.base import Engine, Plan, check_classes, check_depth, quadrature_serves
 from fastem.engines.configuration_tables import (
     ConfigurationTable,
     Redo,
@@ -245,7 +245,7 @@ def _check_memory(n_bytes: Callable[[Shape, int, int], int], shape: Shape, *size
         f"hidden_layer_sizes={shape.hidden_layer_sizes}",
         f"for exact enumeration of 2**{largest} hidden configurations",
         "Use fewer hidden units: one unit less halves the memory. Or use "
-        + ("fastem.Quadrature() or " if shape.n_outputs in (2, 3) and shape.depth == 1 else "")
+        + ("fastem.Quadrature() or " if quadrature_serves(shape) else "")
         + "fastem.Sampling(), which estimates.",
         *needed,
     )
@@ -275,6 +275,8 @@ class Enumeration(Engine):
         """Estimate the time of an E-step on one thread, in seconds."""
         if max(shape.hidden_layer_sizes) > _MOST_UNITS:
             return math.inf
+        if not shape.has_classes:
+            return math.inf if shape.depth > 1 else _seconds_of_rows(shape, n_samples)
         # The time to fill tables is left out on purpose: with it, "auto" would choose
         # differently for a few rows of the same data.
         pairs = pairwise(shape.hidden_layer_sizes)
@@ -308,6 +310,7 @@ class Enumeration(Engine):
         ValueError
             If the tables exceed the available memory, before anything is allocated.
         """
+        check_depth(shape)
         _check_memory(self.bytes_needed, shape, len(rows.weights), n_threads)
         return EnumerationPlan(rows, shape, n_threads)
 
@@ -335,6 +338,7 @@ class Enumeration(Engine):
             If inputs times weights overflow.
         """
         n_samples = len(inputs)
+        check_classes(shape)
         _check_memory(self.bytes_to_predict, shape, n_samples, n_threads)
         check_log_odds(largest_inputs(inputs), parameters.hidden[0])
         table = table_of_layer(shape, 0, n_threads)

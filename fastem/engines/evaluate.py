@@ -5,10 +5,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
-from fastem.expectations import Expectations
-from fastem.parameters import Array, Shape
+from fastem.expectations import Expectations, Statistics
+from fastem.families import Categorical, Family, resolve_family
+from fastem.parameters import CATEGORICAL, NO_VARIANCE, Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_rows
 from fastem.runtime import effective_n_jobs, finite_array
+
+_SMALLEST_VARIANCE = 1e-100  # its square and its reciprocal are finite
 
 
 def e_step(
@@ -17,6 +20,8 @@ def e_step(
     coefs: list[ArrayLike],
     intercepts: list[ArrayLike],
     *,
+    family: str | Family = "categorical",
+    variance: ArrayLike | None = None,
     method: str | Engine = "auto",
     sample_weight: ArrayLike | None = None,
     n_jobs: int | None = None,
@@ -29,13 +34,21 @@ def e_step(
     Parameters
     ----------
     X : array-like (n_samples, n_features)
-    y : array-like of int (n_samples,)
-        Class indices ``0, ..., n_classes - 1``.
-    coefs : [W (n_features, n_hidden), ..., V (n_hidden, n_classes)]
+    y : array-like (n_samples,) or (n_samples, n_outputs)
+        As the family has it: class indices ``0, ..., n_classes - 1``; numbers; counts; or 0 and 1
+        for every label.
+    coefs : [W (n_features, n_hidden), ..., V (n_hidden, n_outputs)]
         Weights in log-odds per unit, shaped as in scikit-learn's MLP; one array into every
-        hidden layer, and one into the classes.
-    intercepts : [b (n_hidden,), ..., c (n_classes,)]
-        Log-odds of hidden units and logits of classes.
+        hidden layer, and one into the outputs.
+    intercepts : [b (n_hidden,), ..., c (n_outputs,)]
+        Log-odds of hidden units; natural parameters of outputs (logits of classes and labels,
+        means of numbers, log-rates of counts).
+    family : {"categorical", "bernoulli", "gaussian", "poisson"} or Family
+        Distribution of the outputs given the hidden states: one class, several labels, numbers or
+        counts. An instance may be a family of your own: see `fastem.Family`.
+    variance : array-like (n_outputs,), optional
+        Noise variance of every output, in the squared unit of y. Required by "gaussian", unused by
+        the others.
     method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
         "auto" selects the cheapest exact engine, or sampling if no exact engine is affordable.
         An instance may be an engine of your own: see `fastem.Engine`.
@@ -95,14 +108,16 @@ def e_step(
     (2, 2)
     """
     X = finite_array("X", X, 2)
-    coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1])
-    shape = shape_of(coefs)
-    labels = _check_labels(y, len(X), shape.n_outputs)
+    family = resolve_family(family)
+    coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
+    shape = shape_of(coefs, family)
+    targets = _check_targets(y, len(X), shape)
     weights = _check_weights(sample_weight, len(X))
-    rows = sort_rows(X, labels, weights, shape)
+    rows = sort_rows(X, targets, weights, shape)
     engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
     plan = engine.plan(rows, shape, effective_n_jobs(n_jobs))
-    statistics = plan.expect(shape.from_lists(coefs, intercepts))
+    variance = np.asarray(variance, dtype=np.float64) if family.has_variance else NO_VARIANCE
+    statistics = plan.expect(shape.from_lists(coefs, intercepts, variance))
     effective = statistics.effective_sample_size
     if effective is not None:
         effective = _unsorted(effective, rows.order)
@@ -115,7 +130,15 @@ def e_step(
         [gradient[:-1].copy() for gradient in gradients],
         [gradient[-1].copy() for gradient in gradients],
         effective,
+        _variance_gradient(statistics, weights, variance),
     )
+
+
+def _variance_gradient(statistics: Statistics, weights: Array, variance: Array) -> Array | None:
+    """Return the gradient with respect to noise variances (n_outputs,); None without them."""
+    if statistics.squared_residuals is None:
+        return None
+    return 0.5 * (statistics.squared_residuals - weights.sum() * variance) / variance**2
 
 
 def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
@@ -126,7 +149,11 @@ def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
 
 
 def check_parameters(
-    coefs: list[ArrayLike], intercepts: list[ArrayLike], n_features: int
+    coefs: list[ArrayLike],
+    intercepts: list[ArrayLike],
+    n_features: int,
+    family: Family = CATEGORICAL,
+    variance: ArrayLike | None = None,
 ) -> tuple[list[Array], list[Array]]:
     """Return finite arrays of matching shapes.
 
@@ -137,6 +164,8 @@ def check_parameters(
     intercepts : list of array-like, log-odds
         Shapes (n_units,).
     n_features : int
+    family : Family, default=Categorical()
+    variance : array-like (n_outputs,), optional
 
     Returns
     -------
@@ -175,38 +204,53 @@ def check_parameters(
         if n_units < 1:
             raise ValueError(f"coefs[{i}] has shape {W.shape}: a layer needs at least one unit.")
         n_inputs = n_units
-    if n_inputs < 2:
+    if n_inputs < 2 and isinstance(family, Categorical):
         raise ValueError(
             f"coefs[{len(coefs) - 1}] has shape {W.shape}: at least two classes are needed."
         )
     with np.errstate(over="ignore"):
         if not np.isfinite(np.abs(W).sum() + np.abs(b).sum()):
             i = len(coefs) - 1
-            raise ValueError(f"coefs[{i}] and intercepts[{i}] are so large that logits overflow.")
+            raise ValueError(f"coefs[{i}] and intercepts[{i}] are so large that outputs overflow.")
+    if family.has_variance:
+        _check_variance(variance, n_inputs)
     return weights, offsets
 
 
-def shape_of(coefs: list[Array]) -> Shape:
+def shape_of(coefs: list[Array], family: Family = CATEGORICAL) -> Shape:
     """Return the shape of a network with the given coefs, and with intercepts."""
     sizes = tuple(len(above) for above in coefs[1:])
-    return Shape(len(coefs[0]), sizes, coefs[-1].shape[1], fit_intercept=True)
+    return Shape(len(coefs[0]), sizes, coefs[-1].shape[1], fit_intercept=True, family=family)
 
 
-def _check_labels(y: ArrayLike, n_samples: int, n_classes: int) -> np.ndarray:
-    try:
-        labels = np.asarray(y)
-    except ValueError as error:
-        raise ValueError(f"y must be an array of class indices: {error}") from error
-    if labels.shape != (n_samples,):
-        raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"y must hold class indices (integers), got dtype {labels.dtype}.")
-    if n_samples and (labels.min() < 0 or labels.max() >= n_classes):
+def _check_variance(variance: ArrayLike | None, n_outputs: int) -> None:
+    if variance is None:
+        raise ValueError("variance is missing: pass the noise variance of every output.")
+    values = finite_array("variance", variance, 1)
+    if values.shape != (n_outputs,):
+        raise ValueError(f"variance must have shape ({n_outputs},), got {values.shape}.")
+    if not values.min() >= _SMALLEST_VARIANCE:
+        raise ValueError(f"variance must be at least {_SMALLEST_VARIANCE:g}, got {values.min():g}.")
+
+
+def _check_targets(y: ArrayLike, n_samples: int, shape: Shape) -> np.ndarray:
+    """Return class indices (n_samples,) or values (n_samples, n_outputs)."""
+    targets = shape.family.targets(y)
+    wanted = (n_samples,) if shape.has_classes else (n_samples, shape.n_outputs)
+    if targets.shape != wanted:
+        if wanted[1:] == (1,) or shape.has_classes:
+            wanted, targets = wanted[:1], np.asarray(y)
+        raise ValueError(f"y must have shape {wanted}, got {targets.shape}.")
+    if (
+        shape.has_classes
+        and n_samples
+        and not 0 <= targets.min() <= targets.max() < shape.n_outputs
+    ):
         raise ValueError(
-            f"y must hold class indices from 0 to {n_classes - 1}, "
-            f"got {labels.min()} to {labels.max()}."
+            f"y must hold class indices from 0 to {shape.n_outputs - 1}, "
+            f"got {targets.min()} to {targets.max()}."
         )
-    return labels.astype(np.int64)
+    return targets
 
 
 def _check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:

@@ -1,6 +1,7 @@
 """Estimators; the only room that uses scikit-learn's estimator interface."""
 
 from fastem.estimators.em_classifier import FastEMClassifier
+from fastem.estimators.em_regressor import FastEMRegressor
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
@@ -8,6 +9,7 @@ from fastem.estimators.mlp_regressor import FastMLPRegressor
 __all__ = [
     "BaseFastMLP",
     "FastEMClassifier",
+    "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
 ]

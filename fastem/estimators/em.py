@@ -17,9 +17,21 @@ from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
-from fastem.estimators.validation import check_same_em_network, check_solver
-from fastem.parameters import Array, Parameters, Shape
+from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
+from fastem.families import Categorical, Family
+from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
+from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import single_threaded_blas
+
+
+def has_batches(estimator: Any) -> bool:
+    """Return True, or raise AttributeError: `partial_fit` needs mini-batches."""
+    if estimator.solver != "adam":
+        raise AttributeError(
+            f"partial_fit needs solver='adam', which trains by mini-batches; got "
+            f"solver={estimator.solver!r}, which needs all rows at once."
+        )
+    return True
 
 
 class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin):
@@ -28,12 +40,14 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
     Subclasses define the constructor, the coding of y, and the predictions.
     """
 
-    def _learn_targets(self, y: Any, weights: Array, classes: Any, *, resumes: bool) -> np.ndarray:
-        """Set ``classes_`` or compare it with y; return the class index of every row."""
+    def _learn_targets(
+        self, y: Any, weights: Array, classes: Any, *, resumes: bool
+    ) -> tuple[Family, np.ndarray]:
+        """Return family and targets of a fit; set the attributes that describe y."""
         raise NotImplementedError
 
-    def _class_indices(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        """Return the class index of every row for a fitted estimator."""
+    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+        """Return the targets of every row for a fitted estimator."""
         raise NotImplementedError
 
     @with_callbacks
@@ -43,8 +57,9 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-        y : array-like (n_samples,)
-            Labels: strings or integers, at least two classes.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Classifier: labels, strings or integers, of at least two classes; or one column of 0 and
+            1 for every label. Regressor: numbers or counts.
         sample_weight : array-like (n_samples,), optional
             Nonnegative. A row of weight w counts as w identical rows.
 
@@ -84,7 +99,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
                 kind = EpochTraining if self.solver == "adam" else Training
                 training = kind(self, problem)
             n_starts = 1 if resumes else self.n_init
-            progress = Progress(self, n_starts, X, y, sample_weight, training.total_weight)
+            progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
             self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
             if resumes:
                 last = getattr(self, "_ascent", None)
@@ -97,6 +112,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
                 self._ascent = ascent
             progress.end()
             warn_of_ending(self, ascent.monitor)
+            self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)
         return self
@@ -112,7 +128,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
                     self, problem, parameters, getattr(self, "_ascent", None)
                 )
             self._ascent, loss = training.stream(ascent)
-            self.coefs_, self.intercepts_ = training.lists(self._ascent.theta)
+            vars(self).update(training.weights(self._ascent.theta))
             self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
             seconds = list(getattr(self, "loss_curve_seconds_", []))
             elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
@@ -129,21 +145,36 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         """Check parameters and rows; set the attributes that depend on the rows alone."""
         sizes = check_em_parameters(self)
         resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", reset=not resumes)
+        X, y = validate_data(
+            self, X, y, dtype=np.float64, order="C", multi_output=True, reset=not resumes
+        )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        labels = self._learn_targets(y, weights, classes, resumes=resumes)
+        check_weights(weights, LARGEST_WEIGHT)
+        family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
         if resumes:
-            check_same_em_network(self, sizes)
-        shape = Shape(X.shape[1], sizes, len(self.classes_), bool(self.fit_intercept))
+            check_same_em_network(self, sizes, family)
+        n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
+        shape = Shape(
+            X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family, self._variance_floor()
+        )
         n_rows = rows_per_e_step(self, len(X))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
-        return Problem(shape, engine, X, labels, weights)
+        self.family_ = family
+        return Problem(shape, engine, X, targets, weights)
+
+    def _variance_floor(self) -> float:
+        """Return the lower bound of noise variances of standardised outputs."""
+        return 0.0
+
+    def _warn_of_result(self, scale: Array) -> None:
+        """Warn of a doubtful result; ``scale`` holds the standard deviations of the outputs."""
 
     def _parameters(self, shape: Shape) -> Parameters:
-        return shape.from_lists(self.coefs_, self.intercepts_)
+        variance = getattr(self, "variance_", NO_VARIANCE)
+        return shape.from_lists(self.coefs_, self.intercepts_, variance)
 
     def transform(self, X: ArrayLike) -> Array:
         """Return P(Z_h = 1 | x), the prior probability of the units of the first hidden layer.
@@ -174,8 +205,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-        y : array-like (n_samples,)
-            Labels among `classes_`.
+        y : array-like
+            Labels or values, as in `fit`.
 
         Returns
         -------
@@ -187,24 +218,26 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             If `fit` has not been called.
         ValueError
             If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit`, or the problem does not fit into memory.
+            in `fit` or a value that is impossible under the family, or the problem does not fit into memory.
         FloatingPointError
             If X times weights overflow.
         """
         X = self._check_X(X)
-        labels = self._class_indices(y, len(X))
-        return self._network().posterior(X, labels)
+        return self._network().posterior(X, self._known_targets(y, len(X)))
 
     def log_likelihood(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
 
+        With several outputs, p is their joint density or probability. Densities are in the unit
+        of y.
+
         Parameters
         ----------
         X : array-like (n_samples, n_features)
-        y : array-like (n_samples,)
-            Labels among `classes_`.
+        y : array-like
+            Labels or values, as in `fit`.
         sample_weight : array-like (n_samples,), optional
 
         Returns
@@ -218,15 +251,14 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             If `fit` has not been called.
         ValueError
             If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit`, a weight is negative, or the problem does not fit into memory.
+            in `fit` or a value that is impossible under the family, a weight is negative, or the problem does not fit into memory.
         FloatingPointError
             If X times weights overflow.
         """
         X = self._check_X(X)
-        labels = self._class_indices(y, len(X))
+        targets = self._known_targets(y, len(X))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        own = self._network().log_marginal(X, len(self.classes_))[np.arange(len(X)), labels]
-        return float(np.sum(weights * own))
+        return float(np.sum(weights * self._network().log_density(X, targets)))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
@@ -284,8 +316,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         NotFittedError
             If `fit` has not been called.
         ValueError
-            If the labels are neither numbers nor strings, or the engine is not one of this
-            package. Then no file is written.
+            If the labels are neither numbers nor strings, or the engine or the family is not one of
+            this package. Then no file is written.
         OSError
             If the file cannot be written. An earlier file of that name is kept then.
         """
@@ -318,7 +350,10 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         return len(self.intercepts_[0])
 
     def _network(self) -> FittedNetwork:
-        return FittedNetwork(self.coefs_, self.intercepts_, self.e_step_, self.n_jobs)
+        variance = getattr(self, "variance_", NO_VARIANCE)
+        return FittedNetwork(
+            self.coefs_, self.intercepts_, self.e_step_, self.n_jobs, self.family_, variance
+        )
 
     def _check_X(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
@@ -329,7 +364,9 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         check_is_fitted(self)
         ones = int(bool(self.fit_intercept))
         n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
-        return n_hidden + (len(self.coefs_[-1]) + ones) * (len(self.classes_) - 1)
+        n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
+        n_variances = len(getattr(self, "variance_", NO_VARIANCE))
+        return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
 
     def __getstate__(self) -> dict:
         return persistence.add_version(super().__getstate__())

@@ -5,40 +5,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.engines import Engine
-from fastem.estimators.em import BaseFastEM
-from fastem.estimators.validation import (
-    announced_classes,
-    check_same_classes,
-    check_two_classes,
-    check_weights,
-    class_indices,
-)
+from fastem.estimators.em import BaseFastEM, has_batches
+from fastem.estimators.labels import known_labels, learn_labels
+from fastem.estimators.validation import announced_classes
+from fastem.families import Bernoulli, Family
 from fastem.parameters import Array
-from fastem.rows import LARGEST_WEIGHT
-
-
-def _has_batches(estimator: Any) -> bool:
-    """Return True, or raise AttributeError: `partial_fit` needs mini-batches."""
-    if estimator.solver != "adam":
-        raise AttributeError(
-            f"partial_fit needs solver='adam', which trains by mini-batches; got "
-            f"solver={estimator.solver!r}, which needs all rows at once."
-        )
-    return True
 
 
 class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
-    probabilities, and the classes are softmax given the hidden states. In a deeper network, every
+    probabilities, and the classes are softmax given the hidden states. If y is a matrix of 0 and 1
+    with one column per label (multilabel), the labels are independent and logistic given the hidden
+    states; they are correlated given x. In a deeper network, every
     hidden layer is stochastic given the states of the layer below. `fit` maximises the exact
     marginal likelihood minus ``alpha / 2`` times the squared weights.
 
@@ -105,6 +92,9 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     Attributes
     ----------
     classes_ : array (n_classes,)
+        Labels; for multilabel, the column numbers of y.
+    family_ : Family
+        Categorical, or Bernoulli for multilabel.
     coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
         Log-odds per unit of the feature; then log-odds per active unit.
     intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds
@@ -190,7 +180,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @available_if(_has_batches)
+    @available_if(has_batches)
     def partial_fit(
         self,
         X: ArrayLike,
@@ -244,7 +234,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         return self._partial_fit(X, y, sample_weight, announced_classes(self, classes), began)
 
     def predict(self, X: ArrayLike) -> NDArray:
-        """Return the most probable label of every row.
+        """Return the most probable label of every row; for multilabel, of every label by itself.
 
         Parameters
         ----------
@@ -252,13 +242,15 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
 
         Returns
         -------
-        labels : array (n_samples,)
+        labels : array (n_samples,), or (n_samples, n_labels) of 0 and 1 for multilabel
 
         Raises
         ------
         NotFittedError, ValueError, FloatingPointError
             As `predict_log_proba` does.
         """
+        if self._has_labels():
+            return (self.predict_proba(X) > 0.5).astype(np.int64)
         log_probability = self.predict_log_proba(X)
         return self.classes_[np.argmax(log_probability, axis=1)]
 
@@ -277,16 +269,24 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         Returns
         -------
         probability : array (n_samples, n_classes)
+            For multilabel, P(y_l = 1 | x) of every label by itself, (n_samples, n_labels).
 
         Raises
         ------
         NotFittedError, ValueError, FloatingPointError
             As `predict_log_proba` does.
         """
-        return np.exp(self.predict_log_proba(X))
+        if not self._has_labels():
+            return np.exp(self.predict_log_proba(X))
+        X = self._check_X(X)
+        if self.prediction == "plugin":
+            return expit(self._network().natural_parameter(self._network().mean_activation(X)))
+        return self._network().label_probability(X)
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
-        """Return log P(y = k | x); finite for every probability.
+        """Return log P(y = k | x); finite for every probability of a class.
+
+        For multilabel, the logarithm of `predict_proba`.
 
         Parameters
         ----------
@@ -305,6 +305,9 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         FloatingPointError
             If X times weights overflow.
         """
+        if self._has_labels():
+            with np.errstate(divide="ignore"):
+                return np.log(self.predict_proba(X))
         X = self._check_X(X)
         if self.prediction == "plugin":
             return self._network().log_plugin(X)
@@ -323,8 +326,8 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
 
         Returns
         -------
-        y : array (n_samples,)
-            Labels drawn from P(y | z).
+        y : array (n_samples,), or (n_samples, n_labels) for multilabel
+            Labels drawn from P(y | z), those of a row jointly.
         z : array (n_samples, n_hidden)
             Hidden states, 0.0 or 1.0, drawn from P(z | x). Columns of several hidden layers are
             concatenated, the first layer first.
@@ -341,28 +344,28 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         X = self._check_X(X)
         random_state = check_random_state(random_state)
         states = self._network().sample_states(X, random_state)
-        log_probability = self._network().log_output(states[-1])
-        # the largest of log-probabilities plus Gumbel noise is a draw
-        noise = random_state.gumbel(size=log_probability.shape)
-        return self.classes_[np.argmax(log_probability + noise, axis=1)], np.hstack(states)
-
-    def _learn_targets(self, y: Any, weights: Array, classes: Any, *, resumes: bool) -> np.ndarray:
-        check_classification_targets(y)
-        check_weights(weights, LARGEST_WEIGHT)
-        if classes is None:
-            classes, labels = np.unique(y, return_inverse=True)
-            check_two_classes(weights, labels, classes)
-            if resumes:
-                check_same_classes(self, classes)
+        eta = self._network().natural_parameter(states[-1])
+        if self._has_labels():
+            y = self.family_.draw(eta, np.ones(1), random_state).astype(np.int64)
         else:
-            if len(classes) < 2:
-                raise ValueError(f"classes must hold at least two labels, got {classes.tolist()}.")
-            labels = class_indices(y, classes, "among classes")
-        self.classes_ = classes
-        return labels
+            y = self.classes_[self.family_.draw(log_softmax(eta, axis=1), random_state)]
+        return y, np.hstack(states)
 
-    def _class_indices(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        labels = np.asarray(y)
-        if labels.shape != (n_samples,):
-            raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
-        return class_indices(labels, self.classes_, "seen in fit")
+    def _has_labels(self) -> bool:
+        """Whether y has several labels, each absent or present."""
+        check_is_fitted(self)
+        return isinstance(self.family_, Bernoulli)
+
+    def _learn_targets(
+        self, y: Any, weights: Array, classes: Any, *, resumes: bool
+    ) -> tuple[Family, np.ndarray]:
+        return learn_labels(self, y, weights, classes, resumes=resumes)
+
+    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+        return known_labels(self, y, n_samples)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: multilabel y is accepted."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

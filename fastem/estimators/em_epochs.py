@@ -46,7 +46,7 @@ class EpochTraining(Training):
         self._extent = self._seen.plus(problem.weights)
         return BatchedNetwork(
             problem.X,
-            problem.labels,
+            problem.targets,
             problem.weights,
             self._shape,
             self._engine,
@@ -72,11 +72,12 @@ class EpochTraining(Training):
 
     def begin_stream(self) -> Ascent:
         """Return the starting point of a stream that begins with these rows."""
-        # A class without rows so far gets the weight of one average row.
-        average = self._extent.weight / self._extent.n_rows
-        class_weights = np.where(self._class_weights > 0.0, self._class_weights, average)
+        typical = self._typical
+        if self._shape.has_classes:
+            # A class without rows so far gets the weight of one average row.
+            typical = np.where(typical > 0.0, typical, self._extent.weight / self._extent.n_rows)
         random_state = check_random_state(self._estimator.random_state)
-        return self._at(self._start(random_state, class_weights), random_state)
+        return self._at(self._start(random_state, typical), random_state)
 
     def join_stream(self, parameters: Parameters) -> Ascent:
         """Return the starting point of a stream that begins at given parameters."""
@@ -102,7 +103,7 @@ class EpochTraining(Training):
             state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
-            loss = -state.run_epoch(self._model) / self.total_weight
+            loss = self.loss(state.run_epoch(self._model))
         theta = state.theta.copy()
         self._check_finite(theta)
         return Ascent(theta, self._new_monitor(), state, self._standardization), loss

@@ -51,21 +51,21 @@ class Problem(NamedTuple):
     shape : Shape
     engine : Engine
     X : array (n_samples, n_features)
-    labels : array of int (n_samples,)
-        Class indices.
+    targets : array
+        Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
     """
 
     shape: Shape
     engine: Engine
     X: Array
-    labels: np.ndarray
+    targets: np.ndarray
     weights: Array
 
     def without_zero_weights(self) -> "Problem":
         """Return the problem without rows of weight zero."""
         kept = self.weights > 0.0
-        rows = (values[kept] for values in (self.X, self.labels, self.weights))
+        rows = (values[kept] for values in (self.X, self.targets, self.weights))
         return Problem(self.shape, self.engine, *rows)
 
 
@@ -110,24 +110,38 @@ class Training:
         self._estimator = estimator
         self._shape, self._engine = problem.shape, problem.engine
         problem = problem.without_zero_weights()
-        if standardization is None and estimator.standardize:
+        if standardization is None:
+            if not estimator.standardize:
+                check_raw_features(problem.X)
             standardization = Standardization.of(
-                problem.X, problem.weights, centred=self._shape.fit_intercept
+                problem.X,
+                problem.targets,
+                problem.weights,
+                self._shape,
+                features=estimator.standardize,
             )
-        elif standardization is None:
-            check_raw_features(problem.X)
-            standardization = Standardization.identity(self._shape.n_features)
         self._standardization = standardization
-        self._class_weights = np.bincount(
-            problem.labels, problem.weights, minlength=self._shape.n_outputs
+        problem = problem._replace(
+            X=standardization.apply(problem.X),
+            targets=standardization.apply_to_targets(problem.targets),
         )
-        self._model = self._new_model(problem._replace(X=standardization.apply(problem.X)))
+        self._typical = self._typical_outputs(problem)
+        summed = self._typical if self._shape.has_classes else problem.weights
+        self._total_weight = float(summed.sum())
+        self._model = self._new_model(problem)
+
+    def _typical_outputs(self, problem: Problem) -> Array:
+        """Return the weight of every class, or the mean of every output."""
+        if self._shape.has_classes:
+            n_classes = self._shape.n_outputs
+            return np.bincount(problem.targets, problem.weights, minlength=n_classes)
+        return problem.weights @ problem.targets / problem.weights.sum()
 
     def _new_model(self, problem: Problem) -> Network | BatchedNetwork:
         """Return the model whose objective is maximised, for standardised features."""
         estimator = self._estimator
         return Network(
-            sort_rows(problem.X, problem.labels, problem.weights, self._shape),
+            sort_rows(problem.X, problem.targets, problem.weights, self._shape),
             self._shape,
             self._engine,
             estimator.m_step if estimator.solver == "em" else None,
@@ -139,7 +153,7 @@ class Training:
     @property
     def total_weight(self) -> float:
         """Summed weight of all rows."""
-        return float(self._class_weights.sum())
+        return self._total_weight
 
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
         """Continue from earlier parameters.
@@ -182,7 +196,7 @@ class Training:
         random_state = check_random_state(estimator.random_state)
         best, failure = None, None
         for start in range(estimator.n_init):
-            theta = self._start(random_state, self._class_weights)
+            theta = self._start(random_state, self._typical)
             try:
                 with single_threaded_blas():
                     optimizer = self._new_optimizer(random_state)
@@ -214,21 +228,26 @@ class Training:
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
-        coefs, intercepts = self.lists(theta)
-        losses = [-objective / self.total_weight for objective in monitor.history]
+        losses = [self.loss(objective) for objective in monitor.history]
         return {
-            "coefs_": coefs,
-            "intercepts_": intercepts,
+            **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
-            "loss_": -monitor.objective / self.total_weight,
+            "loss_": self.loss(monitor.objective),
             "loss_curve_": losses,
             "loss_curve_seconds_": list(monitor.seconds),
         }
 
-    def lists(self, theta: Array) -> tuple[list[Array], list[Array]]:
-        """Return ``coefs_`` and ``intercepts_`` in the features' units."""
-        return self._shape.to_lists(self._standardization.fold(self._shape.unpack(theta)))
+    def weights(self, theta: Array) -> dict[str, Any]:
+        """Return the fitted weights, and noise variances if any, in the units of X and y."""
+        folded = self._standardization.fold(self._shape.unpack(theta))
+        coefs, intercepts = self._shape.to_lists(folded)
+        weights = {"coefs_": coefs, "intercepts_": intercepts}
+        return weights | ({"variance_": folded.variance} if self._shape.n_variances else {})
+
+    def loss(self, objective: float) -> float:
+        """Return an objective (nats) as a loss per unit weight in the unit of y."""
+        return self._standardization.log_scale - objective / self.total_weight
 
     def _new_monitor(self) -> Monitor:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
@@ -242,20 +261,22 @@ class Training:
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
 
-    def _start(self, random_state: np.random.RandomState, class_weights: Array) -> Array:
+    def _start(self, random_state: np.random.RandomState, typical: Array) -> Array:
         """Return starting values on standardised features.
 
         The random numbers drawn do not depend on `coefs_init` and `intercepts_init`.
         """
         estimator, shape = self._estimator, self._shape
         coefs, intercepts = _given_start(estimator, shape)
-        drawn = draw_start(shape, class_weights, random_state)
+        drawn = draw_start(shape, typical, random_state)
         if coefs is None and intercepts is None:
             return shape.pack(drawn)
-        drawn_coefs, drawn_intercepts = shape.to_lists(self._standardization.fold(drawn))
+        folded = self._standardization.fold(drawn)
+        drawn_coefs, drawn_intercepts = shape.to_lists(folded)
         given = shape.from_lists(
             drawn_coefs if coefs is None else coefs,
             drawn_intercepts if intercepts is None else intercepts,
+            folded.variance,
         )
         return shape.pack(self._standardization.unfold(given))
 
@@ -275,9 +296,9 @@ class Training:
         return Ascent(theta, monitor, optimizer, self._standardization, effective)
 
     def _check_finite(self, theta: Array) -> None:
-        folded = self._shape.pack(self._standardization.fold(self._shape.unpack(theta)))
-        if not np.isfinite(folded).all():
-            raise ValueError("A weight overflows in the units of X; rescale the features of X.")
+        folded = self._standardization.fold(self._shape.unpack(theta))
+        if not np.isfinite(flat(folded)).all():
+            raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
     def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Array:
         max_iter = self._estimator.max_iter
@@ -290,8 +311,15 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
     """Return whether an ascent ended in these parameters, to the bit."""
     if last is None or last.theta.size != shape.n_parameters:
         return False
-    found = shape.pack(last.standardization.fold(shape.unpack(last.theta)))
-    return np.array_equal(found, shape.pack(parameters))
+    return np.array_equal(
+        flat(last.standardization.fold(shape.unpack(last.theta))), flat(parameters)
+    )
+
+
+def flat(parameters: Parameters) -> Array:
+    """Return all weights and variances as one vector."""
+    arrays = *parameters.hidden, parameters.output, parameters.variance
+    return np.concatenate([values.ravel() for values in arrays])
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

@@ -80,7 +80,6 @@ _EM_RULES: dict[str, list[_Rule]] = {
     **_SHARED,
     "m_step": [_among(M_STEPS)],
     "solver": [_among(("em", "lbfgs", "adam"))],
-    "prediction": [_among(("marginal", "plugin"))],
     "accelerate": _BOOLEAN,
     "fit_intercept": _BOOLEAN,
     "standardize": _BOOLEAN,
@@ -93,6 +92,10 @@ _EM_RULES: dict[str, list[_Rule]] = {
     "batch_size": [_among(("auto",)), _EM_COUNT],
     "max_iter": [_EM_COUNT],
     "n_init": [_EM_COUNT],
+}
+_EM_OPTIONAL: dict[str, list[_Rule]] = {
+    "prediction": [_among(("marginal", "plugin"))],
+    "variance_floor": [_interval(numbers.Real, 0, 1, "()", booleans=False)],
 }
 _MLP_RULES: dict[str, list[_Rule]] = {
     **_SHARED,
@@ -144,7 +147,8 @@ def check_em_parameters(estimator: Any) -> tuple[int, ...]:
     ValueError
         If a parameter is out of range.
     """
-    _check_parameters(estimator, _EM_RULES)
+    own = {name: rule for name, rule in _EM_OPTIONAL.items() if hasattr(estimator, name)}
+    _check_parameters(estimator, _EM_RULES | own)
     sizes = _hidden_layer_sizes(estimator)
     if not sizes:
         raise ValueError("hidden_layer_sizes must be a tuple with at least one layer, got ().")

@@ -6,7 +6,9 @@ import numpy as np
 from scipy.special import expit, log_softmax
 
 from fastem.engines import Engine, check_parameters, e_step, shape_of
-from fastem.parameters import Array
+from fastem.expectations import Expectations
+from fastem.families import Family
+from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import add_ones
 from fastem.runtime import effective_n_jobs, single_threaded_blas
 
@@ -20,12 +22,16 @@ class FittedNetwork(NamedTuple):
     intercepts : list of arrays (n_hidden,), ..., (n_classes,)
     engine : Engine
     n_jobs : int or None
+    family : Family
+    variance : array (n_outputs,) or (0,)
     """
 
     coefs: list[Array]
     intercepts: list[Array]
     engine: Engine
     n_jobs: int | None
+    family: Family
+    variance: Array
 
     def log_marginal(self, X: Array, n_classes: int) -> Array:
         """Return log p(y = k | x) (n_samples, n_classes), nats, summed over hidden states.
@@ -45,7 +51,27 @@ class FittedNetwork(NamedTuple):
                 "again, or set coefs_ and classes_ that match."
             )
         parameters = shape.from_lists(self.coefs, self.intercepts)
-        n_threads = effective_n_jobs(self.n_jobs)
+        return self._checked_log_marginal(X, parameters, shape)
+
+    def label_probability(self, X: Array) -> Array:
+        """Return P(y_l = 1 | x) (n_samples, n_labels) of every label.
+
+        The marginal of a label is a network with two classes.
+        """
+        coefs, intercepts = check_parameters(
+            self.coefs, self.intercepts, X.shape[1], self.family, None
+        )
+        out = np.empty((len(X), coefs[-1].shape[1]))
+        for label, (v, c) in enumerate(zip(coefs[-1].T, intercepts[-1], strict=True)):
+            of_label = [*coefs[:-1], np.column_stack([np.zeros_like(v), v])]
+            shape = shape_of(of_label)
+            parameters = shape.from_lists(of_label, [*intercepts[:-1], np.array([0.0, c])])
+            log_p = self._checked_log_marginal(X, parameters, shape)
+            out[:, label] = np.exp(log_softmax(log_p, axis=1)[:, 1])
+        return out
+
+    def _checked_log_marginal(self, X: Array, parameters: Parameters, shape: Shape) -> Array:
+        n_threads, n_classes = effective_n_jobs(self.n_jobs), shape.n_outputs
         found = self.engine.log_marginal(add_ones(X, True), parameters, shape, n_threads)
         if np.shape(found) != (len(X), n_classes) or np.isnan(found).any():
             raise ValueError(
@@ -56,10 +82,14 @@ class FittedNetwork(NamedTuple):
 
     def log_plugin(self, X: Array) -> Array:
         """Return the log-softmax of the mean hidden activation (n_samples, n_classes), nats."""
+        return self.log_output(self.mean_activation(X))
+
+    def mean_activation(self, X: Array) -> Array:
+        """Return the mean activation of the last hidden layer, computed layer by layer."""
         hidden = X
         for layer in range(self.depth):
             hidden = self.hidden_probability(hidden, layer)
-        return self.log_output(hidden)
+        return hidden
 
     def hidden_probability(self, inputs: Array, layer: int) -> Array:
         """Return P(Z_h = 1 | inputs) (n_samples, n_hidden) of the units of a hidden layer.
@@ -80,15 +110,30 @@ class FittedNetwork(NamedTuple):
 
     def log_output(self, hidden: Array) -> Array:
         """Return log P(y = k | hidden) (n_samples, n_classes), nats, for values of the units."""
-        with single_threaded_blas():  # the order of a sum does not depend on the threads
-            logits = hidden @ self.coefs[-1] + self.intercepts[-1]
-        return log_softmax(logits, axis=1)
+        return log_softmax(self.natural_parameter(hidden), axis=1)
 
-    def posterior(self, X: Array, labels: np.ndarray) -> Array:
+    def log_density(self, X: Array, targets: np.ndarray) -> Array:
+        """Return log p(y | x) (n_samples,), nats, of given targets."""
+        if targets.ndim == 1:
+            n_classes = self.coefs[-1].shape[1]
+            return self.log_marginal(X, n_classes)[np.arange(len(X)), targets]
+        return self._expect(X, targets).log_likelihood
+
+    def posterior(self, X: Array, targets: np.ndarray) -> Array:
         """Return P(Z_h = 1 | x, y) (n_samples, n_hidden) of the first hidden layer."""
+        return self._expect(X, targets).hidden_posterior
+
+    def _expect(self, X: Array, targets: np.ndarray) -> Expectations:
         return e_step(
-            X, labels, self.coefs, self.intercepts, method=self.engine, n_jobs=self.n_jobs
-        ).hidden_posterior
+            X, targets, self.coefs, self.intercepts, family=self.family,
+            variance=self.variance if self.family.has_variance else None, method=self.engine,
+            n_jobs=self.n_jobs,
+        )  # fmt: skip
+
+    def natural_parameter(self, hidden: Array) -> Array:
+        """Return ``z V + c`` (n_samples, n_outputs) for values of the last layer's units."""
+        with single_threaded_blas():  # the order of a sum does not depend on the threads
+            return hidden @ self.coefs[-1] + self.intercepts[-1]
 
     def sample_states(self, X: Array, random_state: np.random.RandomState) -> list[Array]:
         """Draw the states of every hidden layer, 0.0 or 1.0, given the layer below."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastem._version import __version__
 from fastem.engines import ENGINES, Engine, check_parameters, resolve_engine
+from fastem.families import FAMILIES, Family
 from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
@@ -97,7 +98,7 @@ def _read_arrays(file: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def save(model: Any, path: str | os.PathLike) -> None:
-    """Write a fitted model with stochastic units and class labels.
+    """Write a fitted model with stochastic units.
 
     Raises
     ------
@@ -107,7 +108,12 @@ def save(model: Any, path: str | os.PathLike) -> None:
     """
     for name, engine in (("e_step", model.e_step), ("e_step_", model.e_step_)):
         _check_engine(name, engine)
-    arrays = {"classes": _plain_labels(model.classes_), "loss_curve": np.array(model.loss_curve_)}
+    _check_family(model.family_)
+    arrays = {"loss_curve": np.array(model.loss_curve_)}
+    if hasattr(model, "classes_"):
+        arrays["classes"] = _plain_labels(model.classes_)
+    if hasattr(model, "variance_"):
+        arrays["variance"] = model.variance_
     if hasattr(model, "loss_curve_seconds_"):
         arrays["loss_curve_seconds"] = np.array(model.loss_curve_seconds_)
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
@@ -122,8 +128,10 @@ def save(model: Any, path: str | os.PathLike) -> None:
         "n_iter": model.n_iter_,
         "converged": bool(model.converged_),
         "loss": float(model.loss_),
-        "object_labels": model.classes_.dtype.kind == "O",
+        "family": _to_json(model.family_),
     }
+    if "classes" in arrays:
+        header["object_labels"] = model.classes_.dtype.kind == "O"
     write_model(path, header, arrays)
 
 
@@ -134,6 +142,15 @@ def _check_engine(name: str, value: Any) -> None:
         raise ValueError(
             f"A model file cannot hold {name} of class {type(value).__qualname__}, "
             f"which is not an engine of fastem. Use pickle, or fit with one of {kinds}."
+        )
+
+
+def _check_family(family: Family) -> None:
+    """Raise ValueError if the family of a model is one of another package."""
+    if type(family) not in FAMILIES.values():
+        raise ValueError(
+            f"A model file cannot hold a family of class {type(family).__qualname__}, which is not "
+            "a family of fastem. Use pickle."
         )
 
 
@@ -151,6 +168,8 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Engine):
         settings = {name: _to_json(setting) for name, setting in value.get_params().items()}
         return {"engine": value.name, "settings": settings}
+    if isinstance(value, Family):
+        return {"family": value.name, "settings": value.get_params()}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
@@ -163,6 +182,8 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict) and value.get("engine") in ENGINES:
         return ENGINES[value["engine"]](**value["settings"])
+    if isinstance(value, dict) and value.get("family") in FAMILIES:
+        return FAMILIES[value["family"]](**value["settings"])
     return value
 
 
@@ -191,14 +212,21 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     n_arrays = sum(name.startswith("coef_") for name in arrays)
     model.coefs_ = [arrays[f"coef_{i}"] for i in range(n_arrays)]
     model.intercepts_ = [arrays[f"intercept_{i}"] for i in range(n_arrays)]
-    classes = arrays["classes"]
-    model.classes_ = classes.astype(object) if header["object_labels"] else classes
+    model.family_ = _from_json(header.get("family", {"family": "categorical", "settings": {}}))
+    weights = [*model.coefs_, *model.intercepts_]
+    if "variance" in arrays:
+        model.variance_ = arrays["variance"]
+        weights.append(model.variance_)
     n_features = len(model.coefs_[0])
-    if any(values.dtype != np.float64 for values in model.coefs_ + model.intercepts_):
+    if any(values.dtype != np.float64 for values in weights):
         raise ValueError("weights are not float64")
-    check_parameters(model.coefs_, model.intercepts_, n_features)
-    if classes.shape != model.intercepts_[-1].shape:
-        raise ValueError(f"{classes.shape} labels for {len(model.intercepts_[-1])} classes")
+    variance = arrays.get("variance")
+    check_parameters(model.coefs_, model.intercepts_, n_features, model.family_, variance)
+    if "object_labels" in header or "classes" in arrays:
+        classes = arrays["classes"]
+        model.classes_ = classes.astype(object) if header["object_labels"] else classes
+        if classes.shape != model.intercepts_[-1].shape:
+            raise ValueError(f"{classes.shape} labels for {len(model.intercepts_[-1])} classes")
     if "feature_names" in arrays:
         if arrays["feature_names"].shape != (n_features,):
             raise ValueError(f"{arrays['feature_names'].shape} names for {n_features} features")

@@ -29,16 +29,22 @@ class Progress:
     n_starts : int
     X, y, sample_weight
         Arguments of ``fit``, which callbacks receive.
-    total_weight : float
-        An objective divided by ``-total_weight`` is a loss per unit weight.
+    loss : callable
+        Converts an objective (nats) into a loss per unit weight.
     """
 
     def __init__(
-        self, estimator: Any, n_starts: int, X: Any, y: Any, sample_weight: Any, total_weight: float
+        self,
+        estimator: Any,
+        n_starts: int,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        loss: Callable[[float], float],
     ) -> None:
         self._estimator = estimator
         self._n_starts = n_starts
-        self._total_weight = total_weight
+        self._loss = loss
         self._verbose = estimator.verbose
         self._began = time.perf_counter()
         self._start = 0
@@ -79,7 +85,7 @@ class Progress:
     def _print(self, n_iter: int, objective: float) -> None:
         start = f"start {self._start}/{self._n_starts}, " if self._n_starts > 1 else ""
         seconds = time.perf_counter() - self._began
-        loss = -objective / self._total_weight
+        loss = self._loss(objective)
         line = f"[fastem] {start}iteration {n_iter}, loss {loss:.8f} nats, {seconds:.2f} s"
         if self._verbose > 1:
             print(line)

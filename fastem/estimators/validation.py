@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
 from fastem.engines import Engine
+from fastem.families import Family
 from fastem.parameters import Array
 from fastem.perceptron import Layers
 from fastem.runtime import finite_array
@@ -178,6 +179,47 @@ def check_targets(targets: Array) -> None:
         raise ValueError(f"y has values up to {largest:g}, whose squares overflow; rescale y.")
 
 
+def warn_of_constant_outputs(targets: Array) -> None:
+    """Warn if an output has one value only.
+
+    Warns
+    -----
+    UserWarning
+        With the column and the value.
+    """
+    constant = np.flatnonzero(np.ptp(targets, axis=0) == 0.0)
+    if len(constant) > 0:
+        column = int(constant[0])
+        warn_user(
+            f"y is constant in column {column}: every value is {targets[0, column]:g}. The model "
+            "predicts this value, with the smallest variance that variance_floor permits."
+        )
+
+
+def warn_of_variance_at_floor(relative: Array, floor: float) -> None:
+    """Warn if a noise variance has ended at its floor.
+
+    Parameters
+    ----------
+    relative : array (n_outputs,)
+        Noise variances as shares of the variances of y.
+    floor : float
+
+    Warns
+    -----
+    UserWarning
+        With the remedy.
+    """
+    at_floor = np.flatnonzero(relative <= 1.001 * floor)
+    if len(at_floor) > 0:
+        warn_user(
+            f"The noise variance of output {int(at_floor[0])} is at its lower bound, "
+            f"variance_floor={floor:g} times the variance of y. Either x determines y, or the "
+            "model concentrates on repeated values of y. Decrease variance_floor in the first "
+            "case; use fewer hidden units, or increase alpha or variance_floor, in the second."
+        )
+
+
 def check_raw_features(X: Array) -> None:
     """Check that sums of squares of features that are not standardised are finite.
 
@@ -216,14 +258,19 @@ def check_same_classes(estimator: Any, classes: np.ndarray) -> None:
         )
 
 
-def check_same_em_network(estimator: Any, sizes: tuple[int, ...]) -> None:
+def check_same_em_network(estimator: Any, sizes: tuple[int, ...], family: Family) -> None:
     """Check that training continues with the network of the earlier fit.
 
     Raises
     ------
     ValueError
-        If intercepts or the numbers of hidden units differ.
+        If intercepts, the numbers of hidden units, or the family of the outputs differ.
     """
+    if family != estimator.family_:
+        raise ValueError(
+            f"{_resuming(estimator)} needs the outputs of the earlier fit, {estimator.family_}, "
+            f"got y for {family}; call fit with warm_start=False."
+        )
     if not estimator.fit_intercept and any(b.any() for b in estimator.intercepts_):
         raise ValueError(
             f"{_resuming(estimator)} cannot drop the intercepts of the earlier fit, got "

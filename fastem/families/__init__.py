@@ -7,6 +7,7 @@ from fastem.families.base import Family, IndependentOutputs
 from fastem.families.bernoulli import Bernoulli
 from fastem.families.categorical import Categorical
 from fastem.families.gaussian import Gaussian
+from fastem.families.mixture import Mixture, blocks, mixtures_of_rows
 from fastem.families.poisson import Poisson
 
 FAMILIES: dict[str, type[Family]] = {
@@ -47,6 +48,9 @@ __all__ = [
     "Family",
     "Gaussian",
     "IndependentOutputs",
+    "Mixture",
     "Poisson",
+    "blocks",
+    "mixtures_of_rows",
     "resolve_family",
 ]

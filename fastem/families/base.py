@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.families.states import states_of_rows
+from fastem.families.mixture import mixtures_of_rows
 
 Array = NDArray[np.float64]
 
@@ -80,12 +80,15 @@ class IndependentOutputs(Family):
 
     Attributes
     ----------
+    is_discrete : bool, default=True
+        Whether y takes whole numbers only.
     curvature_bound : float or None, default=None
         Largest value of `curvature`, if there is one. The M-step "bound" needs it.
     start_deviation : float, default=1.0
         Standard deviation of output weights under random starting values, with up to 16 units.
     """
 
+    is_discrete: ClassVar[bool] = True
     curvature_bound: ClassVar[float | None] = None
     start_deviation: ClassVar[float] = 1.0
 
@@ -123,6 +126,10 @@ class IndependentOutputs(Family):
         -------
         log_density : array (n_samples, n_outputs)
         """
+
+    @abstractmethod
+    def cdf(self, y: Array, eta: Array, variance: Array) -> Array:
+        """Return ``P(Y <= y | eta)``, elementwise; 0 and 1 at minus and plus infinity."""
 
     @abstractmethod
     def draw(self, eta: Array, variance: Array, random_state: np.random.RandomState) -> Array:
@@ -163,13 +170,10 @@ class IndependentOutputs(Family):
         ValueError
             If there are too many hidden units to sum over their states.
         """
-        means, spreads = np.empty((2, len(on), len(intercepts)))
-        for rows, prior, eta in states_of_rows(on, coefs, intercepts):
-            of_states = self.mean(eta)
-            means[rows] = prior @ of_states
-            squares = prior @ (of_states**2 + variance * self.curvature(eta))
-            spreads[rows] = np.maximum(squares - means[rows] ** 2, 0.0)
-        return means, spreads
+        means, variances = np.empty((2, len(on), len(intercepts)))
+        for rows, mixture in mixtures_of_rows(self, on, coefs, intercepts, variance):
+            means[rows], variances[rows] = mixture.moments()
+        return means, variances
 
     def curvature_at(self, y: Array) -> Array:
         """Return about the curvature at natural parameters under which y is likely."""
@@ -191,8 +195,8 @@ def numeric_targets(y: ArrayLike) -> Array:
     """
     try:
         values = np.asarray(y)
-        if np.iscomplexobj(values):
-            raise ValueError("it is complex")
+        if values.dtype.kind not in "buifO" or np.iscomplexobj(values):
+            raise ValueError(f"its dtype is {values.dtype}")
         values = np.array(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise ValueError(f"y must be numeric, with one row per sample: {error}") from error

@@ -64,6 +64,11 @@ class Bernoulli(IndependentOutputs):
         """Return 0: a label can have probability one."""
         return np.zeros(np.shape(y))
 
+    def cdf(self, y: Array, eta: Array, variance: Array) -> Array:
+        """Return 0 below 0, P(y = 0) below 1, and 1 from 1 on."""
+        y, off = np.broadcast_arrays(y, expit(-eta))
+        return np.where(y < 0.0, 0.0, np.where(y < 1.0, off, 1.0))
+
     def draw(self, eta: Array, variance: Array, random_state: np.random.RandomState) -> Array:
         """Draw zeros and ones."""
         return (random_state.uniform(size=eta.shape) < expit(eta)).astype(np.float64)

@@ -22,18 +22,14 @@ class Categorical(Family):
         Raises
         ------
         ValueError
-            If y is not a one-dimensional array of integers of at least 0.
+            If y is not an array of integers.
         """
         try:
             labels = np.asarray(y)
         except ValueError as error:
             raise ValueError(f"y must be an array of class indices: {error}") from error
-        if labels.ndim != 1:
-            raise ValueError(f"y must have one dimension, got shape {labels.shape}.")
         if labels.dtype.kind not in "iu":
             raise ValueError(f"y must hold class indices (integers), got dtype {labels.dtype}.")
-        if labels.size and labels.min() < 0:
-            raise ValueError(f"y must hold class indices of at least 0, got {labels.min()}.")
         return labels.astype(np.int64)
 
     def draw(self, logits: Array, random_state: np.random.RandomState) -> NDArray[np.int64]:

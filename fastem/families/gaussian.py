@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr
 
 from fastem.families.base import Array, IndependentOutputs, numeric_targets
 
@@ -20,6 +21,7 @@ class Gaussian(IndependentOutputs):
 
     name: ClassVar[str] = "gaussian"
     has_variance: ClassVar[bool] = True
+    is_discrete: ClassVar[bool] = False
     curvature_bound: ClassVar[float] = 1.0
     start_deviation: ClassVar[float] = 0.5
 
@@ -61,6 +63,10 @@ class Gaussian(IndependentOutputs):
     def log_largest(self, y: Array, variance: Array) -> Array:
         """Return ``-log(2 pi variance) / 2``."""
         return np.broadcast_to(-0.5 * (_LOG_2_PI + np.log(variance)), np.shape(y))
+
+    def cdf(self, y: Array, eta: Array, variance: Array) -> Array:
+        """Return the normal distribution function."""
+        return ndtr((y - eta) / np.sqrt(variance))
 
     def draw(self, eta: Array, variance: Array, random_state: np.random.RandomState) -> Array:
         """Draw normal numbers."""

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln, pdtr, xlogy
 
 from fastem.families.base import Array, IndependentOutputs, numeric_targets
 
@@ -85,6 +85,11 @@ class Poisson(IndependentOutputs):
         safe = np.maximum(y, _STIRLING_FROM)
         series = -0.5 * np.log(2.0 * np.pi * safe) - 1.0 / (12.0 * safe)
         return np.where(y < _STIRLING_FROM, xlogy(y, y) - y - gammaln(y + 1.0), series)
+
+    def cdf(self, y: Array, eta: Array, variance: Array) -> Array:
+        """Return the Poisson distribution function."""
+        y, rate = np.broadcast_arrays(np.floor(y), self.mean(eta))
+        return np.where(y < 0.0, 0.0, pdtr(np.maximum(y, 0.0), rate))
 
     def draw(self, eta: Array, variance: Array, random_state: np.random.RandomState) -> Array:
         """Draw counts; rates above 1e18 are drawn as 1e18."""

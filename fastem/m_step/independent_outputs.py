@@ -130,9 +130,7 @@ class IndependentOutputsPart:
         )
         return high[0][:, None] + low[0]
 
-    def _damped(
-        self, parameters: Parameters, statistics: Statistics, d: int, step: Array
-    ) -> Array:
+    def _damped(self, parameters: Parameters, statistics: Statistics, d: int, step: Array) -> Array:
         """Return the step of output d, halved until its part of Q does not fall; else zero."""
         weights, totals = parameters.output, statistics.counts[0]
         dispersion = self._dispersion(parameters)[d]

@@ -30,9 +30,7 @@ class Newton:
         self._parts, self._n_threads = parts, parts.n_threads
         self._bound = Bound(parts)
         if parts.has_classes:
-            self._step_classes = (
-                self._output if parts.kind == "counts" else self._bound.output.step
-            )
+            self._step_classes = self._output if parts.kind == "counts" else self._bound.output.step
 
     @classmethod
     def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:

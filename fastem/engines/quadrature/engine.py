@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.base import Engine, Plan
+from fastem.engines.base import Engine, Plan, quadrature_serves
 from fastem.engines.quadrature.strategies import STRATEGIES, OutputLayer, Strategy
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
@@ -28,6 +28,11 @@ def _log_odds(inputs: Array, largest: Array, parameters: Parameters) -> Array:
 
 
 def _strategy(shape: Shape) -> Strategy:
+    if not shape.has_classes:
+        raise ValueError(
+            f"Quadrature needs two or three classes, got family={shape.family.name!r}. Use "
+            "fastem.Enumeration(), or fastem.Sampling() for estimates."
+        )
     if shape.n_outputs not in STRATEGIES:
         raise ValueError(
             f"Quadrature needs two or three classes, got {shape.n_outputs} classes. Use "
@@ -122,7 +127,7 @@ class Quadrature(Engine):
         seconds : float
             Infinity if the engine does not apply.
         """
-        if shape.n_outputs not in STRATEGIES or shape.depth > 1:
+        if not quadrature_serves(shape):
             return math.inf
         return STRATEGIES[shape.n_outputs].seconds(n_samples * shape.first)
 

@@ -1,0 +1,408 @@
+"""FastEMRegressor: predictive densities from stochastic hidden units, trained by exact EM."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import d2_tweedie_score, r2_score
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.metaestimators import available_if
+
+from fastem.engines import Engine
+from fastem.estimators.em import BaseFastEM, has_batches
+from fastem.estimators.predictive import PredictiveDistribution
+from fastem.estimators.validation import (
+    check_targets,
+    warn_of_constant_outputs,
+    warn_of_variance_at_floor,
+)
+from fastem.families import Family, IndependentOutputs, resolve_family
+from fastem.parameters import Array
+
+
+class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
+    """Neural network for numbers or counts with stochastic binary hidden units, by exact EM.
+
+    ``p(y|x) = sum_z p(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
+    probabilities. Given the hidden states, a number is normal with mean ``z V + c`` and a constant
+    variance; a count is Poisson with rate ``exp(z V + c)``. Given x, the distribution of y is a
+    mixture: its spread depends on x, and it can have several modes. `fit` maximises the exact
+    marginal likelihood minus ``alpha / 2`` times the squared weights. Numbers are standardised
+    inside; all attributes and results are in the unit of y.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of ints, or int, default=(10,)
+        Number of units m of each hidden layer. Time and memory grow as ``2**m``; for one Gaussian
+        output they can grow as m (quadrature). Several layers need ``e_step="sampling"``.
+    family : {"gaussian", "poisson"} or Family, default="gaussian"
+        Distribution of y given the hidden states.
+    e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
+        As for `FastEMClassifier`. Quadrature serves one Gaussian output.
+    m_step : {"newton", "bound", "gradient"}, default="newton"
+        As for `FastEMClassifier`. The variance has a closed form in all of them.
+    solver : {"em", "lbfgs", "adam"}, default="em"
+        As for `FastEMClassifier`.
+    accelerate : bool, default=True
+        As for `FastEMClassifier`.
+    alpha : float, default=0.15
+        L2 penalty: multiplies half the squared norm of the weights on standardised features and
+        outputs, in the units of the summed log-likelihood. Intercepts are not penalised.
+    variance_floor : float, default=1e-4
+        Lower bound of every noise variance, as a share of the variance of y. Without it, the
+        likelihood is unbounded: a density can concentrate on single values of y.
+    fit_intercept : bool, default=True
+        Whether hidden units and outputs have intercepts.
+    standardize : bool, default=True
+        Whether to standardise the features internally. `coefs_` are in the units of X either way.
+    learning_rate_init, batch_size, max_iter, tol, n_init
+        As for `FastEMClassifier`.
+    coefs_init, intercepts_init : list of arrays, optional
+        Starting values, in the shapes of `coefs_` and `intercepts_`.
+    warm_start, n_jobs, random_state, verbose
+        As for `FastEMClassifier`.
+
+    Attributes
+    ----------
+    family_ : Family
+    coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_outputs)
+        Log-odds per unit of the feature; then natural parameter per active unit: units of y, or
+        log-rates.
+    intercepts_ : list of arrays (n_hidden,), ..., (n_outputs,)
+    variance_ : array (n_outputs,), squared unit of y
+        Noise variance given the hidden states. Only if the family has one.
+    n_iter_, converged_, loss_, loss_curve_, loss_curve_seconds_, e_step_, n_layers_
+        As for `FastEMClassifier`. Losses are negative log-densities in the unit of y.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from fastem import FastEMRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = FastEMRegressor((4,), random_state=0).fit(X, y)
+    >>> model.predict_interval(X[:1], coverage=0.9).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        *,
+        family: str | Family = "gaussian",
+        e_step: str | Engine = "auto",
+        m_step: str = "newton",
+        solver: str = "em",
+        accelerate: bool = True,
+        alpha: float = 0.15,
+        variance_floor: float = 1e-4,
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        learning_rate_init: float | str = "auto",
+        batch_size: int | str = "auto",
+        max_iter: int = 500,
+        tol: float = 1e-6,
+        n_init: int = 1,
+        coefs_init: list[ArrayLike] | None = None,
+        intercepts_init: list[ArrayLike] | None = None,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.family = family
+        self.e_step = e_step
+        self.m_step = m_step
+        self.solver = solver
+        self.accelerate = accelerate
+        self.alpha = alpha
+        self.variance_floor = variance_floor
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_init = n_init
+        self.coefs_init = coefs_init
+        self.intercepts_init = intercepts_init
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @available_if(has_batches)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None
+    ) -> "FastEMRegressor":
+        """Process some rows once, in mini-batches; only with ``solver="adam"``.
+
+        The rows of the first call define the standardisation of X and y. They should be typical.
+        See `FastEMClassifier.partial_fit` for penalty, order and resumption.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like (n_samples,), optional
+            Nonnegative. Rows of weight zero are ignored.
+
+        Returns
+        -------
+        self : FastEMRegressor
+
+        Raises
+        ------
+        AttributeError
+            With another solver.
+        ValueError
+            If a parameter, X, y or a weight is out of range, the network has changed, or a batch
+            does not fit into memory.
+        DivergenceError
+            If the weights diverge.
+        """
+        return self._partial_fit(X, y, sample_weight, None, time.perf_counter())
+
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
+        """Return the mean of y given x, and its standard deviation if requested.
+
+        With one hidden layer both are exact and need no sum over hidden states: for numbers the
+        mean is the network with sigmoid units, ``u V + c``, and the variance is
+        ``variance_ + sum_h V_h**2 u_h (1 - u_h)``.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        return_std : bool, default=False
+
+        Returns
+        -------
+        mean : array (n_samples,) or (n_samples, n_outputs)
+        std : array of the same shape
+            Only if ``return_std=True``. Of y, the noise included.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        mean, variance = self._distribution(X).moments()
+        if return_std:
+            return _squeezed(mean), _squeezed(np.sqrt(variance))
+        return _squeezed(mean)
+
+    def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
+        """Return quantiles of y given x, of every output by itself.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        q : float or array-like (n_quantiles,), probability
+            Between 0 and 1, both excluded.
+
+        Returns
+        -------
+        quantiles : array (n_samples,) or (n_samples, n_outputs)
+            With a further axis (n_quantiles,) last if q is an array. For counts the smallest y with
+            ``P(Y <= y) >= q``.
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As `predict` does.
+        ValueError
+            As `predict` does, or if q is out of range.
+        """
+        levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+        if levels.ndim != 1 or not ((levels > 0.0) & (levels < 1.0)).all():
+            raise ValueError(f"q must lie between 0 and 1, both excluded; got {q!r}.")
+        found = self._distribution(X).quantiles(levels)
+        found = found[:, 0] if found.shape[1] == 1 else found
+        return found[..., 0] if np.ndim(q) == 0 else found
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Array:
+        """Return central prediction intervals of y given x, of every output by itself.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        coverage : float, default=0.9, probability
+            Between 0 and 1, both excluded.
+
+        Returns
+        -------
+        interval : array (n_samples, 2) or (n_samples, n_outputs, 2)
+            The quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As `predict` does.
+        ValueError
+            As `predict` does, or if `coverage` is out of range.
+        """
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"coverage must lie between 0 and 1, both excluded; got {coverage!r}.")
+        return self.predict_quantile(X, [0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage])
+
+    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Return ``P(Y <= y | x)`` of every row, of every output by itself.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        probability : array of the shape of y
+            Uniform over rows if the model is right and y is continuous.
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As `predict` does.
+        ValueError
+            As `predict` does, or if y is out of range.
+        """
+        distribution = self._distribution(X)
+        return _squeezed(distribution.cdf(self._known_targets(y, len(distribution.X))))
+
+    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Return ``log p(y | x)`` of every row; of all outputs jointly.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        log_density : array (n_samples,), nats
+            Densities are per unit of y; for counts, probabilities.
+
+        Raises
+        ------
+        NotFittedError, FloatingPointError
+            As `predict` does.
+        ValueError
+            As `predict` does, or if y is out of range, or the problem does not fit into memory.
+        """
+        X = self._check_X(X)
+        return self._network().log_density(X, self._known_targets(y, len(X)))
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return R^2 of the predicted means; for counts D^2, the share of deviance explained.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+            At most 1; the mean over outputs.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict` does.
+        """
+        predicted = self.predict(X)
+        if self.family_.name != "poisson":
+            return float(r2_score(y, predicted, sample_weight=sample_weight))
+        columns = zip(
+            np.reshape(y, (len(predicted), -1)).T,
+            predicted.reshape(len(predicted), -1).T,
+            strict=True,
+        )
+        return float(
+            np.mean(
+                [d2_tweedie_score(a, b, sample_weight=sample_weight, power=1) for a, b in columns]
+            )
+        )
+
+    def sample(
+        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+    ) -> tuple[Array, Array]:
+        """Draw hidden states and y for given rows.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        y : array (n_samples,) or (n_samples, n_outputs)
+            Drawn from p(y | z).
+        z : array (n_samples, n_hidden)
+            Hidden states, 0.0 or 1.0, drawn from P(z | x). Columns of several hidden layers are
+            concatenated, the first layer first.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `predict` does.
+        """
+        X, network = self._check_X(X), self._network()
+        random_state = check_random_state(random_state)
+        states = network.sample_states(X, random_state)
+        variance = network.variance if self.family_.has_variance else np.ones(1)
+        y = self.family_.draw(network.natural_parameter(states[-1]), variance, random_state)
+        return _squeezed(y), np.hstack(states)
+
+    def _distribution(self, X: ArrayLike) -> PredictiveDistribution:
+        X = self._check_X(X)  # first: it raises NotFittedError
+        return PredictiveDistribution(self._network(), X)
+
+    def _learn_targets(
+        self, y: Any, weights: Array, classes: Any, *, resumes: bool
+    ) -> tuple[Family, np.ndarray]:
+        family = resolve_family(self.family)
+        if not isinstance(family, IndependentOutputs):
+            raise ValueError(
+                f"family={self.family!r} is for classes; use FastEMClassifier, or "
+                "family='gaussian' or 'poisson'."
+            )
+        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = family.targets(y)
+        if family.has_variance:
+            check_targets(targets)
+            warn_of_constant_outputs(targets[weights > 0.0])
+        if resumes and targets.shape[1] != len(self.intercepts_[-1]):
+            raise ValueError(
+                f"The earlier fit has {len(self.intercepts_[-1])} outputs, y has "
+                f"{targets.shape[1]}; call fit with warm_start=False."
+            )
+        return family, targets
+
+    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+        targets = self.family_.targets(y)
+        wanted = n_samples, len(self.intercepts_[-1])
+        if targets.shape != wanted:
+            raise ValueError(f"y must have shape {wanted}, got {np.shape(y)}.")
+        return targets
+
+    def _variance_floor(self) -> float:
+        return float(self.variance_floor)
+
+    def _warn_of_result(self, scale: Array) -> None:
+        if self.family_.has_variance:
+            warn_of_variance_at_floor(self.variance_ / scale**2, self.variance_floor)
+
+
+def _squeezed(values: Array) -> Array:
+    """Return (n_samples,) in place of (n_samples, 1)."""
+    return values[:, 0] if values.shape[1] == 1 else values

@@ -1,0 +1,144 @@
+"""Predictive distributions as mixtures over hidden states: moments, probabilities and quantiles."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import elementwise
+
+Array = NDArray[np.float64]
+
+_MOST_UNITS = 20
+_ENTRIES_AT_ONCE = 2**20  # of the priors of a block of rows
+_TOLERANCE_OF_QUANTILES = 1e-10  # relative to the standard deviation of y
+
+
+class Mixture(NamedTuple):
+    """Distribution of the outputs of some rows, given their features.
+
+    Attributes
+    ----------
+    family : IndependentOutputs
+    prior : array (n_samples, n_states), probability
+        Of every state, given the features; rows sum to one.
+    eta : array (n_states, n_outputs) or (n_samples, n_states, n_outputs)
+        Natural parameters of the outputs in every state.
+    variance : array (n_outputs,)
+        Dispersion of every output.
+    """
+
+    family: Any
+    prior: Array
+    eta: Array
+    variance: Array
+
+    def moments(self) -> tuple[Array, Array]:
+        """Return mean and variance of every output, (n_samples, n_outputs)."""
+        of_states = self.family.mean(self.eta)
+        means = self._expected(of_states)
+        squares = of_states**2 + self.variance * self.family.curvature(self.eta)
+        return means, np.maximum(self._expected(squares) - means**2, 0.0)
+
+    def cdf(self, y: Array) -> Array:
+        """Return ``P(Y_d <= y_d | x)`` (n_samples, n_outputs) of every output by itself."""
+        own = self.family.cdf(y[:, None, :], self.eta, self.variance)
+        return np.clip(np.einsum("ns,nsd->nd", self.prior, own), 0.0, 1.0)
+
+    def quantiles(self, q: Array) -> Array:
+        """Return the quantiles (n_samples, n_outputs, n_quantiles) of every output by itself.
+
+        Parameters
+        ----------
+        q : array (n_quantiles,), probability
+            Between 0 and 1, both excluded. For a discrete family the quantile is the smallest y
+            with ``P(Y <= y) >= q``.
+        """
+        means, variances = self.moments()
+        deviations = np.sqrt(variances)
+        out = np.empty((*means.shape, len(q)))
+        for k, level in enumerate(q):
+            # Cantelli's inequality
+            low = means - deviations * np.sqrt((1.0 - level) / level)
+            high = means + deviations * np.sqrt(level / (1.0 - level))
+            search = self._search_whole if self.family.is_discrete else self._search
+            out[:, :, k] = search(level, low, high, deviations)
+        return out
+
+    def _expected(self, values: Array) -> Array:
+        if values.ndim == 2:
+            return self.prior @ values
+        return np.einsum("ns,nsd->nd", self.prior, values)
+
+    def _search(self, level: float, low: Array, high: Array, deviations: Array) -> Array:
+        """Return where the distribution functions reach a level, between bounds."""
+        rows, outputs = np.indices(low.shape)
+
+        def excess(y: Array, row: Array, output: Array) -> Array:
+            eta = self.eta[:, output].T if self.eta.ndim == 2 else self.eta[row, :, output]
+            own = self.family.cdf(y[:, None], eta, self.variance[output][:, None])
+            return (self.prior[row] * own).sum(axis=1) - level
+
+        wide = 1e-6 * deviations + np.abs(low) * 1e-15 + np.finfo(float).tiny
+        found = elementwise.find_root(
+            lambda y, row, output: excess(y, row.astype(int), output.astype(int)),
+            ((low - wide).ravel(), (high + wide).ravel()),
+            args=(rows.ravel(), outputs.ravel()),
+            tolerances={"xatol": 0.0, "xrtol": 0.0, "fatol": 1e-13},
+        )
+        return found.x.reshape(low.shape)
+
+    def _search_whole(self, level: float, low: Array, high: Array, deviations: Array) -> Array:
+        """Return the smallest whole numbers at which the distribution functions reach a level."""
+        below, above = np.floor(low) - 1.0, np.ceil(high) + 1.0
+        while (above - below > 1.0).any():
+            middle = np.floor(0.5 * (below + above))
+            reached = self.cdf(middle) >= level
+            above, below = np.where(reached, middle, above), np.where(reached, below, middle)
+        return above
+
+
+def mixtures_of_rows(
+    family: Any, on: Array, coefs: Array, intercepts: Array, variance: Array
+) -> Iterator[tuple[slice, Mixture]]:
+    """Yield the distributions of blocks of rows, with all states of one hidden layer.
+
+    Parameters
+    ----------
+    family : IndependentOutputs
+    on : array (n_samples, n_hidden), probability
+        P(Z = 1 | x) of independent units.
+    coefs : array (n_hidden, n_outputs)
+    intercepts, variance : arrays (n_outputs,)
+
+    Yields
+    ------
+    rows : slice
+    mixture : Mixture
+
+    Raises
+    ------
+    ValueError
+        If there are more than 20 hidden units.
+    """
+    n_samples, n_hidden = on.shape
+    if n_hidden > _MOST_UNITS:
+        raise ValueError(
+            f"A sum over the states of {n_hidden} hidden units is too long for a prediction; use "
+            f"at most {_MOST_UNITS} hidden units."
+        )
+    eta = intercepts[None]
+    for v in coefs:
+        eta = np.concatenate([eta, eta + v])
+    for rows in blocks(n_samples, 2**n_hidden):
+        prior = np.ones((rows.stop - rows.start, 1))
+        for u in on[rows].T:
+            prior = np.concatenate([prior * (1.0 - u)[:, None], prior * u[:, None]], axis=1)
+        yield rows, Mixture(family, prior, eta, variance)
+
+
+def blocks(n_samples: int, n_states: int) -> Iterator[slice]:
+    """Yield blocks of rows whose priors take at most 8 MiB."""
+    step = max(1, _ENTRIES_AT_ONCE // n_states)
+    for start in range(0, n_samples, step):
+        yield slice(start, min(start + step, n_samples))
