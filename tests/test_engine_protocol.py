@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 import fastem
-from fastem.engines import TrainingRows, HiddenStatistics, Parameters, Shape, Statistics
+from fastem.engines import HiddenStatistics, Parameters, Shape, Statistics, TrainingRows
 
 X, y = load_iris(return_X_y=True)
 

@@ -5,12 +5,9 @@ import pytest
 import reference
 
 from fastem.engines import Enumeration
-from fastem.engines.grouping import most_groups
-from fastem.families import FAMILIES, Poisson
-from fastem.m_step import M_STEPS, Parts
+from fastem.families import FAMILIES
 from fastem.parameters import Shape
 from fastem.rows import sort_rows
-from fastem.solvers import Network
 
 NAMES = "bernoulli", "gaussian", "poisson"
 

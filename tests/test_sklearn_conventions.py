@@ -10,7 +10,6 @@ from fastem import FastEMClassifier, FastEMRegressor
         FastEMClassifier((3,), n_jobs=1),
         FastEMClassifier((3,), solver="adam", tol=1e-3, n_jobs=1),
         FastEMRegressor((3,), n_jobs=1),
-        FastEMRegressor((3,), family="poisson", n_jobs=1),
         FastEMRegressor((3,), solver="adam", tol=1e-3, n_jobs=1),
     ]
 )

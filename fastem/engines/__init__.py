@@ -15,7 +15,6 @@ from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
-    "TrainingRows",
     "Engine",
     "Enumeration",
     "HiddenStatistics",
@@ -25,6 +24,7 @@ __all__ = [
     "Sampling",
     "Shape",
     "Statistics",
+    "TrainingRows",
     "check_parameters",
     "e_step",
     "resolve_engine",

@@ -1,9 +1,9 @@
 """Groups of rows that share a table over the configurations.
 
-The table of a group holds ``p(reference | configuration)`` for one reference value of the outputs.
-A row with another target y differs by the factor ``exp((y - reference) eta)``, a product over units:
-it *tilts* the log-odds of the units of that row. For classes, every class is a group and no row is
-tilted.
+The table of a group holds ``p(reference | configuration)`` for one reference value of the
+outputs. A row with another target y differs by the factor ``exp((y - reference) eta)``, a product
+over units: it *tilts* the log-odds of the units of that row. For classes, every class is a group
+and no row is tilted.
 """
 
 import heapq

@@ -218,7 +218,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             If `fit` has not been called.
         ValueError
             If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit` or a value that is impossible under the family, or the problem does not fit into memory.
+            in `fit` or a value that is impossible under the family, or the problem does not fit
+            into memory.
         FloatingPointError
             If X times weights overflow.
         """
@@ -251,7 +252,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             If `fit` has not been called.
         ValueError
             If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit` or a value that is impossible under the family, a weight is negative, or the problem does not fit into memory.
+            in `fit` or a value that is impossible under the family, a weight is negative, or the
+            problem does not fit into memory.
         FloatingPointError
             If X times weights overflow.
         """

@@ -1,4 +1,4 @@
-"""Labels of a classifier with stochastic units: one per row, or several that are absent or present."""
+"""Labels of a classifier with stochastic units: one class per row, or several labels."""
 
 from typing import Any
 

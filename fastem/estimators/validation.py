@@ -13,7 +13,7 @@ from fastem.engines import Engine
 from fastem.families import Family
 from fastem.parameters import Array
 from fastem.perceptron import Layers
-from fastem.runtime import finite_array
+from fastem.runtime import finite_array, warn_user
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
