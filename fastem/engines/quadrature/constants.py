@@ -41,6 +41,7 @@ MOST_CONDITIONED_UNITS = 12  # per row: at most 2**12 parts
 CONDITIONINGS_PER_ROW = 64  # on average over many rows
 LEAST_CONDITIONING_BUDGET = 20_000  # for all of a few rows
 ROWS_TO_CONDITION_AT_ONCE = 4096  # bounds the memory of the copies of rows
+LOG_NEGLIGIBLE_PART = -9.0  # times tol, relative to p: 2**12 parts sum to less than tol p
 CERTAIN_LOG_ODDS = 1000.0  # of a unit with a fixed state: exp(-1000) is zero in float64
 
 # Shares of the tolerance, and the decisions between the cases of three classes.
