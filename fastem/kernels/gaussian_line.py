@@ -21,7 +21,7 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped
 
-NODES_AT_ONCE = 32  # a power of two
+NODES_AT_ONCE = 16  # a power of two
 ROUNDING = 2e-16  # relative rounding error of one factor
 _UNITS_AT_ONCE = 16  # units between two checks whether a block of nodes is negligible
 _TINY_SQUARE = 1e-60  # squared modulus below which a factor counts as zero

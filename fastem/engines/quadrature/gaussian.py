@@ -17,6 +17,7 @@ from fastem.engines.quadrature.constants import (
     LINE_ROWS_TO_PLAN,
     LINE_STEP_RATIO,
     LOG_NEGLIGIBLE_PART,
+    MOST_CONDITIONED_UNITS_OF_GAUSSIAN,
     MOST_LINE_NODES,
     ROWS_TO_SHARE_TABLES,
 )
@@ -98,7 +99,7 @@ class GaussianIntegrator:
         self._log_odds, self._v, self._variance = log_odds, v, float(variance)
         self._gaps = c - y
         self._tol, self._n_threads, self._derivatives = tol, n_threads, derivatives
-        self._budget = budget or Budget(n_rows, tol)
+        self._budget = budget or Budget(n_rows, tol, MOST_CONDITIONED_UNITS_OF_GAUSSIAN)
         self._floors = np.full(n_rows, -np.inf) if floors is None else floors
         self._log_width = 0.5 * math.log(2.0 * math.pi * variance)
         declared = self.buffers(n_rows, n_hidden, n_threads, derivatives=derivatives)
@@ -301,14 +302,18 @@ class GaussianIntegrator:
         condition_on_units(found, rows, log_odds, units, integrate, self._budget)
 
 
-def cut_rows(steps: Array, reaches: Array, n_hidden: int) -> list[tuple[int, int, float, int]]:
+def cut_rows(
+    steps: Array, reaches: Array, n_hidden: int, most_stored: float = math.inf
+) -> list[tuple[int, int, float, int]]:
     """Cut ordered rows into pieces of one step and of about the same work.
 
     Parameters
     ----------
     steps, reaches : array (n_rows,)
-        Equal steps stand together.
+        Equal steps stand together. Within a step, the reach increases.
     n_hidden : int
+    most_stored : float
+        Most nodes of all rows of a piece, unless the piece has only one row.
 
     Returns
     -------
@@ -322,7 +327,8 @@ def cut_rows(steps: Array, reaches: Array, n_hidden: int) -> list[tuple[int, int
         start = low
         while start < high:
             n_rows = LINE_NODES_PER_PIECE // (n_hidden * int(nodes[start]))
-            stop = min(start + max(n_rows, ROWS_TO_SHARE_TABLES), high)
+            n_rows = min(max(n_rows, ROWS_TO_SHARE_TABLES), most_stored // int(nodes[start]))
+            stop = min(start + max(int(n_rows), 1), high)
             pieces.append((start, stop, float(steps[start]), int(nodes[start:stop].max())))
             start = stop
     return pieces
