@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from fastem.engines.quadrature.constants import (
+    LARGE_SHARE_OF_VARIANCE,
     LINE_NODE_IN_PLANE_NODES,
     LINE_NODES_PER_PIECE,
     LINE_ROWS_TO_PLAN,
@@ -19,6 +20,8 @@ from fastem.engines.quadrature.constants import (
     LOG_NEGLIGIBLE_PART,
     MOST_CONDITIONED_UNITS_OF_GAUSSIAN,
     MOST_LINE_NODES,
+    NODES_TO_CONDITION,
+    ROWS_TO_CONDITION_AT_ONCE,
     ROWS_TO_SHARE_TABLES,
 )
 from fastem.engines.quadrature.refine import Budget, condition_on_units, repeat_until_reached
@@ -199,7 +202,10 @@ class GaussianIntegrator:
 
         run(plan_piece, len(pieces), self._n_threads)
         nodes = self._plan.period[pending] * self._plan.reach[pending] / (2.0 * np.pi)
-        is_possible = nodes <= MOST_LINE_NODES
+        is_possible = ~are_too_long(
+            nodes, NODES_TO_CONDITION, MOST_LINE_NODES, self._log_odds, pending,
+            self._plan.abscissa[pending], self._v, self._variance,
+        )  # fmt: skip
         too_long = pending[~is_possible]
         self._is_hopeless[too_long] = True
         self._error[too_long] = self._log_density[too_long] = np.inf
@@ -332,6 +338,35 @@ def cut_rows(
             pieces.append((start, stop, float(steps[start]), int(nodes[start:stop].max())))
             start = stop
     return pieces
+
+
+def are_too_long(
+    nodes: Array, few: float, most: float, log_odds: Array, rows: Array, tilts: Array, v: Array,
+    variance: float,
+) -> Array:  # fmt: skip
+    """Return which rows should be conditioned on units because they need too many nodes.
+
+    Parameters
+    ----------
+    nodes : array (n_selected,)
+        Numbers of nodes of the selected rows.
+    few, most : float
+        A row with r units of large weights may have ``few * 2**(r / 2)`` nodes, at most ``most``.
+    log_odds : array (n_rows, n_hidden)
+    rows : array of int (n_selected,)
+    tilts : array (n_selected,)
+    v : array (n_hidden,)
+    variance : float
+    """
+    is_long = ~(nodes <= most)
+    some = np.flatnonzero(nodes > few)
+    for start, stop in row_ranges(len(some), ROWS_TO_CONDITION_AT_ONCE):
+        here = some[start:stop]
+        on = expit(log_odds[rows[here]] + tilts[here, None] * v)
+        is_large = v * v * on * (1.0 - on) > LARGE_SHARE_OF_VARIANCE * variance
+        n_large = is_large.sum(axis=1)
+        is_long[here] |= (n_large > 0) & (nodes[here] > few * 2.0 ** (0.5 * n_large))
+    return is_long
 
 
 def check_gaussian(v: Array, c: float, variance: float) -> None:

@@ -17,8 +17,15 @@ from fastem.engines.quadrature.constants import (
     LINE_STEP_RATIO,
     MOST_CONDITIONED_UNITS_OF_GAUSSIAN,
     MOST_STORED_NODES,
+    NODES_TO_CONDITION,
+    NODES_TO_CONDITION_IF_REUSED,
 )
-from fastem.engines.quadrature.gaussian import check_finite, check_gaussian, cut_rows
+from fastem.engines.quadrature.gaussian import (
+    are_too_long,
+    check_finite,
+    check_gaussian,
+    cut_rows,
+)
 from fastem.engines.quadrature.refine import Budget, too_many_nodes
 from fastem.kernels import gaussian_distribution, gaussian_plan
 from fastem.kernels.gaussian_line import NODES_AT_ONCE
@@ -120,7 +127,7 @@ def gaussian_cdf(
     is_below, is_above = distances <= grids.lowest, distances >= grids.highest
     out[is_below], out[is_above] = 0.0, 1.0
     is_open = ~(is_below | is_above)
-    is_long = ~(grids.n_nodes <= MOST_STORED_NODES)
+    is_long = _are_too_long(log_odds, grids, output, budget)
 
     def fill(*piece: object) -> None:
         gaussian_distribution.fill_cdf(distances, *piece, out)
@@ -172,7 +179,7 @@ def gaussian_quantiles(
     output = _Output(v, float(c), float(variance), tol, n_threads)
     budget = Budget(len(log_odds), tol, MOST_CONDITIONED_UNITS_OF_GAUSSIAN)
     grids, out = _choose_grids(log_odds, output), np.empty((len(log_odds), len(q)))
-    is_long = ~(grids.n_nodes <= MOST_STORED_NODES)
+    is_long = _are_too_long(log_odds, grids, output, budget)
     # a Gaussian with the same tails; it has about 2 sqrt(2 digits) standard deviations
     starts = ndtri(q) / (2.0 * math.sqrt(2.0 * _digits(tol)))
 
@@ -208,6 +215,16 @@ def _choose_grids(log_odds: Array, output: _Output) -> _Grids:
     reach = math.sqrt(2.0 * digits / output.variance)
     n_nodes = NODES_AT_ONCE * np.ceil((reach / steps + 1.0) / NODES_AT_ONCE)
     return _Grids(means, -below, above, steps, n_nodes)
+
+
+def _are_too_long(log_odds: Array, grids: _Grids, output: _Output, budget: Budget) -> Array:
+    """Return which rows need too many nodes."""
+    n_rows = len(log_odds)
+    few = NODES_TO_CONDITION if budget.depth > 0 else NODES_TO_CONDITION_IF_REUSED
+    return are_too_long(
+        grids.n_nodes, few, MOST_STORED_NODES, log_odds, np.arange(n_rows), np.zeros(n_rows),
+        output.v, output.variance,
+    )  # fmt: skip
 
 
 def _solve(
