@@ -66,9 +66,7 @@ class _Grids(NamedTuple):
     n_nodes: Array
 
 
-def distribution_buffers(
-    n_rows: int, n_hidden: int, n_values: int, n_threads: int
-) -> Shapes:
+def distribution_buffers(n_rows: int, n_hidden: int, n_values: int, n_threads: int) -> Shapes:
     """Declare the arrays of `gaussian_cdf` (one value) and `gaussian_quantiles`.
 
     Rows whose noise is less than about a ten-thousandth of the spread of their means need more.
@@ -274,8 +272,7 @@ def _conditioned_cdf(log_odds: Array, y: Array, output: _Output, budget: Budget)
     parts[each, units] = -np.inf
     budget.depth += 1
     off, shifted = (
-        gaussian_cdf(parts, y - shift, *output, budget=budget)
-        for shift in (0.0, output.v[units])
+        gaussian_cdf(parts, y - shift, *output, budget=budget) for shift in (0.0, output.v[units])
     )
     budget.depth -= 1
     return (1.0 - probability) * off + probability * shifted

@@ -42,9 +42,7 @@ class Budget:
         Number of units that the rows in progress are conditioned on.
     """
 
-    def __init__(
-        self, n_rows: int, tol: float, most_units: int = MOST_CONDITIONED_UNITS
-    ) -> None:
+    def __init__(self, n_rows: int, tol: float, most_units: int = MOST_CONDITIONED_UNITS) -> None:
         self.depth, self._tol, self._most_units = 0, tol, most_units
         self._conditionings = LEAST_CONDITIONING_BUDGET + CONDITIONINGS_PER_ROW * n_rows
         self._nodes = LEAST_NODE_BUDGET + NODES_PER_ROW * n_rows
