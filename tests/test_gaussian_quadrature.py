@@ -56,7 +56,7 @@ def integrate(log_odds, y, v, c, variance, tol=TOL, n_threads=1, derivatives=Tru
 
 def assert_right(problem, tol=TOL):
     """Compare all results with the truth, in units of the noise and of the residual of the row."""
-    found, exact = integrate(*problem), truth(*problem)
+    found, exact = integrate(*problem, tol), truth(*problem)
     variance = problem[-1]
     residual = np.sqrt(variance + exact[-1])
     units = (1.0, 1.0, residual[:, None] / variance, residual / variance, residual**2)
@@ -112,7 +112,7 @@ def test_units_without_influence_keep_their_prior():
     prior = np.exp(log_sigmoid(log_odds[:, [0, 3]]))
     np.testing.assert_allclose(found.posterior[:, [0, 3]], prior, rtol=1e-9)
     only_noise = integrate(log_odds, y, np.zeros(6), c, variance).log_density
-    np.testing.assert_allclose(only_noise, norm.logpdf(y, c, np.sqrt(variance)), rtol=1e-12)
+    np.testing.assert_allclose(only_noise, norm.logpdf(y, c, np.sqrt(variance)), atol=TOL)
 
 
 def test_equal_weights_whose_characteristic_function_is_periodic():
@@ -222,7 +222,9 @@ def test_noise_a_millionth_of_the_weights():
     """Rows that need too many nodes are conditioned on units."""
     log_odds, y, v, c, variance = draw(np.random.default_rng(16), 20, 4, 1.0, 1e-6)
     y[::2] = across(v, c, 1e-6, 10)
-    assert_right((log_odds, y, v, c, variance), 1e-8)  # y itself is rounded to 1e-10 deviations
+    with pytest.raises(FloatingPointError, match="Quadrature reached a relative error of"):
+        integrate(log_odds, y, v, c, variance)  # y is rounded to about 1e-10 deviations
+    assert_right((log_odds, y, v, c, variance), 1e-7)
     found = gaussian_cdf(log_odds, y, v, c, variance, TOL, 1)
     np.testing.assert_allclose(found, true_cdf(log_odds, y, v, c, variance), rtol=0.0, atol=1e-9)
     quantiles = gaussian_quantiles(log_odds, [0.2, 0.77], v, c, variance, TOL, 1)

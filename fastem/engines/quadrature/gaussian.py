@@ -306,6 +306,7 @@ class GaussianIntegrator:
             return of_parts
 
         condition_on_units(found, rows, log_odds, units, integrate, self._budget)
+        np.clip(found.posterior, 0.0, 1.0, out=found.posterior)  # weights sum to one up to rounding
 
 
 def cut_rows(
