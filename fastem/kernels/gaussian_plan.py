@@ -26,7 +26,7 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.special import exp_clipped, log1p_exp_of_negative
 
-MARGIN = 6.0  # nats: for the factors w in derivatives, and to share the tolerance among errors
+MARGIN = 7.0  # nats: for the factors w in derivatives, and to share the tolerance among errors
 _SADDLE_STEPS = 100  # Newton or bisection
 _SADDLE_TOLERANCE = 1e-3  # of K', in standard deviations; such a line is as good as the saddle
 _TAIL_STEPS = 4  # Newton steps towards the shortest period; every step gives a valid bound

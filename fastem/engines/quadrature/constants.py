@@ -46,7 +46,6 @@ MOST_CONDITIONED_UNITS_OF_GAUSSIAN = 24  # per row: parts of negligible probabil
 # A row with a Gaussian output and with r > 0 units of large weights is conditioned on units if it
 # needs more nodes than this number times 2**(r / 2): its mixture then has few components.
 NODES_TO_CONDITION = 64
-NODES_TO_CONDITION_IF_REUSED = 4096  # the nodes of a distribution function serve several y
 LARGE_SHARE_OF_VARIANCE = 0.01  # a unit of a large weight adds at least this share of the noise
 LOG_NEGLIGIBLE_PART = -11.0  # times tol, relative to p: 50 000 parts sum to less than tol p
 CERTAIN_LOG_ODDS = 1000.0  # of a unit with a fixed state: exp(-1000) is zero in float64

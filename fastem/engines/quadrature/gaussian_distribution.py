@@ -18,7 +18,6 @@ from fastem.engines.quadrature.constants import (
     MOST_CONDITIONED_UNITS_OF_GAUSSIAN,
     MOST_STORED_NODES,
     NODES_TO_CONDITION,
-    NODES_TO_CONDITION_IF_REUSED,
 )
 from fastem.engines.quadrature.gaussian import (
     are_too_long,
@@ -218,7 +217,7 @@ def _choose_grids(log_odds: Array, output: _Output) -> _Grids:
 def _are_too_long(log_odds: Array, grids: _Grids, output: _Output, budget: Budget) -> Array:
     """Return which rows need too many nodes."""
     n_rows = len(log_odds)
-    few = NODES_TO_CONDITION if budget.depth > 0 else NODES_TO_CONDITION_IF_REUSED
+    few = NODES_TO_CONDITION if budget.depth > 0 else MOST_STORED_NODES
     return are_too_long(
         grids.n_nodes, few, MOST_STORED_NODES, log_odds, np.arange(n_rows), np.zeros(n_rows),
         output.v, output.variance,
