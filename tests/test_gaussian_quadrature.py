@@ -298,10 +298,33 @@ def test_values_that_are_not_finite(bad):
     log_odds, y, v, c, variance = draw(np.random.default_rng(22), 4, 3, 1.0, 1.0)
     with pytest.raises(ValueError, match="y must be finite, got"):
         integrate(log_odds, np.append(y[:-1], bad), v, c, variance)
+    with pytest.raises(ValueError, match="log_odds must be finite or -inf, got"):
+        integrate(np.full_like(log_odds, bad), y, v, c, variance)
     with pytest.raises(ValueError, match="v must be finite, got"):
         gaussian_cdf(log_odds, y, np.append(v[:-1], bad), c, variance, TOL, 1)
     with pytest.raises(ValueError, match="c must be finite, got"):
         gaussian_quantiles(log_odds, [0.5], v, bad, variance, TOL, 1)
+
+
+def test_weights_that_overflow_raise():
+    log_odds, y, v, c, variance = draw(np.random.default_rng(24), 4, 3, 1.0, 1.0)
+    v[0] = 1e200
+    for call in (
+        lambda: integrate(log_odds, y, v, c, variance),
+        lambda: gaussian_cdf(log_odds, y, v, c, variance, TOL, 1),
+        lambda: gaussian_quantiles(log_odds, [0.5], v, c, variance, TOL, 1),
+    ):
+        with pytest.raises(FloatingPointError, match="Quadrature"):
+            call()
+
+
+def test_a_unit_with_log_odds_of_minus_infinity_is_off():
+    log_odds, y, v, c, variance = draw(np.random.default_rng(25), 20, 5, 1.0, 0.3)
+    without, log_odds[:, 2] = np.delete(log_odds, 2, axis=1), -np.inf
+    found = integrate(log_odds, y, v, c, variance)
+    exact = truth(without, y, np.delete(v, 2), c, variance)
+    np.testing.assert_allclose(found.log_density, exact[0], rtol=TOL, atol=TOL)
+    assert found.posterior[:, 2].max() < 1e-300
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, np.nan])

@@ -79,7 +79,8 @@ class GaussianIntegrator:
     Raises
     ------
     ValueError
-        If ``variance`` is not positive and finite, or ``y``, ``v`` or ``c`` are not finite.
+        If ``variance`` is not positive and finite; if ``y``, ``v`` or ``c`` are not finite; if
+        log-odds are +inf or NaN.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class GaussianIntegrator:
         budget: Budget | None = None,
         floors: Array | None = None,
     ) -> None:
-        check_gaussian(v, c, variance)
+        check_gaussian(log_odds, v, c, variance)
         check_finite("y", y)
         n_rows, n_hidden = log_odds.shape
         self._log_odds, self._v, self._variance = log_odds, v, float(variance)
@@ -370,8 +371,13 @@ def are_too_long(
     return is_long
 
 
-def check_gaussian(v: Array, c: float, variance: float) -> None:
-    """Raise ValueError if the output layer is not finite or the variance is not positive."""
+def check_gaussian(log_odds: Array, v: Array, c: float, variance: float) -> None:
+    """Raise ValueError if an argument is out of range."""
+    if not (log_odds < np.inf).all():
+        bad = log_odds[~(log_odds < np.inf)][0]
+        raise ValueError(
+            f"log_odds must be finite or -inf, got {bad}. Use smaller inputs or weights."
+        )
     check_finite("v", v)
     check_finite("c", c)
     if not (np.isfinite(variance) and variance > 0.0):

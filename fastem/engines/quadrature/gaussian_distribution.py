@@ -111,11 +111,12 @@ def gaussian_cdf(
     Raises
     ------
     ValueError
-        If ``variance`` is not positive and finite, or ``y``, ``v`` or ``c`` are not finite.
+        If ``variance`` is not positive and finite; if ``y``, ``v`` or ``c`` are not finite; if
+        log-odds are +inf or NaN.
     FloatingPointError
         If the noise is so small that the tolerance cannot be reached.
     """
-    check_gaussian(v, c, variance)
+    check_gaussian(log_odds, v, c, variance)
     check_finite("y", y)
     budget = budget or Budget(len(y), tol, MOST_CONDITIONED_UNITS_OF_GAUSSIAN)
     output = _Output(v, float(c), float(variance), tol, n_threads)
@@ -168,7 +169,7 @@ def gaussian_quantiles(
     FloatingPointError
         As `gaussian_cdf`.
     """
-    check_gaussian(v, c, variance)
+    check_gaussian(log_odds, v, c, variance)
     q = np.ascontiguousarray(q, dtype=np.float64)
     if not ((q > 0.0) & (q < 1.0)).all():
         bad = q[~((q > 0.0) & (q < 1.0))][0]
@@ -185,6 +186,8 @@ def gaussian_quantiles(
 
     _solve(log_odds, np.flatnonzero(~is_long), grids, output, budget, fill)
     rows = np.flatnonzero(is_long)
+    if not (np.isfinite(grids.lowest[rows]) & np.isfinite(grids.highest[rows])).all():
+        raise too_many_nodes(MOST_STORED_NODES)
     if len(rows) > 0:
         out[rows] = _bisect(log_odds[rows], q, *(array[rows] for array in grids[:3]), output)
     return out
