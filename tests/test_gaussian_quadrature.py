@@ -1,5 +1,7 @@
 """Quadrature of a scalar Gaussian output against sums over all states, in plain NumPy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from reference import configurations, log_sigmoid, log_sum_exp
@@ -334,14 +336,29 @@ def test_probabilities_out_of_range(q):
         gaussian_quantiles(log_odds, [0.5, q], v, c, variance, TOL, 1)
 
 
-def test_memory_grows_with_rows_times_units():
-    sizes = [
-        bytes_of(
-            GaussianIntegrator.buffers(1000, m, 2, derivatives=True),
-            GaussianIntegrator.temporaries(1000, m),
-        )
-        for m in (100, 200, 300)
-    ]
-    assert sizes[2] - sizes[1] == sizes[1] - sizes[0] >= 8 * 1000 * 100 * 4
-    with_values = [bytes_of(distribution_buffers(1000, 50, k, 1)) for k in (1, 11)]
-    assert with_values[1] - with_values[0] == 8 * 1000 * 10
+def peak_bytes(call):
+    call()  # compiles
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("n_rows", [2000, 9000])
+def test_declared_memory_covers_the_peak(n_rows):
+    problem = draw(np.random.default_rng(26), n_rows, 40, 1.0, 0.1)
+    declared = bytes_of(
+        GaussianIntegrator.buffers(n_rows, 40, 1, derivatives=True),
+        GaussianIntegrator.temporaries(n_rows, 40),
+    )
+    assert 0.4 * declared < peak_bytes(lambda: integrate(*problem)) <= declared
+    log_odds, y, *output = problem
+    q = np.linspace(0.1, 0.9, 50)
+    for n_values, call in (
+        (1, lambda: gaussian_cdf(log_odds, y, *output, TOL, 1)),
+        (50, lambda: gaussian_quantiles(log_odds, q, *output, TOL, 1)),
+    ):
+        declared = bytes_of(distribution_buffers(n_rows, 40, n_values, 1))
+        assert peak_bytes(call) <= declared

@@ -1,7 +1,7 @@
 """Constants of the quadrature engine, with the reason for each value.
 
-Constants that are compiled into kernels stand in `fastem.kernels.line`, `fastem.kernels.plane`
-and `fastem.kernels.plane_plan`.
+Constants that are compiled into kernels stand in `fastem.kernels.line`, `fastem.kernels.plane`,
+`fastem.kernels.plane_plan`, `fastem.kernels.gaussian_line` and `fastem.kernels.gaussian_plan`.
 """
 
 import math

@@ -136,7 +136,11 @@ class GaussianIntegrator:
     @staticmethod
     def temporaries(n_rows: int, n_hidden: int) -> Shapes:
         """Declare the temporary arrays of NumPy."""
-        return {"posterior_and_slopes": (2, n_rows, n_hidden), "bounds_and_orders": (24, n_rows)}
+        return {
+            "posterior_and_slopes": (2, n_rows, n_hidden),
+            "probabilities_of_long_rows": (4, min(n_rows, ROWS_TO_CONDITION_AT_ONCE), n_hidden),
+            "bounds_and_orders": (30, n_rows),
+        }
 
     @np.errstate(all="ignore")  # an overflow makes the error infinite, and the row is conditioned
     def integrate(self) -> GaussianIntegrals:

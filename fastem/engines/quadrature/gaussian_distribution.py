@@ -72,7 +72,7 @@ def distribution_buffers(n_rows: int, n_hidden: int, n_values: int, n_threads: i
     """
     return {
         "results": (n_rows, n_values),
-        "grids_and_orders": (16, n_rows),
+        "grids_and_orders": (20, n_rows),
         "work": (n_threads, 2 * n_hidden + 1, NODES_AT_ONCE),
         "nodes": (n_threads, 2, MOST_STORED_NODES),
     }
