@@ -83,7 +83,7 @@ def on_standardised(method: Method) -> Method:
     def fit(X, y):
         scaler = StandardScaler().fit(X)
         centre, scale = y.mean(), y.std()
-        with threadpool_limits(1, user_api="blas"):  # many small products: threads cost time
+        with threadpool_limits(1):  # more threads cost time on small tables
             fitted = method(scaler.transform(X), (y - centre) / scale)
 
         def judge(X, y):
@@ -264,21 +264,20 @@ def judgement(judged: Judged, y, unit: float) -> dict[str, float | None]:
 
 
 def summary(results: dict, methods: list[str]) -> str:
-    """Return a table that compares the methods over the tables of ``results``.
-
-    A table is left out if a method has no result on it.
-    """
+    """Return means over those tables of ``results`` that have a result of every method."""
     full = [r for r in results.values() if all(method in r for method in methods)]
+    if not full:
+        return "No table has results of all methods."
     header = ["method", "log density", "rank", "EM wins", "EM loses", "RMSE", "EM wins", "EM loses"]
     header += ["coverage", "smallest", "largest", "width", "seconds"]
     rows = [[m, *_comparison(full, methods, m), *_of_interval(full, m)] for m in methods]
-    return markdown(header, rows, left=1) if full else "No table has results of all methods."
+    return f"Number of tables: {len(full)}.\n\n{markdown(header, rows, left=1)}"
 
 
 def _comparison(full, methods, method):
     """Yield the cells of log density and RMSE: mean, rank, and tables that EM wins and loses."""
     for name, sign in (("log_density", 1), ("rmse", -1)):
-        rated = [m for m in methods if full and full[0][m][name] is not None]
+        rated = [m for m in methods if full[0][m][name] is not None]
         if method not in rated:
             yield from ["-"] * (4 if sign == 1 else 3)
             continue
@@ -304,10 +303,10 @@ def _of_interval(full, method):
 
 def document(results: dict) -> str:
     """Return the summaries and all measures as Markdown."""
-    methods = [m for m in METHODS if any(m in r for r in results.values())]
     parts = ["# Regression on public tables"]
     for title, names in (("for judgement", FOR_JUDGEMENT), ("for choices", FOR_CHOICES)):
         chosen = {name: results[name] for name in names if name in results}
+        methods = [m for m in METHODS if any(m in r for r in chosen.values())]
         if chosen:
             parts += [f"## Means over the tables {title}", summary(chosen, methods)]
             for name in _MEASURES:

@@ -109,12 +109,21 @@ def test_summary_counts_wins_and_ranks():
     for by_method in results.values():
         by_method["boosting"] = made_up(None, None)
     lines = regression.summary(results, ["em", "mlp", "gp", "boosting"]).splitlines()
-    cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in lines[2:]}
+    assert lines[0] == "Number of tables: 2."
+    cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in lines[4:]}
     assert cells["em"][1:8] == ["-1.000", "1.50", "-", "-", "0.500", "-", "-"]
     assert cells["mlp"][1:8] == ["-2.500", "3.00", "2", "0", "0.350", "0", "2"]
     assert cells["gp"][1:8] == ["-1.000", "1.50", "1", "1", "0.600", "1", "0"]
     assert cells["boosting"][1:8] == ["-"] * 7
     assert cells["mlp"][8:] == ["0.800", "0.700", "0.900", "2.000", "0.50"]
+
+
+def test_document_of_tables_without_a_common_method():
+    results = {"engel": {"em": made_up(-1.0, 0.5)}, "cpus": {"mlp": made_up(-2.0, 0.5)}}
+    text = regression.document(results)
+    assert "No table has results of all methods." in text
+    assert "| engel | -1.000 | - |" in text
+    assert "for choices" not in text
 
 
 def test_results_of_a_file_are_kept_and_missing_ones_are_added(tmp_path, monkeypatch, capsys):
