@@ -8,7 +8,7 @@ import reference
 from scipy.special import comb
 from test_families import NAMES, draw_problem
 
-from fastem.engines import Enumeration, Sampling, sampler
+from fastem.engines import Enumeration, Sampling, proposals, sampler
 from fastem.families import FAMILIES, IndependentOutputs
 from fastem.families.base import numeric_targets
 from fastem.parameters import NO_VARIANCE, Shape
@@ -228,7 +228,7 @@ def test_equal_weights_are_worth_all_samples(name):
     np.testing.assert_allclose(found["squares"], truth["squares"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [(6,), (4, 5)])
+@pytest.mark.parametrize("sizes", [(4, 5), (2, 3, 4)])
 def test_one_label_is_two_classes(sizes):
     _, X, y, coefs, intercepts, _ = problem = draw("bernoulli", sizes, n=50)
     found = estimate(problem, 200)
@@ -253,6 +253,56 @@ def test_one_label_is_two_classes(sizes):
     output = wanted["gradients"][-2 * n_above :].reshape(n_above, 2)[:, 1]
     gradients = np.concatenate([wanted["gradients"][: -2 * n_above], output])
     np.testing.assert_allclose(found["gradients"], gradients, rtol=1e-9, atol=1e-10)
+
+
+# Proposals
+
+
+def test_tilted_samples_are_worth_more_than_those_of_the_prior(monkeypatch):
+    worth = []
+    for share in (proposals._PRIOR_SHARE, 1.0):
+        monkeypatch.setattr(proposals, "_PRIOR_SHARE", share)
+        worth.append(estimate(draw("gaussian", (8,), 3, n=200, noise=0.5), 500)["effective"])
+    assert np.median(worth[0]) > 1.5 * np.median(worth[1])
+    assert np.quantile(worth[0], 0.1) > 2.0 * np.quantile(worth[1], 0.1)
+
+
+def test_a_tilt_that_misses_the_posterior_is_corrected():
+    # the tilt towards a count of 50 turns all units on; the posterior has one or two units on
+    shape = Shape(1, (6,), 1, True, FAMILIES["poisson"]())
+    coefs, intercepts = [np.zeros((1, 6)), np.full((6, 1), 2.0)], [np.full(6, -1.0), np.zeros(1)]
+    problem = shape, np.zeros((3, 1)), np.array([[50.0], [49.0], [5.0]]), coefs, intercepts
+    problem = *problem, NO_VARIANCE
+    truth = brute_force(problem, some_weights(3))
+    found = estimate(problem, 40_000, 0, some_weights(3))
+    np.testing.assert_allclose(found["log_likelihood"], truth["log_likelihood"], atol=0.05)
+    np.testing.assert_allclose(found["posterior"], truth["posterior"], atol=0.05)
+
+
+def test_many_outputs_are_sampled_from_the_prior():
+    problem = draw("bernoulli", (4,), 40, scale=0.2)
+    truth = brute_force(problem, some_weights(30))
+    off = errors_in_deviations(problem, truth, 500)["log_likelihood"]
+    assert np.abs(off).max() < 5.5
+    assert proposals.n_from_prior(problem[0], 500) == 500
+    assert proposals.n_from_prior(draw("bernoulli", (4,), 32)[0], 500) < 500
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1.0])
+def test_tilts_of_saturated_units_stay_accurate(noise):
+    # the prior is one state; no other state can be a posterior unless the noise is tiny
+    shape, X, y, coefs, intercepts, variance = draw("gaussian", (5,), 2, noise=noise)
+    coefs = [1e3 * coefs[0], coefs[1]]
+    intercepts = [1e3 * intercepts[0], intercepts[1] + 1e3]
+    on = (X @ coefs[0] + intercepts[0] > 0.0).astype(float)
+    y = on @ coefs[1] + intercepts[1] + noise * np.random.default_rng(0).normal(size=y.shape)
+    problem = shape, X, y, coefs, intercepts, variance
+    found = estimate(problem, 200)
+    truth = brute_force(problem, some_weights(30))
+    far = np.abs(X @ coefs[0] + intercepts[0]).min(axis=1) > 50.0
+    assert far.sum() > 10
+    for part in ("log_likelihood", "posterior"):
+        np.testing.assert_allclose(found[part][far], truth[part][far], rtol=1e-8, atol=1e-8)
 
 
 # How the work is done

@@ -8,6 +8,7 @@ sampled, also one that is not part of the package.
 import numpy as np
 
 from fastem.engines.grouping import dispersion_of
+from fastem.engines.proposals import Proposal, n_from_prior
 from fastem.engines.sampler import Sampler, rows_at_once
 from fastem.kernels import sampled_outputs
 from fastem.parameters import Array, Parameters, Shape
@@ -24,11 +25,12 @@ class OutputSampler(Sampler):
         self._family, self._step = shape.family, rows_at_once(shape, n_samples)
         per_worker = n_workers, self._step, -1
         self._samples = self._codes.reshape(per_worker), self._values.reshape(per_worker)
-        self._shape = shape
+        self._shape, self._n_untilted = shape, n_from_prior(shape, n_samples)
 
     def fill_tables(self, parameters: Parameters) -> None:
-        """Fill the tables, and take the variances."""
+        """Fill the tables, and take what the family and the proposals need."""
         super().fill_tables(parameters)
+        self._proposal = Proposal(parameters, self._shape)
         self._dispersion = dispersion_of(parameters, self._shape)
 
     def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
@@ -42,11 +44,15 @@ class OutputSampler(Sampler):
             own = targets[start:stop]
             eta = self._eta[worker, : own.size * self.n_samples]
             eta = eta.reshape(own.shape[1], len(own), self.n_samples)
+            log_weights = self._log_weights[worker, : len(own) * self.n_samples]
+            log_weights = log_weights.reshape(len(own), self.n_samples)
+            proposal = self._proposal.tilts(log_odds[start:stop], own)
             sampled_outputs.fill_samples(
-                log_odds, keys, start, stop, self.n_samples, self.sizes, self._tables,
-                self._thresholds[worker], codes, values, probability, eta,
+                log_odds, proposal.log_odds, proposal.tilts, proposal.log_normalisers,
+                self._n_untilted, keys, start, stop, self.n_samples, self.sizes, self._tables,
+                self._thresholds[worker], codes, values, probability, eta, log_weights,
             )  # fmt: skip
-            log_weights, residuals = self._log_weights_and_residuals(worker, eta, own)
+            residuals = self._add_log_densities(eta, own, log_weights)
             sampled_outputs.add_weighted_samples(
                 log_weights, residuals, targets, weights, start, self.sizes, codes, values,
                 self._work[worker], self.sums[worker], squares, log_likelihood, effective,
@@ -55,27 +61,23 @@ class OutputSampler(Sampler):
             largest = self._family.log_largest(own, self._dispersion)
             log_likelihood[start:stop] += largest.sum(axis=1)
 
-    def _log_weights_and_residuals(
-        self, worker: int, eta: Array, targets: Array
-    ) -> tuple[Array, Array]:
-        """Return log-weights, and residuals over the dispersion, which overwrite ``eta``.
+    def _add_log_densities(self, eta: Array, targets: Array, log_weights: Array) -> Array:
+        """Add the log-densities of samples to their log-weights (nats); return the residuals.
 
-        The log-weight of a sample is its log-density relative to the largest one (nats), summed
-        over the outputs.
+        The log-densities are relative to the largest one. The residuals are divided by the
+        dispersion. They overwrite ``eta``.
         """
-        family, (_, n_rows, n_samples) = self._family, eta.shape
-        total = self._log_weights[worker, : n_rows * n_samples].reshape(n_rows, n_samples)
-        total[:] = 0.0
+        family = self._family
         # where the weights of the network are huge, the density of a sample underflows to zero
         with np.errstate(over="ignore", invalid="ignore"):
             for d, of_output in enumerate(eta):
                 y = targets[:, d, None]
                 relative = family.relative_log_density(of_output, y)
-                total += relative / self._dispersion[d] if family.has_variance else relative
+                log_weights += relative / self._dispersion[d] if family.has_variance else relative
                 np.subtract(y, family.mean(of_output), out=of_output)
                 if family.has_variance:
                     of_output /= self._dispersion[d]
-        return total, eta
+        return eta
 
     def folded(self, sums: Array) -> list[Array]:
         """Return sums by unit for every hidden layer, and the squared residuals."""

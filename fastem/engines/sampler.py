@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastem.engines.proposals import Proposal
 from fastem.kernels import random, sampling
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.runtime import Buffers, Shapes, bytes_of
@@ -117,10 +118,14 @@ def float_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
 
 
 def _temporaries(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
-    """Declare a copy of the tables while they are filled, and arrays that a family returns."""
+    """Declare a copy of the tables while they are filled, and arrays of families and proposals."""
     declared = float_buffers(shape, n_samples, n_workers)
     n_workers, evaluated = declared["log_weights"]
-    return {"tables": declared["tables"], "of_family": (n_workers, _OF_FAMILY, evaluated)}
+    return {
+        "tables": declared["tables"],
+        "of_family": (n_workers, _OF_FAMILY, evaluated),
+        **Proposal.temporaries(shape, n_workers, rows_at_once(shape, n_samples)),
+    }
 
 
 def code_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:

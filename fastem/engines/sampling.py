@@ -180,7 +180,9 @@ def _prediction_buffers(shape: Shape, n_rows: int) -> Shapes:
 class Sampling(Engine):
     """E-step by importance sampling: any network, estimates in place of exact sums.
 
-    For every row, configurations are drawn from the prior P(z|x) and weighted by P(y|z).
+    For every row, configurations are drawn from the prior P(z|x) and weighted by P(y|z). In a
+    network with one hidden layer and up to 32 outputs that are not classes, three quarters of them
+    are drawn from a prior that is tilted towards y. The weights correct for the tilt.
     The estimates are consistent: their standard error falls as ``1 / sqrt(n_samples)`` and their
     bias as ``1 / n_samples``. They are never exact, and an iteration of EM may lower the
     likelihood.
@@ -198,7 +200,11 @@ class Sampling(Engine):
     Memory: ``O(n m)``, and ``O(n_samples m)`` per thread.
 
     The effective sample size ``(sum w)**2 / sum w**2`` of a row is at least about ``n_samples``
-    times the probability of the row's label.
+    times the probability of the row's label. For numbers it falls with the noise variance, and it
+    falls with the number of outputs.
+
+    The cost of outputs that are not classes is that of their family in NumPy: some 10 to 60 ns per
+    sample and output.
 
     Examples
     --------

@@ -11,7 +11,16 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.sampling import add_layers, normalise, sample_row, width
+from fastem.kernels.sampling import (
+    add_layers,
+    draw_samples,
+    fill_thresholds,
+    n_groups,
+    normalise,
+    sample_layers_above,
+    width,
+)
+from fastem.kernels.special import exp_clipped, log_positive
 from fastem.kernels.views import matrix
 
 # A normalised weight below this size counts as zero: the natural parameters of its sample may be so
@@ -21,8 +30,8 @@ _NEGLIGIBLE = 1e-280
 
 @jit
 def fill_samples(
-    log_odds, keys, start, stop, n_samples, sizes, tables, thresholds, codes, values, probability,
-    eta,
+    log_odds, tilted, tilts, log_normalisers, n_untilted, keys, start, stop, n_samples, sizes,
+    tables, thresholds, codes, values, probability, eta, log_weights,
 ):  # fmt: skip
     """Draw all layers of rows ``start:stop``, and fill the natural parameters of their outputs.
 
@@ -30,27 +39,57 @@ def fill_samples(
     ----------
     log_odds, keys, n_samples, sizes, tables, thresholds
         As for `fastem.kernels.sampling.add_sampled_rows`.
+    tilted : array (stop - start, n_hidden)
+        Log-odds of the first layer from which all samples but the first ``n_untilted`` are drawn.
+    tilts : array (stop - start, n_outputs), log_normalisers : array (stop - start,), nats
+        ``eta . tilt - log_normaliser`` is the log-density of the tilted proposal relative to the
+        prior.
+    n_untilted : int
     codes : array of uint8 (n_at_once, n_codes), values : array (n_at_once, n_values)
         Overwritten: codes and values of the samples, one line per row from ``start`` on.
     probability : array (n_hidden, n_rows)
         Columns ``start:stop`` are overwritten.
     eta : array (n_outputs, stop - start, n_samples)
         Overwritten.
+    log_weights : array (stop - start, n_samples), nats
+        Overwritten: log-density of the prior relative to the proposal of every sample.
     """
     n_outputs = sizes[-1]
     on = np.empty(sizes[0])
     for i in range(start, stop):
         r = i - start
         own_codes = matrix(codes[r], 0, codes.shape[1] // n_samples, n_samples)
-        position = sample_row(
-            keys[i], log_odds, i, sizes, tables, on, thresholds, own_codes, values[r]
-        )  # fmt: skip
+        first_layer = matrix(codes[r], 0, n_groups(sizes[0]), n_samples)
+        fill_thresholds(log_odds, i, on, thresholds)
+        draw_samples(keys[i], thresholds, 0, n_untilted, first_layer)
         for h in range(sizes[0]):
             probability[h, i] = on[h]
+        if n_untilted < n_samples:
+            fill_thresholds(tilted, r, on, thresholds)
+            draw_samples(keys[i], thresholds, n_untilted, n_samples, first_layer)
+        position = sample_layers_above(keys[i], sizes, tables, own_codes, values[r])
         of_row = matrix(values[r], position, n_samples, width(n_outputs))
         for d in range(n_outputs):
             for s in range(n_samples):
                 eta[d, r, s] = of_row[s, d]
+        if n_untilted < n_samples:
+            share = n_untilted / n_samples
+            _fill_log_weights(of_row, tilts[r], log_normalisers[r], share, log_weights[r])
+        else:
+            log_weights[r, :] = 0.0
+
+
+@jit
+def _fill_log_weights(eta, tilt, log_normaliser, share, out):
+    """Fill minus the log of ``share + (1 - share) exp(eta . tilt - log_normaliser)`` (nats)."""
+    for s in range(len(out)):
+        out[s] = -log_normaliser
+        for d in range(len(tilt)):
+            out[s] += eta[s, d] * tilt[d]
+    for s in range(len(out)):
+        top = max(out[s], 0.0)
+        total = share * exp_clipped(-top) + (1.0 - share) * exp_clipped(out[s] - top)
+        out[s] = -top - log_positive(total)
 
 
 @jit
@@ -63,7 +102,8 @@ def add_weighted_samples(
     Parameters
     ----------
     log_weights : array (n_at_once, n_samples), nats
-        ``log p(y|z)`` of every sample, up to a constant per row. NaN counts as -inf.
+        Log of ``p(y|z)``, times the ratio of prior and proposal, of every sample, up to a constant
+        per row. NaN counts as -inf.
     residuals : array (n_outputs, n_at_once, n_samples)
         ``(y - E[y|z]) / dispersion`` of every sample.
     targets : array (n_rows, n_outputs)

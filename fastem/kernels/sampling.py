@@ -57,7 +57,7 @@ def width(n_outputs):
 
 
 @jit
-def _fill_thresholds(log_odds, i, probability, thresholds):
+def fill_thresholds(log_odds, i, probability, thresholds):
     """Fill the probability of the units, and 2**32 times the probability, rounded.
 
     Additional units of the last code are never on.
@@ -71,13 +71,19 @@ def _fill_thresholds(log_odds, i, probability, thresholds):
 @jit
 def _draw(key, thresholds, codes):
     """Draw codes (n_groups, n_samples) of independent units, with 32 random bits per unit."""
+    draw_samples(key, thresholds, 0, codes.shape[1], codes)
+
+
+@jit
+def draw_samples(key, thresholds, start, stop, codes):
+    """Draw the codes of samples ``start:stop`` as `_draw` draws those of all samples."""
     groups, n_samples = codes.shape
     for j in range(groups):
         a, b = thresholds[UNITS * j], thresholds[UNITS * j + 1]
         c, d = thresholds[UNITS * j + 2], thresholds[UNITS * j + 3]
         first = key + np.uint64(2 * j * n_samples) * GAMMA
         second = first + np.uint64(n_samples) * GAMMA
-        for s in range(n_samples):
+        for s in range(start, stop):
             step = np.uint64(s) * GAMMA
             x, y = mix(first + step), mix(second + step)
             code = np.uint8((x & _LOW) < a) | np.uint8((x >> _32) < b) << np.uint8(1)
@@ -160,13 +166,18 @@ def _fill_softmax(values, n_classes, log_normalisers):
 
 
 @jit
-def sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes, values):
+def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes, values):
     """Draw all layers of a row; return the position of the outputs in ``values``."""
-    _fill_thresholds(log_odds, i, probability, thresholds)
+    fill_thresholds(log_odds, i, probability, thresholds)
+    _draw(key, thresholds, matrix(codes, 0, n_groups(sizes[0]), codes.shape[1]))
+    return sample_layers_above(key, sizes, tables, codes, values)
+
+
+@jit
+def sample_layers_above(key, sizes, tables, codes, values):
+    """Draw all layers above the first one; return the position of the outputs in ``values``."""
     n_samples = codes.shape[1]
     group = table = position = 0
-    own = matrix(codes, 0, n_groups(sizes[0]), n_samples)
-    _draw(key, thresholds, own)
     for t in range(len(sizes) - 1):
         columns = width(sizes[t + 1])
         own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
@@ -316,7 +327,7 @@ def add_sampled_rows(
     weights, scaled, normalisers = work[0], work[1], work[2]
     on = np.empty(sizes[0])
     for i in range(start, stop):
-        position = sample_row(
+        position = _sample_row(
             keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
         )  # fmt: skip
         for h in range(sizes[0]):
@@ -345,7 +356,7 @@ def fill_sampled_log_marginal(
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
     on = np.empty(sizes[0])
     for i in range(start, stop):
-        position = sample_row(
+        position = _sample_row(
             keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values
         )  # fmt: skip
         logits = matrix(values, position, n_samples, width(n_classes))
@@ -360,7 +371,7 @@ def fill_sampled_log_marginal(
             smallest = min(smallest, out[i, k] / n_samples)
             out[i, k] = math.log(out[i, k] / n_samples)
         if not smallest > _SMALLEST:
-            sample_row(keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values)
+            _sample_row(keys[i], log_odds, i, sizes, tables, on, thresholds, all_codes, values)
             _fill_log_means(logits, n_classes, work[2], out, i)
 
 
