@@ -200,8 +200,8 @@ class Sampling(Engine):
     Memory: ``O(n m)``, and ``O(n_samples m)`` per thread.
 
     The effective sample size ``(sum w)**2 / sum w**2`` of a row is at least about ``n_samples``
-    times the probability of the row's label. For numbers it falls with the noise variance, and it
-    falls with the number of outputs.
+    times the probability of the row's label. For other outputs it is small if there are many
+    outputs, or if their noise variance is small.
 
     The cost of outputs that are not classes is that of their family in NumPy: some 10 to 60 ns per
     sample and output.
