@@ -32,7 +32,6 @@ from fastem.runtime import Shapes
 
 _PRIOR_SHARE = 0.25
 _MOST_OUTPUTS = 32  # every row takes a linear system of this size
-_LARGEST_SIZE = 1e7  # of ``eta . g``: it is subtracted from K, and 1e-9 nats remain
 _RIDGE = 1e-8  # share of the trace: systems whose outputs are nearly equal become solvable
 
 
@@ -109,9 +108,8 @@ class Proposal:
             diagonal = np.arange(d)
             systems[:, diagonal, diagonal] += 1.0 + _RIDGE * np.where(usable, trace, 0.0)[:, None]
             tilts = np.linalg.solve(systems, gradient[:, :, None])[:, :, 0]
-            size = np.abs(tilts) @ self._reach
-            tilts *= (_LARGEST_SIZE / np.maximum(size, _LARGEST_SIZE))[:, None]
-            tilts[~np.isfinite(size)] = 0.0
+            # a bound on what the tilt adds to log-odds and to their normaliser
+            tilts[~np.isfinite(np.abs(tilts) @ self._reach)] = 0.0
         moved = tilts @ self._coefs.T
         # log(1 - u + u exp(moved)) of every unit
         off, is_on = -np.logaddexp(0.0, log_odds), -np.logaddexp(0.0, -log_odds)
