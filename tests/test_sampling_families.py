@@ -364,7 +364,7 @@ def test_a_plan_of_other_rows_is_a_new_plan(name):
     ("name", "sizes", "d", "n", "n_samples"),
     [
         ("gaussian", (8,), 1, 3000, 500),
-        ("poisson", (8,), 2, 500, 20_000),
+        ("poisson", (8,), 2, 200, 20_000),
         ("bernoulli", (16, 8), 3, 2000, 300),
         ("bernoulli", (4,), 1, 20, 100_000),
     ],
@@ -430,7 +430,9 @@ def test_outliers_keep_their_logarithms(noise, sizes):
 def test_extreme_weights_stay_finite(name, sizes, scale):
     problem = draw(name, sizes, 2, scale=0.7)
     shape, X, y, coefs, intercepts, variance = problem
-    coefs = [scale * W for W in coefs]
+    # the rates of larger output weights overflow, which is an error
+    largest = 100.0 if name == "poisson" else np.inf
+    coefs = [scale * coefs[0], *(min(scale, largest) * W for W in coefs[1:])]
     found = estimate((shape, X, y, coefs, intercepts, variance), 64)
     for part in found.values():
         assert np.isfinite(part).all()
@@ -471,6 +473,15 @@ def test_rows_without_weight_are_done_again_with_more_samples():
 def test_rows_whose_weights_all_overflow_are_an_error():
     with pytest.raises(FloatingPointError, match=r"5000 samples.*its target.*alpha.*Enumeration"):
         estimate(overflowing(1.0), 5, weights=np.ones(2))
+
+
+def test_residuals_that_overflow_are_an_error():
+    # all states have a rate of exp(700)
+    shape = Shape(1, (1,), 1, True, FAMILIES["poisson"]())
+    coefs, intercepts = [np.zeros((1, 1)), np.ones((1, 1))], [np.zeros(1), np.full(1, 800.0)]
+    problem = shape, np.zeros((1, 1)), np.ones((1, 1)), coefs, intercepts, NO_VARIANCE
+    with pytest.raises(FloatingPointError, match=r"Poisson\(\).*alpha.*rescale y"):
+        estimate(problem, 5, weights=np.full(1, 1e10))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -117,8 +117,7 @@ def _warn_of_sampling(shape: Shape, name: str) -> None:
     """Warn that "auto" falls back to sampling."""
     warnings.warn(
         f"{name}='auto' falls back to sampling for hidden_layer_sizes="
-        f"{shape.hidden_layer_sizes} and {shape.n_outputs} "
-        f"{'classes' if shape.has_classes else 'outputs'}: no exact engine fits into "
+        f"{shape.hidden_layer_sizes} and {shape.n_outputs} classes: no exact engine fits into "
         f"memory and is expected to finish an E-step within {MOST_SECONDS:g} s. The results are "
         f"estimates. Use {name}='sampling' to get them without this warning, or use fewer hidden "
         "units.",

@@ -13,6 +13,8 @@ from fastem.engines.sampler import Sampler, rows_at_once
 from fastem.kernels import sampled_outputs
 from fastem.parameters import Array, Parameters, Shape
 
+_LARGEST_SUM = 1e300  # sums over codes and pieces stay finite
+
 
 class OutputSampler(Sampler):
     """`Sampler` for families other than classes.
@@ -80,7 +82,19 @@ class OutputSampler(Sampler):
         return eta
 
     def folded(self, sums: Array) -> list[Array]:
-        """Return sums by unit for every hidden layer, and the squared residuals."""
+        """Return sums by unit for every hidden layer, and the squared residuals.
+
+        Raises
+        ------
+        FloatingPointError
+            If residuals times weights overflow.
+        """
+        if not (np.abs(sums) < _LARGEST_SUM).all():
+            raise FloatingPointError(
+                f"The residuals of the outputs overflow (family={self._family!r}): the output "
+                "weights are too large, or the noise variance is too small. Use smaller weights "
+                "(a larger alpha) or rescale y."
+            )
         return [*super().folded(sums), sums[self._cuts[-1] :].copy()]
 
 

@@ -32,6 +32,7 @@ from fastem.runtime import Shapes
 
 _PRIOR_SHARE = 0.25
 _MOST_OUTPUTS = 32  # every row takes a linear system of this size
+_LARGEST_CHANGE = 1e300  # of log-odds: sums with it stay finite
 _RIDGE = 1e-8  # share of the trace: systems whose outputs are nearly equal become solvable
 
 
@@ -73,8 +74,8 @@ class Proposal:
         if self._is_tilted:
             with np.errstate(over="ignore"):  # no row is tilted then
                 squares = self._coefs[:, :, None] * self._coefs[:, None, :]
+                self._reach = np.abs(parameters.output).sum(axis=0)
             self._squares = squares.reshape(shape.last, -1)
-            self._reach = np.abs(parameters.output).sum(axis=0)
 
     @staticmethod
     def temporaries(shape: Shape, n_workers: int, n_rows: int) -> Shapes:
@@ -102,14 +103,13 @@ class Proposal:
             gradient = (targets - self._family.mean(eta)) / self._dispersion
             spread = ((on * (1.0 - on)) @ self._squares).reshape(n_rows, d, d)
             systems = curvature[:, :, None] * spread
-            trace = np.trace(systems, axis1=1, axis2=2)
-            usable = np.isfinite(trace) & np.isfinite(gradient).all(axis=1)
+            usable = np.isfinite(systems).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
             systems[~usable], gradient[~usable] = 0.0, 0.0
-            diagonal = np.arange(d)
-            systems[:, diagonal, diagonal] += 1.0 + _RIDGE * np.where(usable, trace, 0.0)[:, None]
+            trace, diagonal = np.trace(systems, axis1=1, axis2=2), np.arange(d)
+            systems[:, diagonal, diagonal] += 1.0 + _RIDGE * trace[:, None]
             tilts = np.linalg.solve(systems, gradient[:, :, None])[:, :, 0]
             # a bound on what the tilt adds to log-odds and to their normaliser
-            tilts[~np.isfinite(np.abs(tilts) @ self._reach)] = 0.0
+            tilts[~(np.abs(tilts) @ self._reach < _LARGEST_CHANGE)] = 0.0
         moved = tilts @ self._coefs.T
         # log(1 - u + u exp(moved)) of every unit
         off, is_on = -np.logaddexp(0.0, log_odds), -np.logaddexp(0.0, -log_odds)

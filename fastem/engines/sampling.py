@@ -74,7 +74,8 @@ class SamplingPlan(Plan):
         Raises
         ------
         FloatingPointError
-            If inputs times weights overflow, or a row has no sample of positive weight.
+            If inputs times weights overflow, residuals of the outputs overflow, or a row has no
+            sample of positive weight.
         """
         check_log_odds(self._largest_inputs, parameters.hidden[0])
         arrays, keys = self._arrays, keys_of(self._seed, draw, self._numbers)
