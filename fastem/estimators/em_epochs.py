@@ -25,7 +25,7 @@ class EpochTraining(Training):
 
     Parameters
     ----------
-    estimator, problem, standardization
+    estimator, problem, standardization, max_iter
         As for `Training`.
     seen : Extent, default=Extent()
         Number and weight of the rows of earlier calls of `partial_fit`.
@@ -36,10 +36,11 @@ class EpochTraining(Training):
         estimator: Any,
         problem: Problem,
         standardization: Standardization | None = None,
+        max_iter: int | None = None,
         seen: Extent = Extent(),  # noqa: B008  a constant
     ) -> None:
         self._seen = seen
-        super().__init__(estimator, problem, standardization)
+        super().__init__(estimator, problem, standardization, max_iter)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)
@@ -132,6 +133,9 @@ def place_in_stream(
         training = EpochTraining(estimator, problem)
         return training, training.begin_stream()
     if ended_in(last, problem.shape, parameters) and isinstance(last.optimizer, AdamState):
-        return EpochTraining(estimator, problem, last.standardization, last.optimizer.extent), last
+        training = EpochTraining(
+            estimator, problem, last.standardization, seen=last.optimizer.extent
+        )
+        return training, last
     training = EpochTraining(estimator, problem)
     return training, training.join_stream(parameters)

@@ -12,15 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.engines import Engine
-from fastem.estimators.progress import Progress
+from fastem.estimators.progress import Progress, Silent
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
-    FLOORS_OF_STARTS,
-    ITERATIONS_PER_FLOOR,
     AdamState,
     BatchedNetwork,
     DampedStep,
@@ -34,13 +32,13 @@ from fastem.solvers import (
     draw_start,
     run_em,
     run_lbfgs,
+    settle,
 )
 
 # Values of learning_rate_init="auto". The length of a step of Adam is about its rate. The gradient
 # M-step multiplies a sum over rows by its rate. This command compares Adam with EM for several
 # rates: python benches/choose_defaults.py --settings "solver='adam',learning_rate_init=0.05"
 _LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
-_TOL_OF_STARTS = 1e-4  # while starting values are improved
 _BATCH_SIZE = 200  # value of batch_size="auto"
 
 Optimizer = Stepper | AdamState
@@ -65,9 +63,8 @@ class Problem(NamedTuple):
     targets: np.ndarray
     weights: Array
 
-    def without_zero_weights(self) -> "Problem":
-        """Return the problem without rows of weight zero."""
-        kept = self.weights > 0.0
+    def of_rows(self, kept: np.ndarray) -> "Problem":
+        """Return the problem of some of the rows, given by a mask or by numbers."""
         rows = (values[kept] for values in (self.X, self.targets, self.weights))
         return Problem(self.shape, self.engine, *rows)
 
@@ -105,14 +102,21 @@ class Training:
         Rows of weight zero are removed.
     standardization : Standardization, optional
         By default that of these rows.
+    max_iter : int, optional
+        By default that of the estimator.
     """
 
     def __init__(
-        self, estimator: Any, problem: Problem, standardization: Standardization | None = None
+        self,
+        estimator: Any,
+        problem: Problem,
+        standardization: Standardization | None = None,
+        max_iter: int | None = None,
     ) -> None:
         self._estimator = estimator
+        self._max_iter = estimator.max_iter if max_iter is None else max_iter
         self._shape, self._engine = problem.shape, problem.engine
-        problem = problem.without_zero_weights()
+        problem = problem.of_rows(problem.weights > 0.0)
         if standardization is None:
             if not estimator.standardize:
                 check_raw_features(problem.X)
@@ -182,7 +186,7 @@ class Training:
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
-    def best_of_starts(self, progress: Progress) -> Ascent:
+    def best_of_starts(self, progress: Progress | Silent, n_starts: int) -> Ascent:
         """Run an ascent from every start; return the one with the highest objective.
 
         Raises
@@ -198,7 +202,7 @@ class Training:
         estimator = self._estimator
         random_state = check_random_state(estimator.random_state)
         best, failure = None, None
-        for start in range(estimator.n_init):
+        for start in range(n_starts):
             theta, monitor = self._start(random_state, self._typical), self._new_monitor()
             try:
                 with single_threaded_blas():
@@ -213,7 +217,7 @@ class Training:
             except FloatingPointError as error:
                 failure = error
                 warn_user(
-                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
+                    f"Start {start + 1} of {n_starts} is dropped: {error}",
                     ConvergenceWarning,
                 )
                 continue
@@ -285,34 +289,27 @@ class Training:
         return shape.pack(self._standardization.unfold(given))
 
     def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
-        """Return random starting values after short runs under falling bounds of the variance."""
-        estimator, shape = self._estimator, self._shape
-        if shape.n_variances == 0 or estimator.coefs_init is not None:
+        """Return random starting values, improved if the outputs have noise variances."""
+        if self._shape.n_variances == 0 or self._estimator.coefs_init is not None:
             return theta
-        parameters = shape.unpack(theta)
-        floors = [floor for floor in FLOORS_OF_STARTS if floor > shape.variance_floor]
-        for floor in floors:
-            self._model.set_variance_floor(floor)
+
+        def run(theta: Array, tol: float, max_iter: int) -> tuple[Array, bool]:
             monitor = self._new_monitor()
-            monitor.tol = max(monitor.tol, _TOL_OF_STARTS)
-            theta = self._model.shape.pack(parameters)
-            optimizer = self._new_optimizer(random_state)
-            theta = self._run(theta, monitor, optimizer, ITERATIONS_PER_FLOOR)
-            if monitor.interrupted:
-                raise KeyboardInterrupt
-            parameters = self._model.shape.unpack(theta)
-        self._model.set_variance_floor(shape.variance_floor)
-        return shape.pack(parameters)
+            monitor.tol = max(monitor.tol, tol)
+            theta = self._run(theta, monitor, self._new_optimizer(random_state), max_iter)
+            return theta, monitor.interrupted
+
+        return settle(self._model, theta, run)
 
     def _ascend(
-        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress | Silent
     ) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
+        theta = self._run(theta, monitor, optimizer, self._max_iter)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)

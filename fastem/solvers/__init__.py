@@ -6,12 +6,10 @@ from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network
-from fastem.solvers.starts import FLOORS_OF_STARTS, ITERATIONS_PER_FLOOR, draw_start
+from fastem.solvers.starts import draw_start, settle
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
 
 __all__ = [
-    "FLOORS_OF_STARTS",
-    "ITERATIONS_PER_FLOOR",
     "AdamState",
     "BatchedNetwork",
     "DampedStep",
@@ -28,4 +26,5 @@ __all__ = [
     "run_adam",
     "run_em",
     "run_lbfgs",
+    "settle",
 ]
