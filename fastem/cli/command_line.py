@@ -137,8 +137,8 @@ def _add_fit(verbs: Any) -> None:
 
 
 def _add_predict(verbs: Any) -> None:
-    text = "write predicted labels and class probabilities as CSV; or for numbers and counts mean, "
-    text += "standard deviation, and the 5 %% and 95 %% quantiles"
+    text = "write predicted labels and class probabilities as CSV; for numbers and counts, write "
+    text += "mean, standard deviation and two quantiles (0.05 and 0.95)"
     parser = verbs.add_parser("predict", help=text, description=text)
     parser.add_argument("model", metavar="FILE", help="a model that fit has saved")
     add_common(parser, target=False)

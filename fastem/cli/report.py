@@ -62,8 +62,8 @@ def numbers_text(content: dict[str, Any]) -> str:
             layers(row["hidden_layer_sizes"]),
             f"{row['n_iter']}{'' if row['converged'] else '*'}",
             f"{row['seconds']:.4f}",
-            f"{row['test_log_probability' if is_count else 'test_log_density']:.4f}",
-            f"{row['test_deviance']:.4f}" if is_count else in_unit(row["test_rmse"]),
+            _figure(row["test_log_probability" if is_count else "test_log_density"]),
+            _figure(row["test_deviance"]) if is_count else in_unit(row["test_rmse"]),
             f"{row['test_coverage']:.4f}",
             in_unit(row["test_width"]),
         ]
@@ -119,6 +119,10 @@ def _numbers_table(
         for x in predictions
     ]
     return _aligned([header, *rows], n_left=0)
+
+
+def _figure(value: float) -> str:
+    return f"{value:{'.4f' if abs(value) < 1e6 else '.4g'}}"
 
 
 def _format_of(data: dict[str, Any]) -> Callable[[float], str]:
