@@ -14,7 +14,7 @@ from fastem.parameters import Array
 
 _MOST_ROWS_OF_FOLDS = 10_000
 _SMALLEST_DEVIATION = 1e-9  # relative to that of y: densities stay finite
-_LARGEST_RATE = 1e12  # of intervals; counts are at most 1e9
+_LARGEST_RATE = 2e9  # of intervals: counts are at most 1e9, and SciPy fails at 1e12
 _RATES = 1e-300, 1e300
 
 
