@@ -352,7 +352,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         ValueError
             If the file is truncated or is not a model of this class.
         """
-        return persistence.load(cls, path)
+        return persistence.load([cls], path)
 
     @property
     def _n_features_out(self) -> int:
