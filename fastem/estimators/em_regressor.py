@@ -7,20 +7,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import d2_tweedie_score, r2_score
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.em_training import Problem, Training
-from fastem.estimators.noise import USUAL_FLOOR, choose_variance_floor
+from fastem.estimators.noise import variance_floor
+from fastem.estimators.numbers import known_numbers, learn_numbers
 from fastem.estimators.predictive import PredictiveDistribution
-from fastem.estimators.validation import (
-    check_targets,
-    warn_of_constant_outputs,
-    warn_of_variance_at_floor,
-)
-from fastem.families import Family, IndependentOutputs, resolve_family
+from fastem.estimators.validation import warn_of_variance_at_floor
+from fastem.families import Family
 from fastem.parameters import Array
 
 
@@ -49,7 +46,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         As for `FastEMClassifier`.
     accelerate : bool, default=True
         As for `FastEMClassifier`.
-    alpha : float, default=1.0
+    alpha : float, default=0.5
         L2 penalty: multiplies half the squared norm of the weights on standardised features and
         outputs, in the units of the summed log-likelihood. Intercepts are not penalised.
     variance_floor : float or "auto", default="auto"
@@ -104,7 +101,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         m_step: str = "newton",
         solver: str = "em",
         accelerate: bool = True,
-        alpha: float = 1.0,
+        alpha: float = 0.5,
         variance_floor: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
@@ -376,44 +373,15 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     def _learn_targets(
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
-        family = resolve_family(self.family)
-        if not isinstance(family, IndependentOutputs):
-            raise ValueError(
-                f"family={self.family!r} is for classes; use FastEMClassifier, or "
-                "family='gaussian' or 'poisson'."
-            )
-        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
-            y = column_or_1d(y, warn=True)
-        targets = family.targets(y)
-        if family.has_variance:
-            check_targets(targets)
-            warn_of_constant_outputs(targets[weights > 0.0])
-        if resumes and targets.shape[1] != len(self.intercepts_[-1]):
-            raise ValueError(
-                f"The earlier fit has {len(self.intercepts_[-1])} outputs, y has "
-                f"{targets.shape[1]}; call fit with warm_start=False."
-            )
-        return family, targets
+        return learn_numbers(self, y, weights, resumes=resumes)
 
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        targets = self.family_.targets(y)
-        wanted = n_samples, len(self.intercepts_[-1])
-        if targets.shape != wanted:
-            raise ValueError(f"y must have shape {wanted}, got {np.shape(y)}.")
-        return targets
+        return known_numbers(self, y, n_samples)
 
     def _with_variance_floor(
         self, problem: Problem, kind: type[Training] | None, *, resumes: bool
     ) -> Problem:
-        if not isinstance(self.variance_floor, str):
-            floor = float(self.variance_floor)
-        elif resumes and hasattr(self, "variance_floor_"):
-            floor = self.variance_floor_
-        elif kind is None:
-            floor = USUAL_FLOOR
-        else:
-            floor = choose_variance_floor(self, problem, kind)
-        self.variance_floor_ = floor
+        self.variance_floor_ = floor = variance_floor(self, problem, kind, resumes=resumes)
         return problem._replace(shape=problem.shape._replace(variance_floor=floor))
 
     def _warn_of_result(self, scale: Array) -> None:

@@ -318,7 +318,7 @@ class Training:
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._standardization.fold(self._shape.unpack(theta))
-        if not np.isfinite(flat(folded)).all():
+        if not np.isfinite(folded.flat).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
     def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
@@ -331,15 +331,8 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
     """Return whether an ascent ended in these parameters, to the bit."""
     if last is None or last.theta.size != shape.n_parameters:
         return False
-    return np.array_equal(
-        flat(last.standardization.fold(shape.unpack(last.theta))), flat(parameters)
-    )
-
-
-def flat(parameters: Parameters) -> Array:
-    """Return all weights and variances as one vector."""
-    arrays = *parameters.hidden, parameters.output, parameters.variance
-    return np.concatenate([values.ravel() for values in arrays])
+    found = last.standardization.fold(shape.unpack(last.theta))
+    return np.array_equal(found.flat, parameters.flat)
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:
