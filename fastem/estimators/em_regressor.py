@@ -59,8 +59,11 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         Whether hidden units and outputs have intercepts.
     standardize : bool, default=True
         Whether to standardise the features internally. `coefs_` are in the units of X either way.
-    learning_rate_init, batch_size, max_iter, tol, n_init
+    learning_rate_init, batch_size, max_iter, n_init
         As for `FastEMClassifier`.
+    tol : float, default=1e-5
+        Relative tolerance, as for `FastEMClassifier`. For numbers, an objective of less than 1 nat
+        per row counts as 1 nat per row, because log-densities can sum to zero.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`.
     warm_start, n_jobs, random_state, verbose
@@ -108,7 +111,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
         max_iter: int = 500,
-        tol: float = 1e-6,
+        tol: float = 1e-5,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,

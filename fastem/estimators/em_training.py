@@ -135,6 +135,7 @@ class Training:
         self._typical = self._typical_outputs(problem)
         summed = self._typical if self._shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
+        self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
         self._model = self._new_model(problem)
 
     def _typical_outputs(self, problem: Problem) -> Array:
@@ -259,7 +260,7 @@ class Training:
 
     def _new_monitor(self) -> Monitor:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol))
+        return kind(float(self._estimator.tol), scale=self._scale)
 
     def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
