@@ -24,7 +24,8 @@ from fastem.solvers import (
 def warmup() -> None:
     """Compile the kernels, or load them from the disk cache.
 
-    Covers double precision. The first perceptron with float32 data compiles further kernels.
+    Covers double precision and all families of outputs, which share their kernels. The first
+    perceptron with float32 data compiles further kernels.
 
     Call it before you measure times, and before you fork. If a process is forked while one of its
     other threads compiles, the child waits for the compiler's lock forever.
