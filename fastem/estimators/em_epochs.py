@@ -62,9 +62,14 @@ class EpochTraining(Training):
     def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(self, theta: Array, monitor: EpochMonitor, optimizer: AdamState) -> Array:
+    def _run(
+        self, theta: Array, monitor: EpochMonitor, optimizer: AdamState, max_iter: int
+    ) -> Array:
         self._update(optimizer)
-        return run_adam(self._model, theta, monitor, self._estimator.max_iter, optimizer)
+        return run_adam(self._model, theta, monitor, max_iter, optimizer)
+
+    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        return theta  # the steps of mini-batches are noisy enough to leave a poor start
 
     def _update(self, state: AdamState) -> None:
         state.extent = self._extent

@@ -19,6 +19,8 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
+    FLOORS_OF_STARTS,
+    ITERATIONS_PER_FLOOR,
     AdamState,
     BatchedNetwork,
     DampedStep,
@@ -38,6 +40,7 @@ from fastem.solvers import (
 # M-step multiplies a sum over rows by its rate. This command compares Adam with EM for several
 # rates: python benches/choose_defaults.py --settings "solver='adam',learning_rate_init=0.05"
 _LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
+_TOL_OF_STARTS = 1e-4  # while starting values are improved
 _BATCH_SIZE = 200  # value of batch_size="auto"
 
 Optimizer = Stepper | AdamState
@@ -196,11 +199,12 @@ class Training:
         random_state = check_random_state(estimator.random_state)
         best, failure = None, None
         for start in range(estimator.n_init):
-            theta = self._start(random_state, self._typical)
+            theta, monitor = self._start(random_state, self._typical), self._new_monitor()
             try:
                 with single_threaded_blas():
+                    theta = self._settled(theta, random_state)
                     optimizer = self._new_optimizer(random_state)
-                    ascent = self._ascend(theta, self._new_monitor(), optimizer, progress)
+                    ascent = self._ascend(theta, monitor, optimizer, progress)
             except KeyboardInterrupt:
                 if best is None:
                     raise  # there is no result to keep
@@ -280,6 +284,26 @@ class Training:
         )
         return shape.pack(self._standardization.unfold(given))
 
+    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        """Return random starting values after short runs under falling bounds of the variance."""
+        estimator, shape = self._estimator, self._shape
+        if shape.n_variances == 0 or estimator.coefs_init is not None:
+            return theta
+        parameters = shape.unpack(theta)
+        floors = [floor for floor in FLOORS_OF_STARTS if floor > shape.variance_floor]
+        for floor in floors:
+            self._model.set_variance_floor(floor)
+            monitor = self._new_monitor()
+            monitor.tol = max(monitor.tol, _TOL_OF_STARTS)
+            theta = self._model.shape.pack(parameters)
+            optimizer = self._new_optimizer(random_state)
+            theta = self._run(theta, monitor, optimizer, ITERATIONS_PER_FLOOR)
+            if monitor.interrupted:
+                raise KeyboardInterrupt
+            parameters = self._model.shape.unpack(theta)
+        self._model.set_variance_floor(shape.variance_floor)
+        return shape.pack(parameters)
+
     def _ascend(
         self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
     ) -> Ascent:
@@ -288,7 +312,7 @@ class Training:
 
         monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer)
+        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
@@ -300,8 +324,7 @@ class Training:
         if not np.isfinite(flat(folded)).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
-    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Array:
-        max_iter = self._estimator.max_iter
+    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, optimizer)
