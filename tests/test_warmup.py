@@ -92,6 +92,8 @@ for y, settings in (
     (counts, {}), (several, {}), (counts, {"family": "poisson"}), (several, {"family": "poisson"}),
     (counts, {"solver": "lbfgs", "fit_intercept": False}), (counts, {"solver": "adam"}),
     (counts, {"m_step": "bound"}), (counts, {"m_step": "gradient", "accelerate": False}),
+    (counts, {"e_step": "sampling"}), (several, {"e_step": "sampling", "family": "poisson"}),
+    (counts, {"e_step": "sampling", "hidden_layer_sizes": (3, 2)}),
 ):
     model = fit(rows, y, fastem.FastEMRegressor, **settings)
     model.predict(rows, return_std=True), model.predict_interval(rows), model.predict_cdf(rows, y)
