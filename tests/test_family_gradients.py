@@ -185,7 +185,7 @@ def test_variance_has_a_closed_form():
 
 def test_the_variance_stays_at_its_floor():
     problem = draw_problem("gaussian", 3, noise=1e-4)
-    rows, model, theta = network(problem, "newton")
+    _, model, theta = network(problem, "newton")
     for _ in range(5):
         theta = model.maximize(theta, model.expect(theta)[1])
         variance = model.shape.unpack(theta).variance

@@ -403,7 +403,7 @@ def test_an_own_family_is_cloned_pickled_and_tuned(tmp_path):
     np.testing.assert_array_equal(again.log_density(X, y), model.log_density(X, y))
     assert clone(model).family == Binomial(10)
     assert model.get_params()["family__n_trials"] == 10
-    with pytest.raises(ValueError, match="cannot hold a family of class Binomial.*Use pickle"):
+    with pytest.raises(ValueError, match=r"cannot hold a family of class Binomial.*Use pickle"):
         model.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
     search = GridSearchCV(
@@ -434,7 +434,7 @@ def test_settings_of_a_family_are_checked_by_it():
     X, y, *_ = problem(60)
     with pytest.raises(ValueError, match="whole numbers from 0 to 3"):
         regressor(family=Binomial(3)).fit(X, y[:, 0])
-    with pytest.raises(ValueError, match="family must be one of 'categorical'.*got 'binomial'"):
+    with pytest.raises(ValueError, match=r"family must be one of 'categorical'.*got 'binomial'"):
         regressor(family="binomial").fit(X, y[:, 0])
     with pytest.raises(ValueError, match=r"is for classes; use FastEMClassifier"):
         regressor(family="categorical").fit(X, y[:, 0])
