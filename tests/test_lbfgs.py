@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import reference
 from scipy.optimize import minimize
+from sklearn.datasets import load_iris
 
+from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
 from fastem.rows import sort_rows
@@ -312,4 +314,4 @@ def test_a_penalty_whose_squared_gradient_overflows(alpha):
     X, y = load_iris(return_X_y=True)
     model = FastEMClassifier((3,), solver="lbfgs", alpha=alpha, random_state=0, n_jobs=1).fit(X, y)
     assert model.loss_ < 10.0
-    assert np.abs(model.coefs_[1]).max() < 1e-100
+    assert np.abs(model.coefs_[1]).max() < 1e-80
