@@ -1,7 +1,7 @@
 """Constants of the quadrature engine, with the reason for each value.
 
-Constants that are compiled into kernels stand in `fastem.kernels.line`, `fastem.kernels.plane`
-and `fastem.kernels.plane_plan`.
+Constants that are compiled into kernels stand in `fastem.kernels.line`, `fastem.kernels.plane`,
+`fastem.kernels.plane_plan`, `fastem.kernels.gaussian_line` and `fastem.kernels.gaussian_plan`.
 """
 
 import math
@@ -23,6 +23,7 @@ LINE_ROWS_TO_PLAN = 256
 PLANE_ROWS_TO_PLAN = 64  # also for the moments
 LINE_NODES_PER_PIECE = 2_000_000  # rows times units times nodes: about ten milliseconds
 PLANE_NODES_PER_PIECE = 16_000_000  # rows times units times nodes: about ten milliseconds
+MOST_STORED_NODES = 2**17  # of the rows of a piece, or of one row: 2 MiB per thread
 ROWS_TO_SHARE_TABLES = 8  # at least, because tables cost as much as the nodes of a few rows
 THREE_CLASS_ROWS_AT_ONCE = 8192  # bounds the memory for derivatives, (rows, units + 1, 3)
 
@@ -41,6 +42,12 @@ MOST_CONDITIONED_UNITS = 12  # per row: at most 2**12 parts
 CONDITIONINGS_PER_ROW = 64  # on average over many rows
 LEAST_CONDITIONING_BUDGET = 20_000  # for all of a few rows
 ROWS_TO_CONDITION_AT_ONCE = 4096  # bounds the memory of the copies of rows
+MOST_CONDITIONED_UNITS_OF_GAUSSIAN = 24  # per row: parts of negligible probability are dropped
+# A row with a Gaussian output and with r > 0 units of large weights is conditioned on units if it
+# needs more nodes than this number times 2**(r / 2): its mixture then has few components.
+NODES_TO_CONDITION = 64
+LARGE_SHARE_OF_VARIANCE = 0.01  # a unit of a large weight adds at least this share of the noise
+LOG_NEGLIGIBLE_PART = -11.0  # times tol, relative to p: 50 000 parts sum to less than tol p
 CERTAIN_LOG_ODDS = 1000.0  # of a unit with a fixed state: exp(-1000) is zero in float64
 
 # Shares of the tolerance, and the decisions between the cases of three classes.

@@ -33,6 +33,8 @@ class Budget:
     n_rows : int
     tol : float
         For error messages.
+    most_units : int
+        Number of units that a row may be conditioned on.
 
     Attributes
     ----------
@@ -40,8 +42,8 @@ class Budget:
         Number of units that the rows in progress are conditioned on.
     """
 
-    def __init__(self, n_rows: int, tol: float) -> None:
-        self.depth, self._tol = 0, tol
+    def __init__(self, n_rows: int, tol: float, most_units: int = MOST_CONDITIONED_UNITS) -> None:
+        self.depth, self._tol, self._most_units = 0, tol, most_units
         self._conditionings = LEAST_CONDITIONING_BUDGET + CONDITIONINGS_PER_ROW * n_rows
         self._nodes = LEAST_NODE_BUDGET + NODES_PER_ROW * n_rows
 
@@ -72,7 +74,7 @@ class Budget:
             If the budget does not suffice, or the rows are conditioned on too many units.
         """
         self._conditionings -= n_rows
-        if self.depth == MOST_CONDITIONED_UNITS or self._conditionings < 0:
+        if self.depth == self._most_units or self._conditionings < 0:
             reached = f"reached a relative error of {worst:.1e}"
             if not np.isfinite(worst):
                 reached = "found no bound on the relative error"
