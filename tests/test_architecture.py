@@ -32,7 +32,16 @@ MAY_IMPORT = {
     "solvers": BASE - {"families"} | {"engines", "m_step"},
     "estimators": {"_version", "expectations", "families", "parameters", "rows", "runtime"}
     | {"engines", "m_step", "perceptron", "solvers"},
-    "profiling": {"families", "parameters", "rows", "runtime", "engines", "m_step", "perceptron", "solvers"},
+    "profiling": {
+        "families",
+        "parameters",
+        "rows",
+        "runtime",
+        "engines",
+        "m_step",
+        "perceptron",
+        "solvers",
+    },
     "plotting": {"parameters", "engines", "estimators", "profiling"},
     "cli": {"_version", "parameters", "runtime"}
     | {"estimators", "perceptron", "plotting", "profiling"},

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import reference
 from scipy.optimize import minimize
+from sklearn.datasets import load_iris
 
+from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
 from fastem.parameters import Shape
 from fastem.rows import sort_rows
@@ -305,3 +307,11 @@ def test_ctrl_c_before_the_first_iterate_keeps_the_start():
     np.testing.assert_array_equal(theta, model.start)
     assert monitor.interrupted
     assert monitor.n_iter == 0
+
+
+@pytest.mark.parametrize("alpha", [1e150, 1e160, 1e300])
+def test_a_penalty_whose_squared_gradient_overflows(alpha):
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((3,), solver="lbfgs", alpha=alpha, random_state=0, n_jobs=1).fit(X, y)
+    assert model.loss_ < 10.0
+    assert np.abs(model.coefs_[1]).max() < 1e-80

@@ -6,7 +6,7 @@ Everything that an engine of your own needs is here: see `Engine`.
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
-from fastem.engines.evaluate import check_parameters, e_step, shape_of
+from fastem.engines.evaluate import SMALLEST_VARIANCE, check_parameters, e_step, shape_of
 from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
 from fastem.expectations import HiddenStatistics, Statistics
@@ -15,6 +15,7 @@ from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
+    "SMALLEST_VARIANCE",
     "Engine",
     "Enumeration",
     "HiddenStatistics",

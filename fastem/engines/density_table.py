@@ -70,10 +70,19 @@ class DensityTable:
         """Take the targets of rows, at most as many as the table was made for."""
         self._rows = rows
         self._weighted_targets = rows.weights[:, None] * rows.targets
+        self._largest_targets = np.abs(rows.targets).max(axis=0, initial=0.0)
 
     def fill(self, parameters: Parameters) -> None:
-        """Choose groups, and compute their tables under given parameters."""
+        """Choose groups, and compute their tables under given parameters.
+
+        Raises
+        ------
+        FloatingPointError
+            If squared residuals overflow.
+        """
         shape = self._shape
+        if shape.family.has_variance:
+            self._check_residuals(parameters)
         self.groups = groups_of_targets(self._rows, parameters, shape)
         self._dispersion = dispersion_of(parameters, shape)
         self._output = parameters.output
@@ -92,6 +101,18 @@ class DensityTable:
             np.exp(log_density, out=self.values[k, start:stop])
 
         run(fill_piece, len(pieces), self.n_threads)
+
+    def _check_residuals(self, parameters: Parameters) -> None:
+        """Check that squared residuals are finite, as are their ratios to the variance squared."""
+        with np.errstate(over="ignore"):
+            largest = self._largest_targets + np.abs(parameters.output).sum(axis=0)
+            ratio = largest / parameters.variance
+            is_finite = np.isfinite(np.maximum(largest**2, ratio**2) * self._rows.weights.sum())
+        if not is_finite.all():
+            raise FloatingPointError(
+                "Squared residuals of y overflow: y or the weights into the outputs are too large, "
+                "or a noise variance is too small. Rescale y."
+            )
 
     def _natural_parameter(self, d: int, start: int, stop: int) -> Array:
         """Return eta of output d for the configurations of the high parts ``start:stop``."""

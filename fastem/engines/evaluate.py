@@ -11,7 +11,8 @@ from fastem.parameters import CATEGORICAL, NO_VARIANCE, Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_rows
 from fastem.runtime import effective_n_jobs, finite_array
 
-_SMALLEST_VARIANCE = 1e-100  # its square and its reciprocal are finite
+SMALLEST_VARIANCE = 1e-100
+"""Smallest noise variance: the square of its reciprocal is finite."""
 
 
 def e_step(
@@ -72,7 +73,7 @@ def e_step(
         If shapes do not match, a value is not finite, a class index is out of range, a weight is
         negative, or the problem does not fit into memory.
     FloatingPointError
-        If inputs times weights overflow.
+        If inputs times weights or squared residuals overflow.
 
     Warns
     -----
@@ -138,7 +139,8 @@ def _variance_gradient(statistics: Statistics, weights: Array, variance: Array) 
     """Return the gradient with respect to noise variances (n_outputs,); None without them."""
     if statistics.squared_residuals is None:
         return None
-    return 0.5 * (statistics.squared_residuals - weights.sum() * variance) / variance**2
+    # divided twice, because the square of a variance may overflow
+    return 0.5 * (statistics.squared_residuals - weights.sum() * variance) / variance / variance
 
 
 def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
@@ -229,8 +231,8 @@ def _check_variance(variance: ArrayLike | None, n_outputs: int) -> None:
     values = finite_array("variance", variance, 1)
     if values.shape != (n_outputs,):
         raise ValueError(f"variance must have shape ({n_outputs},), got {values.shape}.")
-    if not values.min() >= _SMALLEST_VARIANCE:
-        raise ValueError(f"variance must be at least {_SMALLEST_VARIANCE:g}, got {values.min():g}.")
+    if not values.min() >= SMALLEST_VARIANCE:
+        raise ValueError(f"variance must be at least {SMALLEST_VARIANCE:g}, got {values.min():g}.")
 
 
 def _check_targets(y: ArrayLike, n_samples: int, shape: Shape) -> np.ndarray:

@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import d2_tweedie_score, r2_score
+from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight
 
 from fastem.engines import Engine
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.em_training import Problem, Training
 from fastem.estimators.noise import variance_floor
 from fastem.estimators.numbers import known_numbers, learn_numbers
-from fastem.estimators.predictive import PredictiveDistribution
+from fastem.estimators.predictive import PredictiveDistribution, deviance_explained
 from fastem.estimators.validation import warn_of_variance_at_floor
 from fastem.families import Family
 from fastem.parameters import Array
@@ -328,16 +329,9 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         predicted = self.predict(X)
         if self.family_.name != "poisson":
             return float(r2_score(y, predicted, sample_weight=sample_weight))
-        columns = zip(
-            np.reshape(y, (len(predicted), -1)).T,
-            predicted.reshape(len(predicted), -1).T,
-            strict=True,
-        )
-        return float(
-            np.mean(
-                [d2_tweedie_score(a, b, sample_weight=sample_weight, power=1) for a, b in columns]
-            )
-        )
+        counts = self._known_targets(y, len(predicted))
+        weights = _check_sample_weight(sample_weight, counts, dtype=np.float64)
+        return deviance_explained(counts, predicted.reshape(counts.shape), weights)
 
     def sample(
         self, X: ArrayLike, random_state: int | np.random.RandomState | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import xlogy
 
 from fastem.estimators.inference import FittedNetwork
 from fastem.families import Mixture, blocks, mixtures_of_rows
@@ -74,3 +75,22 @@ class PredictiveDistribution:
             eta = network.natural_parameter(states).reshape(n_rows, _DEEP_STATES, -1)
             prior = np.full((n_rows, _DEEP_STATES), 1.0 / _DEEP_STATES)
             yield rows, Mixture(network.family, prior, eta, self._variance)
+
+
+def deviance_explained(counts: Array, means: Array, weights: Array) -> float:
+    """Return D^2, the share of the Poisson deviance explained; the mean over outputs.
+
+    A constant output has the share 1 if it is predicted exactly, and otherwise 0.
+
+    Parameters
+    ----------
+    counts, means : arrays (n_samples, n_outputs)
+    weights : array (n_samples,)
+    """
+    means = np.maximum(means, np.finfo(float).tiny)
+    average = np.average(counts, axis=0, weights=weights)
+    left = weights @ (xlogy(counts, counts / means) - counts + means)
+    whole = weights @ (xlogy(counts, counts / np.where(average > 0.0, average, 1.0)))
+    is_constant = np.ptp(counts[weights > 0.0], axis=0) == 0.0
+    shares = 1.0 - left / np.where(is_constant, 1.0, whole)
+    return float(np.mean(np.where(is_constant, left <= 0.0, shares)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
-from fastem.engines import Engine
+from fastem.engines import SMALLEST_VARIANCE, Engine
 from fastem.families import Family
 from fastem.parameters import Array
 from fastem.perceptron import Layers
@@ -177,6 +177,30 @@ def check_targets(targets: Array) -> None:
     largest = np.abs(targets).max()
     if largest > _LARGEST_TARGET:
         raise ValueError(f"y has values up to {largest:g}, whose squares overflow; rescale y.")
+
+
+def check_output_scale(scale: Array, floor: float) -> None:
+    """Check that the reciprocal of a noise variance, and its square, are finite.
+
+    Parameters
+    ----------
+    scale : array (n_outputs,), in the unit of y
+        Standard deviations of the outputs.
+    floor : float
+        Lower bound of noise variances as shares of the variances of y.
+
+    Raises
+    ------
+    ValueError
+        If an output varies too little.
+    """
+    smallest = scale.min(initial=np.inf)
+    if smallest < np.sqrt(SMALLEST_VARIANCE / floor):
+        raise ValueError(
+            f"y has a column with standard deviation {smallest:g}; a noise variance of "
+            f"variance_floor={floor:g} times its square is too small. Rescale y, or increase "
+            "variance_floor."
+        )
 
 
 def warn_of_constant_outputs(targets: Array) -> None:

@@ -3,6 +3,8 @@
 Everything that a family of your own needs is here: see `IndependentOutputs`.
 """
 
+import copy
+
 from fastem.families.base import Family, IndependentOutputs
 from fastem.families.bernoulli import Bernoulli
 from fastem.families.categorical import Categorical
@@ -26,13 +28,18 @@ def resolve_family(family: str | Family) -> Family:
     ----------
     family : {"categorical", "bernoulli", "gaussian", "poisson"} or Family
 
+    Returns
+    -------
+    family : Family
+        A copy of an instance that was passed: later changes of its settings do not reach a fit.
+
     Raises
     ------
     ValueError
         If there is no family of that name.
     """
     if isinstance(family, Family):
-        return family
+        return copy.copy(family)
     if isinstance(family, str) and family in FAMILIES:
         return FAMILIES[family]()
     choices = ", ".join(map(repr, FAMILIES))

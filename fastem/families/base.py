@@ -6,7 +6,7 @@ It can be passed to ``FastEMRegressor(family=...)`` and to ``fastem.e_step(..., 
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +56,23 @@ class Family(ABC):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name: the parameters of the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **settings: Any) -> Self:
+        """Change settings; return the family. A grid search needs it (``family__n_trials``).
+
+        Raises
+        ------
+        ValueError
+            If there is no such setting.
+        """
+        names = self.get_params()
+        for name, value in settings.items():
+            if name not in names:
+                raise ValueError(
+                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(names)}."
+                )
+            setattr(self, name, value)
+        return self
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_params() == other.get_params()
@@ -198,10 +215,10 @@ def numeric_targets(y: ArrayLike) -> Array:
         if values.dtype.kind not in "buifO" or np.iscomplexobj(values):
             raise ValueError(f"its dtype is {values.dtype}")
         values = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"y must be numeric, with one row per sample: {error}") from error
     if values.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions, got {values.ndim}.")
     if not np.isfinite(values).all():
         raise ValueError("y contains NaN or infinity; remove those rows.")
-    return values.reshape(len(values), -1) if values.ndim == 2 else values[:, None]
+    return values if values.ndim == 2 else values[:, None]

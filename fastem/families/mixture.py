@@ -11,7 +11,11 @@ Array = NDArray[np.float64]
 
 _MOST_UNITS = 20
 _ENTRIES_AT_ONCE = 2**20  # of the priors of a block of rows
-_TOLERANCE_OF_QUANTILES = 1e-10  # relative to the standard deviation of y
+_LARGEST_DEVIATION = 1e150  # its square is finite
+# Where a search for a quantile ends: its distance in standard deviations of y, or the probability
+# as a share of that of the smaller tail.
+_TOLERANCES = {"xatol": 1e-15, "xrtol": 4.0 * float(np.finfo(float).eps)}
+_TOLERANCE_OF_TAIL = 1e-13
 
 
 class Mixture(NamedTuple):
@@ -37,8 +41,12 @@ class Mixture(NamedTuple):
         """Return mean and variance of every output, (n_samples, n_outputs)."""
         of_states = self.family.mean(self.eta)
         means = self._expected(of_states)
-        squares = of_states**2 + self.variance * self.family.curvature(self.eta)
-        return means, np.maximum(self._expected(squares) - means**2, 0.0)
+        variances = self._expected(self.variance * self.family.curvature(self.eta))
+        for d in range(means.shape[1]):  # deviations first: squares of large means would cancel
+            deviations = of_states[..., d] - means[:, d, None]
+            deviations = np.clip(deviations, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+            variances[:, d] += np.einsum("ns,ns,ns->n", self.prior, deviations, deviations)
+        return means, variances
 
     def cdf(self, y: Array) -> Array:
         """Return ``P(Y_d <= y_d | x)`` (n_samples, n_outputs) of every output by itself."""
@@ -57,12 +65,11 @@ class Mixture(NamedTuple):
         means, variances = self.moments()
         deviations = np.sqrt(variances)
         out = np.empty((*means.shape, len(q)))
+        search = self._search_whole if self.family.is_discrete else self._search
         for k, level in enumerate(q):
-            # Cantelli's inequality
-            low = means - deviations * np.sqrt((1.0 - level) / level)
-            high = means + deviations * np.sqrt(level / (1.0 - level))
-            search = self._search_whole if self.family.is_discrete else self._search
-            out[:, :, k] = search(level, low, high, deviations)
+            # Cantelli's inequality, in standard deviations from the mean
+            low, high = -np.sqrt((1.0 - level) / level), np.sqrt(level / (1.0 - level))
+            out[:, :, k] = search(level, means, deviations, low, high)
         return out
 
     def _expected(self, values: Array) -> Array:
@@ -70,32 +77,45 @@ class Mixture(NamedTuple):
             return self.prior @ values
         return np.einsum("ns,nsd->nd", self.prior, values)
 
-    def _search(self, level: float, low: Array, high: Array, deviations: Array) -> Array:
-        """Return where the distribution functions reach a level, between bounds."""
-        rows, outputs = np.indices(low.shape)
+    def _search(
+        self, level: float, means: Array, deviations: Array, low: float, high: float
+    ) -> Array:
+        """Return where the distribution functions reach a level, between bounds.
 
-        def excess(y: Array, row: Array, output: Array) -> Array:
+        The bounds are in standard deviations from the mean.
+        """
+        rows, outputs = np.indices(means.shape)
+
+        def excess(t: Array, mean: Array, deviation: Array, row: Array, output: Array) -> Array:
+            row, output = row.astype(int), output.astype(int)
+            y = mean + deviation * t
             eta = self.eta[:, output].T if self.eta.ndim == 2 else self.eta[row, :, output]
             own = self.family.cdf(y[:, None], eta, self.variance[output][:, None])
             return (self.prior[row] * own).sum(axis=1) - level
 
-        wide = 1e-6 * deviations + np.abs(low) * 1e-15 + np.finfo(float).tiny
+        rounding = 1e-6 + 1e-15 * np.abs(means) / deviations
         found = elementwise.find_root(
-            lambda y, row, output: excess(y, row.astype(int), output.astype(int)),
-            ((low - wide).ravel(), (high + wide).ravel()),
-            args=(rows.ravel(), outputs.ravel()),
-            tolerances={"xatol": 0.0, "xrtol": 0.0, "fatol": 1e-13},
+            excess,
+            ((low - rounding).ravel(), (high + rounding).ravel()),
+            args=tuple(values.ravel() for values in (means, deviations, rows, outputs)),
+            tolerances={**_TOLERANCES, "fatol": _TOLERANCE_OF_TAIL * min(level, 1.0 - level)},
         )
-        return found.x.reshape(low.shape)
+        return means + deviations * found.x.reshape(means.shape)
 
-    def _search_whole(self, level: float, low: Array, high: Array, deviations: Array) -> Array:
+    def _search_whole(
+        self, level: float, means: Array, deviations: Array, low: float, high: float
+    ) -> Array:
         """Return the smallest whole numbers at which the distribution functions reach a level."""
-        below, above = np.floor(low) - 1.0, np.ceil(high) + 1.0
-        while (above - below > 1.0).any():
-            middle = np.floor(0.5 * (below + above))
+        below = np.floor(means + low * deviations) - 1.0
+        above = np.ceil(means + high * deviations) + 1.0
+        while True:
+            middle = np.floor(0.5 * below + 0.5 * above)
+            between = (below < middle) & (middle < above)  # false too where numbers are sparse
+            if not between.any():
+                return above
             reached = self.cdf(middle) >= level
-            above, below = np.where(reached, middle, above), np.where(reached, below, middle)
-        return above
+            above = np.where(between & reached, middle, above)
+            below = np.where(between & ~reached, middle, below)
 
 
 def mixtures_of_rows(

@@ -104,10 +104,11 @@ class Poisson(IndependentOutputs):
         """
         log_mean = _log_moment(on, coefs, intercepts)
         log_square = _log_moment(on, 2.0 * coefs, 2.0 * intercepts)
-        with np.errstate(over="ignore"):
-            mean = np.exp(log_mean)
-            spread = np.expm1(np.maximum(log_square - 2.0 * log_mean, 0.0))
-            return mean, mean + mean * mean * spread
+        spread = np.expm1(np.clip(log_square - 2.0 * log_mean, 0.0, _LARGEST_LOG_RATE))
+        with np.errstate(divide="ignore"):
+            log_of_rates = 2.0 * log_mean + np.log(spread)
+        mean = self.mean(log_mean)
+        return mean, mean + self.mean(log_of_rates)
 
 
 def _log_moment(on: Array, coefs: Array, intercepts: Array) -> Array:

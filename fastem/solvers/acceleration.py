@@ -76,7 +76,9 @@ class QuasiNewtonStep:
             self._pairs = np.empty((_MEMORY, theta.size)), np.empty((_MEMORY, theta.size))
         if self._last is not None:
             step, decrease = theta - self._last[0], self._last[1] - gradient
-            if step @ decrease > 1e-10 * np.sqrt((step @ step) * (decrease @ decrease)):
+            with np.errstate(over="ignore"):  # then the secant is not stored
+                smallest = 1e-10 * np.sqrt((step @ step) * (decrease @ decrease))
+            if step @ decrease > smallest:
                 if self._n_pairs == _MEMORY:
                     self._first = (self._first + 1) % _MEMORY
                     self._n_pairs -= 1

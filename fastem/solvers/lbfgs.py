@@ -9,6 +9,7 @@ from fastem.solvers.monitor import Monitor
 
 _MEMORY = 10
 _MAX_TRIALS = 20
+_LARGEST_OBJECTIVE = 1e100
 _LIMIT_REACHED = 1  # SciPy's status; 0: no further gain, 2: the line search failed
 # Largest slope at an optimum, as a multiple of sqrt(tol): see `_is_flat`. Fits of scikit-learn's
 # small data sets end below 25. The bounds hold for a tol near zero and for a coarse tol.
@@ -46,6 +47,7 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
     best, gradient, stopped = theta, None, False
     objective, _ = model.expect(theta)
     monitor.start(objective)
+    unit = _unit_of(objective)
 
     def loss(candidate: Array) -> tuple[float, Array]:
         nonlocal gradient
@@ -56,13 +58,16 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
         if not np.isfinite(value):
             # a parabola around the best iterate: the line search returns towards it
             size, away = max(abs(monitor.history[-1]), 1.0), candidate - best
-            return size - monitor.history[-1], 2.0 * size / (away @ away) * away
+            slope = 2.0 * (size / unit) / (away @ away) * away
+            return (size - monitor.history[-1]) / unit, slope
         gradient = model.gradient(candidate, statistics)
-        return -value, -gradient
+        return -value / unit, -gradient / unit
 
     def record(intermediate_result: OptimizeResult) -> None:
         nonlocal best, stopped
-        iterate, objective = intermediate_result.x, -intermediate_result.fun
+        iterate, objective = intermediate_result.x, -intermediate_result.fun * unit
+        if not np.isfinite(iterate).all():  # squares of gradients have underflowed
+            raise StopIteration
         # SciPy reports an iterate directly after its evaluation: `gradient` belongs to it
         stopped = monitor.update(
             objective, iterate, lambda: _is_flat(gradient, iterate, objective, theta, monitor)
@@ -81,10 +86,21 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
             loss, theta, method="L-BFGS-B", jac=True, callback=record, options=options
         )
         if not stopped and result.status != _LIMIT_REACHED:
-            monitor.converged = _is_flat(result.jac, result.x, result.fun, theta, monitor)
+            slope, loss_at_end = result.jac * unit, result.fun * unit
+            monitor.converged = _is_flat(slope, result.x, loss_at_end, theta, monitor)
     except KeyboardInterrupt:
         monitor.interrupted = True
     return best
+
+
+def _unit_of(objective: float) -> float:
+    """Return what the objective is divided by: SciPy squares gradients, which must not overflow.
+
+    It is a power of two, so that no bit of a result depends on it, and one for usual objectives.
+    """
+    if abs(objective) < _LARGEST_OBJECTIVE:
+        return 1.0
+    return float(2.0 ** np.floor(np.log2(abs(objective))))
 
 
 def _is_flat(
