@@ -483,6 +483,16 @@ def test_a_stream_learns_and_goes_on_after_pickling(name):
         regressor(name).partial_fit(X, y)
 
 
+def test_constant_rows_of_a_stream():
+    X, y = data()
+    with pytest.warns(UserWarning, match="y is constant in column 0"):
+        stream().partial_fit(X[:1], y[:1])
+    model = stream().partial_fit(X[:50], y[:50])
+    for row in range(50, 55):  # one row has one value of y; this is no reason for a warning
+        model.partial_fit(X[row : row + 1], y[row : row + 1])
+    assert np.isfinite(model.log_density(X, y)).all()
+
+
 # Files, pickles, copies
 
 

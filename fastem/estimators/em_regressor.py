@@ -381,7 +381,6 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         targets = family.targets(y)
         if family.has_variance:
             check_targets(targets)
-            warn_of_constant_outputs(targets[weights > 0.0])
         if resumes and targets.shape[1] != len(self.intercepts_[-1]):
             raise ValueError(
                 f"The earlier fit has {len(self.intercepts_[-1])} outputs, y has "
@@ -399,6 +398,8 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     def _with_variance_floor(
         self, problem: Problem, kind: type[Training] | None, *, resumes: bool
     ) -> Problem:
+        if kind is not None or not resumes:  # later rows of a stream may be few
+            warn_of_constant_outputs(problem.targets[problem.weights > 0.0])
         if not isinstance(self.variance_floor, str):
             floor = float(self.variance_floor)
         elif resumes and hasattr(self, "variance_floor_"):
