@@ -58,7 +58,7 @@ class EpochTraining(Training):
         )
 
     def _new_monitor(self) -> EpochMonitor:
-        return EpochMonitor(float(self._estimator.tol))
+        return EpochMonitor(float(self._estimator.tol), scale=self._scale)
 
     def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)

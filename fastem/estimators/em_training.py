@@ -137,6 +137,7 @@ class Training:
         self._typical = self._typical_outputs(problem)
         summed = self._typical if self._shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
+        self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
         self._model = self._new_model(problem)
 
     def _typical_outputs(self, problem: Problem) -> Array:
@@ -261,7 +262,7 @@ class Training:
 
     def _new_monitor(self) -> Monitor:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol))
+        return kind(float(self._estimator.tol), scale=self._scale)
 
     def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
@@ -320,7 +321,7 @@ class Training:
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._standardization.fold(self._shape.unpack(theta))
-        if not np.isfinite(flat(folded)).all():
+        if not np.isfinite(folded.flat).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
     def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
@@ -333,15 +334,8 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
     """Return whether an ascent ended in these parameters, to the bit."""
     if last is None or last.theta.size != shape.n_parameters:
         return False
-    return np.array_equal(
-        flat(last.standardization.fold(shape.unpack(last.theta))), flat(parameters)
-    )
-
-
-def flat(parameters: Parameters) -> Array:
-    """Return all weights and variances as one vector."""
-    arrays = *parameters.hidden, parameters.output, parameters.variance
-    return np.concatenate([values.ravel() for values in arrays])
+    found = last.standardization.fold(shape.unpack(last.theta))
+    return np.array_equal(found.flat, parameters.flat)
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

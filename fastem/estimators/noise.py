@@ -9,9 +9,8 @@ from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.progress import Silent
 from fastem.parameters import Parameters
 
-USUAL_FLOOR = 0.05
-"""Lower bound where there are too few rows to choose it, as a share of the variance of y."""
-
+# Where there are too few rows to choose the bound; as all bounds, a share of the variance of y.
+_USUAL_FLOOR = 0.05
 _LEAST_ROWS = 50
 _SHARE_HELD_OUT = 0.2
 _ITERATIONS = 200
@@ -19,7 +18,28 @@ _ITERATIONS = 200
 _FLOORS = np.array([0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 0.8])
 
 
-def choose_variance_floor(estimator: Any, problem: Problem, kind: type[Training]) -> float:
+def variance_floor(
+    estimator: Any, problem: Problem, kind: type[Training] | None, *, resumes: bool
+) -> float:
+    """Return the parameter `variance_floor` as a number, a share of the variance of y.
+
+    Parameters
+    ----------
+    estimator : FastEMRegressor
+    problem : Problem
+    kind : class of Training, or None
+        None in `partial_fit`, whose rows are too few to choose the bound.
+    resumes : bool
+        Whether the bound of the earlier fit holds on.
+    """
+    if not isinstance(estimator.variance_floor, str):
+        return float(estimator.variance_floor)
+    if resumes and hasattr(estimator, "variance_floor_"):
+        return estimator.variance_floor_
+    return _USUAL_FLOOR if kind is None else _choose(estimator, problem, kind)
+
+
+def _choose(estimator: Any, problem: Problem, kind: type[Training]) -> float:
     """Return the lower bound of the noise variance under which held-out rows are most likely.
 
     A model is trained on four fifths of the rows. Its noise variances are raised to each of several
@@ -40,7 +60,7 @@ def choose_variance_floor(estimator: Any, problem: Problem, kind: type[Training]
     """
     rows = np.flatnonzero(problem.weights > 0.0)
     if len(rows) < _LEAST_ROWS:
-        return USUAL_FLOOR
+        return _USUAL_FLOOR
     # the same rows in every fit of the same data
     shuffled = np.random.RandomState(0).permutation(rows)
     n_held = int(_SHARE_HELD_OUT * len(rows))
