@@ -51,6 +51,7 @@ def data(name="gaussian", d=1, n=150, seed=0):
 
 def regressor(name="gaussian", **options):
     options = {"family": name, "random_state": 0, "n_jobs": 1, "alpha": 1.0, **options}
+    options.setdefault("variance_floor", 0.01)
     return FastEMRegressor((3,), **options)
 
 
@@ -403,7 +404,15 @@ def test_given_starting_values(name, standardize):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"m_step": "bound"}, {"accelerate": False}, {"solver": "adam"}], ids=str
+    "options",
+    [
+        {},
+        {"m_step": "bound"},
+        {"accelerate": False},
+        {"solver": "adam"},
+        {"variance_floor": "auto"},
+    ],
+    ids=str,
 )
 @pytest.mark.filterwarnings(CONVERGENCE)
 @every_family
@@ -474,18 +483,30 @@ def test_a_stream_learns_and_goes_on_after_pickling(name):
         regressor(name).partial_fit(X, y)
 
 
+def test_constant_rows_of_a_stream():
+    X, y = data()
+    with pytest.warns(UserWarning, match="y is constant in column 0"):
+        stream().partial_fit(X[:1], y[:1])
+    model = stream().partial_fit(X[:50], y[:50])
+    for row in range(50, 55):  # one row has one value of y; this is no reason for a warning
+        model.partial_fit(X[row : row + 1], y[row : row + 1])
+    assert np.isfinite(model.log_density(X, y)).all()
+
+
 # Files, pickles, copies
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"solver": "adam"}, {"e_step": fastem.Enumeration()}], ids=str
+    "options",
+    [{}, {"solver": "adam", "variance_floor": "auto"}, {"e_step": fastem.Enumeration()}],
+    ids=str,
 )
 @outputs
 @every_family
 def test_save_and_load(name, d, options, tmp_path):
     X, y = data(name, d)
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    model = fit(regressor(name, max_iter=5, variance_floor=1e-3, **options), frame, y)
+    model = fit(regressor(name, max_iter=5, **options), frame, y)
     model.save(tmp_path / "model")
     loaded = FastEMRegressor.load(tmp_path / "model")
     assert_same_bits(loaded, model)

@@ -17,7 +17,7 @@ from fastem.estimators.em_training import Problem, Training
 from fastem.estimators.noise import variance_floor
 from fastem.estimators.numbers import known_numbers, learn_numbers
 from fastem.estimators.predictive import PredictiveDistribution, deviance_explained
-from fastem.estimators.validation import warn_of_variance_at_floor
+from fastem.estimators.validation import warn_of_constant_outputs, warn_of_variance_at_floor
 from fastem.families import Family
 from fastem.parameters import Array
 
@@ -370,7 +370,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     def _learn_targets(
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
-        return learn_numbers(self, y, weights, resumes=resumes)
+        return learn_numbers(self, y, resumes=resumes)
 
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
         return known_numbers(self, y, n_samples)
@@ -378,6 +378,8 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     def _with_variance_floor(
         self, problem: Problem, kind: type[Training] | None, *, resumes: bool
     ) -> Problem:
+        if kind is not None or not resumes:  # later rows of a stream may be few
+            warn_of_constant_outputs(problem.targets[problem.weights > 0.0])
         self.variance_floor_ = floor = variance_floor(self, problem, kind, resumes=resumes)
         return problem._replace(shape=problem.shape._replace(variance_floor=floor))
 

@@ -6,19 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from fastem.estimators.validation import check_targets, warn_of_constant_outputs
+from fastem.estimators.validation import check_targets
 from fastem.families import Family, IndependentOutputs, resolve_family
 from fastem.parameters import Array
 
 
-def learn_numbers(estimator: Any, y: Any, weights: Array, *, resumes: bool) -> tuple[Family, Array]:
+def learn_numbers(estimator: Any, y: Any, *, resumes: bool) -> tuple[Family, Array]:
     """Return family and targets (n_samples, n_outputs) of y.
 
     Parameters
     ----------
     estimator : FastEMRegressor
     y : array (n_samples,) or (n_samples, n_outputs)
-    weights : array (n_samples,)
     resumes : bool
         Whether the number of outputs must be that of the earlier fit.
 
@@ -27,11 +26,6 @@ def learn_numbers(estimator: Any, y: Any, weights: Array, *, resumes: bool) -> t
     ValueError
         If the family is for classes, a value is impossible under it or too large, or the number of
         outputs has changed.
-
-    Warns
-    -----
-    UserWarning
-        If an output is constant.
     """
     family = resolve_family(estimator.family)
     if not isinstance(family, IndependentOutputs):
@@ -44,7 +38,6 @@ def learn_numbers(estimator: Any, y: Any, weights: Array, *, resumes: bool) -> t
     targets = family.targets(y)
     if family.has_variance:
         check_targets(targets)
-        warn_of_constant_outputs(targets[weights > 0.0])
     n_fitted = len(estimator.intercepts_[-1]) if resumes else targets.shape[1]
     if targets.shape[1] != n_fitted:
         raise ValueError(
