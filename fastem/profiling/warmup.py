@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from fastem.engines import Enumeration, Quadrature, Sampling
+from fastem.engines import (
+    Enumeration,
+    Quadrature,
+    Sampling,
+    gaussian_cdf,
+    gaussian_quantiles,
+)
+from fastem.families import Gaussian
 from fastem.m_step import M_STEPS
 from fastem.parameters import Array, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
@@ -49,6 +56,7 @@ def warmup() -> None:
     run_adam(batched, shape.pack(start), EpochMonitor(tol=0.0), 1, descent)
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
+    _warm_up_numbers(X, weights)
     _warm_up_depth(X, y, weights)
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
@@ -61,6 +69,18 @@ def _warm_up_three_classes(X: Array, weights: Array) -> None:
     rows = sort_rows(X, np.array([0, 1, 2, 0]), weights, shape)
     start = draw_start(shape, np.array([2.0, 1.0, 1.0]), np.random.RandomState(0))
     Quadrature().plan(rows, shape, 1).expect(start)
+
+
+def _warm_up_numbers(X: Array, weights: Array) -> None:
+    """Compile the integrals of one Gaussian output."""
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
+    rows = sort_rows(X, X.copy(), weights, shape)
+    start = draw_start(shape, np.zeros(1), np.random.RandomState(0))
+    Quadrature().plan(rows, shape, 1).expect(start)
+    v, c = start.output[:-1, 0].copy(), float(start.output[-1, 0])
+    output = v, c, float(start.variance[0]), Quadrature.tol, 1
+    gaussian_cdf(np.zeros((4, 2)), X[:, 0], *output)
+    gaussian_quantiles(np.zeros((4, 2)), np.array([0.5]), *output)
 
 
 def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:
