@@ -85,6 +85,12 @@ for settings in (
     if len(fitted.coefs_) > 2 and fitted.e_step_.is_exact:
         fitted.coefs_ = [800.0 * W for W in fitted.coefs_]
         fitted.predict_log_proba(rows), fitted.posterior(rows, np.zeros(12, dtype=int))
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of no convergence
+    number = fastem.FastEMRegressor((2,), e_step="quadrature", max_iter=3, random_state=0)
+    number.fit(X, X[:, 0])
+number.variance_ = 1e-6 * number.variance_
+number.predict_interval(X), number.predict_cdf(X, X[:, 0]), number.log_density(X, X[:, 0])
 tell(imported=imported, warm=warm, used=compiled(), plots="matplotlib" in sys.modules)
 """
     told = _run(code, Path(fastem.__file__).parents[1])

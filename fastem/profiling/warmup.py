@@ -11,7 +11,7 @@ from fastem.engines import (
 )
 from fastem.families import Gaussian
 from fastem.m_step import M_STEPS
-from fastem.parameters import Array, Shape
+from fastem.parameters import Array, Parameters, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_rows
 from fastem.solvers import (
@@ -74,11 +74,12 @@ def _warm_up_three_classes(X: Array, weights: Array) -> None:
 def _warm_up_numbers(X: Array, weights: Array) -> None:
     """Compile the integrals of one Gaussian output."""
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
-    rows = sort_rows(X, X.copy(), weights, shape)
-    start = draw_start(shape, np.zeros(1), np.random.RandomState(0))
-    Quadrature().plan(rows, shape, 1).expect(start)
-    v, c = start.output[:-1, 0].copy(), float(start.output[-1, 0])
-    output = v, c, float(start.variance[0]), Quadrature.tol, 1
+    rows = sort_rows(X, X / 2.0, weights, shape)
+    v, c = np.array([1.0, 0.5]), 0.0
+    start = Parameters((np.zeros((2, 2)),), np.append(v, c)[:, None])
+    for variance in (1.0, 1e-4):  # with little noise, rows are conditioned on units
+        Quadrature().plan(rows, shape, 1).expect(start._replace(variance=np.array([variance])))
+    output = v, c, 1.0, Quadrature.tol, 1
     gaussian_cdf(np.zeros((4, 2)), X[:, 0], *output)
     gaussian_quantiles(np.zeros((4, 2)), np.array([0.5]), *output)
 

@@ -93,9 +93,10 @@ class Quadrature(Engine):
     ----------
     tol : float, default=1e-10
         Relative error of every p(y|x) that is allowed. For a density the error of ``log p`` is at
-        most ``tol max(1, abs(log p))``, because rounding errors grow with ``abs(log p)``. The engine integrates a row again with
-        more nodes until an upper bound on its error is below ``tol``. If that fails, it raises
-        FloatingPointError and reports the bound that was reached.
+        most ``tol max(1, abs(log p))``, because rounding errors grow with ``abs(log p)``. The
+        engine integrates a row again with more nodes until an upper bound on its error is below
+        ``tol``. If that fails, it raises FloatingPointError and reports the bound that was
+        reached.
 
     Notes
     -----
