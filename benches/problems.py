@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from fastem.parameters import Parameters, Shape
+from fastem.families import resolve_family
+from fastem.parameters import NO_VARIANCE, Parameters, Shape
 from fastem.profiling.stopwatch import draw_problem
-from fastem.rows import TrainingRows
+from fastem.rows import TrainingRows, sort_rows
 
 
 class EStepProblem(NamedTuple):
-    """Labelled rows drawn from a network, and the network."""
+    """Rows with outputs drawn from a network, and the network."""
 
     rows: TrainingRows
     shape: Shape
@@ -28,6 +29,29 @@ def e_step_problem(
     shape = Shape(n_features, sizes, n_classes)
     rows, parameters = draw_problem(shape, n_samples, rng)
     return EStepProblem(rows, shape, parameters)
+
+
+def family_problem(
+    family: str, n_samples: int, n_hidden: int, n_outputs: int, noise: float = 0.5
+) -> EStepProblem:
+    """Draw a network with another family, and 20 features and outputs from this network.
+
+    Gaussian noise has the standard deviation ``noise`` times that of the means given the hidden
+    states. The noise variance among the parameters is that of ``noise`` times the standard
+    deviation of y.
+    """
+    rng = np.random.default_rng([n_samples, n_hidden, n_outputs])
+    shape = Shape(20, (n_hidden,), n_outputs, family=resolve_family(family))
+    hidden = rng.normal(size=shape.hidden_shapes[0]) / np.sqrt(shape.n_inputs)
+    output = rng.normal(size=shape.output_shape) / np.sqrt(shape.last)
+    X = rng.normal(size=(n_samples, shape.n_features))
+    states = rng.logistic(size=(n_samples, n_hidden)) < X @ hidden[:-1] + hidden[-1]
+    eta = states @ output[:-1] + output[-1]
+    random_state = np.random.RandomState(0)
+    y = shape.family.draw(eta, (noise * eta.std(axis=0)) ** 2, random_state)
+    variance = (noise * y.std(axis=0)) ** 2 if shape.family.has_variance else NO_VARIANCE
+    rows = sort_rows(X, y, np.ones(n_samples), shape)
+    return EStepProblem(rows, shape, Parameters((hidden,), output, variance))
 
 
 # Hidden units of FastEMClassifier for data sets that need more than the default.

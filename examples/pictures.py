@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits, make_moons
@@ -16,7 +17,9 @@ from sklearn.inspection import DecisionBoundaryDisplay
 from sklearn.preprocessing import StandardScaler
 
 from fastem import (
+    DensityDisplay,
     FastEMClassifier,
+    FastEMRegressor,
     FastMLPClassifier,
     HiddenUnitsDisplay,
     LossCurveDisplay,
@@ -85,6 +88,21 @@ def moons(max_iter):
     return figure
 
 
+def density(max_iter):
+    """Plot the density of y given x for two branches whose noise grows with x."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-3.0, 3.0, size=2500)
+    y = rng.choice([-1.0, 1.0], size=2500) * (np.sin(x) + 1.5)
+    y += (0.05 + 0.05 * (x + 3.0)) * rng.standard_normal(2500)
+    X, new = x[:2000, None], x[2000:, None]
+    model = FastEMRegressor((N_UNITS,), max_iter=max_iter, n_init=4, random_state=0)
+    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    ax = figure.subplots()
+    DensityDisplay.from_estimator(model.fit(X, y[:2000]), new, y[2000:], ax=ax)
+    ax.set_title(f"Two branches, {N_UNITS} hidden units: density by EM and new data")
+    return figure
+
+
 def engines(largest, n_rows):
     """Plot the time of an E-step against the number of hidden units, for every engine."""
     few = [m for m in range(4, 23, 2) if m <= largest]
@@ -114,6 +132,7 @@ def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
         save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
         save(hidden_units(em, X, y), folder / "hidden_units.png")
         save(moons(max_iter), folder / "moons.png")
+        save(density(5 * max_iter), folder / "density.png")
     save(engines(largest, min(1000, len(y))), folder / "engines.png")
 
 

@@ -11,7 +11,7 @@ from fastem.estimators import (
 from fastem.expectations import Expectations
 from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
 from fastem.perceptron import Backpropagation, backpropagate
-from fastem.plotting import HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
+from fastem.plotting import DensityDisplay, HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
 from fastem.runtime import DivergenceError
 
@@ -19,6 +19,7 @@ __all__ = [
     "Backpropagation",
     "Bernoulli",
     "Categorical",
+    "DensityDisplay",
     "DivergenceError",
     "Engine",
     "Enumeration",

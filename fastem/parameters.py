@@ -73,6 +73,12 @@ class Parameters(NamedTuple):
     output: Array
     variance: Array = NO_VARIANCE
 
+    @property
+    def flat(self) -> Array:
+        """All weights and variances in one new vector."""
+        arrays = *self.hidden, self.output, self.variance
+        return np.concatenate([values.ravel() for values in arrays])
+
 
 def split_intercepts(weights: Array, n_units: int) -> tuple[Array, Array]:
     """Split the weights into a layer into coefs and intercepts.

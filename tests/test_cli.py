@@ -746,7 +746,7 @@ def test_a_device_may_be_input_and_output():
         (["a,label", "1,x", "2,", "3,y"], "missing values. Columns and how many: 'label' (1, the "
          "first in row 2)"),
         (["a,label", "1,x", "2,x"], "column 'label' contains only the class 'x'"),
-        (["a,label", "1,0.25", "2,3"], "column 'label' contains measurements like 0.25"),
+        (["a,label", "1,0.25", "2,NA"], "column 'label' is not numeric: 'NA' in row 2"),
         (["a,label", "1,x,9", "2,y,9"], "rows with more fields than the header"),
         (["a,label", "1,x", "2,y,9"], "cannot be read as a CSV file"),
     ],

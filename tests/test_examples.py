@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
+from scipy.stats import norm
 
 import fastem
 from fastem import FastEMClassifier
@@ -163,12 +165,49 @@ def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(monke
 def test_regression_curve(capsys):
     _example("regression_curve").main()
     rows = _printed(capsys)[1:]
-    assert len(rows) == 16
-    for solver, activation, batch, _, train, test, epochs, _ in rows:
+    assert len(rows) == 18
+    for solver, activation, batch, _, train, test, log_density, epochs, _ in rows:
         case = solver, activation, batch
         assert 0.005 < float(train) < 0.06, case  # the noise gives 0.01, a straight line 0.18
         assert 0.005 < float(test) < 0.06, case
-        assert int(epochs) <= 100, case
+        # the density of the data gives 0.88, a straight line -0.56
+        assert -0.4 < float(log_density) < 1.1, case
+        assert int(epochs) <= (1000 if solver == "em" else 100), case
+    assert [row[:3] for row in rows[16:]] == [["em", "5-binary", "all"], ["em", "10-binary", "all"]]
+
+
+def test_log_density_of_the_regression_curve():
+    example = _example("regression_curve")
+    _, X, _, y = example.curve()
+    network, _ = example.train("adam", "relu", 8, max_iter=3)
+    train_error, test_error, log_density = example.figures(network)
+    expected = norm.logpdf(y, network.predict(X), np.sqrt(train_error)).mean()
+    assert log_density == pytest.approx(expected)
+    assert test_error == pytest.approx(np.mean((y - network.predict(X)) ** 2))
+
+
+def test_two_branches(capsys, tmp_path):
+    pytest.importorskip("matplotlib").use("Agg")
+    example = _example("two_branches")
+    path = tmp_path / "density.png"
+    example.main(str(path))
+    _, constant, stochastic, truth, interval, name = capsys.readouterr().out.splitlines()
+    constant, stochastic, truth = (float(x.split()[-1]) for x in (constant, stochastic, truth))
+    assert constant + 0.4 < stochastic < truth
+    assert 80 <= int(interval.split()[4]) <= 97
+    assert name == str(path)
+    assert path.stat().st_size > 10_000
+
+
+def test_the_branches_have_the_density_of_the_example():
+    example = _example("two_branches")
+    y = np.linspace(-6.0, 6.0, 20001)
+    for x in (-3.0, 0.5):
+        density = np.exp(example.true_log_density(np.full((len(y), 1), x), y))
+        assert trapezoid(density, y) == pytest.approx(1.0, abs=1e-8)
+        assert trapezoid(y * density, y) == pytest.approx(0.0, abs=1e-8)
+        spread = (np.sin(x) + 1.5) ** 2 + example.deviation(x) ** 2
+        assert trapezoid(y * y * density, y) == pytest.approx(spread, abs=1e-8)
 
 
 def test_online_digits(capsys, tmp_path):
@@ -225,5 +264,6 @@ def test_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(sizes) == {"learning_curves.png", "hidden_units.png", "moons.png", "engines.png"}
+    names = "learning_curves", "hidden_units", "moons", "density", "engines"
+    assert set(sizes) == {f"{name}.png" for name in names}
     assert max(sizes.values()) < 150_000

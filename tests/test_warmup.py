@@ -24,11 +24,12 @@ def compiled():
                 out[name] = [sorted(map(str, value.signatures)), misses, hits]
     return out
 
-def fit(X=np.arange(12.0)[:, None], y=np.arange(12) % 3, **parameters):
+def fit(X=np.arange(12.0)[:, None], y=np.arange(12) % 3, kind=None, **parameters):
+    kind = kind or fastem.FastEMClassifier
     parameters = {"hidden_layer_sizes": (2,), "max_iter": 12, "random_state": 0, **parameters}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of no convergence
-        return fastem.FastEMClassifier(**parameters).fit(X, y)
+        warnings.simplefilter("ignore")  # of no convergence, and of small variances
+        return kind(**parameters).fit(X, y)
 
 def tell(**report):
     print(json.dumps({"home": fastem.__file__, **report}))
@@ -85,11 +86,28 @@ for settings in (
     if len(fitted.coefs_) > 2 and fitted.e_step_.is_exact:
         fitted.coefs_ = [800.0 * W for W in fitted.coefs_]
         fitted.predict_log_proba(rows), fitted.posterior(rows, np.zeros(12, dtype=int))
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of no convergence
-    number = fastem.FastEMRegressor((2,), e_step="quadrature", max_iter=3, random_state=0)
-    number.fit(X, X[:, 0])
-number.variance_ = 1e-6 * number.variance_
+rows, counts = np.arange(12.0)[:, None], np.arange(12) % 5
+several = np.column_stack([counts, counts[::-1]])
+for y, settings in (
+    (counts, {}), (several, {}), (counts, {"family": "poisson"}), (several, {"family": "poisson"}),
+    (counts, {"solver": "lbfgs", "fit_intercept": False}), (counts, {"solver": "adam"}),
+    (counts, {"m_step": "bound"}), (counts, {"m_step": "gradient", "accelerate": False}),
+    (counts, {"e_step": "sampling"}), (several, {"e_step": "sampling", "family": "poisson"}),
+    (counts, {"e_step": "sampling", "hidden_layer_sizes": (3, 2)}),
+):
+    model = fit(rows, y, fastem.FastEMRegressor, **settings)
+    model.predict(rows, return_std=True), model.predict_interval(rows), model.predict_cdf(rows, y)
+    model.log_density(rows, y), model.posterior(rows, y), model.sample(rows, random_state=0)
+    model.score(rows, y)
+    model.coefs_ = [800.0 * W for W in model.coefs_]
+    model.log_density(rows, y)
+for settings in ({}, {"m_step": "bound"}, {"solver": "lbfgs"}):
+    model = fit(rows, several > 2, **settings)
+    model.predict_proba(rows), model.posterior(rows, several > 2)
+    model.coefs_ = [800.0 * W for W in model.coefs_]
+    model.predict_proba(rows), model.posterior(rows, several > 2)
+number = fit(X, X[:, 0], fastem.FastEMRegressor, e_step="quadrature")
+number.variance_ = 1e-6 * number.variance_  # rows are conditioned on units
 number.predict_interval(X), number.predict_cdf(X, X[:, 0]), number.log_density(X, X[:, 0])
 tell(imported=imported, warm=warm, used=compiled(), plots="matplotlib" in sys.modules)
 """

@@ -1,4 +1,4 @@
-"""Types of arguments that the verbs of the command line share."""
+"""Arguments that the verbs of the command line share, and their types."""
 
 import argparse
 import math
@@ -6,6 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _MAX_SIZES = 1000
+_TASKS = "class", "regression", "count"
+_DATA_HELP = "iris, wine, breast_cancer, digits, diabetes, or the path of a CSV file with a header"
+_TASK_HELP = (
+    "predict labels (class), numbers (regression) or counts (count: Poisson). By default a target "
+    "is numbers if it has fractions, or more than 20 different whole numbers with fewer than 50 "
+    "rows of each on average; all other targets are labels"
+)
+ALPHA_HELP = (
+    "A/2 times the squared weights (on standardised features, without intercepts) against the "
+    "summed log-likelihood of the training rows"
+)
 
 
 def number(kind: type, accept: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
@@ -71,3 +82,26 @@ def sizes(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{text!r} contains more than {_MAX_SIZES} sizes")
         found.update(range(start, stop + 1))
     return sorted(found)
+
+
+def add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
+    """Add the data and the options that verbs with data share."""
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    if target:
+        text = "target column of a CSV file (default: label); ignored for built-in data"
+        parser.add_argument("--target", metavar="COLUMN", help=text)
+        names = f"{{{','.join(_TASKS)}}}"
+        parser.add_argument("--task", type=one_of(_TASKS), metavar=names, help=_TASK_HELP)
+
+
+def add_options(parser: argparse.ArgumentParser, alpha_help: str) -> None:
+    """Add the options of a fit by EM."""
+    add = parser.add_argument
+    text = "units of the hidden layer, for example 12, or of several layers, for example 12,8 "
+    text += "(default: 10)"
+    add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
+    add("--max-iter", type=positive, metavar="N", help="maximum number of iterations of EM")
+    add("--alpha", type=penalty, metavar="A", help=alpha_help)
+    text = "seed of random numbers (default: %(default)s)"
+    add("--seed", type=seed, default=0, help=text)

@@ -13,33 +13,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastem._version import __version__
 from fastem.cli import report
-from fastem.cli.arguments import (
-    hidden_layer_sizes,
-    one_of,
-    penalty,
-    positive,
-    seed,
-    share,
-)
+from fastem.cli.arguments import ALPHA_HELP, add_common, add_options, one_of, positive, share
 from fastem.cli.files import check_files
 from fastem.cli.profile import add_profile
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
-    from fastem.cli.comparison import Comparison, Fit
+    from fastem.cli.comparison import Comparison
     from fastem.cli.datasets import Dataset
+    from fastem.cli.fitting import Fit
     from fastem.cli.methods import Options
 
 _BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
 _SECONDS_OF_SILENCE = 3.0
 _SOLVERS = "lbfgs", "sgd", "adam"
 _ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
-_DATA_HELP = "iris, wine, breast_cancer, digits, or the path of a CSV file with a header"
-_ALPHA_HELP = (
-    "A/2 times the squared weights (on standardised features, without intercepts) against the "
-    "summed log-likelihood of the training rows"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,9 +98,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_compare(verbs: Any) -> None:
     text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
-    _add_common(parser, target=True)
-    default = "0.15 for EM, and alpha=0.0001 of FastMLPClassifier for backpropagation"
-    _add_options(parser, f"penalty of both methods: {_ALPHA_HELP} (default: {default})")
+    add_common(parser, target=True)
+    default = "0.15 for EM, and alpha=0.0001 of FastMLPClassifier for backpropagation; for numbers "
+    default += "and counts the defaults of FastEMRegressor and FastMLPRegressor"
+    numbers = "for numbers, backpropagation has half the squared errors of the standardised target "
+    numbers += "in place of the log-likelihood"
+    text = f"penalty of both methods: {ALPHA_HELP}; {numbers} (default: {default})"
+    add_options(parser, text)
     add = parser.add_argument
     names = ", ".join(_ACTIVATIONS)
     text = f"activation of the perceptron: {names} (default: relu), or one for every hidden layer, "
@@ -128,7 +121,7 @@ def _add_compare(verbs: Any) -> None:
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format"
+    text += "selects the format; only for labels, because other losses have different units"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
@@ -136,38 +129,21 @@ def _add_compare(verbs: Any) -> None:
 def _add_fit(verbs: Any) -> None:
     text = "fit a network by EM on all rows and save it"
     parser = verbs.add_parser("fit", help=text, description=text)
-    _add_common(parser, target=True)
+    add_common(parser, target=True)
     parser.add_argument("--model", required=True, metavar="FILE", help="file of the saved model")
-    _add_options(parser, f"penalty: {_ALPHA_HELP} (default: 0.15)")
+    default = "(default: 0.15); for numbers and counts, the default is that of FastEMRegressor"
+    add_options(parser, f"penalty: {ALPHA_HELP} {default}")
     parser.set_defaults(run=_run_fit)
 
 
 def _add_predict(verbs: Any) -> None:
-    text = "write predicted labels and class probabilities as CSV"
+    text = "write predicted labels and class probabilities as CSV; for numbers and counts, write "
+    text += "mean, standard deviation and two quantiles (0.05 and 0.95)"
     parser = verbs.add_parser("predict", help=text, description=text)
     parser.add_argument("model", metavar="FILE", help="a model that fit has saved")
-    _add_common(parser, target=False)
+    add_common(parser, target=False)
     parser.add_argument("--output", metavar="CSV", help="output file (default: stdout)")
     parser.set_defaults(run=_run_predict)
-
-
-def _add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
-    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    if target:
-        text = "label column of a CSV file (default: label); ignored for built-in data"
-        parser.add_argument("--target", metavar="COLUMN", help=text)
-
-
-def _add_options(parser: argparse.ArgumentParser, alpha_help: str) -> None:
-    add = parser.add_argument
-    text = "units of the hidden layer, for example 12, or of several layers, for example 12,8 "
-    text += "(default: 10)"
-    add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
-    add("--max-iter", type=positive, metavar="N", help="maximum number of iterations of EM")
-    add("--alpha", type=penalty, metavar="A", help=alpha_help)
-    text = "seed of random numbers (default: %(default)s)"
-    add("--seed", type=seed, default=0, help=text)
 
 
 _solver = one_of(_SOLVERS)
@@ -189,13 +165,16 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 
 
 def _run_compare(arguments: argparse.Namespace) -> int:
-    from fastem.cli.comparison import compare
     from fastem.cli.methods import hidden_layer_sizes
 
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     options = _options(arguments)
-    _check_activations(options.activation, hidden_layer_sizes(options))
     dataset = _read_dataset(arguments)
+    _check_activations(options.activation, hidden_layer_sizes(options, dataset.task))
+    if dataset.task != "class":
+        return _run_compare_numbers(arguments, dataset, options)
+    from fastem.cli.comparison import compare
+
     comparison = compare(dataset, options, test_size=arguments.test_size)
     content = comparison.to_dict()
     try:
@@ -204,6 +183,21 @@ def _run_compare(arguments: argparse.Namespace) -> int:
             content["plot"] = arguments.plot
     finally:  # print the results even if the figure cannot be written
         _print(content, report.comparison_text, arguments.json)
+    return 0
+
+
+def _run_compare_numbers(
+    arguments: argparse.Namespace, dataset: "Dataset", options: "Options"
+) -> int:
+    from fastem.cli.regression import compare_numbers
+
+    if arguments.plot is not None:
+        raise ValueError(
+            "argument --plot: the losses of both methods have one unit for labels only, and the "
+            f"task of {dataset.name} is {dataset.task}"
+        )
+    content = compare_numbers(dataset, options, test_size=arguments.test_size)
+    _print(content, report.numbers_text, arguments.json)
     return 0
 
 
@@ -221,14 +215,15 @@ def _plot(comparison: "Comparison", path: str) -> None:
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastem.cli.comparison import fit_method
     from fastem.cli.datasets import with_names
+    from fastem.cli.fitting import fit_method
     from fastem.cli.methods import exact_em
 
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = _read_dataset(arguments)
     X = with_names(dataset.X, dataset.feature_names)
-    fit = fit_method(exact_em(_options(arguments), len(dataset.y)), X, dataset.y)
+    method = exact_em(_options(arguments), len(dataset.y), dataset.task)
+    fit = fit_method(method, X, dataset.y)
     fit.estimator.save(arguments.model)
     if fit.interrupted:
         _notify(f"interrupted: the best iterate so far is saved in {arguments.model}")
@@ -238,40 +233,48 @@ def _run_fit(arguments: argparse.Namespace) -> int:
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
-    from fastem.cli.comparison import by_class
+    from fastem.cli.comparison import class_predictions
     from fastem.cli.datasets import read_features, with_names
-    from fastem.estimators import FastEMClassifier
+    from fastem.cli.regression import number_predictions
+    from fastem.estimators import load_model
 
     inputs = {"FILE": arguments.model, "DATA": arguments.data}
     check_files(inputs, {"--output": arguments.output})
-    model = FastEMClassifier.load(arguments.model)
+    model = load_model(arguments.model)
+    is_classifier = hasattr(model, "classes_")
+    if len(model.intercepts_[-1]) > 1 and model.family_.name != "categorical":
+        raise ValueError(
+            f"{arguments.model} predicts {len(model.intercepts_[-1])} targets per row, and the "
+            f"command line writes one; use {type(model).__name__}.load in Python"
+        )
     names = getattr(model, "feature_names_in_", None)
     X = read_features(arguments.data, names, model.n_features_in_)
     X = X if names is None else with_names(X, names)
-    classes, labels = model.classes_.tolist(), model.predict(X).tolist()
-    rows = [by_class(classes, row) for row in model.predict_proba(X).tolist()]
     content = {
         "model": arguments.model,
         "data": arguments.data,
-        "predictions": [
-            {"predicted": label, "probabilities": row}
-            for label, row in zip(labels, rows, strict=True)
-        ],
+        "predictions": (class_predictions if is_classifier else number_predictions)(model, X),
     }
     if arguments.output is not None:
         text = report.predictions_csv(content)
         Path(arguments.output).write_text(text, encoding="utf-8", newline="")
-        content = {**content, "predictions": len(labels), "output": arguments.output}
+        n_rows = len(content["predictions"])
+        content = {**content, "predictions": n_rows, "output": arguments.output}
     _print(content, report.predict_text, arguments.json)
     return 0
 
 
 def _read_dataset(arguments: argparse.Namespace) -> "Dataset":
-    from fastem.cli.datasets import read_dataset
+    from fastem.cli.datasets import read_dataset, reason_to_regress
 
-    dataset = read_dataset(arguments.data, arguments.target)
+    dataset = read_dataset(arguments.data, arguments.target, arguments.task)
     if dataset.target is None and arguments.target is not None:
         _notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
+    if dataset.target is not None and arguments.task is None and dataset.task == "regression":
+        _notify(
+            f"note: column {dataset.target!r} has {reason_to_regress(dataset.y)}, so the task is "
+            "regression; --task selects another"
+        )
     return dataset
 
 
@@ -287,7 +290,15 @@ def _options(arguments: argparse.Namespace) -> "Options":
 
 def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str, Any]:
     from fastem.cli.comparison import mean_log_loss
+    from fastem.cli.regression import training_figures
 
+    if dataset.task == "class":
+        figures = {
+            "train_log_loss": mean_log_loss(fit.estimator, X, dataset.y),
+            "train_accuracy": float(fit.estimator.score(X, dataset.y)),
+        }
+    else:
+        figures = training_figures(fit.estimator, X, dataset.y, dataset.task)
     return {
         "data": dataset.describe(),
         "compile_seconds": fit.compile_seconds,
@@ -295,8 +306,7 @@ def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str,
         "n_iter": fit.n_iter,
         "converged": fit.converged,
         "seconds": fit.seconds,
-        "train_log_loss": mean_log_loss(fit.estimator, X, dataset.y),
-        "train_accuracy": float(fit.estimator.score(X, dataset.y)),
+        **figures,
         "model": path,
     }
 

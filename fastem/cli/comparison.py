@@ -1,47 +1,17 @@
-"""Compare methods on the same rows: losses, accuracy, and time of the fit."""
+"""Compare classifiers on the same rows: losses, accuracy, and time of the fit."""
 
-import signal
-import threading
-import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastem.cli.datasets import Dataset
+from fastem.cli.fitting import Fit, fit_method, named_errors
 from fastem.cli.methods import METHODS, Method, Options
 from fastem.parameters import Array
-from fastem.plotting import final_step, loss_curve
-from fastem.runtime import DivergenceError
+from fastem.plotting import loss_curve
 
-_REHEARSAL_ROWS_PER_CLASS = 4
-_N_PREDICTIONS = 10
-
-
-class Fit(NamedTuple):
-    """A fitted estimator and the cost of its fit.
-
-    Attributes
-    ----------
-    estimator : classifier
-    n_iter : int
-    converged : bool
-    interrupted : bool
-        True if the user pressed Ctrl-C: the estimator has the best iterate so far.
-    seconds : float
-        Wall time of the fit, without compilation.
-    compile_seconds : float
-        Wall time of the rehearsal before the fit, mostly compilation.
-    """
-
-    estimator: Any
-    n_iter: int
-    converged: bool
-    interrupted: bool
-    seconds: float
-    compile_seconds: float
+N_PREDICTIONS = 10
 
 
 class Result(NamedTuple):
@@ -121,36 +91,8 @@ class Comparison(NamedTuple):
                 }
                 for row in self.predictions
             ],
-            "learning_curves": [
-                {"method": name, **_learning_curve(estimator)}
-                for name, estimator in self.estimators.items()
-            ],
+            "learning_curves": learning_curves(self.estimators),
         }
-
-
-def fit_method(method: Method, X: Any, y: Any) -> Fit:
-    """Compile everything by a rehearsal, then fit and measure the time.
-
-    Parameters
-    ----------
-    method : Method
-    X : array or DataFrame (n_samples, n_features)
-    y : array (n_samples,)
-
-    Returns
-    -------
-    fit : Fit
-    """
-    start = time.perf_counter()
-    _rehearse(method, X, y)
-    compile_seconds = time.perf_counter() - start
-    with _noting_interrupt() as interrupts:
-        start = time.perf_counter()
-        method.estimator.fit(X, y)
-        seconds = time.perf_counter() - start
-    final = final_step(method.estimator)
-    n_iter, converged = int(final.n_iter_), bool(final.converged_)
-    return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
 
 
 def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> Comparison:
@@ -176,27 +118,17 @@ def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> C
     KeyboardInterrupt
         After Ctrl-C, also if the estimator itself only stops early.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
     X_train, X_test, y_train, y_test = _split(dataset, test_size, options.seed)
     results, fits = [], []
     for make in METHODS:
         method = make(options, len(y_train))
-        with warnings.catch_warnings():
-            # The result reports this in `converged`.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                # If numbers overflow, the method raises an error itself.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    fit = fit_method(method, X_train, y_train)
-            except ValueError as error:
-                remedy = method.remedy if isinstance(error, DivergenceError) else ""
-                raise ValueError(f"{method.name}: {error} {remedy}".rstrip()) from error
+        with named_errors(method):
+            fit = fit_method(method, X_train, y_train)
         if fit.interrupted:
             raise KeyboardInterrupt
         fits.append(fit)
         results.append(_evaluate(method, fit, (X_train, y_train), (X_test, y_test)))
-    shown, first = slice(_N_PREDICTIONS), fits[0].estimator
+    shown, first = slice(N_PREDICTIONS), fits[0].estimator
     columns = y_test[shown].tolist(), first.predict(X_test[shown]).tolist()
     probabilities = first.predict_proba(X_test[shown])
     return Comparison(
@@ -212,10 +144,30 @@ def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> C
     )
 
 
-def _learning_curve(estimator: Any) -> dict[str, Any]:
-    iterations, losses = loss_curve(estimator)
-    first = int(iterations[0]) if iterations.size else None  # L-BFGS may end at its starting point
-    return {"first_iteration": first, "loss": losses.tolist()}
+def learning_curves(estimators: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the recorded losses of fitted estimators, by the names of their methods."""
+    curves = []
+    for name, estimator in estimators.items():
+        iterations, losses = loss_curve(estimator)
+        # L-BFGS may end at its starting point
+        first = int(iterations[0]) if iterations.size else None
+        curves.append({"method": name, "first_iteration": first, "loss": losses.tolist()})
+    return curves
+
+
+def class_predictions(model: Any, X: Any) -> list[dict[str, Any]]:
+    """Return the predicted class and the probability of every class for every row.
+
+    Parameters
+    ----------
+    model : FastEMClassifier
+    X : array or DataFrame (n_samples, n_features)
+    """
+    classes, labels = model.classes_.tolist(), model.predict(X).tolist()
+    rows = [by_class(classes, row) for row in model.predict_proba(X).tolist()]
+    return [
+        {"predicted": label, "probabilities": row} for label, row in zip(labels, rows, strict=True)
+    ]
 
 
 def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:
@@ -256,44 +208,3 @@ def _split(dataset: Dataset, test_size: float, seed: int) -> list[Any]:
         )
     X, y = dataset.X, dataset.y
     return train_test_split(X, y, test_size=test_size, random_state=seed, stratify=y)
-
-
-def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Fit and predict on a few rows of each class, which compiles everything."""
-    rows = np.sort(
-        np.concatenate([np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)])
-    )
-    few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-    with _noting_interrupt() as interrupts, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about convergence, after few iterations
-        with suppress(ValueError):  # the fit on all rows raises it again
-            method.rehearsal.fit(few, y[rows])
-            method.rehearsal.predict_proba(few)
-    if interrupts:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _noting_interrupt() -> Iterator[list[int]]:
-    """Yield a list that is not empty after Ctrl-C.
-
-    After Ctrl-C, `FastEMClassifier` and `FastMLPClassifier` keep their best iterate and warn;
-    they do not raise KeyboardInterrupt.
-    """
-    noted: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    # A program with its own handler for Ctrl-C keeps it.
-    if before is not signal.default_int_handler or not in_main_thread:
-        yield noted
-        return
-
-    def note(number: int, frame: Any) -> None:
-        noted.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -14,14 +14,19 @@ from fastem.parameters import Array
 if TYPE_CHECKING:
     import pandas
 
-BUILT_IN = ("iris", "wine", "breast_cancer", "digits")
+BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
+TASKS = ("class", "regression", "count")
 DEFAULT_TARGET = "label"
+MOST_LABELS = 20
+ROWS_PER_LABEL = 50
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
+_CODE = re.compile(r"-?0[0-9]+")  # a postcode, for example
+_NO_VALUE = {"na", "n/a", "nan", "null", "none", "?", "inf", "-inf"}  # among numbers
 _MAX_NAMES_LISTED = 12
 
 
 class Dataset(NamedTuple):
-    """Features and labels.
+    """Features and targets: labels, numbers or counts.
 
     Attributes
     ----------
@@ -29,11 +34,12 @@ class Dataset(NamedTuple):
         Name of the data set, or path of the file.
     X : array (n_samples, n_features)
         Finite numbers.
-    y : array (n_samples,) of int or str
-        Labels as written in the source.
+    y : array (n_samples,)
+        Labels as written in the source, int or str; or numbers or counts, float64.
     feature_names : list of str
     target : str or None
-        Name of the label column; None for built-in data.
+        Name of the target column; None for built-in data.
+    task : {"class", "regression", "count"}, default="class"
     """
 
     name: str
@@ -41,28 +47,44 @@ class Dataset(NamedTuple):
     y: NDArray[Any]
     feature_names: list[str]
     target: str | None
+    task: str = "class"
 
     def describe(self) -> dict[str, Any]:
-        """Return name, sizes and classes as plain Python values that JSON can store."""
+        """Return name, sizes and the targets as plain Python values that JSON can store."""
         n_rows, n_features = self.X.shape
-        classes = np.unique(self.y).tolist()
-        return {"name": self.name, "rows": n_rows, "features": n_features, "classes": classes}
+        sizes = {"name": self.name, "rows": n_rows, "features": n_features}
+        if self.task == "class":
+            return sizes | {"classes": np.unique(self.y).tolist()}
+        figures = {
+            "minimum": self.y.min(),
+            "maximum": self.y.max(),
+            "mean": self.y.mean(),
+            "standard_deviation": self.y.std(),
+        }
+        return sizes | {
+            "task": self.task,
+            "y": {name: float(value) for name, value in figures.items()},
+        }
 
 
-def read_dataset(source: str, target: str | None = None) -> Dataset:
-    """Read features and labels.
+def read_dataset(source: str, target: str | None = None, task: str | None = None) -> Dataset:
+    """Read features and targets.
 
     Parameters
     ----------
     source : str
         One of `BUILT_IN`, or the path of a CSV file with a header.
     target : str, optional
-        The label column of a CSV file, by default ``label``. Ignored for built-in data.
+        The target column of a CSV file, by default ``label``. Ignored for built-in data.
+    task : {"class", "regression", "count"}, optional
+        By default numbers are the task "regression" if they have fractions, or if there are more
+        than 20 different whole numbers and, on average, fewer than 50 rows of each. All others are
+        the task "class".
 
     Returns
     -------
     dataset : Dataset
-        The features are all columns except the label, in the order of the file. The labels
+        The features are all columns except the target, in the order of the file. Labels
         are int if all of them are whole numbers without leading zeros; otherwise they are the
         text of the file.
 
@@ -76,7 +98,7 @@ def read_dataset(source: str, target: str | None = None) -> Dataset:
         If the source is a CSV file and pandas is not installed.
     """
     if source in BUILT_IN:
-        return _read_built_in(source)
+        return _read_built_in(source, task)
     wanted = DEFAULT_TARGET if target is None else target
     frame = _read_frame(source, label=wanted)
     columns = list(frame.columns)
@@ -86,8 +108,8 @@ def read_dataset(source: str, target: str | None = None) -> Dataset:
     names = [name for name in columns if name != wanted]
     if not names:
         raise ValueError(f"{source} has no column except the label {wanted!r}")
-    y = _labels(source, wanted, frame.pop(wanted).tolist())
-    return Dataset(source, _numbers(source, frame, names), y, names, wanted)
+    y, task = _targets(source, wanted, frame, task)
+    return Dataset(source, _numbers(source, frame, names), y, names, wanted, task)
 
 
 def read_features(source: str, names: Sequence[str] | None, n_features: int) -> Array:
@@ -145,13 +167,23 @@ def with_names(X: Array, names: Sequence[str]) -> Any:
     return pd.DataFrame(X, columns=list(names), copy=False)
 
 
-def _read_built_in(name: str) -> Dataset:
+def _read_built_in(name: str, task: str | None = None) -> Dataset:
     from sklearn import datasets
 
     data = getattr(datasets, f"load_{name}")()
     names = [str(feature) for feature in data.feature_names]
     X = np.ascontiguousarray(data.data, dtype=np.float64)
-    return Dataset(name, X, data.target_names[data.target], names, None)
+    has_labels = "target_names" in data
+    task = task or ("class" if has_labels else "regression")
+    y = data.target_names[data.target] if has_labels else data.target
+    if task == "class":
+        y = y if has_labels else y.astype(np.int64)
+        return Dataset(name, X, y, names, None)
+    if y.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has the labels {y[0]!s}, ...; --task {task} needs numbers")
+    y = y.astype(np.float64)
+    _check_numbers(f"{name}: the target", y, task)
+    return Dataset(name, X, y, names, None, task)
 
 
 def _read_frame(source: str, label: str | None = None) -> "pandas.DataFrame":
@@ -186,10 +218,23 @@ def _read_frame(source: str, label: str | None = None) -> "pandas.DataFrame":
     return frame
 
 
-def _labels(source: str, name: str, texts: list[str]) -> NDArray[Any]:
+def _targets(
+    source: str, name: str, frame: "pandas.DataFrame", task: str | None
+) -> tuple[NDArray[Any], str]:
+    """Return the values of the target column, and the task."""
+    texts = frame[name].tolist()
     empty = [row for row, text in enumerate(texts, start=1) if not text]
     if empty:
         raise ValueError(_missing(source, [(name, len(empty), empty[0])]))
+    task = task or ("regression" if _are_numbers(texts) else "class")
+    if task == "class":
+        return _labels(source, name, texts), task
+    y = _numbers(source, frame, [name])[:, 0]
+    _check_numbers(f"{source}: column {name!r}", y, task)
+    return y, task
+
+
+def _labels(source: str, name: str, texts: list[str]) -> NDArray[Any]:
     distinct = set(texts)
     if len(distinct) < 2:
         raise ValueError(
@@ -197,24 +242,46 @@ def _labels(source: str, name: str, texts: list[str]) -> NDArray[Any]:
         )
     if all(_WHOLE_NUMBER.fullmatch(text) and text != "-0" for text in distinct):
         return np.array([int(text) for text in texts])
-    fraction = next((text for text in texts if _is_fraction(text)), None)
-    if fraction is not None and all(_is_number(text) for text in distinct):
-        raise ValueError(
-            f"{source}: column {name!r} contains measurements like {fraction}, not class labels"
-        )
     return np.array(texts)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
+def _are_numbers(texts: list[str]) -> bool:
+    """Return whether the values are numbers to regress rather than labels."""
+    import pandas as pd
+
+    values = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
+    finite = np.isfinite(values)
+    others = {text for text, is_finite in zip(texts, finite, strict=True) if not is_finite}
+    if any(text.strip().lower() not in _NO_VALUE for text in others):
         return False
-    return True
+    if any(_CODE.fullmatch(text) for text in texts):
+        return False
+    numbers = values[finite]
+    n_distinct = len(np.unique(numbers))
+    are_many = n_distinct > MOST_LABELS and len(numbers) < ROWS_PER_LABEL * n_distinct
+    return are_many or bool((numbers != np.floor(numbers)).any())
 
 
-def _is_fraction(text: str) -> bool:
-    return _is_number(text) and not float(text).is_integer()
+def _check_numbers(what: str, y: Array, task: str) -> None:
+    """Raise ValueError if all numbers are equal, or if a count is negative or a fraction."""
+    if task == "count":
+        wrong = (y < 0.0) | (y != np.floor(y))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ValueError(
+                f"{what} has {y[row]:g} in row {row + 1}, which is not a count (a whole number of "
+                "at least 0); use --task regression"
+            )
+    if y.min() == y.max():
+        raise ValueError(f"{what} contains only the number {y[0]:g}; two are needed")
+
+
+def reason_to_regress(y: Array) -> str:
+    """Return in words why `read_dataset` takes these values for numbers."""
+    fractions = y[y != np.floor(y)]
+    if len(fractions) > 0:
+        return f"fractions like {fractions[0]:g}"
+    return f"{len(np.unique(y))} different whole numbers"
 
 
 def _numbers(source: str, frame: "pandas.DataFrame", names: list[str]) -> Array:

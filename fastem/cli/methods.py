@@ -9,6 +9,9 @@ parameter ``alpha`` of `FastEMClassifier` is this penalty. `FastMLPClassifier` f
 scikit-learn: it divides its ``alpha`` by the rows of each batch and applies it once per batch, so
 that an epoch of n_batches batches has the penalty ``alpha * n_batches``. `perceptron_alpha` and
 `perceptron_penalty` convert between the two.
+
+For numbers, the perceptron has half the squared error of the standardised target in place of
+``-log p``. For counts it has half the Poisson deviance, which is ``-log p`` minus a constant.
 """
 
 import math
@@ -60,14 +63,15 @@ class Method(NamedTuple):
     ----------
     name : str
     hidden_layer_sizes : tuple of ints
-    estimator : classifier, not fitted
-    rehearsal : classifier, not fitted
+    estimator : classifier, regressor or density, not fitted
+    rehearsal : estimator of the same kind, not fitted
         A copy with few iterations. Fitting it compiles everything that the estimator uses.
     settings : dict
         Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
         (see the module), ``alpha`` is the parameter of the estimator.
     remedy : str, default=""
         Options of the command line to change if the estimator diverges, as a sentence.
+    task : {"class", "regression", "count"}, default="class"
     """
 
     name: str
@@ -76,55 +80,56 @@ class Method(NamedTuple):
     rehearsal: Any
     settings: dict[str, Any]
     remedy: str = ""
+    task: str = "class"
 
 
-def exact_em(options: Options, n_samples: int) -> Method:
-    """Return `FastEMClassifier` with the given options.
+def exact_em(options: Options, n_samples: int, task: str = "class") -> Method:
+    """Return `FastEMClassifier` or `FastEMRegressor` with the given options.
 
     Parameters
     ----------
     options : Options
     n_samples : int
         Number of training rows. EM needs no conversion of its penalty and ignores it.
+    task : {"class", "regression", "count"}, default="class"
     """
     from sklearn.base import clone
 
-    from fastem.estimators import FastEMClassifier
-
-    sizes = hidden_layer_sizes(options)
+    sizes = hidden_layer_sizes(options, task)
     given = _not_none({"max_iter": options.max_iter, "alpha": options.alpha})
-    estimator = FastEMClassifier(sizes, random_state=options.seed, **given)
+    estimator = _em(task).set_params(hidden_layer_sizes=sizes, random_state=options.seed, **given)
     # With tol=0 the few rows of a rehearsal do not converge before everything was compiled.
     rehearsal = clone(estimator).set_params(max_iter=_REHEARSAL_ITERATIONS, tol=0.0)
     alpha = estimator.alpha
     shown = {"penalty": alpha, "alpha": alpha, "max_iter": estimator.max_iter}
-    return Method("EM", sizes, estimator, rehearsal, shown)
+    return Method("EM", sizes, estimator, rehearsal, _EM_DISTRIBUTION[task] | shown, task=task)
 
 
-def backpropagation(options: Options, n_samples: int) -> Method:
-    """Return `FastMLPClassifier` on standardised features, with enough epochs to converge.
+def backpropagation(options: Options, n_samples: int, task: str = "class") -> Method:
+    """Return the perceptron on standardised features, with enough epochs to converge.
 
     Parameters
     ----------
     options : Options
     n_samples : int
         Number of training rows; the penalty of the perceptron depends on it.
+    task : {"class", "regression", "count"}, default="class"
+        For numbers and counts, the perceptron is the mean of a `NormalPerceptron` or
+        `PoissonPerceptron`.
     """
     from sklearn.base import clone
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    from fastem.estimators import FastMLPClassifier
-
-    sizes = hidden_layer_sizes(options)
+    sizes = hidden_layer_sizes(options, task)
     # The default of 200 epochs is too small for small networks to converge.
     max_iter = _MAX_EPOCHS if options.epochs is None else options.epochs
     given = _not_none({"activation": options.activation, "solver": options.solver})
-    network = FastMLPClassifier(sizes, random_state=options.seed, max_iter=max_iter, **given)
+    network = _perceptron(task).set_params(
+        hidden_layer_sizes=sizes, random_state=options.seed, max_iter=max_iter, **given
+    )
     if options.alpha is not None:
         network.set_params(alpha=perceptron_alpha(options.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
-    estimator, rehearsal = (make_pipeline(StandardScaler(), n) for n in (network, rehearsal))
+    estimator, rehearsal = (_on_standardised(n, task) for n in (network, rehearsal))
     names = network.activation
     shown = {
         "activation": names if isinstance(names, str) else list(names),
@@ -133,15 +138,55 @@ def backpropagation(options: Options, n_samples: int) -> Method:
         "alpha": network.alpha,
         "max_iter": network.max_iter,
     }
+    shown = _PERCEPTRON_DISTRIBUTION[task] | shown
     remedy = "Use another --solver or a smaller --alpha"
-    return Method("backpropagation", sizes, estimator, rehearsal, shown, remedy)
+    return Method("backpropagation", sizes, estimator, rehearsal, shown, remedy, task)
 
 
 METHODS = (exact_em, backpropagation)
 
+_EM_DISTRIBUTION = {
+    "class": {},
+    "regression": {"distribution": "mixture of normal distributions"},
+    "count": {"distribution": "mixture of Poisson distributions"},
+}
+_PERCEPTRON_DISTRIBUTION = {
+    "class": {},
+    "regression": {"distribution": "normal distribution of constant standard deviation"},
+    "count": {"distribution": "Poisson distribution"},
+}
+
+
+def _em(task: str) -> Any:
+    from fastem.estimators import FastEMClassifier, FastEMRegressor
+
+    if task == "class":
+        return FastEMClassifier()
+    return FastEMRegressor(family="poisson" if task == "count" else "gaussian")
+
+
+def _perceptron(task: str) -> Any:
+    from fastem.estimators import FastMLPClassifier, FastMLPRegressor
+
+    if task == "class":
+        return FastMLPClassifier()
+    return FastMLPRegressor("poisson" if task == "count" else "squared_error")
+
+
+def _on_standardised(network: Any, task: str) -> Any:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pipeline = make_pipeline(StandardScaler(), network)
+    if task == "class":
+        return pipeline
+    from fastem.cli.densities import NormalPerceptron, PoissonPerceptron
+
+    return (PoissonPerceptron if task == "count" else NormalPerceptron)(pipeline)
+
 
 def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
-    """Return the ``alpha`` of `FastMLPClassifier` for a penalty in the unit of EM.
+    """Return the ``alpha`` of the perceptron for a penalty in the unit of EM.
 
     Parameters
     ----------
@@ -156,7 +201,7 @@ def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
 
 
 def perceptron_penalty(alpha: float, n_samples: int, solver: str) -> float:
-    """Return the penalty, in the unit of EM, of a `FastMLPClassifier`; undo `perceptron_alpha`."""
+    """Return the penalty, in the unit of EM, of a perceptron; undo `perceptron_alpha`."""
     return alpha * _n_batches(n_samples, solver)
 
 
@@ -164,13 +209,11 @@ def _n_batches(n_samples: int, solver: str) -> int:
     return 1 if solver == "lbfgs" else math.ceil(n_samples / _BATCH_SIZE)
 
 
-def hidden_layer_sizes(options: Options) -> tuple[int, ...]:
+def hidden_layer_sizes(options: Options, task: str = "class") -> tuple[int, ...]:
     """Return the hidden units of both methods, layer by layer."""
-    from fastem.estimators import FastEMClassifier
-
     if options.hidden_layer_sizes is not None:
         return options.hidden_layer_sizes
-    return tuple(np.ravel(FastEMClassifier().hidden_layer_sizes).tolist())
+    return tuple(np.ravel(_em(task).hidden_layer_sizes).tolist())
 
 
 def _not_none(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _MAX_CLASSES_IN_COLUMNS = 10
 _FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
 _PENALTY = "penalty A: A/2 times the squared weights, against the summed training log-likelihood"
+_INSTEAD = "  (of backpropagation: against half the summed squared errors of standardised y)"
 
 
 def comparison_text(content: dict[str, Any]) -> str:
@@ -42,6 +43,93 @@ def comparison_text(content: dict[str, Any]) -> str:
             _predictions_table(data["classes"], content["predictions"]),
         ]
     )
+
+
+def numbers_text(content: dict[str, Any]) -> str:
+    """Return a comparison for numbers or counts as text, with the parts of `comparison_text`."""
+    data, methods = content["data"], content["methods"]
+    in_unit, is_count = _format_of(data), data["task"] == "count"
+    log_name = "log probability" if is_count else "log density"
+    error, what = "RMSE", "root mean squared error"
+    ideal = "the ideal is 0.90"
+    if is_count:
+        error, what = "deviance", "mean Poisson deviance"
+        ideal += ", or more where counts are small"
+    header = "method", "hidden", "iterations", "seconds", log_name, error, "coverage", "width"
+    rows = [
+        [
+            row["method"],
+            layers(row["hidden_layer_sizes"]),
+            f"{row['n_iter']}{'' if row['converged'] else '*'}",
+            f"{row['seconds']:.4f}",
+            _figure(row["test_log_probability" if is_count else "test_log_density"]),
+            _figure(row["test_deviance"]) if is_count else in_unit(row["test_rmse"]),
+            f"{row['test_coverage']:.4f}",
+            in_unit(row["test_width"]),
+        ]
+        for row in methods
+    ]
+    unit = "" if is_count else ", with y in its own unit"
+    notes = [
+        f"{log_name}: mean over the test rows in nats{unit}; higher is better",
+        f"{error}: {what} of the predicted means, on the test rows; lower is better",
+        f"coverage: share of test rows with y in the 90 % interval; {ideal}",
+        "width: mean width of this interval",
+    ]
+    if not all(row["converged"] for row in methods):
+        notes.append("*: stopped before convergence")
+    sizes = f"{data['train']} training rows, {data['test']} test rows"
+    return "\n".join(
+        [
+            _data_line(data),
+            f"split    {sizes}, seed {data['seed']}",
+            _compile_line(content),
+            "",
+            _aligned([header, *rows]),
+            *notes,
+            *(line for row in methods for line in _density_lines(row, in_unit)),
+            _PENALTY,
+            *([] if is_count else [_INSTEAD]),
+            "",
+            f"predictions of {methods[0]['method']} for {len(content['predictions'])} test rows",
+            _numbers_table(content["predictions"], in_unit, is_count),
+        ]
+    )
+
+
+def _density_lines(row: dict[str, Any], in_unit: Callable[[float], str]) -> list[str]:
+    settings = row["settings"]
+    density = settings["distribution"]
+    if "standard_deviation" in settings:
+        seconds = settings["standard_deviation_seconds"]
+        density += (
+            f" {in_unit(settings['standard_deviation'])}, from "
+            f"{settings['standard_deviation_from']} of the training rows ({seconds:.4f} s more)"
+        )
+    return [f"{row['method']}: {text}" for text in (density, _settings(settings))]
+
+
+def _numbers_table(
+    predictions: Sequence[dict[str, Any]], in_unit: Callable[[float], str], is_count: bool
+) -> str:
+    exact = (lambda value: f"{value:.0f}") if is_count else in_unit
+    header = ["true", "predicted", "5 % quantile", "95 % quantile"]
+    rows = [
+        [exact(x["true"]), in_unit(x["predicted"]), exact(x["q05"]), exact(x["q95"])]
+        for x in predictions
+    ]
+    return _aligned([header, *rows], n_left=0)
+
+
+def _figure(value: float) -> str:
+    return f"{value:{'.4f' if abs(value) < 1e6 else '.4g'}}"
+
+
+def _format_of(data: dict[str, Any]) -> Callable[[float], str]:
+    """Return a format of numbers in the unit of y: their deviation has four digits."""
+    place = math.floor(math.log10(data["y"]["standard_deviation"]))
+    decimals = f".{max(0, 3 - place)}f" if -6 <= place <= 9 else ".4g"
+    return lambda value: f"{value:{decimals if abs(value) < 1e15 else '.4g'}}"
 
 
 def _plot_lines(content: dict[str, Any]) -> list[str]:
@@ -92,11 +180,24 @@ def fit_text(content: dict[str, Any]) -> str:
             _compile_line(content),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{content['n_iter']} iterations, {end}, {content['seconds']:.4f} s",
-            f"train    log-loss {content['train_log_loss']:.4f} nats, "
-            f"accuracy {content['train_accuracy']:.4f}",
+            f"train    {_training_figures(content)}",
             f"model    {content['model']}",
         ]
     )
+
+
+def _training_figures(content: dict[str, Any]) -> str:
+    if "train_log_loss" in content:
+        loss, accuracy = content["train_log_loss"], content["train_accuracy"]
+        return f"log-loss {loss:.4f} nats, accuracy {accuracy:.4f}"
+    if "train_d2" in content:
+        return (
+            f"log probability {content['train_log_probability']:.4f} nats per row, mean Poisson "
+            f"deviance {content['train_deviance']:.4f}, D^2 {content['train_d2']:.4f}"
+        )
+    rmse = _format_of(content["data"])(content["train_rmse"])
+    density = f"log density {content['train_log_density']:.4f} nats per row"
+    return f"{density}, RMSE {rmse}, R^2 {content['train_r2']:.4f}"
 
 
 def predict_text(content: dict[str, Any]) -> str:
@@ -107,10 +208,13 @@ def predict_text(content: dict[str, Any]) -> str:
 
 
 def predictions_csv(content: dict[str, Any]) -> str:
-    """Return predicted labels and class probabilities as CSV."""
+    """Return predicted labels and class probabilities, or numbers and their spread, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     predictions = content["predictions"]
+    if "probabilities" not in predictions[0]:
+        writer.writerows([list(predictions[0]), *(row.values() for row in predictions)])
+        return text.getvalue()
     writer.writerow(["predicted", *(f"probability_{k}" for k in predictions[0]["probabilities"])])
     writer.writerows([row["predicted"], *row["probabilities"].values()] for row in predictions)
     return text.getvalue()
@@ -205,11 +309,17 @@ def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 
 def _data_line(data: dict[str, Any]) -> str:
+    sizes = f"{data['rows']} rows, {data['features']} features"
+    if "y" in data:
+        kind = "counts" if data["task"] == "count" else "numbers"
+        names = "minimum", "maximum", "mean", "standard_deviation"
+        low, high, mean, deviation = (f"{data['y'][name]:.4g}" for name in names)
+        target = f"{kind} from {low} to {high} (mean {mean}, standard deviation {deviation})"
+        return f"data     {data['name']}: {sizes}, {target}"
     classes = data["classes"]
     listed = ", ".join(map(str, classes[:_MAX_CLASSES_IN_COLUMNS]))
     dots = ", ..." if len(classes) > _MAX_CLASSES_IN_COLUMNS else ""
-    sizes = f"{data['rows']} rows, {data['features']} features, {len(classes)} classes"
-    return f"data     {data['name']}: {sizes} ({listed}{dots})"
+    return f"data     {data['name']}: {sizes}, {len(classes)} classes ({listed}{dots})"
 
 
 def _compile_line(content: dict[str, Any]) -> str:
@@ -217,12 +327,15 @@ def _compile_line(content: dict[str, Any]) -> str:
     return f"compile  {seconds:.2f} s to compile and warm up, not included in the seconds below"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text: first column left-aligned, the others right-aligned."""
+def _aligned(rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
+    """Return a table as text: the first ``n_left`` columns left-aligned, others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < n_left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)

@@ -5,17 +5,21 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastem.engines.proposals import Proposal
 from fastem.kernels import random, sampling
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.runtime import Buffers, Shapes, bytes_of
 
 _MOST_PIECES = 128
 _MOST_SUMS = 2**23  # numbers in the sums of all pieces
+_VALUES_AT_ONCE = 2**16  # numbers in the samples of the rows for which a family is evaluated
 # Time of a sample on one thread: per unit, per product of a unit with an output of its layer, and
 # per output.
 _SECONDS_PER_UNIT = 3e-10
 _SECONDS_PER_PRODUCT = 1.3e-10
 _SECONDS_PER_OUTPUT = 2.5e-9
+_SECONDS_PER_EVALUATION = 3e-8  # per output that is not a class, by NumPy
+_OF_FAMILY = 6  # arrays of a number per sample that a family holds at the same time
 _BITS = np.array([[code >> b & 1 for b in range(sampling.UNITS)] for code in range(sampling.CODES)])
 
 
@@ -33,6 +37,7 @@ class Sampler:
         self._thresholds = np.empty((n_workers, sampling.UNITS * groups[0]), dtype=np.uint64)
         self._values, self._work = arrays.values, arrays.work
         self.sums, self._tables = arrays.sums, arrays.tables
+        self._eta, self._log_weights = arrays.eta, arrays.log_weights
         self._tables[:] = 0.0
 
     def fill_tables(self, parameters: Parameters) -> None:
@@ -89,29 +94,50 @@ def layout(shape: Shape) -> tuple[list[int], list[int]]:
     return groups, [4 * -(-n // 4) for n in sizes[1:]]
 
 
+def rows_at_once(shape: Shape, n_samples: int) -> int:
+    """Return the rows whose samples are kept together: 1 for classes, enough to pay for NumPy."""
+    if shape.has_classes:
+        return 1
+    return max(1, _VALUES_AT_ONCE // (n_samples * sum(layout(shape)[1])))
+
+
 def float_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the arrays of a sampler that hold float64."""
     groups, columns = layout(shape)
     n_entries = sum(g * sampling.CODES * w for g, w in zip(groups, columns, strict=True))
+    kept = rows_at_once(shape, n_samples) * n_samples
+    evaluated = 0 if shape.has_classes else kept
     return {
-        "values": (n_workers, n_samples * sum(columns)),
+        "values": (n_workers, kept * sum(columns)),
         "work": (n_workers, 3, n_samples),
-        "sums": (n_workers, n_entries),
+        "sums": (n_workers, n_entries + shape.n_variances),
         "tables": (n_entries,),
+        "eta": (n_workers, shape.n_outputs * evaluated),
+        "log_weights": (n_workers, evaluated),
+    }
+
+
+def _temporaries(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
+    """Declare a copy of the tables while they are filled, and arrays of families and proposals."""
+    declared = float_buffers(shape, n_samples, n_workers)
+    n_workers, evaluated = declared["log_weights"]
+    return {
+        "tables": declared["tables"],
+        "of_family": (n_workers, _OF_FAMILY, evaluated),
+        **Proposal.temporaries(shape, n_workers, rows_at_once(shape, n_samples)),
     }
 
 
 def code_buffers(shape: Shape, n_samples: int, n_workers: int) -> Shapes:
     """Declare the codes of a sampler, which are bytes."""
     groups, _ = layout(shape)
-    return {"codes": (n_workers, n_samples * sum(groups))}
+    return {"codes": (n_workers, rows_at_once(shape, n_samples) * n_samples * sum(groups))}
 
 
 def bytes_of_sampler(shape: Shape, n_samples: int, n_workers: int) -> int:
-    """Return the memory of a sampler in bytes, with a copy of its tables while they are filled."""
+    """Return the peak memory of a sampler in bytes."""
     declared = float_buffers(shape, n_samples, n_workers)
-    copies = {"tables": declared["tables"]}
-    return bytes_of(declared, copies) + bytes_of(
+    return bytes_of(declared, _temporaries(shape, n_samples, n_workers)) + bytes_of(
         code_buffers(shape, n_samples, n_workers), dtype=np.uint8
     )
 
@@ -137,7 +163,7 @@ def keys_of(seed: int, draw: int, rows: Array) -> Array:
 def n_sums(shape: Shape) -> int:
     """Return the size of the folded sums of a piece of rows."""
     sizes = [*shape.hidden_layer_sizes, shape.n_outputs]
-    return sum((m + 1) * n for m, n in pairwise(sizes))
+    return sum((m + 1) * n for m, n in pairwise(sizes)) + shape.n_variances
 
 
 def rows_per_piece(shape: Shape, n_rows: int) -> int:
@@ -153,4 +179,4 @@ def seconds_per_sample(shape: Shape) -> float:
     for (m, n), columns in zip(pairwise(sizes), widths, strict=True):
         seconds += m * (_SECONDS_PER_UNIT + columns * _SECONDS_PER_PRODUCT)
         seconds += n * _SECONDS_PER_OUTPUT
-    return seconds
+    return seconds if shape.has_classes else seconds + shape.n_outputs * _SECONDS_PER_EVALUATION

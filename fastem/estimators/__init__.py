@@ -5,6 +5,7 @@ from fastem.estimators.em_regressor import FastEMRegressor
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
+from fastem.estimators.models import load_model
 
 __all__ = [
     "BaseFastMLP",
@@ -12,4 +13,5 @@ __all__ = [
     "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "load_model",
 ]

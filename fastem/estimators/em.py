@@ -97,6 +97,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
                 kind = EpochTraining if self.solver == "adam" else Training
+                if problem.shape.n_variances > 0:
+                    problem = self._with_variance_floor(problem, kind, resumes=resumes)
                 training = kind(self, problem)
             n_starts = 1 if resumes else self.n_init
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
@@ -105,7 +107,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
             else:
-                ascent = training.best_of_starts(progress)
+                ascent = training.best_of_starts(progress, self.n_init)
             vars(self).update(training.attributes(ascent.theta, ascent.monitor))
             vars(self).pop("_ascent", None)
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it
@@ -124,6 +126,8 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)
             parameters = self._parameters(problem.shape) if resumes else None
             with single_threaded_blas():
+                if problem.shape.n_variances > 0:
+                    problem = self._with_variance_floor(problem, None, resumes=resumes)
                 training, ascent = place_in_stream(
                     self, problem, parameters, getattr(self, "_ascent", None)
                 )
@@ -154,9 +158,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         if resumes:
             check_same_em_network(self, sizes, family)
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
-        shape = Shape(
-            X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family, self._variance_floor()
-        )
+        shape = Shape(X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family)
         n_rows = rows_per_e_step(self, len(X))
         engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
@@ -165,9 +167,14 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         self.family_ = family
         return Problem(shape, engine, X, targets, weights)
 
-    def _variance_floor(self) -> float:
-        """Return the lower bound of noise variances of standardised outputs."""
-        return 0.0
+    def _with_variance_floor(
+        self, problem: Problem, kind: type[Training] | None, *, resumes: bool
+    ) -> Problem:
+        """Return the problem with a lower bound of the noise variance, which is stored.
+
+        ``kind`` is None in `partial_fit`, whose rows are too few to choose the bound.
+        """
+        raise NotImplementedError
 
     def _warn_of_result(self, scale: Array) -> None:
         """Warn of a doubtful result; ``scale`` holds the standard deviations of the outputs."""
@@ -345,7 +352,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         ValueError
             If the file is truncated or is not a model of this class.
         """
-        return persistence.load(cls, path)
+        return persistence.load([cls], path)
 
     @property
     def _n_features_out(self) -> int:

@@ -25,7 +25,7 @@ class EpochTraining(Training):
 
     Parameters
     ----------
-    estimator, problem, standardization
+    estimator, problem, standardization, max_iter
         As for `Training`.
     seen : Extent, default=Extent()
         Number and weight of the rows of earlier calls of `partial_fit`.
@@ -36,10 +36,11 @@ class EpochTraining(Training):
         estimator: Any,
         problem: Problem,
         standardization: Standardization | None = None,
+        max_iter: int | None = None,
         seen: Extent = Extent(),  # noqa: B008  a constant
     ) -> None:
         self._seen = seen
-        super().__init__(estimator, problem, standardization)
+        super().__init__(estimator, problem, standardization, max_iter)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)
@@ -57,14 +58,19 @@ class EpochTraining(Training):
         )
 
     def _new_monitor(self) -> EpochMonitor:
-        return EpochMonitor(float(self._estimator.tol))
+        return EpochMonitor(float(self._estimator.tol), scale=self._scale)
 
     def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(self, theta: Array, monitor: EpochMonitor, optimizer: AdamState) -> Array:
+    def _run(
+        self, theta: Array, monitor: EpochMonitor, optimizer: AdamState, max_iter: int
+    ) -> Array:
         self._update(optimizer)
-        return run_adam(self._model, theta, monitor, self._estimator.max_iter, optimizer)
+        return run_adam(self._model, theta, monitor, max_iter, optimizer)
+
+    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        return theta  # the steps of mini-batches are noisy enough to leave a poor start
 
     def _update(self, state: AdamState) -> None:
         state.extent = self._extent
@@ -127,6 +133,9 @@ def place_in_stream(
         training = EpochTraining(estimator, problem)
         return training, training.begin_stream()
     if ended_in(last, problem.shape, parameters) and isinstance(last.optimizer, AdamState):
-        return EpochTraining(estimator, problem, last.standardization, last.optimizer.extent), last
+        training = EpochTraining(
+            estimator, problem, last.standardization, seen=last.optimizer.extent
+        )
+        return training, last
     training = EpochTraining(estimator, problem)
     return training, training.join_stream(parameters)

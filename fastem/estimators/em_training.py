@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.engines import Engine
-from fastem.estimators.progress import Progress
+from fastem.estimators.progress import Progress, Silent
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
@@ -32,6 +32,7 @@ from fastem.solvers import (
     draw_start,
     run_em,
     run_lbfgs,
+    settle,
 )
 
 # Values of learning_rate_init="auto". The length of a step of Adam is about its rate. The gradient
@@ -62,9 +63,8 @@ class Problem(NamedTuple):
     targets: np.ndarray
     weights: Array
 
-    def without_zero_weights(self) -> "Problem":
-        """Return the problem without rows of weight zero."""
-        kept = self.weights > 0.0
+    def of_rows(self, kept: np.ndarray) -> "Problem":
+        """Return the problem of some of the rows, given by a mask or by numbers."""
         rows = (values[kept] for values in (self.X, self.targets, self.weights))
         return Problem(self.shape, self.engine, *rows)
 
@@ -102,14 +102,21 @@ class Training:
         Rows of weight zero are removed.
     standardization : Standardization, optional
         By default that of these rows.
+    max_iter : int, optional
+        By default that of the estimator.
     """
 
     def __init__(
-        self, estimator: Any, problem: Problem, standardization: Standardization | None = None
+        self,
+        estimator: Any,
+        problem: Problem,
+        standardization: Standardization | None = None,
+        max_iter: int | None = None,
     ) -> None:
         self._estimator = estimator
+        self._max_iter = estimator.max_iter if max_iter is None else max_iter
         self._shape, self._engine = problem.shape, problem.engine
-        problem = problem.without_zero_weights()
+        problem = problem.of_rows(problem.weights > 0.0)
         if standardization is None:
             if not estimator.standardize:
                 check_raw_features(problem.X)
@@ -128,6 +135,7 @@ class Training:
         self._typical = self._typical_outputs(problem)
         summed = self._typical if self._shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
+        self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
         self._model = self._new_model(problem)
 
     def _typical_outputs(self, problem: Problem) -> Array:
@@ -179,7 +187,7 @@ class Training:
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
-    def best_of_starts(self, progress: Progress) -> Ascent:
+    def best_of_starts(self, progress: Progress | Silent, n_starts: int) -> Ascent:
         """Run an ascent from every start; return the one with the highest objective.
 
         Raises
@@ -195,12 +203,13 @@ class Training:
         estimator = self._estimator
         random_state = check_random_state(estimator.random_state)
         best, failure = None, None
-        for start in range(estimator.n_init):
-            theta = self._start(random_state, self._typical)
+        for start in range(n_starts):
+            theta, monitor = self._start(random_state, self._typical), self._new_monitor()
             try:
                 with single_threaded_blas():
+                    theta = self._settled(theta, random_state)
                     optimizer = self._new_optimizer(random_state)
-                    ascent = self._ascend(theta, self._new_monitor(), optimizer, progress)
+                    ascent = self._ascend(theta, monitor, optimizer, progress)
             except KeyboardInterrupt:
                 if best is None:
                     raise  # there is no result to keep
@@ -209,7 +218,7 @@ class Training:
             except FloatingPointError as error:
                 failure = error
                 warn_user(
-                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
+                    f"Start {start + 1} of {n_starts} is dropped: {error}",
                     ConvergenceWarning,
                 )
                 continue
@@ -251,7 +260,7 @@ class Training:
 
     def _new_monitor(self) -> Monitor:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol))
+        return kind(float(self._estimator.tol), scale=self._scale)
 
     def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
@@ -280,15 +289,28 @@ class Training:
         )
         return shape.pack(self._standardization.unfold(given))
 
+    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        """Return random starting values, improved if the outputs have noise variances."""
+        if self._shape.n_variances == 0 or self._estimator.coefs_init is not None:
+            return theta
+
+        def run(theta: Array, tol: float, max_iter: int) -> tuple[Array, bool]:
+            monitor = self._new_monitor()
+            monitor.tol = max(monitor.tol, tol)
+            theta = self._run(theta, monitor, self._new_optimizer(random_state), max_iter)
+            return theta, monitor.interrupted
+
+        return settle(self._model, theta, run)
+
     def _ascend(
-        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress | Silent
     ) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer)
+        theta = self._run(theta, monitor, optimizer, self._max_iter)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
@@ -297,11 +319,10 @@ class Training:
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._standardization.fold(self._shape.unpack(theta))
-        if not np.isfinite(flat(folded)).all():
+        if not np.isfinite(folded.flat).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
-    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Array:
-        max_iter = self._estimator.max_iter
+    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, optimizer)
@@ -311,15 +332,8 @@ def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
     """Return whether an ascent ended in these parameters, to the bit."""
     if last is None or last.theta.size != shape.n_parameters:
         return False
-    return np.array_equal(
-        flat(last.standardization.fold(shape.unpack(last.theta))), flat(parameters)
-    )
-
-
-def flat(parameters: Parameters) -> Array:
-    """Return all weights and variances as one vector."""
-    arrays = *parameters.hidden, parameters.output, parameters.variance
-    return np.concatenate([values.ravel() for values in arrays])
+    found = last.standardization.fold(shape.unpack(last.theta))
+    return np.array_equal(found.flat, parameters.flat)
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

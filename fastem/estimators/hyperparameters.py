@@ -95,7 +95,7 @@ _EM_RULES: dict[str, list[_Rule]] = {
 }
 _EM_OPTIONAL: dict[str, list[_Rule]] = {
     "prediction": [_among(("marginal", "plugin"))],
-    "variance_floor": [_interval(numbers.Real, 0, 1, "()", booleans=False)],
+    "variance_floor": [_among(("auto",)), _interval(numbers.Real, 0, 1, "()", booleans=False)],
 }
 _MLP_RULES: dict[str, list[_Rule]] = {
     **_SHARED,

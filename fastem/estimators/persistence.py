@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -187,8 +188,14 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-def load(kind: type, path: str | os.PathLike) -> Any:
+def load(kinds: Sequence[type], path: str | os.PathLike) -> Any:
     """Read a model that `save` has written.
+
+    Parameters
+    ----------
+    kinds : sequence of type
+        The classes that the model may have.
+    path : path-like
 
     Raises
     ------
@@ -196,8 +203,12 @@ def load(kind: type, path: str | os.PathLike) -> Any:
         If the file is damaged or holds another kind of model.
     """
     header, arrays = read_model(path)
-    if header.get("class") != kind.__name__:
-        raise ValueError(f"{str(path)!r} holds a {header.get('class')}, not a {kind.__name__}.")
+    for kind in kinds:
+        if header.get("class") == kind.__name__:
+            break
+    else:
+        names = " or ".join(f"a {kind.__name__}" for kind in kinds)
+        raise ValueError(f"{str(path)!r} holds a {header.get('class')}, not {names}.")
     try:
         return _restore(kind, header, arrays)
     except Exception as error:

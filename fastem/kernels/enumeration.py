@@ -238,10 +238,10 @@ def fill_rows(
         if tilts.shape[1] > 0:
             np.dot(output_coefs, tilts[begin:end].T, delta)
             log_ratio[:] = 0.0
-            for h in range(n_hidden):
+        for h in range(n_hidden):
+            if tilts.shape[1] > 0:
                 _tilt(on[h], off[h], delta[h], hidden_probability[h, begin:end], log_ratio[0])
-        else:
-            for h in range(n_hidden):
+            else:
                 fill_sigmoids(on[h], off[h])
                 hidden_probability[h, begin:end] = on[h]
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
@@ -257,10 +257,8 @@ def fill_rows(
             for i in range(n):
                 log_likelihood[begin + i] += log_ratio[0, i] + constants[begin + i]
         for h in range(n_hidden):
-            _fill_posterior(
-                delta[h], likelihood, weights[begin:end],
-                hidden_probability[h, begin:end], hidden_posterior[h, begin:end],
-            )  # fmt: skip
+            prior, posterior = hidden_probability[h, begin:end], hidden_posterior[h, begin:end]
+            _fill_posterior(delta[h], likelihood, weights[begin:end], prior, posterior)
         for s in range(n_high):
             a = A[s]
             for i in range(n):

@@ -57,7 +57,7 @@ def width(n_outputs):
 
 
 @jit
-def _fill_thresholds(log_odds, i, probability, thresholds):
+def fill_thresholds(log_odds, i, probability, thresholds):
     """Fill the probability of the units, and 2**32 times the probability, rounded.
 
     Additional units of the last code are never on.
@@ -71,13 +71,19 @@ def _fill_thresholds(log_odds, i, probability, thresholds):
 @jit
 def _draw(key, thresholds, codes):
     """Draw codes (n_groups, n_samples) of independent units, with 32 random bits per unit."""
+    draw_samples(key, thresholds, 0, codes.shape[1], codes)
+
+
+@jit
+def draw_samples(key, thresholds, start, stop, codes):
+    """Draw the codes of samples ``start:stop`` as `_draw` draws those of all samples."""
     groups, n_samples = codes.shape
     for j in range(groups):
         a, b = thresholds[UNITS * j], thresholds[UNITS * j + 1]
         c, d = thresholds[UNITS * j + 2], thresholds[UNITS * j + 3]
         first = key + np.uint64(2 * j * n_samples) * GAMMA
         second = first + np.uint64(n_samples) * GAMMA
-        for s in range(n_samples):
+        for s in range(start, stop):
             step = np.uint64(s) * GAMMA
             x, y = mix(first + step), mix(second + step)
             code = np.uint8((x & _LOW) < a) | np.uint8((x >> _32) < b) << np.uint8(1)
@@ -161,12 +167,17 @@ def _fill_softmax(values, n_classes, log_normalisers):
 
 @jit
 def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes, values):
-    """Draw all layers of a row; return the position of the classes' logits in ``values``."""
-    _fill_thresholds(log_odds, i, probability, thresholds)
+    """Draw all layers of a row; return the position of the outputs in ``values``."""
+    fill_thresholds(log_odds, i, probability, thresholds)
+    _draw(key, thresholds, matrix(codes, 0, n_groups(sizes[0]), codes.shape[1]))
+    return sample_layers_above(key, sizes, tables, codes, values)
+
+
+@jit
+def sample_layers_above(key, sizes, tables, codes, values):
+    """Draw all layers above the first one; return the position of the outputs in ``values``."""
     n_samples = codes.shape[1]
     group = table = position = 0
-    own = matrix(codes, 0, n_groups(sizes[0]), n_samples)
-    _draw(key, thresholds, own)
     for t in range(len(sizes) - 1):
         columns = width(sizes[t + 1])
         own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
@@ -182,19 +193,15 @@ def _sample_row(key, log_odds, i, sizes, tables, probability, thresholds, codes,
 
 
 @jit
-def _weigh(logits, label, n_classes, weights, normalisers):
-    """Fill the normalised weights of the samples; overwrite logits with residuals ``1_y - o``.
+def normalise(weights):
+    """Overwrite log-weights (nats) with weights that sum to one.
 
-    Returns ``log p(y|x)`` (nats) and the effective sample size. They are -inf and zero if no
-    sample has a finite log-weight.
+    Returns the log of the mean weight (nats) and the effective sample size. They are -inf and
+    zero if no sample has a finite log-weight.
     """
-    n_samples = len(logits)
-    for s in range(n_samples):
-        weights[s] = logits[s, label]
-    _fill_softmax(logits, n_classes, normalisers)
+    n_samples = len(weights)
     largest = -math.inf
     for s in range(n_samples):
-        weights[s] = add_in_order(weights[s], -normalisers[s])
         largest = max(largest, weights[s])
     if not -math.inf < largest < math.inf:
         return -math.inf, 0.0
@@ -205,12 +212,29 @@ def _weigh(logits, label, n_classes, weights, normalisers):
         squares += weights[s] * weights[s]
     for s in range(n_samples):
         weights[s] /= total
+    return largest + math.log(total / n_samples), total * total / squares
+
+
+@jit
+def _weigh(logits, label, n_classes, weights, normalisers):
+    """Fill the normalised weights of the samples; overwrite logits with residuals ``1_y - o``.
+
+    Returns ``log p(y|x)`` (nats) and the effective sample size, as `normalise`.
+    """
+    n_samples = len(logits)
+    for s in range(n_samples):
+        weights[s] = logits[s, label]
+    _fill_softmax(logits, n_classes, normalisers)
+    for s in range(n_samples):
+        weights[s] = add_in_order(weights[s], -normalisers[s])
+    log_likelihood, effective = normalise(weights)
+    for s in range(n_samples):
         for k in range(n_classes):
             logits[s, k] = -logits[s, k]
         logits[s, label] += 1.0
         for k in range(n_classes, logits.shape[1]):
             logits[s, k] = 0.0
-    return min(largest + math.log(total / n_samples), 0.0), total * total / squares
+    return min(log_likelihood, 0.0), effective
 
 
 @jit
@@ -228,6 +252,34 @@ def _fill_posterior(codes, weights, n_units, first, posterior, i):
                 if code >> (h - UNITS * j) & 1:
                     share += by_code[code]
             posterior[first + h, i] = min(share, 1.0)
+
+
+@jit
+def add_layers(codes, values, weights, scaled, sizes, i, sums, posterior):
+    """Add the residuals of all layers to their sums per code; fill column i of the posterior.
+
+    Parameters
+    ----------
+    codes : array of uint8 (sum of n_groups, n_samples), values : flat array
+        Codes and residuals of the samples of row i.
+    weights, scaled : arrays (n_samples,)
+        Normalised weights of the samples, and their product with the weight of the row.
+    sizes : array of int (n_layers + 1,)
+    sums : flat array
+        Modified in place.
+    posterior : array (sum of units of all hidden layers, n_rows)
+    """
+    n_samples = len(weights)
+    group = table = position = unit = 0
+    for t in range(len(sizes) - 1):
+        columns = width(sizes[t + 1])
+        own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
+        _fill_posterior(own, weights, sizes[t], unit, posterior, i)
+        unit += sizes[t]
+        _add_sums(own, matrix(values, position, n_samples, columns), scaled, table, sums)
+        group += n_groups(sizes[t])
+        table += n_groups(sizes[t]) * CODES * columns
+        position += n_samples * columns
 
 
 @jit
@@ -255,7 +307,7 @@ def add_sampled_rows(
     thresholds : array of uint64 (4 * n_groups of the first layer,)
         Scratch.
     sums : flat array
-        Modified in position: residuals of all layers are added per code, weighted by the posterior
+        Modified in place: residuals of all layers are added per code, weighted by the posterior
         and by the weights of the rows.
     log_likelihood : array (n_rows,), nats
         -inf if no sample has a finite log-weight; such a row adds nothing to ``sums``.
@@ -270,7 +322,7 @@ def add_sampled_rows(
     ``m / 4`` table rows are read and ``m / 4`` rows of sums are added to; one exponential per
     class and per unit of later layers.
     """
-    n_layers, n_classes = len(sizes) - 1, sizes[-1]
+    n_classes = sizes[-1]
     all_codes = matrix(codes, 0, len(codes) // n_samples, n_samples)
     weights, scaled, normalisers = work[0], work[1], work[2]
     on = np.empty(sizes[0])
@@ -286,16 +338,7 @@ def add_sampled_rows(
             continue
         for s in range(n_samples):
             scaled[s] = sample_weights[i] * weights[s]
-        group = table = position = unit = 0
-        for t in range(n_layers):
-            columns = width(sizes[t + 1])
-            own = matrix(codes, group * n_samples, n_groups(sizes[t]), n_samples)
-            _fill_posterior(own, weights, sizes[t], unit, posterior, i)
-            unit += sizes[t]
-            _add_sums(own, matrix(values, position, n_samples, columns), scaled, table, sums)
-            group += n_groups(sizes[t])
-            table += n_groups(sizes[t]) * CODES * columns
-            position += n_samples * columns
+        add_layers(all_codes, values, weights, scaled, sizes, i, sums, posterior)
 
 
 @jit

@@ -94,12 +94,15 @@ class IndependentOutputsPart:
         return parameters.variance if has_variance else np.ones(self._shape.n_outputs)
 
     def _variance(self, statistics: Statistics, change: Array | float) -> Array:
-        """Return the variances that maximise Q, given the change of the squared residuals."""
+        """Return the variances that maximise Q, given the change of the squared residuals.
+
+        `Shape.pack` replaces variances below the floor by the floor.
+        """
         if not self._family.has_variance:
             return NO_VARIANCE
         total = statistics.hidden[-1].weights.sum()
-        smallest = max(self._shape.variance_floor, np.finfo(float).tiny)
-        return np.maximum((statistics.squared_residuals + change) / total, smallest)
+        variance = (statistics.squared_residuals + change) / total
+        return np.maximum(variance, np.finfo(float).tiny)
 
     def _uses_bound(self, bounded: bool) -> bool:
         return bounded and self._family.curvature_bound is not None

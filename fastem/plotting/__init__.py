@@ -2,11 +2,13 @@
 
 from fastem.plotting._matplotlib import FIGURE_SUFFIXES, final_step, require_matplotlib
 from fastem.plotting.curves import LossCurveDisplay, loss_curve, save_loss_curves
+from fastem.plotting.density import DensityDisplay
 from fastem.plotting.scaling import ScalingDisplay, save_scaling
 from fastem.plotting.units import HiddenUnitsDisplay
 
 __all__ = [
     "FIGURE_SUFFIXES",
+    "DensityDisplay",
     "HiddenUnitsDisplay",
     "LossCurveDisplay",
     "ScalingDisplay",

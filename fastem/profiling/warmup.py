@@ -31,7 +31,8 @@ from fastem.solvers import (
 def warmup() -> None:
     """Compile the kernels, or load them from the disk cache.
 
-    Covers double precision. The first perceptron with float32 data compiles further kernels.
+    Covers double precision and all families of outputs. The first perceptron with float32 data
+    compiles further kernels.
 
     Call it before you measure times, and before you fork. If a process is forked while one of its
     other threads compiles, the child waits for the compiler's lock forever.
@@ -57,6 +58,7 @@ def warmup() -> None:
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
     _warm_up_numbers(X, weights)
+    _warm_up_integrals(X, weights)
     _warm_up_depth(X, y, weights)
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
@@ -72,6 +74,15 @@ def _warm_up_three_classes(X: Array, weights: Array) -> None:
 
 
 def _warm_up_numbers(X: Array, weights: Array) -> None:
+    """Run what other families do not share with classes: sampling has kernels of its own."""
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
+    rows = sort_rows(X, X, weights, shape)
+    start = draw_start(shape, np.array([1.5]), np.random.RandomState(0))
+    for engine in (Enumeration(), Sampling(n_samples=8, random_state=0)):
+        engine.plan(rows, shape, 1).expect(start)
+
+
+def _warm_up_integrals(X: Array, weights: Array) -> None:
     """Compile the integrals of one Gaussian output."""
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
     rows = sort_rows(X, X / 2.0, weights, shape)

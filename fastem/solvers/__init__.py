@@ -6,7 +6,7 @@ from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network
-from fastem.solvers.starts import draw_start
+from fastem.solvers.starts import draw_start, settle
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "run_adam",
     "run_em",
     "run_lbfgs",
+    "settle",
 ]

@@ -25,6 +25,9 @@ class Monitor:
     tol : float
         The run has converged when an iteration gains less than ``tol`` times the absolute value
         of the objective.
+    scale : float, default=0.0
+        Smallest absolute value of the objective for ``tol``, in nats. Log-densities can sum to
+        zero.
     report : callable or None
         Called as ``report(n_iter, objective, theta)`` after every iteration. If it returns a true
         value, the run stops.
@@ -45,8 +48,8 @@ class Monitor:
         The objective fell by more than rounding. This is a fault, never convergence.
     """
 
-    def __init__(self, tol: float, report: Report | None = None) -> None:
-        self.tol = tol
+    def __init__(self, tol: float, report: Report | None = None, scale: float = 0.0) -> None:
+        self.tol, self.scale = tol, scale
         self.report = report
         self.history: list[float] = []
         self.seconds: list[float] = []
@@ -98,14 +101,14 @@ class Monitor:
     def falls(self, objective: float) -> bool:
         """Return whether an objective is below the last recorded one by more than rounding."""
         last = self.history[-1]
-        size = max(abs(last), abs(objective))
+        size = max(abs(last), abs(objective), self.scale)
         slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
         return not np.isfinite(objective) or objective < last - _ROUNDING * size - slack
 
     def has_converged(self) -> bool:
         """Return whether the last two recorded objectives agree within the tolerance."""
         before, last = self.history[-2:]
-        return last - before <= self.tol * max(abs(before), abs(last))
+        return last - before <= self.tol * max(abs(before), abs(last), self.scale)
 
     def update(
         self, objective: float, theta: Array, may_converge: Callable[[], bool] | None = None
@@ -153,8 +156,8 @@ class EpochMonitor(Monitor):
         Highest entry of ``history`` so far.
     """
 
-    def __init__(self, tol: float, report: Report | None = None) -> None:
-        super().__init__(tol, report)
+    def __init__(self, tol: float, report: Report | None = None, scale: float = 0.0) -> None:
+        super().__init__(tol, report, scale)
         self.improved = False
         self._current = self.best = -np.inf
         self._n_stale = 0
@@ -180,7 +183,7 @@ class EpochMonitor(Monitor):
     def update(self, objective: float, theta: Array) -> bool:
         """Record an epoch by its running objective; return whether the run should stop."""
         gain = objective - self.best
-        is_stale = gain <= self.tol * max(abs(objective), abs(self.best))
+        is_stale = gain <= self.tol * max(abs(objective), abs(self.best), self.scale)
         self._n_stale = self._n_stale + 1 if is_stale else 0
         self.improved = gain > 0.0
         self._current, self.best = objective, max(objective, self.best)

@@ -70,6 +70,10 @@ class Network:
         self._weights = rows.weights
         self._penalty = share * self._whole_penalty
 
+    def set_variance_floor(self, floor: float) -> None:
+        """Change the lower bound of the noise variances, and with it the flat vectors."""
+        self.shape = self.shape._replace(variance_floor=floor)
+
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last E-step; None for exact engines."""
         return None if self._effective is None else float(np.median(self._effective))

@@ -1,0 +1,143 @@
+"""Fit the methods of a comparison: without compilation in the seconds, and stopped by Ctrl-C."""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.cli.methods import Method
+from fastem.plotting import final_step
+from fastem.runtime import DivergenceError
+
+_REHEARSAL_ROWS_PER_CLASS = 4
+_REHEARSAL_ROWS = 20
+
+
+class Fit(NamedTuple):
+    """A fitted estimator and the cost of its fit.
+
+    Attributes
+    ----------
+    estimator : classifier, regressor or density
+    n_iter : int
+    converged : bool
+    interrupted : bool
+        True if the user pressed Ctrl-C: the estimator has the best iterate so far.
+    seconds : float
+        Wall time of the fit, without compilation.
+    compile_seconds : float
+        Wall time of the rehearsal before the fit, mostly compilation.
+    """
+
+    estimator: Any
+    n_iter: int
+    converged: bool
+    interrupted: bool
+    seconds: float
+    compile_seconds: float
+
+
+def fit_method(method: Method, X: Any, y: Any) -> Fit:
+    """Compile everything by a rehearsal, then fit and measure the time.
+
+    Parameters
+    ----------
+    method : Method
+    X : array or DataFrame (n_samples, n_features)
+    y : array (n_samples,)
+
+    Returns
+    -------
+    fit : Fit
+    """
+    start = time.perf_counter()
+    _rehearse(method, X, y)
+    compile_seconds = time.perf_counter() - start
+    with noting_interrupt() as interrupts:
+        start = time.perf_counter()
+        method.estimator.fit(X, y)
+        seconds = time.perf_counter() - start
+    final = final_step(method.estimator)
+    n_iter, converged = int(final.n_iter_), bool(final.converged_)
+    return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
+
+
+@contextmanager
+def named_errors(method: Method) -> Iterator[None]:
+    """Add the name of the method to errors, and hide warnings about convergence.
+
+    Raises
+    ------
+    ValueError
+        If the body raises ValueError. The message starts with the name of the method.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # The result reports this in `converged`.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            # If numbers overflow, the method raises an error itself.
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except ValueError as error:
+            remedy = method.remedy if isinstance(error, DivergenceError) else ""
+            raise ValueError(f"{method.name}: {error} {remedy}".rstrip()) from error
+
+
+def _rehearse(method: Method, X: Any, y: Any) -> None:
+    """Fit and predict on a few rows, which compiles everything."""
+    rows = _few_rows(method, y)
+    few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    with noting_interrupt() as interrupts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about convergence, after few iterations
+        with suppress(ValueError):  # the fit on all rows raises it again
+            method.rehearsal.fit(few, y[rows])
+            if method.task == "class":
+                method.rehearsal.predict_proba(few)
+            else:
+                method.rehearsal.predict(few)
+    if interrupts:
+        raise KeyboardInterrupt
+
+
+def _few_rows(method: Method, y: NDArray[Any]) -> NDArray[np.intp]:
+    """Return some rows of each class, or rows with small and large numbers."""
+    if method.task == "class":
+        groups = [np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)]
+        return np.sort(np.concatenate(groups))
+    n_rows = min(len(y), _REHEARSAL_ROWS)
+    places = np.linspace(0, len(y) - 1, n_rows).astype(np.intp)
+    return np.sort(np.argsort(y, kind="stable")[places])
+
+
+@contextmanager
+def noting_interrupt() -> Iterator[list[int]]:
+    """Yield a list that is not empty after Ctrl-C.
+
+    After Ctrl-C, the estimators keep their best iterate and warn; they do not raise
+    KeyboardInterrupt.
+    """
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # A program with its own handler for Ctrl-C keeps it.
+    if before is not signal.default_int_handler or not in_main_thread:
+        yield noted
+        return
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
