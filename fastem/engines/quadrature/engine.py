@@ -102,8 +102,8 @@ class Quadrature(Engine):
     -----
     Two classes take about ``40 n m`` flops per node, with about a hundred nodes at moderate
     weights. Three classes take about ``30 n m`` flops per node, with about eight thousand nodes.
-    One Gaussian output takes about ``40 n m`` flops per node, with about forty nodes if the means
-    of y spread over ten standard deviations of the noise.
+    One Gaussian output takes about ``40 n m`` flops per node, with about thirty nodes if the noise
+    is a third of the standard deviation of the means.
     The numbers of nodes follow from the error bound, and grow with the weights. Memory:
     ``O(n m)``.
 
