@@ -1,4 +1,4 @@
-"""Compare engines for two and three classes: which is faster, and how its time grows.
+"""Compare engines for classes and for one number: which is faster, and how its time grows.
 
 ``enumeration_over_quadrature`` is the time of enumeration divided by that of quadrature for the
 same rows; ``ns_per_unit`` is the time of quadrature per row and hidden unit. ``choice_of_auto`` is
@@ -9,7 +9,7 @@ because its results are estimates.
 import numpy as np
 import pytest
 from measure import best_seconds
-from problems import e_step_problem
+from problems import EStepProblem, e_step_problem, family_problem
 
 from fastem import Enumeration, Quadrature, Sampling
 from fastem.engines.auto import cheapest_engine
@@ -34,6 +34,31 @@ def _moderate(problem):
     return parameters._replace(output=output)
 
 
+def _e_step(benchmark, problem: EStepProblem, enumerates: bool) -> dict:
+    """Measure an E-step by quadrature, and by enumeration if requested; return the figures."""
+    n_rows, n_hidden = len(problem.rows.weights), problem.shape.first
+    parameters = problem.parameters
+    plan = Quadrature().plan(problem.rows, problem.shape, _THREADS)
+    plan.expect(parameters)
+    benchmark.pedantic(plan.expect, (parameters,), rounds=3)
+    seconds = benchmark.stats["min"]
+    figures = {
+        "m": n_hidden,
+        "ns_per_unit": seconds * 1e9 / n_rows / n_hidden,
+        "choice_of_auto": cheapest_engine(problem.shape, n_rows).name,
+    }
+    if enumerates:
+        other = Enumeration().plan(problem.rows, problem.shape, _THREADS)
+        exact = other.expect(parameters).log_likelihood
+        difference = np.abs(plan.expect(parameters).log_likelihood - exact)
+        assert (difference <= 1e-10 * np.maximum(1.0, np.abs(exact))).all()
+        figures["enumeration_over_quadrature"] = (
+            best_seconds(lambda: other.expect(parameters), 3) / seconds
+        )
+        figures["largest_difference"] = float(difference.max())
+    return figures
+
+
 @pytest.mark.benchmark(group="e_step: engines")
 @pytest.mark.parametrize(
     ("n_classes", "n_hidden"),
@@ -45,32 +70,25 @@ def _moderate(problem):
     ],
 )
 def bench_engines(benchmark, record, n_classes, n_hidden):
-    n_rows = _ROWS[n_classes]
-    problem = e_step_problem(n_rows, n_hidden, n_classes)
-    parameters = _moderate(problem)
-    plan = Quadrature().plan(problem.rows, problem.shape, _THREADS)
-    plan.expect(parameters)
-    benchmark.pedantic(plan.expect, (parameters,), rounds=3)
+    problem = e_step_problem(_ROWS[n_classes], n_hidden, n_classes)
+    problem = problem._replace(parameters=_moderate(problem))
+    figures = _e_step(benchmark, problem, n_hidden <= _MOST_ENUMERATED[n_classes])
     seconds = _seconds[n_classes, n_hidden] = benchmark.stats["min"]
-    figures = {
-        "g": n_classes,
-        "m": n_hidden,
-        "ns_per_unit": seconds * 1e9 / n_rows / n_hidden,
-        "choice_of_auto": cheapest_engine(problem.shape, n_rows).name,
-    }
-    if n_hidden <= _MOST_ENUMERATED[n_classes]:
-        other = Enumeration().plan(problem.rows, problem.shape, _THREADS)
-        exact = other.expect(parameters).log_likelihood
-        difference = np.abs(plan.expect(parameters).log_likelihood - exact)
-        assert difference.max() <= 1e-10
-        figures["enumeration_over_quadrature"] = (
-            best_seconds(lambda: other.expect(parameters), 3) / seconds
-        )
-        figures["largest_difference"] = float(difference.max())
     if n_hidden > 50 and (n_classes, 50) in _seconds:
         ratio = seconds / _seconds[n_classes, 50]
         figures["slope_from_50"] = float(np.log(ratio) / np.log(n_hidden / 50))
-    record(**figures)
+    record(g=n_classes, **figures)
+
+
+@pytest.mark.benchmark(group="e_step: engines for one number")
+@pytest.mark.parametrize(
+    "n_hidden",
+    [pytest.param(8, id="m=8-smoke"), 12, 14, 15, 16, 17, 50, 100, 1000],
+)
+def bench_number(benchmark, record, n_hidden):
+    """Measure 10 000 rows of one Gaussian output whose noise is 0.3 times the spread of means."""
+    problem = family_problem("gaussian", 10_000, n_hidden, 1, 0.3)
+    record(**_e_step(benchmark, problem, n_hidden <= 17))
 
 
 @pytest.mark.benchmark(group="e_step: sampling")

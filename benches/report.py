@@ -120,6 +120,7 @@ TEXTS = {
     "e_step: threads": _DGEMM_TEXT,
     "e_step: depth": _DEPTH_TEXT,
     ENGINES: _ENGINES_TEXT,
+    "e_step: engines for one number": _ENGINES_TEXT,
     "e_step: sampling": _SAMPLING_TEXT,
     PEERS: _PEERS_TEXT,
     MLP: _MLP_TEXT,

@@ -106,6 +106,9 @@ for settings in ({}, {"m_step": "bound"}, {"solver": "lbfgs"}):
     model.predict_proba(rows), model.posterior(rows, several > 2)
     model.coefs_ = [800.0 * W for W in model.coefs_]
     model.predict_proba(rows), model.posterior(rows, several > 2)
+number = fit(X, X[:, 0], fastem.FastEMRegressor, e_step="quadrature")
+number.variance_ = 1e-6 * number.variance_  # rows are conditioned on units
+number.predict_interval(X), number.predict_cdf(X, X[:, 0]), number.log_density(X, X[:, 0])
 tell(imported=imported, warm=warm, used=compiled(), plots="matplotlib" in sys.modules)
 """
     told = _run(code, Path(fastem.__file__).parents[1])

@@ -7,7 +7,12 @@ from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.evaluate import SMALLEST_VARIANCE, check_parameters, e_step, shape_of
-from fastem.engines.quadrature import Quadrature
+from fastem.engines.quadrature import (
+    Quadrature,
+    distribution_buffers,
+    gaussian_cdf,
+    gaussian_quantiles,
+)
 from fastem.engines.sampling import Sampling
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
@@ -27,7 +32,10 @@ __all__ = [
     "Statistics",
     "TrainingRows",
     "check_parameters",
+    "distribution_buffers",
     "e_step",
+    "gaussian_cdf",
+    "gaussian_quantiles",
     "resolve_engine",
     "shape_of",
 ]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from fastem.expectations import Statistics
+from fastem.families import Gaussian
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 
@@ -246,4 +247,6 @@ def check_classes(shape: Shape) -> None:
 
 def quadrature_serves(shape: Shape) -> bool:
     """Return whether an integral over a line or a plane gives the E-step of a network."""
-    return shape.depth == 1 and shape.has_classes and shape.n_outputs in (2, 3)
+    if shape.has_classes:
+        return shape.depth == 1 and shape.n_outputs in (2, 3)
+    return shape.depth == 1 and shape.n_outputs == 1 and type(shape.family) is Gaussian

@@ -99,6 +99,16 @@ class FittedNetwork(NamedTuple):
         FloatingPointError
             If inputs times weights overflow.
         """
+        return expit(self.hidden_log_odds(inputs, layer))
+
+    def hidden_log_odds(self, inputs: Array, layer: int) -> Array:
+        """Return the log-odds (n_samples, n_hidden) of the units of a hidden layer.
+
+        Raises
+        ------
+        FloatingPointError
+            If inputs times weights overflow.
+        """
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             log_odds = inputs @ self.coefs[layer] + self.intercepts[layer]
         if np.isnan(log_odds).any():
@@ -106,7 +116,7 @@ class FittedNetwork(NamedTuple):
                 "The log-odds of a hidden unit are not a number: X times weights overflow. "
                 "Rescale the features."
             )
-        return expit(log_odds)
+        return log_odds
 
     def log_output(self, hidden: Array) -> Array:
         """Return log P(y = k | hidden) (n_samples, n_classes), nats, for values of the units."""

@@ -1,21 +1,90 @@
 """Predictive distributions of a fitted network whose outputs are numbers or counts."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import expit, xlogy
 
+from fastem.engines import (
+    Quadrature,
+    check_parameters,
+    distribution_buffers,
+    gaussian_cdf,
+    gaussian_quantiles,
+)
 from fastem.estimators.inference import FittedNetwork
-from fastem.families import Mixture, blocks, mixtures_of_rows
+from fastem.families import (
+    MOST_UNITS_OF_A_MIXTURE,
+    Gaussian,
+    Mixture,
+    blocks,
+    mixtures_of_rows,
+)
 from fastem.parameters import Array
+from fastem.runtime import bytes_of, check_memory, effective_n_jobs, row_ranges
 
 _DEEP_STATES = 2000  # states that stand for the distribution of the last of several layers
+_ROWS_TO_INTEGRATE = 8192  # at once: bounds the memory
+_LARGEST_LOG_ODDS = 1e300  # the integrals need finite log-odds
+
+
+class _GaussianOutput(NamedTuple):
+    """One Gaussian output above one hidden layer, and the settings of its integrals.
+
+    If the noise is too small for the integral, the states of the units are listed.
+
+    Attributes
+    ----------
+    v : array (n_hidden,), units of y
+    c : float, units of y
+    variance : float, squared units of y
+    tol : float
+        Error of a probability that is allowed.
+    n_threads : int
+    """
+
+    v: Array
+    c: float
+    variance: float
+    tol: float
+    n_threads: int
+
+    def cdf(self, log_odds: Array, y: Array) -> Array:
+        """Return ``P(Y <= y | x)`` (n_samples,)."""
+        try:
+            return np.clip(gaussian_cdf(log_odds, y, *self), 0.0, 1.0)
+        except FloatingPointError:
+            if len(self.v) > MOST_UNITS_OF_A_MIXTURE:
+                raise
+            out = np.empty(len(y))
+            for rows, mixture in self._mixtures(log_odds):
+                out[rows] = mixture.cdf(y[rows, None])[:, 0]
+            return out
+
+    def quantiles(self, log_odds: Array, q: Array) -> Array:
+        """Return quantiles (n_samples, n_quantiles)."""
+        try:
+            return gaussian_quantiles(log_odds, q, *self)
+        except FloatingPointError:
+            if len(self.v) > MOST_UNITS_OF_A_MIXTURE:
+                raise
+            out = np.empty((len(log_odds), len(q)))
+            for rows, mixture in self._mixtures(log_odds):
+                out[rows] = mixture.quantiles(q)[:, 0]
+            return out
+
+    def _mixtures(self, log_odds: Array) -> Iterator[tuple[slice, Mixture]]:
+        output = self.v[:, None], np.array([self.c]), np.array([self.variance])
+        return mixtures_of_rows(Gaussian(), expit(log_odds), *output)
 
 
 class PredictiveDistribution:
     """Distribution of y given x: moments, probabilities and quantiles of every output.
 
-    With one hidden layer all results are exact. With several, the states of the last layer are
+    With one hidden layer all results are exact. Probabilities and quantiles of Gaussian outputs
+    are integrals over a line; their cost is linear in the number of hidden units. Those of other
+    families are sums over all states. With several layers, the states of the last layer are
     sampled with the engine's seed; equal rows have equal results.
 
     Parameters
@@ -43,6 +112,10 @@ class PredictiveDistribution:
     def cdf(self, y: Array) -> Array:
         """Return ``P(Y_d <= y_d | x)`` (n_samples, n_outputs) of every output by itself."""
         out = np.empty(y.shape)
+        if self._has_integrals:
+            for rows, d, log_odds, output in self._integrals(1):
+                out[rows, d] = output.cdf(log_odds, y[rows, d])
+            return out
         for rows, mixture in self._mixtures():
             out[rows] = mixture.cdf(y[rows])
         return out
@@ -50,9 +123,52 @@ class PredictiveDistribution:
     def quantiles(self, q: Array) -> Array:
         """Return quantiles (n_samples, n_outputs, n_quantiles) of every output by itself."""
         out = np.empty((len(self.X), len(self._intercepts), len(q)))
+        if self._has_integrals:
+            for rows, d, log_odds, output in self._integrals(len(q)):
+                out[rows, d] = output.quantiles(log_odds, q)
+            return out
         for rows, mixture in self._mixtures():
             out[rows] = mixture.quantiles(q)
         return out
+
+    @property
+    def _has_integrals(self) -> bool:
+        return self._network.depth == 1 and type(self._network.family) is Gaussian
+
+    def _integrals(self, n_values: int) -> Iterator[tuple[slice, int, Array, _GaussianOutput]]:
+        """Yield blocks of rows, and for each of them every output with the log-odds of the units.
+
+        Raises
+        ------
+        ValueError
+            If the parameters do not match X, or the results do not fit into memory.
+        """
+        network, X = self._network, self.X
+        # Attributes can be set by hand, and the kernels check no bounds.
+        (_, V), (_, c) = check_parameters(
+            network.coefs, network.intercepts, X.shape[1], network.family, network.variance
+        )
+        engine, n_threads = network.engine, effective_n_jobs(network.n_jobs)
+        tol = engine.tol if isinstance(engine, Quadrature) else Quadrature.tol
+        n_rows = min(len(X), _ROWS_TO_INTEGRATE)
+        declared = {"results": (len(X), len(c), n_values), "log_odds": (3, n_rows, len(V))}
+        own = distribution_buffers(n_rows, len(V), n_values, n_threads)
+        check_memory(
+            f"hidden_layer_sizes={(len(V),)} on {len(X)} rows",
+            f"for {n_values} quantiles or probabilities per row and output",
+            "Use fewer rows or quantiles at once.",
+            bytes_of(declared, own),
+        )
+        outputs = [
+            _GaussianOutput(np.ascontiguousarray(v), float(offset), float(s), tol, n_threads)
+            for v, offset, s in zip(V.T, c, network.variance, strict=True)
+        ]
+        for start, stop in row_ranges(len(X), _ROWS_TO_INTEGRATE):
+            rows = slice(start, stop)
+            log_odds = network.hidden_log_odds(X[rows], 0)
+            np.minimum(log_odds, _LARGEST_LOG_ODDS, out=log_odds)
+            for d, output in enumerate(outputs):
+                yield rows, d, log_odds, output
 
     def _mixtures(self) -> Iterator[tuple[slice, Mixture]]:
         network = self._network

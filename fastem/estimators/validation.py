@@ -31,8 +31,8 @@ def check_solver(solver: str, engine: Engine) -> None:
     if solver == "lbfgs" and not engine.is_exact:
         raise ValueError(
             f"solver='lbfgs' needs exact E-steps, but e_step={engine.name!r} gives estimates. Use "
-            "solver='em' or 'adam', or an exact engine: fastem.Enumeration(), or for two or three "
-            "classes fastem.Quadrature()."
+            "solver='em' or 'adam', or an exact engine: fastem.Enumeration(), or, for two or three "
+            "classes or one Gaussian output, fastem.Quadrature()."
         )
 
 

@@ -9,7 +9,12 @@ from fastem.families.base import Family, IndependentOutputs
 from fastem.families.bernoulli import Bernoulli
 from fastem.families.categorical import Categorical
 from fastem.families.gaussian import Gaussian
-from fastem.families.mixture import Mixture, blocks, mixtures_of_rows
+from fastem.families.mixture import (
+    MOST_UNITS_OF_A_MIXTURE,
+    Mixture,
+    blocks,
+    mixtures_of_rows,
+)
 from fastem.families.poisson import Poisson
 
 FAMILIES: dict[str, type[Family]] = {
@@ -50,6 +55,7 @@ def resolve_family(family: str | Family) -> Family:
 
 __all__ = [
     "FAMILIES",
+    "MOST_UNITS_OF_A_MIXTURE",
     "Bernoulli",
     "Categorical",
     "Family",

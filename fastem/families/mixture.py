@@ -9,7 +9,9 @@ from scipy.optimize import elementwise
 
 Array = NDArray[np.float64]
 
-_MOST_UNITS = 20
+MOST_UNITS_OF_A_MIXTURE = 20
+"""Largest number of hidden units whose states are listed for a prediction."""
+
 _ENTRIES_AT_ONCE = 2**20  # of the priors of a block of rows
 _LARGEST_DEVIATION = 1e150  # its square is finite
 # Where a search for a quantile ends: its distance in standard deviations of y, or the probability
@@ -142,10 +144,10 @@ def mixtures_of_rows(
         If there are more than 20 hidden units.
     """
     n_samples, n_hidden = on.shape
-    if n_hidden > _MOST_UNITS:
+    if n_hidden > MOST_UNITS_OF_A_MIXTURE:
         raise ValueError(
             f"A sum over the states of {n_hidden} hidden units is too long for a prediction; use "
-            f"at most {_MOST_UNITS} hidden units."
+            f"at most {MOST_UNITS_OF_A_MIXTURE} hidden units."
         )
     eta = intercepts[None]
     for v in coefs:

@@ -14,6 +14,7 @@ from fastem.m_step.parts import (
     MAX_HALVINGS,
     floor_of,
     independent_moments,
+    moments_bound,
     penalty_of,
     regular_factor,
     second_moments,
@@ -113,8 +114,7 @@ class IndependentOutputsPart:
         bound, n_inputs = self._family.curvature_bound, self.n_inputs
         layer = statistics.hidden[-1]
         if self._kind == "means":
-            means = np.append(layer.posterior @ layer.weights, layer.weights.sum())[:n_inputs]
-            return np.diag(bound * (self._shape.last + 1) * means)
+            return bound * moments_bound(layer.posterior, layer.weights, n_inputs)
         if self._kind == "estimates":
             weights = layer.weights * self._family.curvature_at(self._targets[:, d])
             return independent_moments(layer.posterior, weights, n_inputs)

@@ -220,6 +220,19 @@ def independent_moments(posterior: Array, weights: Array, n_inputs: int) -> Arra
     return moments
 
 
+def moments_bound(posterior: Array, weights: Array, n_inputs: int) -> Array:
+    """Return an upper bound on the second moments of the units and a one, (n_inputs, n_inputs).
+
+    It needs the posterior means q only: ``sum_i w_i (q q' + m diag(q (1 - q)))``. For any
+    dependence between m units, ``Var(sum_h d_h z_h) <= m sum_h d_h**2 Var(z_h)``.
+    """
+    moments = independent_moments(posterior, weights, n_inputs)
+    n_hidden = len(posterior)
+    variances = np.einsum("hi,hi,i->h", posterior, 1.0 - posterior, weights)
+    moments.flat[: n_hidden * (n_inputs + 1) : n_inputs + 1] += (n_hidden - 1) * variances
+    return moments
+
+
 def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
     """Return the Cholesky factor of ``curvature + diag(penalty)``, made regular by a ridge."""
     ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny

@@ -2,10 +2,16 @@
 
 import numpy as np
 
-from fastem.engines import Enumeration, Quadrature, Sampling
+from fastem.engines import (
+    Enumeration,
+    Quadrature,
+    Sampling,
+    gaussian_cdf,
+    gaussian_quantiles,
+)
 from fastem.families import Gaussian
 from fastem.m_step import M_STEPS
-from fastem.parameters import Array, Shape
+from fastem.parameters import Array, Parameters, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_rows
 from fastem.solvers import (
@@ -52,6 +58,7 @@ def warmup() -> None:
     Quadrature().plan(rows, shape, 1).expect(start)
     _warm_up_three_classes(X, weights)
     _warm_up_numbers(X, weights)
+    _warm_up_integrals(X, weights)
     _warm_up_depth(X, y, weights)
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
@@ -73,6 +80,19 @@ def _warm_up_numbers(X: Array, weights: Array) -> None:
     start = draw_start(shape, np.array([1.5]), np.random.RandomState(0))
     for engine in (Enumeration(), Sampling(n_samples=8, random_state=0)):
         engine.plan(rows, shape, 1).expect(start)
+
+
+def _warm_up_integrals(X: Array, weights: Array) -> None:
+    """Compile the integrals of one Gaussian output."""
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
+    rows = sort_rows(X, X / 2.0, weights, shape)
+    v, c = np.array([1.0, 0.5]), 0.0
+    start = Parameters((np.zeros((2, 2)),), np.append(v, c)[:, None])
+    for variance in (1.0, 1e-4):  # with little noise, rows are conditioned on units
+        Quadrature().plan(rows, shape, 1).expect(start._replace(variance=np.array([variance])))
+    output = v, c, 1.0, Quadrature.tol, 1
+    gaussian_cdf(np.zeros((4, 2)), X[:, 0], *output)
+    gaussian_quantiles(np.zeros((4, 2)), np.array([0.5]), *output)
 
 
 def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:

@@ -10,6 +10,8 @@ import math
 # and measured seconds per row, hidden unit and node on one thread.
 LINE_NODES = 100
 LINE_SECONDS_PER_NODE = 4e-9
+GAUSSIAN_NODES = 32
+GAUSSIAN_SECONDS_PER_NODE = 1e-8
 PLANE_NODES = 30_000
 PLANE_SECONDS_PER_NODE = 7.5e-10
 
