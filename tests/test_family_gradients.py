@@ -356,3 +356,17 @@ def test_rows_in_several_pieces(name):
         whole = getattr(model, compute)(X, y)
         parts = [getattr(model, compute)(X[i : i + 7], y[i : i + 7]) for i in range(0, len(X), 7)]
         np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [1, 40])
+@pytest.mark.parametrize("alpha", [0.0, 1e-8])
+@pytest.mark.parametrize("name", ["poisson", "bernoulli"])
+def test_an_objective_near_zero_does_not_fall(name, alpha, n):
+    """Its differences are rounding errors; a RuntimeWarning would announce a fall."""
+    for seed in range(3):
+        X = np.random.default_rng(seed).normal(size=(n, 3))
+        for options in ({}, {"accelerate": False}, {"m_step": "bound"}):
+            model = FastEMRegressor(
+                (4,), family=name, alpha=alpha, max_iter=100, random_state=seed, n_jobs=1, **options
+            )
+            assert fit(model, X, np.zeros(n)).loss_ < 1e-4

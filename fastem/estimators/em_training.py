@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from fastem.engines import Engine
 from fastem.estimators.progress import Progress, Silent
 from fastem.estimators.standardization import Standardization
-from fastem.estimators.validation import check_output_scale, check_raw_features, check_start
+from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
@@ -127,8 +127,6 @@ class Training:
                 self._shape,
                 features=estimator.standardize,
             )
-            if self._shape.n_variances > 0:
-                check_output_scale(standardization.output_scale, self._shape.variance_floor)
         self._standardization = standardization
         problem = problem._replace(
             X=standardization.apply(problem.X),

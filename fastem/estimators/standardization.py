@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastem.estimators.validation import check_output_scale
 from fastem.parameters import Array, Parameters, Shape
 
 # A column is constant if its deviation is below this fraction of its largest value.
@@ -46,6 +47,11 @@ class Standardization(NamedTuple):
             Networks without intercepts cannot represent a shift. All centres are zero then.
         features : bool
             Whether to standardise the features.
+
+        Raises
+        ------
+        ValueError
+            If noise variances of an output would be too small.
         """
         of_features = np.zeros(shape.n_features), np.ones(shape.n_features)
         of_outputs = np.zeros(shape.n_outputs), np.ones(shape.n_outputs)
@@ -53,6 +59,7 @@ class Standardization(NamedTuple):
             of_features = _centre_and_scale(X, weights, shape.fit_intercept)
         if shape.family.has_variance:
             of_outputs = _centre_and_scale(targets, weights, shape.fit_intercept)
+            check_output_scale(of_outputs[1], shape.variance_floor)
         return cls(*of_features, *of_outputs)
 
     def apply(self, X: Array) -> Array:
