@@ -261,6 +261,33 @@ def test_the_bound_on_second_moments_of_dependent_units():
             assert least >= -1e-12
 
 
+class MeansOnly(fastem.Engine):
+    """Enumeration that returns no counts."""
+
+    name, statistics = "means_only", "means"
+
+    def plan(self, rows, shape, n_threads):
+        plan = Enumeration().plan(rows, shape, n_threads)
+        original = plan.expect
+        plan.expect = lambda parameters, draw=0: original(parameters)._replace(counts=None)
+        return plan
+
+    def log_marginal(self, inputs, parameters, shape, n_threads):
+        raise NotImplementedError
+
+
+@CONVERGENCE
+def test_a_family_without_a_bound_on_its_curvature():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    y = np.random.default_rng(1).poisson(2.0, size=50)
+    model = fastem.FastEMRegressor((3,), family="poisson", e_step=MeansOnly(), max_iter=5)
+    with pytest.raises(ValueError, match=r"family='poisson' has no bound.*m_step='gradient'"):
+        model.fit(X, y)
+    for settings in ({"m_step": "gradient"}, {"solver": "lbfgs"}):
+        curve = clone(model).set_params(**settings).fit(X, y).loss_curve_
+        assert curve[-1] < curve[0]
+
+
 @CONVERGENCE
 @pytest.mark.parametrize("m_step", ["newton", "bound", "gradient"])
 @pytest.mark.parametrize("accelerate", [True, False])

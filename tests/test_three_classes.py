@@ -254,7 +254,7 @@ def test_the_cheapest_engine_of_three_classes():
 
 def test_four_classes_are_refused():
     W, V = np.zeros((2, 3)), np.zeros((3, 4))
-    with pytest.raises(ValueError, match=r"two or three classes, got 4.*Enumeration.*Sampling"):
+    with pytest.raises(ValueError, match=r"or one Gaussian output; got 4.*Enumeration.*Sampling"):
         fastem.e_step(
             np.zeros((3, 2)), [0, 1, 2], [W, V], [np.zeros(3), np.zeros(4)], method=QUADRATURE
         )

@@ -158,11 +158,6 @@ class Training:
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
-    @property
-    def total_weight(self) -> float:
-        """Summed weight of all rows."""
-        return self._total_weight
-
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
         """Continue from earlier parameters.
 
@@ -256,7 +251,7 @@ class Training:
 
     def loss(self, objective: float) -> float:
         """Return an objective (nats) as a loss per unit weight in the unit of y."""
-        return self._standardization.log_scale - objective / self.total_weight
+        return self._standardization.log_scale - objective / self._total_weight
 
     def _new_monitor(self) -> Monitor:
         kind = Monitor if self._engine.is_exact else SmoothedMonitor

@@ -114,6 +114,11 @@ class IndependentOutputsPart:
         bound, n_inputs = self._family.curvature_bound, self.n_inputs
         layer = statistics.hidden[-1]
         if self._kind == "means":
+            if bound is None:
+                raise ValueError(
+                    f"family={self._family.name!r} has no bound on its curvature. An engine whose "
+                    "statistics are 'means' can train it with m_step='gradient' or solver='lbfgs'."
+                )
             return bound * moments_bound(layer.posterior, layer.weights, n_inputs)
         if self._kind == "estimates":
             weights = layer.weights * self._family.curvature_at(self._targets[:, d])
