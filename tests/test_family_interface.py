@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastem
 from fastem import Bernoulli, FastEMClassifier, FastEMRegressor, Gaussian, Poisson
+from fastem.families import Mixture
 
 
 class Binomial(fastem.IndependentOutputs):
@@ -453,3 +454,18 @@ def test_labels_of_an_own_regression_equal_those_of_the_classifier():
     ).fit(X, labels)
     assert binomial.loss_ == pytest.approx(several.loss_, rel=1e-5)
     np.testing.assert_allclose(binomial.predict(X), several.predict_proba(X), atol=2e-3)
+
+
+@pytest.mark.parametrize("level", [1e-300, 1e-20, 1e-9, 0.3, 1.0 - 1e-9])
+@pytest.mark.parametrize("offset", [0.0, 1e9, -1e12])
+def test_quantiles_of_a_mixture(level, offset):
+    """Far into the tails, and with means that exceed the deviation by many orders."""
+    prior, eta = np.array([[0.3, 0.7], [1.0, 0.0]]), offset + np.array([[0.0], [40.0]])
+    mixture = Mixture(Gaussian(), prior, eta, np.array([4.0]))
+    y = mixture.quantiles(np.array([level]))[:, 0, 0]
+    slow = (prior * stats.norm.cdf(y[:, None], eta[:, 0], 2.0)).sum(axis=1)
+    share = np.minimum(slow, 1.0 - slow) / min(level, 1.0 - level)
+    np.testing.assert_allclose(share, 1.0, rtol=1e-6 if offset == 0.0 else 0.1)
+    mean, variance = mixture.moments()
+    np.testing.assert_allclose(mean[:, 0] - offset, [28.0, 0.0], atol=1e-15 * abs(offset) + 1e-12)
+    np.testing.assert_allclose(variance[:, 0], [4.0 + 0.21 * 1600.0, 4.0], rtol=1e-9)

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import reference
+from scipy import stats
 from scipy.special import comb
 from test_families import NAMES, draw_problem
 
@@ -50,6 +51,9 @@ class Binomial(IndependentOutputs):
 
     def log_largest(self, y, variance):
         return np.log(comb(TRIALS, y)) + self.conjugate(y)
+
+    def cdf(self, y, eta, variance):
+        return stats.binom.cdf(y, TRIALS, self.mean(eta) / TRIALS)
 
     def draw(self, eta, variance, random_state):
         return random_state.binomial(int(TRIALS), self.mean(eta) / TRIALS).astype(float)
