@@ -2,7 +2,7 @@
 
 import warnings
 
-from fastem.engines.base import KINDS_OF_STATISTICS, Engine
+from fastem.engines.base import KINDS_OF_STATISTICS, Engine, check_depth
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
@@ -49,7 +49,8 @@ def resolve_engine(
     Raises
     ------
     ValueError
-        If there is no engine of that name, or `Engine.statistics` of an instance is unknown.
+        If there is no engine of that name, or `Engine.statistics` of an instance is unknown. Also
+        for "auto" and a network with several hidden layers whose outputs are not classes.
 
     Warns
     -----
@@ -60,6 +61,7 @@ def resolve_engine(
         if e_step == "auto":
             if shape is None:
                 return Enumeration()
+            check_depth(shape)
             engine = cheapest_engine(shape, n_samples)
             # if sampling does not fit either, its plan raises instead
             if not engine.is_exact and _fits(engine, shape, n_samples):
