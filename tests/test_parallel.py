@@ -393,7 +393,9 @@ def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
     plan = Enumeration().plan(rows, shape, 1)
     seen = []
     fill_rows = plan._fill_rows
-    monkeypatch.setattr(plan, "_fill_rows", lambda x: (seen.append(_blas_threads()), fill_rows(x)))
+    monkeypatch.setattr(
+        plan, "_fill_rows", lambda *x: (seen.append(_blas_threads()), fill_rows(*x))
+    )
     plan.expect(parameters)
     assert seen == [{1}]
 
