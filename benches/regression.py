@@ -301,9 +301,43 @@ def _of_interval(full, method):
     return [*(f"{x:.3f}" for x in shown), f"{seconds.mean():.2f}"]
 
 
+_INTRODUCTION = """\
+Predictive densities of `FastEMRegressor` with default parameters (`em`) and of other methods on public tables, over five folds.
+`python benches/regression.py` writes this file. Targets are in units of their standard deviation. The log density is the mean
+over held-out rows, in nats; higher is better. Coverage and width are those of the 90 % interval. Wins and losses count
+tables on which EM has the better, or the worse, mean.
+
+- `mlp` is `MLPRegressor` with 5000 epochs at most, `mlp_tuned` the same with L-BFGS and a tuned penalty. `forest` is a tuned random
+  forest and `ridge` a tuned ridge regression. All four predict a normal density of constant variance. It is estimated from
+  errors of rows that were held out of the training rows.
+- `gp` is `GaussianProcessRegressor` with one length scale per feature and a noise term; it predicts its own variance.
+- `boosting` is `HistGradientBoostingRegressor` for the 5 % and 95 % quantiles; it has no density.
+
+Several targets are rounded numbers. A density can concentrate on them: part of a high log density can come from that, also
+for EM. Seconds contain the tuning of a method. They were measured while other programs ran, and show orders of magnitude only.
+"""
+_README_BEGIN = "<!-- regression table: written by benches/regression.py -->\n"
+_README_END = "<!-- end -->"
+
+
+def readme_table(results: dict) -> str:
+    """Return the lines between the markers in the README."""
+    chosen = {name: results[name] for name in FOR_JUDGEMENT if name in results}
+    return f"\n{summary(chosen, list(METHODS))}\n\n"
+
+
+def with_readme_table(text: str, results: dict) -> str:
+    """Return the README with a new table."""
+    before, found, rest = text.partition(_README_BEGIN)
+    if not found:
+        raise UnusableError(f"the README lacks the line {_README_BEGIN.strip()}")
+    _, _, after = rest.partition(_README_END)
+    return before + _README_BEGIN + readme_table(results) + _README_END + after
+
+
 def document(results: dict) -> str:
     """Return the summaries and all measures as Markdown."""
-    parts = ["# Regression on public tables"]
+    parts = ["# Regression on public tables", _INTRODUCTION.strip()]
     for title, names in (("for judgement", FOR_JUDGEMENT), ("for choices", FOR_CHOICES)):
         chosen = {name: results[name] for name in names if name in results}
         methods = [m for m in METHODS if any(m in r for r in chosen.values())]
@@ -348,6 +382,8 @@ def _run(arguments) -> int:
     print("\n" + text)
     if arguments.markdown is not None:
         write_text(arguments.markdown, text)
+    if arguments.readme is not None:
+        write_text(arguments.readme, with_readme_table(read_text(arguments.readme), results))
     return 0
 
 
@@ -361,6 +397,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="file of results; missing ones are added")
     parser.add_argument("--again", action="store_true", help="compute results of the file again")
     parser.add_argument("--markdown", help="file for the tables")
+    parser.add_argument("--readme", help="file with a marked table to replace")
     return exit_status(lambda: _run(parser.parse_args(argv)))
 
 

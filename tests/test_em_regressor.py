@@ -708,3 +708,25 @@ if find_spec("sklearn.callback"):
         assert model.n_iter_ == 3
         assert model.loss_curve_ == fitted(name).loss_curve_[:4]
         np.testing.assert_allclose(model.loss_, loss_of(model, X, y), rtol=1e-10)
+
+
+def test_the_chosen_bound_of_the_variance_depends_on_the_values_of_rows_only():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 2))
+    y = np.where(X[:, 0] > 0.0, 2.0, -2.0) + rng.normal(size=120)
+    weights = np.where(np.arange(120) < 60, 2.0, 1.0)
+    options = {"hidden_layer_sizes": (2,), "random_state": 0, "max_iter": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one iteration; a bound that is reached
+        weighted = FastEMRegressor(**options).fit(X, y, weights)
+        repeated = FastEMRegressor(**options).fit(np.vstack([X, X[:60]]), np.append(y, y[:60]))
+        few = FastEMRegressor(**options).fit(X[:49], y[:49])
+        few_again = FastEMRegressor(**options).fit(np.vstack([X[:49]] * 3), np.tile(y[:49], 3))
+        given = FastEMRegressor(variance_floor=0.3, **options).fit(X, y)
+    assert weighted.variance_floor_ == repeated.variance_floor_
+    # noise of variance 1 beside a step of 4: a fifth of the variance of y
+    assert 0.05 < weighted.variance_floor_ <= 0.3
+    assert few.variance_floor_ == few_again.variance_floor_ == 0.05
+    assert given.variance_floor_ == 0.3
+    for model in (weighted, few, given):
+        assert model.variance_[0] >= model.variance_floor_ * 0.9 * np.var(y)

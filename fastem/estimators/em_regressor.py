@@ -54,8 +54,8 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         Lower bound of every noise variance, as a share of the variance of y. Without it, the
         likelihood is unbounded: a density can concentrate on single values of y. "auto" trains a
         model on four fifths of the rows first, and takes the bound under which the other rows are
-        most likely; with fewer than 50 rows, and in `partial_fit`, it is 0.05. This about doubles
-        the time of `fit`.
+        most likely; with fewer than 50 different rows, and in `partial_fit`, it is 0.05. This about
+        doubles the time of `fit`.
     fit_intercept : bool, default=True
         Whether hidden units and outputs have intercepts.
     standardize : bool, default=True

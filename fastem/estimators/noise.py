@@ -1,5 +1,6 @@
 """Choice of the lower bound of the noise variance, on rows that are held out."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -56,17 +57,16 @@ def _choose(estimator: Any, problem: Problem, kind: type[Training]) -> float:
     Returns
     -------
     floor : float
-        As a share of the variance of y. 0.05 if fewer than 50 rows have weight.
+        As a share of the variance of y. 0.05 if fewer than 50 different rows have weight.
     """
-    rows = np.flatnonzero(problem.weights > 0.0)
-    if len(rows) < _LEAST_ROWS:
+    problem = problem.of_rows(problem.weights > 0.0)
+    numbers = _numbers_of_rows(problem)
+    if len(np.unique(numbers)) < _LEAST_ROWS:
         return _USUAL_FLOOR
-    # the same rows in every fit of the same data
-    shuffled = np.random.RandomState(0).permutation(rows)
-    n_held = int(_SHARE_HELD_OUT * len(rows))
-    held = problem.of_rows(np.sort(shuffled[:n_held]))
+    is_held = numbers < _SHARE_HELD_OUT
+    held = problem.of_rows(is_held)
     shape = problem.shape._replace(variance_floor=float(_FLOORS[0]))
-    trained = problem.of_rows(np.sort(shuffled[n_held:]))._replace(shape=shape)
+    trained = problem.of_rows(~is_held)._replace(shape=shape)
     training = kind(estimator, trained, max_iter=_ITERATIONS)
     ascent = training.best_of_starts(Silent(), 1)
     folded = ascent.standardization.fold(shape.unpack(ascent.theta))
@@ -78,6 +78,17 @@ def _choose(estimator: Any, problem: Problem, kind: type[Training]) -> float:
         return float(held.weights @ network.log_density(held.X, held.targets))
 
     return float(_FLOORS[np.argmax([held_out_density(floor) for floor in _FLOORS])])
+
+
+def _numbers_of_rows(problem: Problem) -> np.ndarray:
+    """Return a pseudorandom number in [0, 1) for every row, from its values only.
+
+    Equal rows are held out together. The choice depends neither on the order of the rows nor on
+    whether a row is repeated or has a weight.
+    """
+    values = np.ascontiguousarray(np.hstack([problem.X, problem.targets]))
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
+    return np.frombuffer(b"".join(digests), dtype="<u8") / 2.0**64
 
 
 def _network(estimator: Any, parameters: Parameters, problem: Problem) -> FittedNetwork:
