@@ -712,10 +712,10 @@ if find_spec("sklearn.callback"):
 
 def test_the_chosen_bound_of_the_variance_depends_on_the_values_of_rows_only():
     rng = np.random.default_rng(3)
-    X = rng.normal(size=(120, 2))
-    y = np.where(X[:, 0] > 0.0, 2.0, -2.0) + rng.normal(size=120)
-    weights = np.where(np.arange(120) < 60, 2.0, 1.0)
-    options = {"hidden_layer_sizes": (2,), "random_state": 0, "max_iter": 1}
+    X = rng.normal(size=(300, 12))
+    y = X[:, 0] + rng.normal(size=300)
+    weights = np.where(np.arange(300) < 60, 2.0, 1.0)
+    options = {"hidden_layer_sizes": (8,), "random_state": 0, "max_iter": 1, "alpha": 0.01}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one iteration; a bound that is reached
         weighted = FastEMRegressor(**options).fit(X, y, weights)
@@ -723,9 +723,8 @@ def test_the_chosen_bound_of_the_variance_depends_on_the_values_of_rows_only():
         few = FastEMRegressor(**options).fit(X[:49], y[:49])
         few_again = FastEMRegressor(**options).fit(np.vstack([X[:49]] * 3), np.tile(y[:49], 3))
         given = FastEMRegressor(variance_floor=0.3, **options).fit(X, y)
-    assert weighted.variance_floor_ == repeated.variance_floor_
-    # noise of variance 1 beside a step of 4: a fifth of the variance of y
-    assert 0.05 < weighted.variance_floor_ <= 0.3
+    # more than a hundred weights fit the noise of the rows; held-out rows show it
+    assert weighted.variance_floor_ == repeated.variance_floor_ >= 0.3
     assert few.variance_floor_ == few_again.variance_floor_ == 0.05
     assert given.variance_floor_ == 0.3
     for model in (weighted, few, given):

@@ -1,5 +1,8 @@
 """The measures and tables of benches/regression.py; the public tables are not needed."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import regression
@@ -168,3 +171,13 @@ def test_diabetes_needs_no_other_package():
     X, features, y, target = regression_tables.table("diabetes")
     assert X.shape == (442, len(features)) == (442, 10)
     assert (target, y.min(), y.max()) == ("progression", 25.0, 346.0)
+
+
+def test_the_tables_in_the_texts_are_those_of_the_results():
+    root = Path(__file__).parent.parent
+    results = json.loads((root / "docs/regression.json").read_text("utf-8"))
+    assert set(results) == set(regression_tables.TABLES)
+    assert all(set(by_method) == set(regression.METHODS) for by_method in results.values())
+    assert (root / "docs/regression.md").read_text("utf-8") == regression.document(results)
+    readme = (root / "README.md").read_text("utf-8")
+    assert regression.with_readme_table(readme, results) == readme
