@@ -302,19 +302,24 @@ def _of_interval(full, method):
 
 
 _INTRODUCTION = """\
-Predictive densities of `FastEMRegressor` with default parameters (`em`) and of other methods on public tables, over five folds.
-`python benches/regression.py` writes this file. Targets are in units of their standard deviation. The log density is the mean
-over held-out rows, in nats; higher is better. Coverage and width are those of the 90 % interval. Wins and losses count
+Predictive densities of `FastEMRegressor` with default parameters (`em`) and of other methods on
+public tables, over five folds. `python benches/regression.py` writes this file. Targets are in
+units of their standard deviation. The log density is the mean over held-out rows, in nats;
+higher is better. Coverage and width are those of the 90 % interval. Wins and losses count
 tables on which EM has the better, or the worse, mean.
 
-- `mlp` is `MLPRegressor` with 5000 epochs at most, `mlp_tuned` the same with L-BFGS and a tuned penalty. `forest` is a tuned random
-  forest and `ridge` a tuned ridge regression. All four predict a normal density of constant variance. It is estimated from
-  errors of rows that were held out of the training rows.
-- `gp` is `GaussianProcessRegressor` with one length scale per feature and a noise term; it predicts its own variance.
-- `boosting` is `HistGradientBoostingRegressor` for the 5 % and 95 % quantiles; it has no density.
+- `mlp` is `MLPRegressor` with 5000 epochs at most, `mlp_tuned` the same with L-BFGS and a tuned
+  penalty. `forest` is a tuned random forest and `ridge` a tuned ridge regression. All four
+  predict a normal density of constant variance. It is estimated from errors of rows that were
+  held out of the training rows.
+- `gp` is `GaussianProcessRegressor` with one length scale per feature and a noise term; it
+  predicts its own variance.
+- `boosting` is `HistGradientBoostingRegressor` for the 5 % and 95 % quantiles; it has no
+  density.
 
-Several targets are rounded numbers. A density can concentrate on them: part of a high log density can come from that, also
-for EM. Seconds contain the tuning of a method. They were measured while other programs ran, and show orders of magnitude only.
+Several targets are rounded numbers. A density can concentrate on them: part of a high log
+density can come from that, also for EM. Seconds contain the tuning of a method. They were
+measured while other programs ran, and show orders of magnitude only.
 """
 _README_BEGIN = "<!-- regression table: written by benches/regression.py -->\n"
 _README_END = "<!-- end -->"
