@@ -95,7 +95,7 @@ def density(max_iter):
     y = rng.choice([-1.0, 1.0], size=2500) * (np.sin(x) + 1.5)
     y += (0.05 + 0.05 * (x + 3.0)) * rng.standard_normal(2500)
     X, new = x[:2000, None], x[2000:, None]
-    model = FastEMRegressor((N_UNITS,), max_iter=max_iter, n_init=4, random_state=0)
+    model = FastEMRegressor((N_UNITS,), alpha=0.02, max_iter=max_iter, n_init=4, random_state=0)
     figure = Figure(figsize=(7.0, 4.6), layout="constrained")
     ax = figure.subplots()
     DensityDisplay.from_estimator(model.fit(X, y[:2000]), new, y[2000:], ax=ax)
