@@ -708,3 +708,16 @@ if find_spec("sklearn.callback"):
         assert model.n_iter_ == 3
         assert model.loss_curve_ == fitted(name).loss_curve_[:4]
         np.testing.assert_allclose(model.loss_, loss_of(model, X, y), rtol=1e-10)
+
+
+def test_a_fit_with_another_family_leaves_no_variance(tmp_path):
+    X, y = data("poisson")
+    model = fit(regressor("gaussian"), X, y)
+    assert model.variance_.shape == (1,)
+    fit(model.set_params(family="poisson"), X, y)
+    assert not hasattr(model, "variance_")
+    assert not hasattr(model, "variance_floor_")
+    new = fit(regressor("gaussian").set_params(family="poisson"), X, y)
+    assert model.aic(X, y) == new.aic(X, y)
+    model.save(tmp_path / "model")
+    assert not hasattr(fastem.FastEMRegressor.load(tmp_path / "model"), "variance_")

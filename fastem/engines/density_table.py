@@ -1,8 +1,8 @@
 """Tables of p(reference | configuration) for families whose outputs are independent.
 
-They stand where `fastem.engines.configuration_tables.OutputTable` stands for classes. A family is
-evaluated by NumPy on half sums of the natural parameter: ``2**m`` values per group and output,
-which is little beside the ``6 n 2**m`` flops of the rows.
+They have the role that `fastem.engines.configuration_tables.OutputTable` has for classes. NumPy
+evaluates the family on sums of two halves of the natural parameter: ``2**m`` values per group and
+output. For many rows this cost is small compared with the ``6 n 2**m`` flops of the rows.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastem.engines.configuration_tables import (
     UpperStatistics,
     halves,
 )
-from fastem.engines.grouping import Groups, dispersion_of, groups_of_targets, most_groups
+from fastem.engines.grouping import Groups, groups_of_targets, most_groups
 from fastem.kernels import configurations
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows
@@ -67,7 +67,7 @@ class DensityTable:
         }
 
     def bind(self, rows: TrainingRows) -> None:
-        """Take the targets of rows, at most as many as the table was made for."""
+        """Set the rows whose targets the tables serve, at most ``n_samples``."""
         self._rows = rows
         self._weighted_targets = rows.weights[:, None] * rows.targets
         self._largest_targets = np.abs(rows.targets).max(axis=0, initial=0.0)
@@ -84,7 +84,7 @@ class DensityTable:
         if shape.family.has_variance:
             self._check_residuals(parameters)
         self.groups = groups_of_targets(self._rows, parameters, shape)
-        self._dispersion = dispersion_of(parameters, shape)
+        self._dispersion = parameters.dispersion
         self._output = parameters.output
         coefs, intercepts = split_intercepts(parameters.output, shape.last)
         self._halves = configurations.half_logits(coefs, intercepts, n_low_bits(shape.last))
@@ -151,7 +151,7 @@ class DensityTable:
         return out
 
     def join_lanes(self, lanes: list[Redo], log_likelihood: Array, marked: Array) -> None:
-        """Add what the lanes have counted, and complete the log-likelihoods of their rows."""
+        """Add up the counts of the lanes, and complete the log-likelihoods of their rows."""
         for lane in lanes[1:]:
             np.add(lanes[0].counts, lane.counts, out=lanes[0].counts)
         largest = self._shape.family.log_largest(self._rows.targets[marked], self._dispersion)
