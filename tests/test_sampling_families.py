@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import reference
-from scipy.special import comb
+from scipy.special import bdtr, comb, expit
 from test_families import NAMES, draw_problem
 
 from fastem.engines import Enumeration, Sampling, proposals, sampler
@@ -50,6 +50,9 @@ class Binomial(IndependentOutputs):
 
     def log_largest(self, y, variance):
         return np.log(comb(TRIALS, y)) + self.conjugate(y)
+
+    def cdf(self, y, eta, variance):
+        return np.where(y < 0.0, 0.0, bdtr(np.clip(y, 0.0, TRIALS), int(TRIALS), expit(eta)))
 
     def draw(self, eta, variance, random_state):
         return random_state.binomial(int(TRIALS), self.mean(eta) / TRIALS).astype(float)

@@ -37,7 +37,7 @@ from fastem.runtime import (
     threads_worth,
 )
 
-_LOG_TABLES = 2  # classes whose rows are redone in log space at the same time
+_LOG_TABLES = 2  # tables in log space at the same time
 _MOST_UNITS = 60  # beyond the memory of any machine
 # Rough costs, to decide whether work is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11

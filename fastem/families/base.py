@@ -109,9 +109,10 @@ class IndependentOutputs(Family):
     -----
     A subclass must define nine methods: `targets`, `log_partition`, `mean`, `curvature`,
     `natural_parameter`, `conjugate`, `log_largest`, `cdf` and `draw`. All except `targets` and
-    `draw` are elementwise: arguments of different shapes are broadcast, and the result is a new
-    array of their common shape. They return no NaN for finite arguments. Arrays named ``variance``
-    hold the dispersion of every output, (n_outputs,): ones if the family has no variance.
+    `draw` are elementwise: arguments of different shapes are broadcast, and the result has their
+    common shape. They do not change their arguments, and return no NaN for finite arguments. Arrays
+    named ``variance`` hold the dispersion of every output, (n_outputs,): ones if the family has no
+    variance.
 
     The other methods have defaults, which a subclass can override: `relative_log_density` and
     `conjugate_difference` where the default loses digits, and `moments` where there is a closed
@@ -227,8 +228,9 @@ class IndependentOutputs(Family):
     def relative_log_density(self, eta: Array, y: Array) -> Array:
         """Return ``y eta - A(eta) - A*(y)``, in nats; it is at most 0.
 
-        Divided by the dispersion, it is the log-density minus that at the most likely eta. A
-        family overrides it where the three terms cancel.
+        Divided by the dispersion, it is the log-density minus its maximum over eta. A family
+        overrides it where the three terms cancel. If the family has a variance, the result must be
+        a new array, because callers overwrite it.
         """
         return y * eta - self.log_partition(eta) - self.conjugate(y)
 
