@@ -3,8 +3,8 @@
 ``ratio_to_classes`` is the minimum time divided by that of a problem of the same size with three
 classes, measured alternately in the same process. ``share_of_dgemm`` is the rate of
 ``6 n 2**m`` flops relative to that of a matrix product on the same threads, as for classes.
-``groups`` is the number of groups of rows that share a table over the configurations; there are as
-many groups as classes. Smaller noise needs more groups.
+``groups`` is the number of groups of rows that share a table over the configurations. For classes,
+every class is a group. Smaller noise needs more groups.
 """
 
 import statistics

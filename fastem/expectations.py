@@ -6,7 +6,7 @@ from fastem.parameters import Array
 
 
 class Expectations(NamedTuple):
-    """Result of an E-step on labelled rows.
+    """Result of an E-step on rows with targets, in the order of X.
 
     Attributes
     ----------
@@ -15,7 +15,7 @@ class Expectations(NamedTuple):
     hidden_posterior : array (n_samples, n_hidden), probability
         ``P(Z_h = 1 | x_i, y_i)`` of the units of the first hidden layer.
     coef_gradients : list of arrays shaped like ``coefs``
-        Gradient of the weighted total log-likelihood, in nats per unit of weight:
+        Gradient of the weighted total log-likelihood, in nats per unit of a coefficient:
         eqs. 12 and 15 in the notes of `fastem.e_step`.
     intercept_gradients : list of arrays shaped like ``intercepts``
         The same for intercepts.
@@ -48,7 +48,7 @@ class HiddenStatistics(NamedTuple):
     weights : array (n_rows,), summed weight
         Weights of the samples, or expected weights of the configurations.
     probability, posterior : arrays (n_hidden, n_rows), probability
-        P(Z = 1 | inputs) and P(Z = 1 | inputs, labels).
+        P(Z = 1 | inputs) and P(Z = 1 | inputs, y).
     gradient : array (n_inputs, n_hidden), nats per unit of weight
         Gradient of the weighted log-likelihood with respect to the layer's weights: eq. 12 in the
         notes of `fastem.e_step`.
@@ -65,7 +65,7 @@ class HiddenStatistics(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Result of an E-step on class-sorted rows, for the M-steps.
+    """Result of an E-step on sorted rows (`TrainingRows`), for the M-steps.
 
     The arrays may belong to the plan that returned them. Its next E-step may overwrite them.
 
@@ -76,9 +76,9 @@ class Statistics(NamedTuple):
     hidden : tuple of HiddenStatistics
         One per hidden layer, the first layer first.
     counts : array (n_classes, n_high, n_low) or (1, n_high, n_low) or None, summed weight
-        Expected weight of every configuration of the last hidden layer: for every class, or in
-        total if the outputs are not classes. None from engines that do not enumerate
-        configurations.
+        Expected weight of every configuration of the last hidden layer. For classes there is one
+        array per class. For other families there is one array, the sum over all rows. None from
+        engines that do not enumerate configurations.
     output_table : array (n_classes, n_high, n_low) or None, probability
         P(y|z) in this E-step. None without ``counts``, and if the outputs are not classes.
     output_gradient : array (n_inputs, n_outputs), nats per unit of weight
@@ -97,3 +97,18 @@ class Statistics(NamedTuple):
     output_gradient: Array
     effective_sample_size: Array | None = None
     squared_residuals: Array | None = None
+
+    def variance_gradient(self, variance: Array) -> Array:
+        """Return the gradient of the weighted log-likelihood by the noise variances.
+
+        Parameters
+        ----------
+        variance : array (n_outputs,), squared unit of y
+            Under which the statistics were computed.
+
+        Returns
+        -------
+        gradient : array (n_outputs,), nats per squared unit of y
+        """
+        excess = self.squared_residuals - self.hidden[-1].weights.sum() * variance
+        return 0.5 * excess / variance / variance  # the square may overflow

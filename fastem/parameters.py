@@ -6,20 +6,26 @@
 ``n_inputs``          inputs of a layer: features or units, plus one (a column of ones) if there
                       are intercepts
 ``n_hidden``   (m)    hidden units of a layer; loop letter h
-``n_outputs``         classes (g; loop letter k), labels, numbers or counts (loop letter d)
+``n_outputs``         classes (g; loop letter k); otherwise columns of y: labels, numbers or counts
+                      (loop letter d)
+``targets``           y as the network has it: class indices, or values of the outputs
 ``n_configs``  (K)    hidden configurations, ``2**m``; loop letter s, bit h of s is unit h
 configuration         the states (0 or 1) of all hidden units of a layer
-log-odds              ``log(p / (1 - p))`` of a hidden unit, or a logit of the output layer
+log-odds              ``log(p / (1 - p))`` of a hidden unit or of a label
 prior                 P(z | x), the product of the units' probabilities
 posterior             P(z | x, y); *hidden posterior*: its marginals P(Z_h = 1 | x, y)
 marginal likelihood   p(y | x), the sum of P(z | x) P(y | z) over configurations
 family                distribution of the outputs given the states of the last hidden layer
 natural parameter     ``eta = z V + c`` of an output: a logit, a mean, or a log-rate
+dispersion            ``s`` in ``p(y | eta) = base(y) exp((y eta - A(eta)) / s)``: the noise
+                      variance if the family has one, else 1
 tilt                  change of the units' log-odds that accounts for a factor ``exp(y eta)``
+group                 rows that share a table: the rows of one class, or rows of similar targets
+reference value       the value of y whose density is in the table of a group
 counts                ``R_k(s)``, expected weight of class k in configuration s; for other families
                       ``R(s)``, expected weight of configuration s
 table                 P(y | configuration) of every class, over all configurations of a layer; for
-                      other families of every reference value of y
+                      other families the density of the reference value of every group
 E-step, M-step        expectation under the posterior, maximisation given it
 engine                an algorithm of the E-step; estimators take it as ``e_step``, functions as
                       ``method``
@@ -64,7 +70,7 @@ class Parameters(NamedTuple):
         units of the layer before it.
     output : array (n_inputs, n_outputs), natural parameter
         Weights into the outputs, in the same form: the inputs are the units of the last hidden
-        layer, and the last row holds the intercepts if there are any. Log-odds for classes.
+        layer, and the last row holds the intercepts if there are any. Logits for classes.
     variance : array (n_outputs,) or (0,), squared unit of y
         Noise variance of every output; empty if the family has none.
     """
@@ -72,6 +78,11 @@ class Parameters(NamedTuple):
     hidden: tuple[Array, ...]
     output: Array
     variance: Array = NO_VARIANCE
+
+    @property
+    def dispersion(self) -> Array:
+        """Dispersion of every output, (n_outputs,): the noise variance if there is one, else 1."""
+        return self.variance if len(self.variance) > 0 else np.ones(self.output.shape[1])
 
     @property
     def flat(self) -> Array:
@@ -85,8 +96,8 @@ def split_intercepts(weights: Array, n_units: int) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    weights : array (n_inputs, n_outputs), log-odds
-        As in `Parameters`.
+    weights : array (n_inputs, n_outputs)
+        Of one layer, as in `Parameters`.
     n_units : int
         Units of the layer below: ``n_inputs``, or one less in a network with intercepts.
 

@@ -431,6 +431,24 @@ def test_a_fitted_family_does_not_follow_the_parameter():
     )
 
 
+class Unbounded(Binomial):
+    """The same without a bound on its curvature, which `Sampling` does not need."""
+
+    curvature_bound = None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_sampling_trains_a_family_without_a_bound_on_its_curvature():
+    X, y, *_ = problem(60)
+    family, counts = Unbounded(10), np.arange(11.0)
+    np.testing.assert_allclose(
+        family.curvature_at(counts)[1:-1], (counts * (1.0 - counts / 10.0))[1:-1]
+    )
+    assert (family.curvature_at(counts) > 0.0).all()
+    model = regressor(family=family, e_step=fastem.Sampling(200)).fit(X, y[:, 0])
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 def test_settings_of_a_family_are_checked_by_it():
     X, y, *_ = problem(60)
     with pytest.raises(ValueError, match="whole numbers from 0 to 3"):

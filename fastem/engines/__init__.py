@@ -1,6 +1,6 @@
 """E-step engines: from rows and parameters to expectations.
 
-Everything that an engine of your own needs is here: see `Engine`.
+Your own engine needs only the names of this module: see `Engine`.
 """
 
 from fastem.engines.auto import ENGINES, resolve_engine

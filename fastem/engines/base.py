@@ -1,7 +1,8 @@
 """The interface of E-step engines: an engine has settings and makes plans; a plan runs many times.
 
 The interface is public. A subclass of `Engine` with two methods, `plan` and `log_marginal`, can be
-passed to ``FastEMClassifier(e_step=...)`` and to ``fastem.e_step(..., method=...)``.
+passed to ``FastEMClassifier(e_step=...)``, to ``FastEMRegressor(e_step=...)`` and to
+``fastem.e_step(..., method=...)``.
 """
 
 import copy
@@ -68,17 +69,20 @@ class Engine(ABC):
         Kind of the `Statistics` that its plans return. The M-step of the output layer depends on
         it.
 
-        - "counts": ``counts`` and ``output_table`` hold the expected weight of every class in
-          every configuration of the last hidden layer, and P(y|z). Every hidden layer has
-          ``inputs`` and ``probability``.
+        - "counts": ``counts`` holds expected weights of the configurations of the last hidden
+          layer: for classes one array per class, for other families one array that is the sum over
+          all rows. ``output_table`` holds P(y|z) of every class; it is None for other families.
+          Every hidden layer has ``inputs`` and ``probability``.
         - "means": exact posterior means of the units. ``counts`` and ``output_table`` are None.
           Hidden layers after the first have ``input_posterior`` in place of ``inputs`` and
-          ``probability``, which are None.
+          ``probability``, which are None. EM needs a family with a ``curvature_bound`` then, unless
+          ``m_step="gradient"``.
         - "estimates": the same as "means", with a sampling error. The solver "lbfgs" refuses
           such engines, and EM takes decreasing steps. ``effective_sample_size`` may be given.
 
         All kinds need ``log_likelihood``, the gradients, the posterior and the weights of every
-        hidden layer, and ``inputs`` and ``probability`` of the first one.
+        hidden layer, and ``inputs`` and ``probability`` of the first one. If the family has a noise
+        variance, all kinds need ``squared_residuals`` too.
 
     Notes
     -----
@@ -135,6 +139,10 @@ class Engine(ABC):
         self, inputs: Array, parameters: Parameters, shape: Shape, n_threads: int
     ) -> Array:
         """Return ``log p(y = k | x)`` of every row and class.
+
+        `FastEMClassifier` calls it to predict. With several labels it calls it once per label, for
+        a network of two classes. If the outputs are not classes, the engines of this package raise
+        ValueError.
 
         Parameters
         ----------
@@ -232,21 +240,26 @@ def check_depth(shape: Shape) -> None:
 
 
 def check_classes(shape: Shape) -> None:
-    """Check that the outputs are classes, whose probabilities can be listed.
+    """Check that the outputs are classes: `Engine.log_marginal` returns one column per class.
 
     Raises
     ------
     ValueError
-        If they are not.
+        If the family is not `Categorical`.
     """
     if not shape.has_classes:
         raise ValueError(
-            f"log_marginal lists the classes of a label; family={shape.family.name!r} has none."
+            f"log_marginal needs classes, got family={shape.family!r}: its outputs have no list of "
+            "values. The log-density of given outputs is the log_likelihood that "
+            "plan(...).expect(...) returns."
         )
 
 
 def quadrature_serves(shape: Shape) -> bool:
-    """Return whether an integral over a line or a plane gives the E-step of a network."""
+    """Return whether an integral over a line or a plane gives the E-step of a network.
+
+    This is the case for one hidden layer with two or three classes, or with one Gaussian output.
+    """
     if shape.has_classes:
         return shape.depth == 1 and shape.n_outputs in (2, 3)
     return shape.depth == 1 and shape.n_outputs == 1 and type(shape.family) is Gaussian

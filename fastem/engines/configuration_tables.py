@@ -33,6 +33,10 @@ _SECONDS_PER_FLOP = 5e-11
 _TILE_ENTRIES = 2**18  # of the scratch of a tile, which should stay within a cache
 
 
+LOG_TABLES = 2
+"""Tables in log space at the same time."""
+
+
 class UpperStatistics(NamedTuple):
     """Statistics of everything above a hidden layer; see `Statistics`."""
 

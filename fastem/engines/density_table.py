@@ -1,18 +1,19 @@
 """Tables of p(reference | configuration) for families whose outputs are independent.
 
-They stand where `fastem.engines.configuration_tables.OutputTable` stands for classes. A family is
-evaluated by NumPy on half sums of the natural parameter: ``2**m`` values per group and output,
-which is little beside the ``6 n 2**m`` flops of the rows.
+They have the role that `fastem.engines.configuration_tables.OutputTable` has for classes. NumPy
+evaluates the family on sums of two halves of the natural parameter: ``2**m`` values per group and
+output. For many rows this cost is small compared with the ``6 n 2**m`` flops of the rows.
 """
 
 import numpy as np
 
 from fastem.engines.configuration_tables import (
+    LOG_TABLES,
     Redo,
     UpperStatistics,
     halves,
 )
-from fastem.engines.grouping import Groups, dispersion_of, groups_of_targets, most_groups
+from fastem.engines.grouping import Groups, groups_of_targets, most_groups
 from fastem.kernels import configurations
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows
@@ -20,7 +21,6 @@ from fastem.runtime import Buffers, Shapes, n_low_bits, run, table_slices, threa
 
 # Rough cost, to decide whether work is worth sharing among threads.
 _SECONDS_PER_TABLE_ENTRY = 1e-8
-_LANES = 2  # tables in log space at the same time
 
 
 class DensityTable:
@@ -62,12 +62,12 @@ class DensityTable:
         return {
             "halves": (2, shape.n_outputs, n_high + n_low),
             "on_slices": (n_threads, 6, stop - start, n_low),
-            "log_tables": (_LANES, n_high, n_low),
-            "lane_counts": (_LANES - 1, n_high, n_low),
+            "log_tables": (LOG_TABLES, n_high, n_low),
+            "lane_counts": (LOG_TABLES - 1, n_high, n_low),
         }
 
     def bind(self, rows: TrainingRows) -> None:
-        """Take the targets of rows, at most as many as the table was made for."""
+        """Set the rows whose targets the tables serve, at most ``n_samples``."""
         self._rows = rows
         self._weighted_targets = rows.weights[:, None] * rows.targets
         self._largest_targets = np.abs(rows.targets).max(axis=0, initial=0.0)
@@ -84,7 +84,7 @@ class DensityTable:
         if shape.family.has_variance:
             self._check_residuals(parameters)
         self.groups = groups_of_targets(self._rows, parameters, shape)
-        self._dispersion = dispersion_of(parameters, shape)
+        self._dispersion = parameters.dispersion
         self._output = parameters.output
         coefs, intercepts = split_intercepts(parameters.output, shape.last)
         self._halves = configurations.half_logits(coefs, intercepts, n_low_bits(shape.last))
@@ -138,9 +138,9 @@ class DensityTable:
         cuts = np.cumsum(np.bincount(inverse.ravel()))[:-1]
         same = np.split(marked[by_target], cuts)
         pieces = [(targets[i], rows) for i, rows in zip(first, same, strict=True)]
-        lanes = [Redo(pieces[::_LANES], counts[0])]
-        for lane in range(1, min(_LANES, len(pieces))):
-            lanes.append(Redo(pieces[lane::_LANES], np.zeros_like(counts[0])))
+        lanes = [Redo(pieces[::LOG_TABLES], counts[0])]
+        for lane in range(1, min(LOG_TABLES, len(pieces))):
+            lanes.append(Redo(pieces[lane::LOG_TABLES], np.zeros_like(counts[0])))
         return lanes
 
     def log_table(self, y: Array) -> Array:
@@ -151,7 +151,7 @@ class DensityTable:
         return out
 
     def join_lanes(self, lanes: list[Redo], log_likelihood: Array, marked: Array) -> None:
-        """Add what the lanes have counted, and complete the log-likelihoods of their rows."""
+        """Add up the counts of the lanes, and complete the log-likelihoods of their rows."""
         for lane in lanes[1:]:
             np.add(lanes[0].counts, lane.counts, out=lanes[0].counts)
         largest = self._shape.family.log_largest(self._rows.targets[marked], self._dispersion)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastem.engines.base import Engine, Plan, check_classes, check_depth, quadrature_serves
 from fastem.engines.configuration_tables import (
+    LOG_TABLES,
     ConfigurationTable,
     Redo,
     buffers_of_tables,
@@ -37,7 +38,6 @@ from fastem.runtime import (
     threads_worth,
 )
 
-_LOG_TABLES = 2  # classes whose rows are redone in log space at the same time
 _MOST_UNITS = 60  # beyond the memory of any machine
 # Rough costs, to decide whether work is worth sharing among threads.
 _SECONDS_PER_FLOP = 2e-11
@@ -181,7 +181,7 @@ class EnumerationPlan(Plan):
 
         seconds = len(marked) * arrays.counts[0].size * _SECONDS_PER_LOG_TERM
         # each lane in progress holds a table of its own
-        run(redo_lane, len(lanes), min(threads_worth(seconds, self._n_threads), _LOG_TABLES))
+        run(redo_lane, len(lanes), min(threads_worth(seconds, self._n_threads), LOG_TABLES))
         table.join_lanes(lanes, arrays.log_likelihood, marked)
         return gradients.sum(axis=0)
 
@@ -212,7 +212,7 @@ def _temporaries(shape: Shape, n_threads: int) -> Shapes:
     """Declare the arrays that an E-step allocates to redo rows in log space."""
     p, m, g = shape.n_inputs, shape.first, shape.n_outputs
     return {
-        "log_tables": (min(_LOG_TABLES, n_threads), *halves(m)),
+        "log_tables": (min(LOG_TABLES, n_threads), *halves(m)),
         "gradients": (g + 3, p, m),
     }
 

@@ -1,11 +1,11 @@
-"""The public E-step: parameters and labelled rows in, expectations out."""
+"""The public E-step: parameters, rows and their targets in, expectations out."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.engines.auto import resolve_engine
 from fastem.engines.base import Engine
-from fastem.expectations import Expectations, Statistics
+from fastem.expectations import Expectations
 from fastem.families import Categorical, Family, resolve_family
 from fastem.parameters import CATEGORICAL, NO_VARIANCE, Array, Shape
 from fastem.rows import LARGEST_WEIGHT, sort_rows
@@ -30,29 +30,30 @@ def e_step(
 ) -> Expectations:
     """Compute the marginal log-likelihood, its gradient, and the hidden posterior.
 
-    ``log p(y|x) = log sum_s prod_h P(Z_h = s_h | x) P(y | s)``
+    ``log p(y|x) = log sum_s prod_h P(Z_h = s_h | x) p(y | s)``
 
     Parameters
     ----------
     X : array-like (n_samples, n_features)
     y : array-like (n_samples,) or (n_samples, n_outputs)
-        As the family has it: class indices ``0, ..., n_classes - 1``; numbers; counts; or 0 and 1
-        for every label.
+        Class indices ``0, ..., n_classes - 1``, with shape (n_samples,), for "categorical"; 0 and 1
+        for every label; numbers; or counts.
     coefs : [W (n_features, n_hidden), ..., V (n_hidden, n_outputs)]
-        Weights in log-odds per unit, shaped as in scikit-learn's MLP; one array into every
-        hidden layer, and one into the outputs.
+        Weights into hidden units, in log-odds per unit of input, then weights into the outputs, in
+        natural parameters per unit. Shaped as in scikit-learn's MLP: one array into every hidden
+        layer, and one into the outputs.
     intercepts : [b (n_hidden,), ..., c (n_outputs,)]
         Log-odds of hidden units; natural parameters of outputs (logits of classes and labels,
         means of numbers, log-rates of counts).
     family : {"categorical", "bernoulli", "gaussian", "poisson"} or Family
         Distribution of the outputs given the hidden states: one class, several labels, numbers or
-        counts. An instance may be a family of your own: see `fastem.Family`.
+        counts. An instance can be your own family: see `fastem.IndependentOutputs`.
     variance : array-like (n_outputs,), optional
-        Noise variance of every output, in the squared unit of y. Required by "gaussian", unused by
-        the others.
+        Noise variance of every output, in the squared unit of y. Required for "gaussian". The
+        other families do not use it.
     method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
         "auto" selects the cheapest exact engine, or sampling if no exact engine is affordable.
-        An instance may be an engine of your own: see `fastem.Engine`.
+        An instance can be your own engine: see `fastem.Engine`.
     sample_weight : array-like (n_samples,), optional
         Nonnegative weights of the rows in the gradients.
     n_jobs : int, optional
@@ -64,14 +65,15 @@ def e_step(
     -------
     expectations : Expectations
         Log-likelihood per row (nats), hidden posterior (probability), gradients of the
-        weighted total log-likelihood. With `Sampling` all of them are estimates; every row has
-        samples of its own.
+        weighted total log-likelihood, also with respect to the noise variances if there are any.
+        With `Sampling` all of them are estimates, from different samples for every row.
 
     Raises
     ------
     ValueError
-        If shapes do not match, a value is not finite, a class index is out of range, a weight is
-        negative, or the problem does not fit into memory.
+        If shapes do not match, a value is not finite, y is impossible under the family, a variance
+        is missing or too small, a weight is negative, the engine does not support the network, or
+        the problem does not fit into memory.
     FloatingPointError
         If inputs times weights or squared residuals overflow.
 
@@ -89,7 +91,9 @@ def e_step(
     expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
     ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
     ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15). The rows of a further hidden layer are
-    the configurations of the layer below it, with weights ``R(s)``.
+    the configurations of the layer below it, with weights ``R(s)``. For the other families,
+    ``dL/dV_d = (sum_i w_i q_i y_id - sum_s R(s) s E[Y_d | s]) / variance_d``, without the division
+    if there is no noise variance.
 
     References
     ----------
@@ -131,20 +135,12 @@ def e_step(
         [gradient[:-1].copy() for gradient in gradients],
         [gradient[-1].copy() for gradient in gradients],
         effective,
-        _variance_gradient(statistics, weights, variance),
+        statistics.variance_gradient(variance) if family.has_variance else None,
     )
 
 
-def _variance_gradient(statistics: Statistics, weights: Array, variance: Array) -> Array | None:
-    """Return the gradient with respect to noise variances (n_outputs,); None without them."""
-    if statistics.squared_residuals is None:
-        return None
-    # divided twice, because the square of a variance may overflow
-    return 0.5 * (statistics.squared_residuals - weights.sum() * variance) / variance / variance
-
-
 def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
-    """Return a copy of class-sorted rows in their original order."""
+    """Return a copy of values of sorted rows, in the original order of the rows."""
     out = np.empty(values.shape)
     out[order] = values
     return out
@@ -161,9 +157,9 @@ def check_parameters(
 
     Parameters
     ----------
-    coefs : list of array-like, log-odds per unit of input
-        Shapes (n_units_below, n_units), the first layer first.
-    intercepts : list of array-like, log-odds
+    coefs : list of array-like
+        Shapes (n_units_below, n_units), the first layer first; see `e_step`.
+    intercepts : list of array-like
         Shapes (n_units,).
     n_features : int
     family : Family, default=Categorical()

@@ -1,9 +1,9 @@
 """Groups of rows that share a table over the configurations.
 
 The table of a group holds ``p(reference | configuration)`` for one reference value of the
-outputs. A row with another target y differs by the factor ``exp((y - reference) eta)``, a product
-over units: it *tilts* the log-odds of the units of that row. For classes, every class is a group
-and no row is tilted.
+outputs. The density of another target y has the additional factor ``exp((y - reference) eta / s)``.
+This factor is a product over units: it *tilts* the log-odds of the units of that row. For classes,
+every class is a group and no row is tilted.
 """
 
 import heapq
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import MOST_GROUPS, TrainingRows
 
-# Tilt and table of a row together span at most twice the half width of a group times the reach of
+# The exponents of tilt and table of a row span at most the width of its group times the reach of
 # the natural parameter. Below this bound (nats) no sum of a row with a likely configuration
-# underflows; the kernel redoes rows below exp(-460) in log space.
+# underflows. Rows whose sum is below exp(-460) are summed again in log space.
 _LARGEST_SPAN = 300.0
 _MOST_GROUP_BYTES = 2**28
 
@@ -34,7 +34,7 @@ class Groups(NamedTuple):
     tilts : array (n_samples, n_outputs)
         ``(target - reference) / dispersion`` of every row; no columns for classes.
     constants : array (n_samples,), nats
-        What the sum over configurations leaves out of the log-likelihood of a row; empty for
+        Part of the log-likelihood of a row that does not depend on the configuration; empty for
         classes.
     """
 
@@ -67,13 +67,17 @@ def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) 
     parameters : Parameters
     shape : Shape
 
+    Returns
+    -------
+    groups : Groups
+
     Notes
     -----
     The groups depend on targets and parameters only.
     """
     targets, family = rows.targets, shape.family
     coefs, intercepts = split_intercepts(parameters.output, shape.last)
-    dispersion = dispersion_of(parameters, shape)
+    dispersion = parameters.dispersion
     ranges = _cut(rows, np.abs(coefs).sum(axis=0) / dispersion, most_groups(shape, len(targets)))
     starts = np.array([*(start for start, _, _, _ in ranges), len(targets)])
     references = np.array([0.5 * low + 0.5 * high for _, _, low, high in ranges])
@@ -84,11 +88,6 @@ def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) 
     moved = family.conjugate_difference(targets, reference) - away * intercepts
     constants = family.log_largest(targets, dispersion) - moved / dispersion
     return Groups(starts, references, away / dispersion, constants.sum(axis=1))
-
-
-def dispersion_of(parameters: Parameters, shape: Shape) -> Array:
-    """Return the dispersion of every output: its noise variance, or one."""
-    return parameters.variance if shape.family.has_variance else np.ones(shape.n_outputs)
 
 
 def _cut(rows: TrainingRows, reach: Array, most: int) -> list[tuple[int, int, Array, Array]]:

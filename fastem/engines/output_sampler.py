@@ -1,13 +1,12 @@
 """Samples of rows whose outputs are independent given z: numbers, counts or several labels.
 
-The states are drawn and summed by the kernels that serve classes too. The family of the outputs is
-evaluated by NumPy, for as many rows together as pay for its calls. Any family can therefore be
-sampled, also one that is not part of the package.
+The kernels that draw states and add up samples are shared with classes. The family of the outputs
+is evaluated by NumPy, in blocks of rows. `Sampling` therefore supports every family, also one that
+is not part of the package.
 """
 
 import numpy as np
 
-from fastem.engines.grouping import dispersion_of
 from fastem.engines.proposals import Proposal, n_from_prior
 from fastem.engines.sampler import Sampler, rows_at_once
 from fastem.kernels import sampled_outputs
@@ -30,10 +29,10 @@ class OutputSampler(Sampler):
         self._shape, self._n_untilted = shape, n_from_prior(shape, n_samples)
 
     def fill_tables(self, parameters: Parameters) -> None:
-        """Fill the tables, and take what the family and the proposals need."""
+        """Fill the tables, and set the dispersion and the proposal distribution."""
         super().fill_tables(parameters)
         self._proposal = Proposal(parameters, self._shape)
-        self._dispersion = dispersion_of(parameters, self._shape)
+        self._dispersion = parameters.dispersion
 
     def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
         """Sample rows; add to the `sums` of the worker."""
@@ -70,7 +69,7 @@ class OutputSampler(Sampler):
         dispersion. They overwrite ``eta``.
         """
         family = self._family
-        # where the weights of the network are huge, the density of a sample underflows to zero
+        # if weights of the network are huge, the density of a sample underflows to zero
         with np.errstate(over="ignore", invalid="ignore"):
             for d, of_output in enumerate(eta):
                 y = targets[:, d, None]

@@ -13,7 +13,7 @@ log-density at the prior mean of eta, s the dispersion. The tilted distribution 
     q(z) / P(z|x) = exp(z V g - K),     K = sum_h softplus(a_h + V_h g) - softplus(a_h).
 
 The weights are ``P(z|x) p(y|z) / (share P(z|x) + (1 - share) q(z))``. The share of the prior bounds
-them: a tilt that misses the posterior costs at most the samples that are drawn with it.
+them, however far the tilted distribution is from the posterior.
 
 References
 ----------
@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastem.engines.grouping import dispersion_of
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.runtime import Shapes
 
@@ -68,7 +67,7 @@ class Proposal:
     """Tilts towards targets under given parameters."""
 
     def __init__(self, parameters: Parameters, shape: Shape) -> None:
-        self._family, self._dispersion = shape.family, dispersion_of(parameters, shape)
+        self._family, self._dispersion = shape.family, parameters.dispersion
         self._coefs, self._intercepts = split_intercepts(parameters.output, shape.last)
         self._is_tilted = is_tilted(shape)
         if self._is_tilted:

@@ -1,4 +1,4 @@
-"""The tables against which the rows of an E-step are summed, whatever the family."""
+"""Tables over configurations that rows of an E-step share: one interface for all families."""
 
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class RowTable(Protocol):
     n_threads: int
 
     def bind(self, rows: TrainingRows) -> None:
-        """Take the targets of rows."""
+        """Set the rows whose targets the tables serve."""
 
     def fill(self, parameters: Parameters) -> None:
         """Choose groups, and compute their tables under given parameters."""
@@ -48,14 +48,14 @@ class RowTable(Protocol):
         """Return the log-density of a target of `redo_lanes` over all configurations."""
 
     def join_lanes(self, lanes: list[Redo], log_likelihood: Array, marked: Array) -> None:
-        """Add what the lanes have counted, and complete the log-likelihoods of their rows."""
+        """Add up the counts of the lanes, and complete the log-likelihoods of their rows."""
 
     def expect(self, counts: Array, posterior: Array) -> UpperStatistics:
         """Return the statistics of everything above the first layer."""
 
 
 class ClassTable:
-    """The table of every class: the softmax, or a sum over the layers above."""
+    """`RowTable` of classes: the softmax of every class, or a sum over the layers above."""
 
     def __init__(self, shape: Shape, n_threads: int) -> None:
         self._above = table_of_layer(shape, 0, n_threads)

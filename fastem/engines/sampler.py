@@ -95,7 +95,11 @@ def layout(shape: Shape) -> tuple[list[int], list[int]]:
 
 
 def rows_at_once(shape: Shape, n_samples: int) -> int:
-    """Return the rows whose samples are kept together: 1 for classes, enough to pay for NumPy."""
+    """Return the number of rows whose samples are stored at the same time.
+
+    It is 1 for classes. For other families it is so large that the overhead of calls of NumPy is
+    small.
+    """
     if shape.has_classes:
         return 1
     return max(1, _VALUES_AT_ONCE // (n_samples * sum(layout(shape)[1])))

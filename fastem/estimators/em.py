@@ -95,6 +95,9 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         with unchanged_on_failure(self):
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
+            if problem.shape.n_variances == 0:  # an earlier fit may have had another family
+                for name in ("variance_", "variance_floor_"):
+                    vars(self).pop(name, None)
             with single_threaded_blas():  # sums do not depend on the number of threads
                 kind = EpochTraining if self.solver == "adam" else Training
                 if problem.shape.n_variances > 0:

@@ -23,18 +23,19 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
-    probabilities, and the classes are softmax given the hidden states. If y is a matrix of 0 and 1
-    with one column per label (multilabel), the labels are independent and logistic given the hidden
-    states; they are correlated given x. In a deeper network, every
-    hidden layer is stochastic given the states of the layer below. `fit` maximises the exact
-    marginal likelihood minus ``alpha / 2`` times the squared weights.
+    probabilities, and the class has softmax probabilities given the hidden states. If y is a matrix
+    of 0 and 1 with one column per label (multilabel), the labels are independent Bernoulli
+    variables given the hidden states, with logistic probabilities. They are correlated given x. In
+    a deeper network, every hidden layer is stochastic given the states of the layer below. `fit`
+    maximises the exact marginal log-likelihood minus ``alpha / 2`` times the squared weights.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of ints, or int, default=(10,)
         Number of units m of each hidden layer. Time and memory grow as ``2**m``; with two or three
         classes and one layer they can grow as m (quadrature). A further layer adds
-        ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples.
+        ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples. Multilabel networks
+        with several layers need ``e_step="sampling"``.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step. "auto" selects the cheapest exact engine: enumeration, or
         quadrature for two or three classes and one layer with many units. If no exact engine is
@@ -58,7 +59,8 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     standardize : bool, default=True
         Whether to standardise the features internally. `coefs_` are in the units of X either way.
     prediction : {"marginal", "plugin"}, default="marginal"
-        Exact predictive probability, or softmax of the mean hidden activation.
+        Exact predictive probability, or softmax (multilabel: sigmoid) of the mean hidden
+        activation.
     learning_rate_init : float or "auto", default="auto"
         Learning rate of the gradient M-step on the summed log-likelihood ("auto" is 0.005), or of
         Adam on the mean over rows ("auto" is 0.05). With hundreds of batches per epoch, 0.01
@@ -96,8 +98,9 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
     family_ : Family
         Categorical, or Bernoulli for multilabel.
     coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
-        Log-odds per unit of the feature; then log-odds per active unit.
-    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds
+        Log-odds per unit of the feature; then logits per active unit. Multilabel: one column per
+        label, in log-odds.
+    intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds or logits
     n_iter_ : int
         Iterations of the best start. Adam: epochs plus calls of `partial_fit`.
     converged_ : bool

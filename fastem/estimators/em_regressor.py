@@ -29,16 +29,18 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     probabilities. Given the hidden states, a number is normal with mean ``z V + c`` and a constant
     variance; a count is Poisson with rate ``exp(z V + c)``. Given x, the distribution of y is a
     mixture: its spread depends on x, and it can have several modes. `fit` maximises the exact
-    marginal likelihood minus ``alpha / 2`` times the squared weights. Numbers are standardised
-    inside; all attributes and results are in the unit of y.
+    marginal log-likelihood minus ``alpha / 2`` times the squared weights. Numbers are standardised
+    internally; all attributes and results are in the unit of y.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of ints, or int, default=(10,)
-        Number of units m of each hidden layer. Time and memory grow as ``2**m``; for one Gaussian
-        output they can grow as m (quadrature). Several layers need ``e_step="sampling"``.
+        Number of units m of each hidden layer. With enumeration, time and memory grow as ``2**m``.
+        With quadrature, for one Gaussian output, they grow as m. Several layers need
+        ``e_step="sampling"``.
     family : {"gaussian", "poisson"} or Family, default="gaussian"
-        Distribution of y given the hidden states.
+        Distribution of y given the hidden states. An instance can be your own family: see
+        `fastem.IndependentOutputs`.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         As for `FastEMClassifier`. Quadrature serves one Gaussian output.
     m_step : {"newton", "bound", "gradient"}, default="newton"
@@ -52,10 +54,10 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         outputs, in the units of the summed log-likelihood. Intercepts are not penalised.
     variance_floor : float or "auto", default="auto"
         Lower bound of every noise variance, as a share of the variance of y. Without it, the
-        likelihood is unbounded: a density can concentrate on single values of y. "auto" trains a
-        model on four fifths of the rows first, and takes the bound under which the other rows are
-        most likely; with fewer than 50 different rows, and in `partial_fit`, it is 0.05. This about
-        doubles the time of `fit`.
+        likelihood is unbounded: a density can concentrate on single values of y. "auto" first
+        trains a model on four fifths of the rows, which about doubles the time of `fit`. It selects
+        the bound under which the other rows have the highest density. With fewer than 50 different
+        rows, and in `partial_fit`, it is 0.05.
     fit_intercept : bool, default=True
         Whether hidden units and outputs have intercepts.
     standardize : bool, default=True
@@ -73,6 +75,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     Attributes
     ----------
     family_ : Family
+        Distribution of y given the hidden states; a copy of an instance that was passed.
     coefs_ : list of arrays (n_features, n_hidden), ..., (n_hidden, n_outputs)
         Log-odds per unit of the feature; then natural parameter per active unit: units of y, or
         log-rates.
@@ -80,7 +83,8 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     variance_ : array (n_outputs,), squared unit of y
         Noise variance given the hidden states. Only if the family has one.
     variance_floor_ : float
-        Lower bound in use. Only if the family has a variance.
+        Lower bound of the noise variance, as a share of the variance of y. Only if the family has a
+        variance.
     n_iter_, converged_, loss_, loss_curve_, loss_curve_seconds_, e_step_, n_layers_
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y.
     n_features_in_, feature_names_in_
@@ -359,8 +363,8 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         X, network = self._check_X(X), self._network()
         random_state = check_random_state(random_state)
         states = network.sample_states(X, random_state)
-        variance = network.variance if self.family_.has_variance else np.ones(1)
-        y = self.family_.draw(network.natural_parameter(states[-1]), variance, random_state)
+        eta = network.natural_parameter(states[-1])
+        y = self.family_.draw(eta, network.dispersion, random_state)
         return _squeezed(y), np.hstack(states)
 
     def _distribution(self, X: ArrayLike) -> PredictiveDistribution:

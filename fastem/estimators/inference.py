@@ -1,4 +1,4 @@
-"""Inference with a fitted network: probabilities, posteriors and samples."""
+"""Inference with a fitted network: probabilities, log-densities, posteriors and samples."""
 
 from typing import NamedTuple
 
@@ -18,12 +18,13 @@ class FittedNetwork(NamedTuple):
 
     Attributes
     ----------
-    coefs : list of arrays (n_features, n_hidden), ..., (n_hidden, n_classes)
-    intercepts : list of arrays (n_hidden,), ..., (n_classes,)
+    coefs : list of arrays (n_features, n_hidden), ..., (n_hidden, n_outputs)
+    intercepts : list of arrays (n_hidden,), ..., (n_outputs,)
     engine : Engine
     n_jobs : int or None
     family : Family
-    variance : array (n_outputs,) or (0,)
+    variance : array (n_outputs,) or (0,), squared unit of y
+        Noise variances; empty if the family has none.
     """
 
     coefs: list[Array]
@@ -123,7 +124,7 @@ class FittedNetwork(NamedTuple):
         return log_softmax(self.natural_parameter(hidden), axis=1)
 
     def log_density(self, X: Array, targets: np.ndarray) -> Array:
-        """Return log p(y | x) (n_samples,), nats, of given targets."""
+        """Return log p(y | x) (n_samples,), nats, of class indices or values."""
         if targets.ndim == 1:
             n_classes = self.coefs[-1].shape[1]
             return self.log_marginal(X, n_classes)[np.arange(len(X)), targets]
@@ -152,6 +153,11 @@ class FittedNetwork(NamedTuple):
             on = self.hidden_probability(states[-1], layer)
             states.append((random_state.uniform(size=on.shape) < on).astype(np.float64))
         return states[1:]
+
+    @property
+    def dispersion(self) -> Array:
+        """Dispersion of every output, (n_outputs,): the noise variance if there is one, else 1."""
+        return self.variance if len(self.variance) > 0 else np.ones(len(self.intercepts[-1]))
 
     @property
     def depth(self) -> int:

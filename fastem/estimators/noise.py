@@ -10,12 +10,13 @@ from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.progress import Silent
 from fastem.parameters import Parameters
 
-# Where there are too few rows to choose the bound; as all bounds, a share of the variance of y.
+# Used if there are too few rows to choose the bound. All bounds are shares of the variance of y.
 _USUAL_FLOOR = 0.05
 _LEAST_ROWS = 50
 _SHARE_HELD_OUT = 0.2
 _ITERATIONS = 200
-# A smaller bound would rest on repeated values of y, and would make outliers all but impossible.
+# A smaller bound would be chosen only because values of y repeat. Outliers would then have a
+# negligible density.
 _FLOORS = np.array([0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 0.8])
 
 
@@ -31,7 +32,7 @@ def variance_floor(
     kind : class of Training, or None
         None in `partial_fit`, whose rows are too few to choose the bound.
     resumes : bool
-        Whether the bound of the earlier fit holds on.
+        Whether to keep the bound of the earlier fit.
     """
     if not isinstance(estimator.variance_floor, str):
         return float(estimator.variance_floor)
@@ -44,9 +45,9 @@ def _choose(estimator: Any, problem: Problem, kind: type[Training]) -> float:
     """Return the lower bound of the noise variance under which held-out rows are most likely.
 
     A model is trained on four fifths of the rows. Its noise variances are raised to each of several
-    candidates in turn; the candidate with the highest log-density of the other rows is returned.
-    The variance of a likelihood fit is too small where the network has many weights per row, and
-    where y has outliers.
+    candidates in turn. The candidate with the highest log-density of the other rows is returned.
+    The maximum likelihood estimate of the variance is too small if the network has many weights per
+    row, or if y has outliers.
 
     Parameters
     ----------

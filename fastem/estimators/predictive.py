@@ -24,7 +24,7 @@ from fastem.families import (
 from fastem.parameters import Array
 from fastem.runtime import bytes_of, check_memory, effective_n_jobs, row_ranges
 
-_DEEP_STATES = 2000  # states that stand for the distribution of the last of several layers
+_DEEP_STATES = 2000  # samples of the states of the last of several layers
 _ROWS_TO_INTEGRATE = 8192  # at once: bounds the memory
 _TAIL = 1e-8  # probability below which an absolute error of 1e-10 is relevant
 _LARGEST_LOG_ODDS = 1e300  # the integrals need finite log-odds
@@ -33,8 +33,8 @@ _LARGEST_LOG_ODDS = 1e300  # the integrals need finite log-odds
 class _GaussianOutput(NamedTuple):
     """One Gaussian output above one hidden layer, and the settings of its integrals.
 
-    The states of the units are listed where the noise is too small for the integral, and where a
-    probability is so small that the absolute error of the integral is relevant.
+    If the noise is too small for the integral, or if a probability is so small that the absolute
+    error of the integral is relevant, the distribution is summed over all states instead.
 
     Attributes
     ----------
@@ -107,8 +107,7 @@ class PredictiveDistribution:
     def __init__(self, network: FittedNetwork, X: Array) -> None:
         self._network, self.X = network, X
         self._coefs, self._intercepts = network.coefs[-1], network.intercepts[-1]
-        n_outputs = len(self._intercepts)
-        self._variance = network.variance if network.family.has_variance else np.ones(n_outputs)
+        self._variance = network.dispersion
 
     def moments(self) -> tuple[Array, Array]:
         """Return mean and variance of every output, (n_samples, n_outputs)."""

@@ -74,7 +74,7 @@ class Standardization(NamedTuple):
 
     @property
     def log_scale(self) -> float:
-        """What a log-density of standardised outputs exceeds that of y by, in nats."""
+        """Log-density of standardised outputs minus log-density of y, in nats."""
         return float(np.log(self.output_scale).sum())
 
     def fold(self, parameters: Parameters) -> Parameters:

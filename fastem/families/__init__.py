@@ -1,6 +1,6 @@
-"""Output distributions: classes, several labels, numbers and counts, one file each.
+"""Families of output distributions: one class, several labels, numbers and counts, one file each.
 
-Everything that a family of your own needs is here: see `IndependentOutputs`.
+Your own family needs only the names of this module: see `IndependentOutputs`.
 """
 
 import copy
@@ -36,7 +36,8 @@ def resolve_family(family: str | Family) -> Family:
     Returns
     -------
     family : Family
-        A copy of an instance that was passed: later changes of its settings do not reach a fit.
+        A new instance. If an instance was passed, it is a copy: a fit does not depend on later
+        changes of the settings.
 
     Raises
     ------

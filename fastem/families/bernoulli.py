@@ -8,7 +8,7 @@ from scipy.special import expit, log_expit, xlogy
 
 from fastem.families.base import Array, IndependentOutputs, numeric_targets
 
-_SMALLEST_SHARE = 1e-3
+_SMALLEST_SHARE = 1e-3  # of starting values
 
 
 class Bernoulli(IndependentOutputs):
@@ -48,7 +48,7 @@ class Bernoulli(IndependentOutputs):
         return expit(eta) * expit(-eta)
 
     def natural_parameter(self, mean: Array) -> Array:
-        """Return log-odds; those of 0.001 and 0.999 beyond these probabilities."""
+        """Return the log-odds of probabilities, which are clipped to 0.001 and 0.999."""
         inside = np.clip(mean, _SMALLEST_SHARE, 1.0 - _SMALLEST_SHARE)
         return np.log(inside) - np.log1p(-inside)
 

@@ -11,7 +11,7 @@ from fastem.families.base import Array, Family
 class Categorical(Family):
     """Classes: ``P(y = k | z)`` is the softmax of ``z V + c``.
 
-    Its E-step needs no tilt of the log-odds, because every class has a table of its own.
+    The E-step has one table per class, so the log-odds of the hidden units are not tilted.
     """
 
     name: ClassVar[str] = "categorical"
@@ -34,5 +34,5 @@ class Categorical(Family):
 
     def draw(self, logits: Array, random_state: np.random.RandomState) -> NDArray[np.int64]:
         """Draw a class index for every row of logits (n_samples, n_classes)."""
-        # the largest of logits plus Gumbel noise is a draw
+        # the index of the largest logit plus Gumbel noise has the softmax distribution
         return np.argmax(logits + random_state.gumbel(size=logits.shape), axis=1)

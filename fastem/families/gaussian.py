@@ -12,11 +12,11 @@ _LOG_2_PI = float(np.log(2.0 * np.pi))
 
 
 class Gaussian(IndependentOutputs):
-    """Numbers: output d is normal with mean ``(z V + c)_d`` and a variance of its own.
+    """Numbers: output d is normal with mean ``(z V + c)_d`` and its own noise variance.
 
-    Given x, an output is a mixture of ``2**m`` normal densities of equal variance. Its mean is
-    ``u V + c`` with u = P(Z = 1 | x), the deterministic network with sigmoid units. Its variance
-    and its number of modes depend on x.
+    Given x, the density of an output is a mixture of ``2**m`` normal densities of equal variance.
+    Its mean is ``u V + c`` with u = P(Z = 1 | x), the deterministic network with sigmoid units. Its
+    variance and its number of modes depend on x.
     """
 
     name: ClassVar[str] = "gaussian"

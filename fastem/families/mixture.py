@@ -10,12 +10,12 @@ from scipy.optimize import elementwise
 Array = NDArray[np.float64]
 
 MOST_UNITS_OF_A_MIXTURE = 20
-"""Largest number of hidden units whose states are listed for a prediction."""
+"""Largest number of hidden units for which a prediction sums over all states."""
 
 _ENTRIES_AT_ONCE = 2**20  # of the priors of a block of rows
 _LARGEST_DEVIATION = 1e150  # its square is finite
-# Where a search for a quantile ends: its distance in standard deviations of y, or the probability
-# as a share of that of the smaller tail.
+# A search for a quantile ends if its last step, in standard deviations of y, is below these values,
+# or if the error of the probability is below a share of the smaller tail.
 _TOLERANCES = {"xatol": 1e-15, "xrtol": 4.0 * float(np.finfo(float).eps)}
 _TOLERANCE_OF_TAIL = 1e-13
 
@@ -27,7 +27,7 @@ class Mixture(NamedTuple):
     ----------
     family : IndependentOutputs
     prior : array (n_samples, n_states), probability
-        Of every state, given the features; rows sum to one.
+        Prior P(z | x) of every state; rows sum to one.
     eta : array (n_states, n_outputs) or (n_samples, n_states, n_outputs)
         Natural parameters of the outputs in every state.
     variance : array (n_outputs,)

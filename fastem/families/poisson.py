@@ -17,7 +17,8 @@ _STIRLING_FROM = 1e4  # above it the first terms of Stirling's series are exact 
 class Poisson(IndependentOutputs):
     """Counts: output d is Poisson with the rate ``exp(z V + c)_d``.
 
-    Given x, a count is a mixture of ``2**m`` Poisson distributions: its variance exceeds its mean.
+    Given x, the distribution of a count is a mixture of ``2**m`` Poisson distributions. Its
+    variance exceeds its mean.
     """
 
     name: ClassVar[str] = "poisson"
@@ -62,7 +63,7 @@ class Poisson(IndependentOutputs):
         return np.maximum(y, 0.5)
 
     def natural_parameter(self, mean: Array) -> Array:
-        """Return the logarithm of the rate; of 0.001 for smaller rates."""
+        """Return the logarithm of the rate; rates below 0.001 are replaced by 0.001."""
         return np.log(np.maximum(mean, _SMALLEST_RATE))
 
     def conjugate(self, t: Array) -> Array:

@@ -130,19 +130,21 @@ def fill_subset_sums(values, start, out):
 
 @jit
 def half_logits(coefs, intercepts, n_low_bits):
-    """Split the logits of all configurations into a high and a low part.
+    """Split the natural parameters of all configurations into a high and a low part.
+
+    For classes the natural parameters are the logits.
 
     Parameters
     ----------
-    coefs : array (n_hidden, n_classes), log-odds
-    intercepts : array (n_classes,), log-odds
+    coefs : array (n_hidden, n_outputs), natural parameter per unit
+    intercepts : array (n_outputs,), natural parameter
     n_low_bits : int
 
     Returns
     -------
-    high : array (n_classes, n_high), log-odds, intercepts included
-    low : array (n_classes, n_low), log-odds
-        Class k has the logit ``high[k, hi] + low[k, lo]`` in configuration ``(hi, lo)``.
+    high : array (n_outputs, n_high), natural parameter, intercepts included
+    low : array (n_outputs, n_low), natural parameter
+        Output k has the value ``high[k, hi] + low[k, lo]`` in configuration ``(hi, lo)``.
     """
     n_hidden, n_classes = coefs.shape
     high = np.empty((n_classes, 1 << (n_hidden - n_low_bits)))
@@ -251,14 +253,14 @@ def unit_sums(high_sums, low_sums):
 
     Parameters
     ----------
-    high_sums : array (n_classes, n_high)
-        Sums of the table over low parts.
-    low_sums : array (n_classes, n_low)
-        Sums of the table over high parts.
+    high_sums : array (n_outputs, n_high)
+        Sums of the table of each class or output over low parts.
+    low_sums : array (n_outputs, n_low)
+        The same over high parts.
 
     Returns
     -------
-    sums : array (n_hidden + 1, n_classes)
+    sums : array (n_hidden + 1, n_outputs)
         The last row is the sum over all configurations.
     """
     n_classes, n_low = low_sums.shape

@@ -185,9 +185,11 @@ def fill_rows(
         its maximum.
     output_coefs : array (n_hidden, n_outputs)
     tilts : array (n_samples, n_outputs)
-        Differences from the reference value. Not used if it has no columns.
+        Differences of y from the reference value, divided by the dispersion. Without columns (for
+        classes) no row is tilted.
     constants : array (n_samples,), nats
-        Part of the log-likelihood that no sum contains. Not used together with ``tilts``.
+        Part of the log-likelihood that does not depend on the configuration. Not used if ``tilts``
+        has no columns.
     start, stop, tile : int
         Range of rows, and the number of rows of a tile.
     workspace : array (workspace_size(...),)

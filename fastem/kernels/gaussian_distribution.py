@@ -19,7 +19,7 @@ from fastem.kernels._jit import jit
 from fastem.kernels.gaussian_line import NODES_AT_ONCE, fill_powers, multiply_units
 
 _MOST_SOLVER_STEPS = 400  # bisection alone needs at most about 120
-_RESOLUTION = 4.5e-16  # two roundings, relative to y
+RESOLUTION = 4.5e-16  # two roundings, relative to y
 
 
 @jit
@@ -117,7 +117,7 @@ def fill_cdf(distances, order, start, stop, step, nodes, lengths, out):
     Parameters
     ----------
     distances : array (n_rows,)
-        y less the mean of y.
+        y minus the mean of y.
     order, start, stop, step, nodes, lengths
         See `fill_nodes`.
     out : array (n_rows,)
@@ -140,11 +140,11 @@ def fill_quantiles(
     ----------
     q : array (n_values,), probability
     starts : array (n_values,)
-        First values of y less its mean, in units of the length of the interval.
+        First values of y minus its mean, in units of the length of the interval.
     tol : float
         Error of F that is allowed.
     means, lowest, highest : array (n_rows,)
-        Mean of y, and the interval of y less its mean that contains the solution.
+        Mean of y, and the interval of y minus its mean that contains the solution.
     order, start, stop, step, nodes, lengths
         See `fill_nodes`.
     out : array (n_rows, n_values)
@@ -160,7 +160,7 @@ def fill_quantiles(
                 below, density = _evaluate(nodes[row], lengths[row], step, x, cosines, sines)
                 error = below - q[j]
                 largest = max(abs(low + means[i]), abs(high + means[i]))
-                if abs(error) <= tol or high - low <= _RESOLUTION * largest:
+                if abs(error) <= tol or high - low <= RESOLUTION * largest:
                     break
                 if error > 0.0:
                     high = x

@@ -1,7 +1,8 @@
 """The exact E-step of single rows in log space.
 
 It is used for rows of such small likelihood that sums of probabilities may have underflowed. This
-happens if log-odds are in the hundreds and the network is certain of a wrong class.
+happens if log-odds are in the hundreds and the network is certain of a wrong class, or if y is far
+from all values that the network predicts.
 """
 
 import math
@@ -23,14 +24,14 @@ def redo_rows(
     X, weights, coefs_T, log_table, marked,
     log_likelihood, hidden_probability, hidden_posterior, counts, gradient,
 ):  # fmt: skip
-    """Run the E-step of marked rows of one class, and add the result to that of other rows.
+    """Run the E-step of marked rows that share a table; add the result to that of other rows.
 
     Parameters
     ----------
     X, weights, coefs_T
         As for `fastem.kernels.enumeration.fill_rows`.
     log_table : array (n_high, n_low), nats
-        ``log P(y | z)`` of the class of these rows.
+        ``log p(y | z)`` for the class, or for the common value of y, of these rows.
     marked : array of int (n_marked,)
         Indices of these rows.
     log_likelihood : array (n_samples,), nats

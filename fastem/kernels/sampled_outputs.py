@@ -1,9 +1,10 @@
-"""Importance sampling for outputs other than classes: what is compiled of it.
+"""Kernels of importance sampling for outputs other than classes.
 
-A family of outputs is evaluated by NumPy between two kernels. `fill_samples` draws the samples of
+NumPy evaluates the family of the outputs between two kernels. `fill_samples` draws the samples of
 some rows and fills the natural parameters of their outputs. From these the caller computes
 log-weights and residuals, and `add_weighted_samples` adds them to the statistics. The samples of
-all these rows are kept in between, in the arrays that `fastem.kernels.sampling` describes.
+all these rows are stored between the two calls, in the arrays that `fastem.kernels.sampling`
+describes.
 """
 
 import math
@@ -105,7 +106,7 @@ def add_weighted_samples(
         Log of ``p(y|z)``, times the ratio of prior and proposal, of every sample, up to a constant
         per row. NaN counts as -inf.
     residuals : array (n_outputs, n_at_once, n_samples)
-        ``(y - E[y|z]) / dispersion`` of every sample.
+        ``(y - E[y|z]) / s`` of every sample, with the dispersion s.
     targets : array (n_rows, n_outputs)
     sample_weights : array (n_rows,)
     start : int

@@ -1,8 +1,9 @@
 """M-step of outputs that are independent given z: one generalised linear model per output.
 
 The inputs of every regression are the states of the last hidden layer and a one. If the engine
-enumerates configurations, these are the ``2**m`` rows, weighted by the counts; otherwise posterior
-means of the units bound or estimate the curvature. The noise variance follows in closed form.
+enumerates configurations, the rows of the regression are the ``2**m`` configurations, weighted by
+their counts. Otherwise the posterior means of the units give a bound on the curvature, or an
+estimate of it. The noise variance has a closed form.
 """
 
 import numpy as np
@@ -68,7 +69,7 @@ class IndependentOutputsPart:
             Whether to use a fixed bound on the curvature where the family has one.
         """
         new, changes = parameters.output.copy(), []
-        dispersion = self._dispersion(parameters)
+        dispersion = parameters.dispersion
         gradient = self.gradient(parameters.output, statistics)
         for d in range(self._shape.n_outputs):
             curvature = self._curvature(parameters, statistics, d, bounded=bounded)
@@ -89,10 +90,6 @@ class IndependentOutputsPart:
         gradient = self.gradient(parameters.output, statistics)
         return parameters.output + rate * gradient, self._variance(statistics, 0.0)
 
-    def _dispersion(self, parameters: Parameters) -> Array:
-        has_variance = self._family.has_variance
-        return parameters.variance if has_variance else np.ones(self._shape.n_outputs)
-
     def _variance(self, statistics: Statistics, change: Array | float) -> Array:
         """Return the variances that maximise Q, given the change of the squared residuals.
 
@@ -110,7 +107,13 @@ class IndependentOutputsPart:
     def _curvature(
         self, parameters: Parameters, statistics: Statistics, d: int, *, bounded: bool
     ) -> Array:
-        """Return the negative Hessian of an output at dispersion 1, or a bound on it."""
+        """Return the negative Hessian of output d at dispersion 1, a bound on it, or an estimate.
+
+        Raises
+        ------
+        ValueError
+            If the engine returns means only and the family has no bound on its curvature.
+        """
         bound, n_inputs = self._family.curvature_bound, self.n_inputs
         layer = statistics.hidden[-1]
         if self._kind == "means":
@@ -141,7 +144,7 @@ class IndependentOutputsPart:
     def _damped(self, parameters: Parameters, statistics: Statistics, d: int, step: Array) -> Array:
         """Return the step of output d, halved until its part of Q does not fall; else zero."""
         weights, totals = parameters.output, statistics.counts[0]
-        dispersion = self._dispersion(parameters)[d]
+        dispersion = parameters.dispersion[d]
         eta, family = self._eta(weights, d), self._family
         means = totals * family.mean(eta)
         moments = configurations.unit_sums(means.sum(axis=1)[None], means.sum(axis=0)[None])

@@ -23,7 +23,8 @@ class Newton:
     their solutions. The Hessian of the output layer takes ``g**2 2**m (2 + m / 8)`` flops, because
     each of the ``g (g - 1) / 2`` pairs of classes needs two products and two additions per
     configuration, and one addition for each high bit that is set; its solution takes
-    ``2/3 ((m + 1) g)**3``.
+    ``2/3 ((m + 1) g)**3``. The other families take one step per output: see
+    `fastem.m_step.independent_outputs`.
     """
 
     def __init__(self, parts: Parts, learning_rate: float = 0.0) -> None:

@@ -1,5 +1,6 @@
-"""Steps of the output layer under a fixed curvature, one for each kind of statistics.
+"""Steps of the output layer for classes under a fixed curvature, one for each kind of statistics.
 
+`fastem.m_step.independent_outputs` has the steps of the other families.
 There are three kinds of statistics of the hidden states given the labels: counts of every class in
 every configuration, posterior means of single units, and estimates of those means. The `Bound`
 M-step selects the step for the kind of its engine once, when it is built.

@@ -113,7 +113,7 @@ class HiddenPart:
 
 
 class OutputPart:
-    """The part of Q of the output layer: a multinomial regression on the hidden states.
+    """The part of Q of the output layer for classes: a multinomial regression on hidden states.
 
     Parameters
     ----------

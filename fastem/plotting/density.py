@@ -1,4 +1,4 @@
-"""Plots of predictive densities, and whether they agree with the observed values."""
+"""Plots of predictive densities and of their agreement with the observed values."""
 
 import copy
 import operator
@@ -71,8 +71,9 @@ class DensityDisplay:
     with the 90 % prediction interval as an error bar, for at most 300 rows at equal distances in
     the data. Right: the histogram of the probability integral transform ``P(Y <= y | x)`` of all
     rows, and the line of the uniform distribution. The histogram is flat if the model is
-    calibrated. Predicted densities that are too narrow give high bars at both ends, densities that
-    are too wide give a hump. Under a uniform distribution, 90 % of the bars end in the grey band.
+    calibrated. If the predicted densities are too narrow, the bars at both ends are high. If they
+    are too wide, the bars in the middle are high. Under a uniform distribution, 90 % of the bars
+    end in the grey band.
     There are twenty bins from 200 rows on, otherwise ten.
 
     The transform of a count is not uniform even if the model is right. For counts it is therefore

@@ -74,7 +74,7 @@ def _warm_up_three_classes(X: Array, weights: Array) -> None:
 
 
 def _warm_up_numbers(X: Array, weights: Array) -> None:
-    """Run what other families do not share with classes: sampling has kernels of its own."""
+    """Run E-steps of one Gaussian output: its kernels of sampling differ from those of classes."""
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=1, family=Gaussian())
     rows = sort_rows(X, X, weights, shape)
     start = draw_start(shape, np.array([1.5]), np.random.RandomState(0))

@@ -98,6 +98,5 @@ class Network:
         gradient = Parameters(hidden, statistics.output_gradient)
         if self.shape.n_variances > 0:
             variance = self.shape.unpack(theta).variance
-            excess = statistics.squared_residuals - self._weights.sum() * variance
-            gradient = gradient._replace(variance=0.5 * excess / variance**2)
+            gradient = gradient._replace(variance=statistics.variance_gradient(variance))
         return self.shape.pack_gradient(gradient, theta) - self._penalty * theta

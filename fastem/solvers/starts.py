@@ -19,12 +19,13 @@ _LOG_ODDS_DEVIATION = 2.0
 _OUTPUT_DEVIATION = 4.0
 _VARIANCE = 0.5
 
-# Lower bounds of noise variances, one after the other, under which starting values are improved.
+# Lower bounds of noise variances (shares of the variance of y) under which starting values are
+# improved, one after the other.
 _FLOORS = 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08
 _ITERATIONS_PER_FLOOR = 20
 _TOL = 1e-4
-# With more units than this, the spread of the logits is that of 16 units. Quadrature needs nodes in
-# proportion to the spread, and the optima are as good (breast cancer with 64 units, moons with
+# With more units than this, the spread of the outputs is that of 16 units. Quadrature needs nodes
+# in proportion to the spread, and the optima are as good (breast cancer with 64 units, moons with
 # 100).
 _MOST_UNITS_AT_FULL_DEVIATION = 16
 
@@ -34,7 +35,7 @@ def draw_start(shape: Shape, typical: Array, random_state: np.random.RandomState
 
     Hidden log-odds have standard deviation 2 over rows, or over the states of the layer below if
     each of its units is on with probability 1/2. Output weights have standard deviation 4 and mean
-    zero over classes; for other families, the standard deviation that the family states. The output
+    zero over classes; for other families, the standard deviation ``start_deviation``. The output
     intercepts give the outputs their frequencies or means if every hidden unit has the value 1/2.
     With more than 16 units in the last layer, output weights are smaller: the outputs have the
     spread of 16 units. Noise variances are half those of standardised outputs.

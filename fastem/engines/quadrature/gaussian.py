@@ -1,4 +1,4 @@
-"""Quadrature over a line, for a scalar Gaussian output: plan rows, sum their nodes, bound errors.
+"""Quadrature over a line, for one Gaussian output: plan rows, sum their nodes, bound errors.
 
 All arrays here have one entry per row. Arrays of row numbers (``pending``, ``rows``, ``order``)
 select some of them.

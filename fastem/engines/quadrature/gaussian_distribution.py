@@ -33,7 +33,6 @@ from fastem.runtime import Shapes, row_ranges, run
 
 _SHARES = 8.0  # of the tolerance: tails, aliases and dropped terms one each, the solver four
 _MOST_BISECTIONS = 200
-_RESOLUTION = 4.5e-16  # two roundings, relative to y
 
 
 class _Output(NamedTuple):
@@ -53,7 +52,7 @@ class _Grids(NamedTuple):
     ----------
     means : array (n_rows,)
     lowest, highest : array (n_rows,)
-        y less its mean lies outside this interval with a negligible probability.
+        y minus its mean lies outside this interval with a negligible probability.
     steps : array (n_rows,)
     n_nodes : array (n_rows,)
     """
@@ -290,7 +289,7 @@ def _bisect(
     for _ in range(_MOST_BISECTIONS):
         middle = 0.5 * (low + high)
         size = np.maximum(np.abs(low), np.abs(high))
-        active = np.flatnonzero(high - low > _RESOLUTION * size)
+        active = np.flatnonzero(high - low > gaussian_distribution.RESOLUTION * size)
         if len(active) == 0:
             break
         error = gaussian_cdf(pairs[active], middle[active], *output) - target[active]

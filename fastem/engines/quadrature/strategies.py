@@ -98,7 +98,7 @@ def _bytes_of_e_step(n_rows: int, n_hidden: int, bytes_to_integrate: int) -> int
     before = {
         "log_odds": (n_rows, n_hidden),
         "posterior": (n_rows, n_hidden),
-        "labels_and_weights": (8, n_rows),
+        "targets_and_weights": (8, n_rows),
     }
     after = {
         "slopes": (n_rows, n_hidden),
