@@ -733,12 +733,12 @@ def test_the_chosen_bound_of_the_variance_depends_on_the_values_of_rows_only():
 
 def test_a_fit_with_another_family_leaves_no_variance(tmp_path):
     X, y = data("poisson")
-    model = fit(regressor("gaussian"), X, y)
+    model = fit(regressor("gaussian", variance_floor="auto"), X, y)
     assert model.variance_.shape == (1,)
     fit(model.set_params(family="poisson"), X, y)
     assert not hasattr(model, "variance_")
     assert not hasattr(model, "variance_floor_")
-    new = fit(regressor("gaussian").set_params(family="poisson"), X, y)
+    new = fit(regressor("gaussian", variance_floor="auto").set_params(family="poisson"), X, y)
     assert model.aic(X, y) == new.aic(X, y)
     model.save(tmp_path / "model")
     assert not hasattr(fastem.FastEMRegressor.load(tmp_path / "model"), "variance_")

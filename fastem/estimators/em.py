@@ -11,8 +11,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.engines import resolve_engine
 from fastem.estimators import persistence
+from fastem.estimators.ascent import Problem
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
-from fastem.estimators.em_training import Problem, Training, rows_per_e_step, warn_of_ending
+from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
@@ -101,7 +102,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             with single_threaded_blas():  # sums do not depend on the number of threads
                 kind = EpochTraining if self.solver == "adam" else Training
                 if problem.shape.n_variances > 0:
-                    problem = self._with_variance_floor(problem, kind, resumes=resumes)
+                    problem = self._with_variance_floor(problem, resumes=resumes)
                 training = kind(self, problem)
             n_starts = 1 if resumes else self.n_init
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
@@ -110,7 +111,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
             else:
-                ascent = training.best_of_starts(progress, self.n_init)
+                ascent = training.best_of_starts(progress)
             vars(self).update(training.attributes(ascent.theta, ascent.monitor))
             vars(self).pop("_ascent", None)
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it
@@ -130,7 +131,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
             parameters = self._parameters(problem.shape) if resumes else None
             with single_threaded_blas():
                 if problem.shape.n_variances > 0:
-                    problem = self._with_variance_floor(problem, None, resumes=resumes)
+                    problem = self._with_variance_floor(problem, resumes=resumes, streams=True)
                 training, ascent = place_in_stream(
                     self, problem, parameters, getattr(self, "_ascent", None)
                 )
@@ -171,11 +172,11 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         return Problem(shape, engine, X, targets, weights)
 
     def _with_variance_floor(
-        self, problem: Problem, kind: type[Training] | None, *, resumes: bool
+        self, problem: Problem, *, resumes: bool, streams: bool = False
     ) -> Problem:
         """Return the problem with a lower bound of the noise variance, which is stored.
 
-        ``kind`` is None in `partial_fit`, whose rows are too few to choose the bound.
+        ``streams`` is True in `partial_fit`.
         """
         raise NotImplementedError
 

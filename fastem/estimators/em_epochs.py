@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from fastem.estimators.ascent import Ascent, Problem, ended_in
 from fastem.estimators.em_training import (
-    Ascent,
-    Problem,
     Training,
-    ended_in,
     learning_rate,
     rows_per_e_step,
 )
@@ -25,7 +23,7 @@ class EpochTraining(Training):
 
     Parameters
     ----------
-    estimator, problem, standardization, max_iter
+    estimator, problem, standardization
         As for `Training`.
     seen : Extent, default=Extent()
         Number and weight of the rows of earlier calls of `partial_fit`.
@@ -36,11 +34,10 @@ class EpochTraining(Training):
         estimator: Any,
         problem: Problem,
         standardization: Standardization | None = None,
-        max_iter: int | None = None,
         seen: Extent = Extent(),  # noqa: B008  a constant
     ) -> None:
         self._seen = seen
-        super().__init__(estimator, problem, standardization, max_iter)
+        super().__init__(estimator, problem, standardization)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)

@@ -1,25 +1,23 @@
-"""Training of networks with stochastic units on all rows at once.
+"""Training of networks with stochastic units on all rows at once."""
 
-An *ascent* is one maximisation of the objective from one start.
-"""
-
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastem.engines import Engine
-from fastem.estimators.progress import Progress, Silent
+from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
+from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
 from fastem.solvers import (
-    AdamState,
+    FLOORS_OF_STARTS,
     BatchedNetwork,
     DampedStep,
     Monitor,
@@ -27,7 +25,6 @@ from fastem.solvers import (
     PlainStep,
     QuasiNewtonStep,
     SmoothedMonitor,
-    Stepper,
     StochasticStep,
     draw_start,
     run_em,
@@ -41,55 +38,6 @@ from fastem.solvers import (
 _LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
 _BATCH_SIZE = 200  # value of batch_size="auto"
 
-Optimizer = Stepper | AdamState
-
-
-class Problem(NamedTuple):
-    """Checked rows, and the network and engine to train on them.
-
-    Attributes
-    ----------
-    shape : Shape
-    engine : Engine
-    X : array (n_samples, n_features)
-    targets : array
-        Class indices (n_samples,) of int, or values (n_samples, n_outputs).
-    weights : array (n_samples,)
-    """
-
-    shape: Shape
-    engine: Engine
-    X: Array
-    targets: np.ndarray
-    weights: Array
-
-    def of_rows(self, kept: np.ndarray) -> "Problem":
-        """Return the problem of some of the rows, given by a mask or by numbers."""
-        rows = (values[kept] for values in (self.X, self.targets, self.weights))
-        return Problem(self.shape, self.engine, *rows)
-
-
-class Ascent(NamedTuple):
-    """A finished maximisation of the objective, and everything that is needed to resume it exactly.
-
-    Attributes
-    ----------
-    theta : array (n_parameters,)
-        Parameters on standardised features.
-    monitor : Monitor
-    optimizer : Stepper or AdamState
-        Chooses the steps, and stores quantities of earlier iterates.
-    standardization : Standardization
-    median_effective_size : float or None
-        Median effective sample size of the last E-step; None for exact engines.
-    """
-
-    theta: Array
-    monitor: Monitor
-    optimizer: Optimizer
-    standardization: Standardization
-    median_effective_size: float | None = None
-
 
 class Training:
     """Training on all rows at once, by EM or L-BFGS.
@@ -102,8 +50,6 @@ class Training:
         Rows of weight zero are removed.
     standardization : Standardization, optional
         By default that of these rows.
-    max_iter : int, optional
-        By default that of the estimator.
     """
 
     def __init__(
@@ -111,10 +57,8 @@ class Training:
         estimator: Any,
         problem: Problem,
         standardization: Standardization | None = None,
-        max_iter: int | None = None,
     ) -> None:
         self._estimator = estimator
-        self._max_iter = estimator.max_iter if max_iter is None else max_iter
         self._shape, self._engine = problem.shape, problem.engine
         problem = problem.of_rows(problem.weights > 0.0)
         if standardization is None:
@@ -182,7 +126,7 @@ class Training:
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
-    def best_of_starts(self, progress: Progress | Silent, n_starts: int) -> Ascent:
+    def best_of_starts(self, progress: Progress) -> Ascent:
         """Run an ascent from every start; return the one with the highest objective.
 
         Raises
@@ -198,7 +142,7 @@ class Training:
         estimator = self._estimator
         random_state = check_random_state(estimator.random_state)
         best, failure = None, None
-        for start in range(n_starts):
+        for start in range(estimator.n_init):
             theta, monitor = self._start(random_state, self._typical), self._new_monitor()
             try:
                 with single_threaded_blas():
@@ -213,7 +157,7 @@ class Training:
             except FloatingPointError as error:
                 failure = error
                 warn_user(
-                    f"Start {start + 1} of {n_starts} is dropped: {error}",
+                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
                     ConvergenceWarning,
                 )
                 continue
@@ -286,8 +230,19 @@ class Training:
 
     def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         """Return random starting values, improved if the outputs have noise variances."""
-        if self._shape.n_variances == 0 or self._estimator.coefs_init is not None:
+        shape = self._shape
+        if shape.n_variances == 0 or self._estimator.coefs_init is not None:
             return theta
+        floors = [floor for floor in FLOORS_OF_STARTS if floor > shape.variance_floor]
+        run = self._run_shortly(random_state)
+        found = [shape.unpack(theta)]
+        found += [last for _, last in settle(self._model, found[0], run, floors)]
+        return shape.pack(found[-1])
+
+    def _run_shortly(
+        self, random_state: np.random.RandomState
+    ) -> Callable[[Array, float, int], tuple[Array, bool]]:
+        """Return a function that runs a few iterations from given starting values."""
 
         def run(theta: Array, tol: float, max_iter: int) -> tuple[Array, bool]:
             monitor = self._new_monitor()
@@ -295,17 +250,39 @@ class Training:
             theta = self._run(theta, monitor, self._new_optimizer(random_state), max_iter)
             return theta, monitor.interrupted
 
-        return settle(self._model, theta, run)
+        return run
+
+    def path(self, floors: Iterable[float]) -> Iterator[tuple[float, Parameters]]:
+        """Yield every bound of the noise variance with the parameters found under it.
+
+        The run under a bound begins where the last one ended.
+
+        Parameters
+        ----------
+        floors : iterable of float
+            Shares of the variances of y, from the largest to the smallest.
+
+        Yields
+        ------
+        floor : float
+        parameters : Parameters
+            In the units of X and y.
+        """
+        random_state = check_random_state(self._estimator.random_state)
+        start = self._shape.unpack(self._start(random_state, self._typical))
+        with single_threaded_blas():
+            for floor, found in settle(self._model, start, self._run_shortly(random_state), floors):
+                yield floor, self._standardization.fold(found)
 
     def _ascend(
-        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress | Silent
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
     ) -> Ascent:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
         monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer, self._max_iter)
+        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
         monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
@@ -321,14 +298,6 @@ class Training:
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         return run_em(self._model, theta, monitor, max_iter, optimizer)
-
-
-def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:
-    """Return whether an ascent ended in these parameters, to the bit."""
-    if last is None or last.theta.size != shape.n_parameters:
-        return False
-    found = last.standardization.fold(shape.unpack(last.theta))
-    return np.array_equal(found.flat, parameters.flat)
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

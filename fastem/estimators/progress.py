@@ -17,21 +17,7 @@ except ImportError:  # scikit-learn before 1.9 has no callbacks
         return method
 
 
-__all__ = ["CallbackSupportMixin", "Progress", "Silent", "with_callbacks"]
-
-
-class Silent:
-    """Reports nothing, in place of `Progress`."""
-
-    def begin_start(self) -> None:
-        """Do nothing."""
-
-    def iterate(self, n_iter: int, objective: float, fitted: Callable[[], dict]) -> bool:
-        """Return False: the fit goes on."""
-        return False
-
-    def end_start(self, fitted: Callable[[], dict]) -> None:
-        """Do nothing."""
+__all__ = ["CallbackSupportMixin", "Progress", "with_callbacks"]
 
 
 class Progress:

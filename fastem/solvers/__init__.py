@@ -6,10 +6,11 @@ from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network
-from fastem.solvers.starts import draw_start, settle
+from fastem.solvers.starts import FLOORS_OF_STARTS, draw_start, settle
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
 
 __all__ = [
+    "FLOORS_OF_STARTS",
     "AdamState",
     "BatchedNetwork",
     "DampedStep",

@@ -5,7 +5,7 @@ with a row of weight 2 and a fit with that row repeated therefore have the same 
 result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -19,15 +19,16 @@ _LOG_ODDS_DEVIATION = 2.0
 _OUTPUT_DEVIATION = 4.0
 _VARIANCE = 0.5
 
-# Lower bounds of noise variances (shares of the variance of y) under which starting values are
-# improved, one after the other.
-_FLOORS = 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08
 _ITERATIONS_PER_FLOOR = 20
 _TOL = 1e-4
 # With more units than this, the spread of the outputs is that of 16 units. Quadrature needs nodes
 # in proportion to the spread, and the optima are as good (breast cancer with 64 units, moons with
 # 100).
 _MOST_UNITS_AT_FULL_DEVIATION = 16
+
+FLOORS_OF_STARTS = 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08
+"""Lower bounds of noise variances, as shares of the variance of y, under which starting values are
+improved, one after the other."""
 
 
 def draw_start(shape: Shape, typical: Array, random_state: np.random.RandomState) -> Parameters:
@@ -84,8 +85,11 @@ def _centre(shape: Shape, typical: Array) -> Array:
 
 
 def settle(
-    network: Network, theta: Array, run: Callable[[Array, float, int], tuple[Array, bool]]
-) -> Array:
+    network: Network,
+    parameters: Parameters,
+    run: Callable[[Array, float, int], tuple[Array, bool]],
+    floors: Iterable[float],
+) -> Iterator[tuple[float, Parameters]]:
     """Improve starting values by short runs under falling lower bounds of the noise variance.
 
     With little noise the posterior of the hidden units hardly changes from one iteration to the
@@ -96,10 +100,18 @@ def settle(
     ----------
     network : Network
         Its lower bound of the variance is changed, and restored at the end.
-    theta : array (n_parameters,)
+    parameters : Parameters
     run : callable
         Takes starting values, a relative tolerance and a number of iterations. It returns the last
         iterate, and whether the user interrupted the run.
+    floors : iterable of float
+        Lower bounds, from the largest to the smallest.
+
+    Yields
+    ------
+    floor : float
+    parameters : Parameters
+        After the run under this bound.
 
     Raises
     ------
@@ -107,12 +119,11 @@ def settle(
         If the user interrupts a run.
     """
     last = network.shape.variance_floor
-    parameters = network.shape.unpack(theta)
-    for floor in (floor for floor in _FLOORS if floor > last):
+    for floor in floors:
         network.set_variance_floor(floor)
         theta, interrupted = run(network.shape.pack(parameters), _TOL, _ITERATIONS_PER_FLOOR)
-        parameters = network.shape.unpack(theta)
         if interrupted:
             raise KeyboardInterrupt
+        parameters = network.shape.unpack(theta)
+        yield floor, parameters
     network.set_variance_floor(last)
-    return network.shape.pack(parameters)
