@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastem
 from fastem import FastEMRegressor
+from fastem.solvers import Network
 
 FAMILIES = "gaussian", "poisson", "bernoulli"
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -742,3 +743,24 @@ def test_a_fit_with_another_family_leaves_no_variance(tmp_path):
     assert model.aic(X, y) == new.aic(X, y)
     model.save(tmp_path / "model")
     assert not hasattr(fastem.FastEMRegressor.load(tmp_path / "model"), "variance_")
+
+
+@pytest.mark.parametrize("n_before", [1, 30])
+@pytest.mark.parametrize("floor", ["auto", 0.01])
+def test_ctrl_c_before_the_first_iteration_ends_the_fit(monkeypatch, floor, n_before):
+    """In the choice of the bound, and while the starting values are improved."""
+    X, y = data("gaussian")
+    model, calls = regressor(variance_floor=floor, tol=0.0, max_iter=3), []
+    expect = Network.expect
+
+    def interrupted(self, theta, draw=0):
+        calls.append(theta)
+        if len(calls) == n_before:
+            raise KeyboardInterrupt
+        return expect(self, theta, draw)
+
+    monkeypatch.setattr(Network, "expect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "coefs_")
+    assert len(calls) <= n_before + 1
