@@ -18,7 +18,7 @@ _SHARE_HELD_OUT = 0.2
 _MOST_ROWS = 10_000
 # A smaller bound would rest on repeated values of y, and would make outliers all but impossible.
 _FLOORS = (*FLOORS_OF_STARTS, 0.05, 0.03, 0.02, 0.01, 0.005)
-_PATIENCE = 3  # bounds in a row that are worse than the best
+_NEGLIGIBLE = 0.005  # nats per row
 
 
 def variance_floor(estimator: Any, problem: Problem, *, resumes: bool, streams: bool) -> float:
@@ -44,9 +44,9 @@ def _choose(estimator: Any, problem: Problem) -> float:
     """Return the lower bound of the noise variance under which held-out rows are most likely.
 
     A model is trained on four fifths of the rows, under bounds that fall from 0.7 to 0.005. The
-    bound under which the other rows have the highest log-density is returned. The maximum
-    likelihood estimate of the variance is too small if the network has many weights per row, or if
-    y has outliers.
+    bound under which the other rows have the highest log-density is returned; of several that
+    differ by less than 0.005 nats per row, the smallest. The maximum likelihood estimate of the
+    variance is too small if the network has many weights per row, or if y has outliers.
 
     Parameters
     ----------
@@ -72,20 +72,16 @@ def _choose(estimator: Any, problem: Problem) -> float:
     trained = trained._replace(shape=problem.shape._replace(variance_floor=_FLOORS[-1]))
     pilot = copy.copy(estimator)
     pilot.solver = "em" if estimator.solver == "adam" else estimator.solver
-    best, least, n_worse = _USUAL_FLOOR, -np.inf, 0
-    for floor, parameters in Training(pilot, trained).path(_FLOORS):
+    densities = []
+    for _, parameters in Training(pilot, trained).path(_FLOORS):
         coefs, intercepts = problem.shape.to_lists(parameters)
         network = FittedNetwork(
             coefs, intercepts, problem.engine, estimator.n_jobs, problem.shape.family,
             parameters.variance,
         )  # fmt: skip
-        density = float(held.weights @ network.log_density(held.X, held.targets))
-        n_worse += 1
-        if density > least:
-            best, least, n_worse = floor, density, 0
-        elif n_worse == _PATIENCE:
-            break
-    return best
+        densities.append(held.weights @ network.log_density(held.X, held.targets))
+    least = max(densities) - _NEGLIGIBLE * held.weights.sum()
+    return min(floor for floor, found in zip(_FLOORS, densities, strict=True) if found >= least)
 
 
 def _numbers_of_rows(problem: Problem) -> np.ndarray:

@@ -20,7 +20,7 @@ _OUTPUT_DEVIATION = 4.0
 _VARIANCE = 0.5
 
 _ITERATIONS_PER_FLOOR = 20
-_TOL = 1e-4
+_TOL = 1e-5
 # With more units than this, the spread of the outputs is that of 16 units. Quadrature needs nodes
 # in proportion to the spread, and the optima are as good (breast cancer with 64 units, moons with
 # 100).
