@@ -534,7 +534,7 @@ def test_plot_is_refused_before_the_work(capsys, tmp_path, monkeypatch, task):
     monkeypatch.setattr(FastEMRegressor, "fit", None)
     path = tmp_path / "a.png"
     line = refuse(capsys, "compare", "diabetes", "--task", task, "--plot", path)
-    reason = "the losses of EM and backpropagation then have different units"
+    reason = "the losses of EM and backpropagation are then defined differently"
     assert line.endswith(
         f"error: --plot works for classes only, and the task of diabetes is {task}: {reason}"
     )

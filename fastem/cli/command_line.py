@@ -121,7 +121,7 @@ def _add_compare(verbs: Any) -> None:
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; works for classes only, because other losses have different units"
+    text += "selects the format; works for classes only, because other losses are defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
@@ -194,7 +194,7 @@ def _run_compare_numbers(
     if arguments.plot is not None:
         raise ValueError(
             f"--plot works for classes only, and the task of {dataset.name} is {dataset.task}: "
-            "the losses of EM and backpropagation then have different units"
+            "the losses of EM and backpropagation are then defined differently"
         )
     content = compare_numbers(dataset, options, test_size=arguments.test_size)
     _print(content, report.numbers_text, arguments.json)
