@@ -121,7 +121,7 @@ def _add_compare(verbs: Any) -> None:
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; works for classes only, because other losses are defined differently"
+    text += "selects the format; for classes only, because other losses are defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
