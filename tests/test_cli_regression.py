@@ -101,15 +101,25 @@ def test_recognition(tmp_path, targets, task):
 
 @pytest.mark.parametrize("verb", ["fit", "compare"])
 @pytest.mark.parametrize(
-    ("targets", "words"),
-    [(FRACTIONS, "has fractions like 0.841"), (range(60), "has 60 different whole numbers")],
+    ("targets", "words", "others"),
+    [
+        (FRACTIONS, "has fractions like 0.841", "--task class is for labels"),
+        (range(-1, 59), "has 60 different whole numbers", "--task class is for labels"),
+        (
+            range(60),
+            "has 60 different whole numbers",
+            "--task count is for counts, --task class is for labels",
+        ),
+    ],
 )
-def test_recognition_is_reported_in_one_line(capsys, tmp_path, verb, targets, words):
+def test_recognition_is_reported_in_one_line(capsys, tmp_path, verb, targets, words, others):
     path = table(tmp_path / "a.csv", targets)
     own = ["--model", tmp_path / "m.npz"] if verb == "fit" else ["--epochs", "5"]
     status, out, errors = run(capsys, verb, path, *own, *QUICK)
     assert (status, len(errors)) == (0, 1)
-    assert errors[0].startswith(f"fastem: note: column 'label' {words}, so the task is regression")
+    assert errors[0] == (
+        f"fastem: note: column 'label' {words}, so the task is regression; {others}"
+    )
     assert "numbers from" in out
     status, out, errors = run(capsys, verb, path, *own, *QUICK, "--task", "regression")
     assert (status, errors) == (0, [])
@@ -411,6 +421,8 @@ def test_round_trip_by_the_names_of_columns(capsys, tmp_path, task, targets):
     expected = np.column_stack([mean, std, fitted.predict_interval(X, 0.9)])
     values = np.array([list(row.values()) for row in found], dtype=np.float64)
     np.testing.assert_array_equal(values, expected)
+    if task == "count":
+        assert all(row[name].isdigit() for row in found for name in ("q05", "q95"))
     content = as_json(capsys, "predict", model, swapped)
     assert content["predictions"][3] == dict(
         zip(("predicted", "std", "q05", "q95"), expected[3].tolist(), strict=True)
@@ -522,8 +534,10 @@ def test_plot_is_refused_before_the_work(capsys, tmp_path, monkeypatch, task):
     monkeypatch.setattr(FastEMRegressor, "fit", None)
     path = tmp_path / "a.png"
     line = refuse(capsys, "compare", "diabetes", "--task", task, "--plot", path)
-    assert "--plot: the losses of both methods have one unit for labels only" in line
-    assert line.endswith(f"the task of diabetes is {task}")
+    reason = "the losses of EM and backpropagation are then defined differently"
+    assert line.endswith(
+        f"error: --plot works for classes only, and the task of diabetes is {task}: {reason}"
+    )
     assert not path.exists()
 
 

@@ -252,6 +252,20 @@ def test_readme_example_prints_the_output_in_the_readme(capsys, example):
     np.testing.assert_allclose(values, expected, atol=0.02, rtol=0.1)
 
 
+def test_readme_example_of_other_outputs_runs():
+    text = (ROOT / "README.md").read_text("utf-8")
+    _, _, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*)\)", code, re.M)
+    assert len(shapes) == 3
+    for name, *shape in shapes:
+        assert names[name].shape == tuple(int(size) for size in shape if size)
+    np.testing.assert_allclose(
+        names["log_likelihood"], names["model"].log_density(names["X"], names["numbers"])
+    )
+
+
 @pytest.mark.parametrize("kind", [FastEMClassifier, FastEMRegressor])
 def test_documented_defaults_are_the_defaults(kind):
     documented = dict(re.findall(r"^    (\w+) : .*default=(.+)$", kind.__doc__, re.M))

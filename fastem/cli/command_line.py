@@ -121,7 +121,7 @@ def _add_compare(verbs: Any) -> None:
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
     text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; only for labels, because other losses have different units"
+    text += "selects the format; for classes only, because other losses are defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
@@ -193,8 +193,8 @@ def _run_compare_numbers(
 
     if arguments.plot is not None:
         raise ValueError(
-            "argument --plot: the losses of both methods have one unit for labels only, and the "
-            f"task of {dataset.name} is {dataset.task}"
+            f"--plot works for classes only, and the task of {dataset.name} is {dataset.task}: "
+            "the losses of EM and backpropagation are then defined differently"
         )
     content = compare_numbers(dataset, options, test_size=arguments.test_size)
     _print(content, report.numbers_text, arguments.json)
@@ -265,15 +265,18 @@ def _run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _read_dataset(arguments: argparse.Namespace) -> "Dataset":
-    from fastem.cli.datasets import read_dataset, reason_to_regress
+    from fastem.cli.datasets import are_counts, read_dataset, reason_to_regress
 
     dataset = read_dataset(arguments.data, arguments.target, arguments.task)
     if dataset.target is None and arguments.target is not None:
         _notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
     if dataset.target is not None and arguments.task is None and dataset.task == "regression":
+        other = "--task class is for labels"
+        if are_counts(dataset.y):
+            other = f"--task count is for counts, {other}"
         _notify(
             f"note: column {dataset.target!r} has {reason_to_regress(dataset.y)}, so the task is "
-            "regression; --task selects another"
+            f"regression; {other}"
         )
     return dataset
 

@@ -265,7 +265,7 @@ def _are_numbers(texts: list[str]) -> bool:
 def _check_numbers(what: str, y: Array, task: str) -> None:
     """Raise ValueError if all numbers are equal, or if a count is negative or a fraction."""
     if task == "count":
-        wrong = (y < 0.0) | (y != np.floor(y))
+        wrong = ~_is_count(y)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
@@ -274,6 +274,15 @@ def _check_numbers(what: str, y: Array, task: str) -> None:
             )
     if y.min() == y.max():
         raise ValueError(f"{what} contains only the number {y[0]:g}; two are needed")
+
+
+def _is_count(y: Array) -> NDArray[np.bool_]:
+    return (y >= 0.0) & (y == np.floor(y))
+
+
+def are_counts(y: Array) -> bool:
+    """Return whether all numbers are whole numbers of at least 0."""
+    return bool(_is_count(y).all())
 
 
 def reason_to_regress(y: Array) -> str:

@@ -86,11 +86,19 @@ def number_predictions(model: Any, X: Any) -> list[dict[str, float]]:
     model : FastEMRegressor
         With one output.
     X : array or DataFrame (n_samples, n_features)
+
+    Returns
+    -------
+    rows : list of dict
+        Quantiles of counts are int, all other values float.
     """
     mean, std = model.predict(X, return_std=True)
-    columns = np.column_stack([mean, std, model.predict_interval(X, COVERAGE)])
+    low, high = model.predict_interval(X, COVERAGE).T.tolist()
+    if model.family_.is_discrete:
+        low, high = list(map(int, low)), list(map(int, high))
     names = "predicted", "std", "q05", "q95"
-    return [dict(zip(names, row, strict=True)) for row in columns.tolist()]
+    rows = zip(mean.tolist(), std.tolist(), low, high, strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def training_figures(model: Any, X: Any, y: Array, task: str) -> dict[str, float]:

@@ -30,6 +30,16 @@ class Family(ABC):
         Whether every output has a noise variance, which is a parameter of the network. The M-step
         of the variance is that of normal noise: only a family with ``A(eta) = eta**2 / 2`` can
         have one.
+
+    Examples
+    --------
+    >>> import fastem
+    >>> isinstance(fastem.Poisson(), fastem.Family)
+    True
+    >>> fastem.Poisson() == fastem.Poisson()
+    True
+    >>> fastem.Gaussian().has_variance, fastem.Poisson().has_variance
+    (True, False)
     """
 
     name: ClassVar[str] = "family"

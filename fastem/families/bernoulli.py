@@ -15,6 +15,17 @@ class Bernoulli(IndependentOutputs):
     """Labels: output l is 1 with probability ``sigmoid(z V + c)_l``.
 
     Given x, the labels are correlated, because they share the hidden units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Bernoulli
+    >>> family = Bernoulli()
+    >>> family.mean(np.array([-2.0, 0.0, 2.0])).round(3)
+    array([0.119, 0.5  , 0.881])
+    >>> family.targets([[1, 0], [1, 1]])
+    array([[1., 0.],
+           [1., 1.]])
     """
 
     name: ClassVar[str] = "bernoulli"

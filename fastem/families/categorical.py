@@ -12,6 +12,17 @@ class Categorical(Family):
     """Classes: ``P(y = k | z)`` is the softmax of ``z V + c``.
 
     The E-step has one table per class, so the log-odds of the hidden units are not tilted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastem import Categorical
+    >>> family = Categorical()
+    >>> family.targets([0, 2, 1])
+    array([0, 2, 1])
+    >>> logits = np.array([[0.0, 800.0, 0.0], [0.0, 0.0, 800.0]])
+    >>> family.draw(logits, np.random.RandomState(0))
+    array([1, 2])
     """
 
     name: ClassVar[str] = "categorical"

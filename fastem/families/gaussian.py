@@ -17,6 +17,17 @@ class Gaussian(IndependentOutputs):
     Given x, the density of an output is a mixture of ``2**m`` normal densities of equal variance.
     Its mean is ``u V + c`` with u = P(Z = 1 | x), the deterministic network with sigmoid units. Its
     variance and its number of modes depend on x.
+
+    Examples
+    --------
+    Mean and variance of an output with two hidden units, whose probabilities are 0.5 and 0.9:
+
+    >>> import numpy as np
+    >>> from fastem import Gaussian
+    >>> on, V, c = np.array([[0.5, 0.9]]), np.array([[2.0], [10.0]]), np.array([1.0])
+    >>> mean, variance = Gaussian().moments(on, V, c, np.array([0.25]))
+    >>> mean.round(2), variance.round(2)
+    (array([[11.]]), array([[10.25]]))
     """
 
     name: ClassVar[str] = "gaussian"

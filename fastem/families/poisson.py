@@ -18,7 +18,18 @@ class Poisson(IndependentOutputs):
     """Counts: output d is Poisson with the rate ``exp(z V + c)_d``.
 
     Given x, the distribution of a count is a mixture of ``2**m`` Poisson distributions. Its
-    variance exceeds its mean.
+    variance is at least its mean.
+
+    Examples
+    --------
+    Mean and variance of a count whose rate is 1 or 3, with equal probabilities:
+
+    >>> import numpy as np
+    >>> from fastem import Poisson
+    >>> on, V, c = np.array([[0.5]]), np.log([[3.0]]), np.zeros(1)
+    >>> mean, variance = Poisson().moments(on, V, c, np.ones(1))
+    >>> mean.round(2), variance.round(2)
+    (array([[2.]]), array([[3.]]))
     """
 
     name: ClassVar[str] = "poisson"
