@@ -69,7 +69,7 @@ class EnumerationPlan(Plan):
         shape, n_samples = self._shape, len(self._rows.weights)
         groups, last = self._table.groups, self._groups
         self._groups = groups
-        if last is not None and np.array_equal(groups.starts, last.starts):
+        if last is not None and (groups is last or np.array_equal(groups.starts, last.starts)):
             return
         self._chunks = chunks = cut_by_group(groups.starts, shape.first)
         n_chunks = len(chunks.groups)
