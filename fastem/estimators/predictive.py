@@ -95,7 +95,7 @@ class _GaussianOutput(NamedTuple):
 
     def _mixtures(self, log_odds: Array) -> Iterator[tuple[slice, Mixture]]:
         output = self.v[:, None], np.array([self.c]), np.array([self.variance])
-        return mixtures_of_rows(Gaussian(), expit(log_odds), *output)
+        return mixtures_of_rows(Gaussian(), expit(log_odds), expit(-log_odds), *output)
 
 
 class PredictiveDistribution:
@@ -193,10 +193,9 @@ class PredictiveDistribution:
     def _mixtures(self) -> Iterator[tuple[slice, Mixture]]:
         network = self._network
         if network.depth == 1:
-            on = network.hidden_probability(self.X, 0)
-            yield from mixtures_of_rows(
-                network.family, on, self._coefs, self._intercepts, self._variance
-            )
+            log_odds = network.hidden_log_odds(self.X, 0)
+            output = self._coefs, self._intercepts, self._variance
+            yield from mixtures_of_rows(network.family, expit(log_odds), expit(-log_odds), *output)
             return
         seed = network.engine.get_params().get("random_state")
         generator = np.random.RandomState(0 if seed is None else seed % 2**32)

@@ -201,8 +201,8 @@ def check_output_scale(values: Array, scale: Array, floor: float) -> None:
     smallest = np.minimum(scale, bounds).min(initial=np.inf)
     if smallest < np.sqrt(SMALLEST_VARIANCE / floor):
         raise ValueError(
-            f"y has a column with a standard deviation of at most {smallest:g}; a noise variance of "
-            f"variance_floor={floor:g} times its square is too small. Rescale y, or increase "
+            f"y has a column with a standard deviation of at most {smallest:g}; a noise variance "
+            f"of variance_floor={floor:g} times its square is too small. Rescale y, or increase "
             "variance_floor."
         )
 

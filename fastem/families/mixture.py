@@ -216,15 +216,15 @@ def _is_reached(tails: Array, level: float) -> NDArray[np.bool_]:
 
 
 def mixtures_of_rows(
-    family: Any, on: Array, coefs: Array, intercepts: Array, variance: Array
+    family: Any, on: Array, off: Array, coefs: Array, intercepts: Array, variance: Array
 ) -> Iterator[tuple[slice, Mixture]]:
     """Yield the distributions of blocks of rows, with all states of one hidden layer.
 
     Parameters
     ----------
     family : IndependentOutputs
-    on : array (n_samples, n_hidden), probability
-        P(Z = 1 | x) of independent units.
+    on, off : arrays (n_samples, n_hidden), probability
+        P(Z = 1 | x) and P(Z = 0 | x) of independent units. Tails need all digits of both.
     coefs : array (n_hidden, n_outputs)
     intercepts, variance : arrays (n_outputs,)
 
@@ -249,8 +249,8 @@ def mixtures_of_rows(
         eta = np.concatenate([eta, eta + v])
     for rows in blocks(n_samples, 2**n_hidden):
         prior = np.ones((rows.stop - rows.start, 1))
-        for u in on[rows].T:
-            prior = np.concatenate([prior * (1.0 - u)[:, None], prior * u[:, None]], axis=1)
+        for u, v in zip(on[rows].T, off[rows].T, strict=True):
+            prior = np.concatenate([prior * v[:, None], prior * u[:, None]], axis=1)
         yield rows, Mixture(family, prior, eta, variance)
 
 
