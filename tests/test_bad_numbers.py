@@ -365,7 +365,7 @@ def test_constant_numbers_are_announced(value):
         regressor().fit(X, np.where(weights > 0.0, value, Y), weights)
 
 
-@pytest.mark.filterwarnings(CONVERGENCE)
+@pytest.mark.filterwarnings(CONVERGENCE, "ignore:The noise variance")
 def test_numbers_of_few_digits_are_announced():
     y = np.c_[Y, Y + 1e14]
     with pytest.warns(UserWarning, match=r"treated as constant in column 1: .*1e\+14.*Subtract"):

@@ -255,12 +255,12 @@ def _resuming(estimator: Any) -> str:
 
 
 def how_to_start_anew(estimator: Any) -> str:
-    """Return the remedy if training cannot continue: without warm start, it is a `partial_fit`."""
+    """Return the remedy if the earlier training of a warm start or `partial_fit` cannot go on."""
     return "call fit with warm_start=False" if estimator.warm_start else "use a new estimator"
 
 
 def check_same_classes(estimator: Any, classes: np.ndarray) -> None:
-    """Check that training continues with the classes of the earlier fit.
+    """Check that a warm start has the classes of the earlier fit.
 
     Raises
     ------
@@ -269,9 +269,8 @@ def check_same_classes(estimator: Any, classes: np.ndarray) -> None:
     """
     if not np.array_equal(classes, estimator.classes_):
         raise ValueError(
-            f"{_resuming(estimator)} needs the classes of the earlier fit, "
-            f"{estimator.classes_.tolist()}, got {classes.tolist()}; "
-            f"{how_to_start_anew(estimator)}."
+            f"warm_start=True needs the classes of the earlier fit, "
+            f"{estimator.classes_.tolist()}, got {classes.tolist()}; use warm_start=False."
         )
 
 

@@ -13,10 +13,10 @@ MOST_UNITS_OF_A_MIXTURE = 20
 """Largest number of hidden units for which a prediction sums over all states."""
 
 _ENTRIES_AT_ONCE = 2**20  # of the priors of a block of rows
-_ENTRIES_OF_TABLE = 2**22  # of distribution functions, states times values
+_ENTRIES_OF_TABLE = 2**22  # of distribution functions of states or rows at consecutive values
 _FIRST_VALUES = 16  # whole numbers in the first table; the next ones are twice as long
-_MOST_VALUES = 4096  # for larger whole numbers bisection is faster
-_STEPS_OF_BISECTION = 8  # at least about as many per quantile
+_MOST_VALUES = 1024  # for larger whole numbers bisection is faster
+_STEPS_OF_BISECTION = 8  # per quantile, of about this size
 _LARGEST_DEVIATION = 1e150  # its square is finite
 # A search for a quantile ends if its last step, in standard deviations of y, is below these values,
 # or if the error of the probability is below a share of the smaller tail.
@@ -151,7 +151,7 @@ class Mixture(NamedTuple):
         rows = np.flatnonzero(means < 0.5 * most)  # most quantiles of the others are too large
         start, n_values = 0, _FIRST_VALUES
         while start < most and len(rows) > 0:
-            n_values = min(n_values, max(1, _ENTRIES_OF_TABLE // len(self.eta)))
+            n_values = min(n_values, max(1, _ENTRIES_OF_TABLE // max(len(self.eta), len(rows))))
             values = np.arange(start, start + n_values, dtype=np.float64)
             table = self.family.cdf(values, self.eta[:, d, None], self.variance[d])
             prior = self.prior if len(rows) == len(self.prior) else self.prior[rows]
