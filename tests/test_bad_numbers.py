@@ -60,6 +60,8 @@ BAD_Y = {
     "ragged": ([[1.0], [1.0, 2.0]] * (N // 2), "."),
     "too large": (1e300 * Y, r"y has values up to .*e\+300.*rescale y"),
     "too small": (1e-150 * Y, r"standard deviation .*e-1.*Rescale y"),
+    "denormal": (1e-320 * Y, r"standard deviation .*e-3.*Rescale y"),
+    "one denormal column": (np.c_[Y, 1e-310 * Y], r"standard deviation .*e-3.*Rescale y"),
     "one column too small": (np.c_[Y, 1e-150 * Y], r"standard deviation .*e-1.*Rescale y"),
 }
 
@@ -193,18 +195,31 @@ def test_bad_y_for_a_fitted_model(fitted, method, model, y, message):
         getattr(fitted[model], method)(X, y)
 
 
-@pytest.mark.parametrize("q", [0.0, 1.0, -0.1, 1.1, np.nan, [0.5, np.nan], [[0.5]], "a", None, []])
+BAD_LEVELS = [
+    *(0.0, 1.0, -0.1, 1.1, np.nan, [0.5, np.nan], [[0.5]], "a", None, []),
+    *(1e-309, 9e-301, np.nextafter(1.0 - 1e-15, 1.0), np.nextafter(1.0, 0.0), [0.5, 1e-309]),
+]
+
+
+@pytest.mark.parametrize("q", BAD_LEVELS)
 def test_bad_levels(fitted, q):
     if isinstance(q, list) and not q:
         assert fitted["one"].predict_quantile(X, q).shape == (N, 0)
         return
-    with pytest.raises((ValueError, TypeError), match=r"q must lie between 0 and 1|float"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"q must lie between 1e-300 and 1 - 1e-15; got|float"
+    ):
         fitted["one"].predict_quantile(X, q)
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.1, np.nan, 1.5])
+BAD_COVERAGES = [0.0, 1.0, -0.1, np.nan, 1.5, 1.0 - 1.9e-15, [0.9], np.array([0.9]), "0.9", None]
+
+
+@pytest.mark.parametrize("coverage", BAD_COVERAGES)
 def test_bad_coverage(fitted, coverage):
-    with pytest.raises(ValueError, match="coverage must lie between 0 and 1"):
+    with pytest.raises(
+        ValueError, match="coverage must be a number above 0 and at most 1 - 2e-15; got"
+    ):
         fitted["one"].predict_interval(X, coverage)
 
 
@@ -257,8 +272,9 @@ HARD_Y = {
     "without noise": X[:, 0],
     "1e149": 1e149 * Y,
     "1e-40": 1e-40 * Y,
-    "denormal": 1e-320 * Y,
+    "constant and denormal": np.full(N, 1e-310),
     "offset": Y + 1e12,
+    "offset of few digits": Y + 1e14,
     "offset beyond digits": Y + 1e15,
     "an outlier": altered(Y, 1e6),
     "an outlier of 1e140": altered(Y, 1e140),
@@ -284,7 +300,9 @@ OPTIONS = {
     "chosen floor": {"variance_floor": "auto"},
 }  # fmt: skip
 # scikit-learn's convergence, and the two warnings about y that the package announces
-EXPECTED_WARNINGS = "y is constant in column|The noise variance of output|The fit (stopped|did not)"
+EXPECTED_WARNINGS = (
+    "y is (treated as )?constant in column|The noise variance of output|The fit (stopped|did not)"
+)
 
 
 def assert_finite(model, X, y):
@@ -345,6 +363,23 @@ def test_constant_numbers_are_announced(value):
     weights = np.where(np.arange(N) < 5, 1.0, 0.0)
     with pytest.warns(UserWarning, match=message):
         regressor().fit(X, np.where(weights > 0.0, value, Y), weights)
+
+
+@pytest.mark.filterwarnings(CONVERGENCE, "ignore:The noise variance")
+def test_numbers_of_few_digits_are_announced():
+    y = np.c_[Y, Y + 1e14]
+    with pytest.warns(UserWarning, match=r"treated as constant in column 1: .*1e\+14.*Subtract"):
+        regressor().fit(X, y)
+    y[5] = 1e15  # of a row without weight
+    with pytest.warns(UserWarning, match=r"treated as constant in column 1: .*1e\+14.*Subtract"):
+        regressor().fit(X, y, np.where(np.arange(N) == 5, 0.0, 1.0))
+
+
+@pytest.mark.filterwarnings(CONVERGENCE, "ignore:y is constant", "ignore:The noise variance")
+@pytest.mark.parametrize(("value", "unit"), [(5.0, 5.0), (-1e80, 1e80), (0.0, 1.0)])
+def test_the_variance_of_a_constant_is_a_share_of_its_square(value, unit):
+    model = regressor(variance_floor=0.03).fit(X, np.full(N, value))
+    np.testing.assert_allclose(model.variance_, 0.03 * unit**2, rtol=1e-8)
 
 
 @pytest.mark.filterwarnings(CONVERGENCE)
@@ -421,8 +456,8 @@ BAD_E_STEP = {
     "zero variance": ({"variance": [0.0]}, "variance must be at least 1e-100, got 0"),
     "negative variance": ({"variance": [-1.0]}, "variance must be at least"),
     "NaN variance": ({"variance": [np.nan]}, "variance contains NaN"),
-    "scalar variance": ({"variance": 1.0}, "variance must have 1 dim"),
-    "two variances": ({"variance": [1.0, 1.0]}, r"variance must have shape \(1,\), got \(2,\)"),
+    "matrix of variances": ({"variance": [[1.0]]}, "variance must have 1 dim"),
+    "two variances": ({"variance": [1.0, 1.0]}, r"variance must have shape \(1,\), .*got \(2,\)"),
     "tiny variance": ({"variance": [1e-200]}, "at least 1e-100, got 1e-200"),
     "text variance": ({"variance": ["a"]}, "variance must be an array of numbers"),
     "NaN": ({"y": altered(Y, np.nan)}, "y contains NaN"),
@@ -511,6 +546,21 @@ def test_e_step_without_rows(family):
         assert result.log_likelihood.shape == (0,)
         assert result.hidden_posterior.shape == (0, 2)
         assert not result.coef_gradients[1].any()
+
+
+def test_one_variance_is_a_number_or_an_array():
+    expected = e_step(variance=[2.0])
+    for variance in (2.0, 2, np.float64(2.0), np.array(2.0)):
+        found = e_step(variance=variance)
+        np.testing.assert_array_equal(found.log_likelihood, expected.log_likelihood)
+        np.testing.assert_array_equal(found.variance_gradient, expected.variance_gradient)
+    for value, d in ((1.0, 2), ([1.0, 1.0], 1)):
+        message = rf"variance must have shape \({d},\), one value per output, got \({3 - d},\)"
+        with pytest.raises(ValueError, match=message):
+            e_step(
+                y=np.zeros((N, d)), coefs=[W, np.ones((2, d))], intercepts=[B, np.zeros(d)],
+                variance=value,
+            )  # fmt: skip
 
 
 def test_e_step_changes_no_argument():

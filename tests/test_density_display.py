@@ -199,6 +199,9 @@ def test_what_cannot_be_drawn():
     for output in (-1, 1):
         with pytest.raises(ValueError, match=f"output must be 0, the only output. Got {output}"):
             draw(model, X, y, output=output)
+    for output in (0.5, None, "0", [0], 0.0):
+        with pytest.raises(ValueError, match=r"output must be 0, the only output. Got [\['0N]"):
+            draw(model, X, y, output=output)
     counts, X, y = _line("poisson")
     with pytest.raises(ValueError, match="y must hold counts"):
         draw(counts, X, y - 1)

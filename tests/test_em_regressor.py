@@ -266,6 +266,114 @@ def test_quantiles_of_extreme_levels(name, level):
         assert (reached >= level).all()
 
 
+@pytest.mark.parametrize("level", [1e-300, 1e-15, 1e-9, 0.2])
+def test_tails_of_a_normal_mixture(level):
+    """Both tails of the distribution are solved to the digits of the smaller probability."""
+    X, _ = data()
+    model = fitted()
+    prior, eta = states(model, X[:5])
+    deviation = np.sqrt(model.variance_)
+
+    def tail(y, of_states):
+        return (prior * of_states((y[:, None] - eta[:, 0]) / deviation)).sum(axis=1)
+
+    lower = model.predict_quantile(X[:5], level)
+    np.testing.assert_allclose(tail(lower, stats.norm.cdf), level, rtol=1e-9)
+    if level >= 1e-15:
+        upper = model.predict_quantile(X[:5], 1.0 - level)
+        np.testing.assert_allclose(tail(upper, stats.norm.sf), 1.0 - (1.0 - level), rtol=1e-9)
+        interval = model.predict_interval(X[:5], 1.0 - 2.0 * level)
+        np.testing.assert_allclose(interval, np.c_[lower, upper], rtol=1e-2)
+
+
+def slow_quantile(prior, own_cdf, level):
+    """The first whole number whose distribution function reaches the level, one after another."""
+    for y in range(100_000):
+        below = own_cdf(y)
+        if prior @ below >= level if level <= 0.5 else prior @ (1.0 - below) <= 1.0 - level:
+            return y
+    raise AssertionError("the level is not reached")
+
+
+@pytest.mark.parametrize("n_hidden", [1, 6])
+@pytest.mark.parametrize("largest", [0.1, 3.0, 40.0, 9000.0])
+def test_quantiles_of_counts_are_those_of_a_search(largest, n_hidden):
+    """Small counts come from tables, large ones from bisection, also within the same rows."""
+    rng = np.random.default_rng(5)
+    X = np.linspace(-3.0, 3.0, 30)[:, None]
+    model = fit(FastEMRegressor((n_hidden,), family="poisson", max_iter=2, random_state=0),
+                X, rng.poisson(3.0, size=30))  # fmt: skip
+    model.coefs_ = [rng.normal(size=(1, n_hidden)) * 20.0, rng.uniform(0.0, 1.0, (n_hidden, 1))]
+    model.coefs_[1] *= np.log(largest / 0.01) / model.coefs_[1].sum()
+    model.intercepts_ = [rng.normal(size=n_hidden), np.array([np.log(0.01)])]
+    prior, eta = states(model, X)
+    levels = [1e-300, 1e-12, 0.05, 0.5, 0.95, 1.0 - 1e-15]
+    found = model.predict_quantile(X, levels)
+    for i in range(0, 30, 3):
+        for k, level in enumerate(levels):
+            expected = slow_quantile(prior[i], lambda y: special.pdtr(y, np.exp(eta[:, 0])), level)
+            assert found[i, k] == expected
+    one_by_one = [model.predict_quantile(x[None], levels)[0] for x in X]
+    np.testing.assert_array_equal(found, one_by_one)
+    y = found[:, 2]
+    own = special.pdtr(y[:, None], np.exp(eta[:, 0]))
+    np.testing.assert_allclose(model.predict_cdf(X, y), (prior * own).sum(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_hidden", [1, 10, 13])
+def test_sums_that_end_below_one_reach_the_largest_level(n_hidden):
+    """By rounding, the probabilities of the states need not sum to one."""
+    X, y = data("poisson")
+    model = fit(FastEMRegressor((n_hidden,), family="poisson", max_iter=2, random_state=0), X, y)
+    upper = model.predict_quantile(X, 1.0 - 1e-15)
+    assert upper.max() < 1000.0
+    assert (upper >= model.predict_quantile(X, 1.0 - 1e-12)).all()
+    np.testing.assert_array_equal(model.predict_quantile(X, 1e-300), 0.0)
+
+
+class Shifted(fastem.Poisson):
+    """Counts minus 3: whole numbers that can be negative."""
+
+    def cdf(self, y, eta, variance):
+        return fastem.Poisson().cdf(y + 3.0, eta, variance)
+
+    def mean(self, eta):
+        return fastem.Poisson().mean(eta) - 3.0
+
+    def curvature(self, eta):
+        return fastem.Poisson().mean(eta)
+
+
+def test_quantiles_of_whole_numbers_below_zero():
+    X, _ = data("poisson")
+    model = fitted("poisson")
+    levels = [1e-300, 0.05, 0.5, 0.95, 1.0 - 1e-15]
+    expected = model.predict_quantile(X, levels) - 3.0
+    shifted = pickle.loads(pickle.dumps(model))
+    shifted.family_ = Shifted()
+    np.testing.assert_array_equal(shifted.predict_quantile(X, levels), expected)
+
+
+def test_quantiles_of_many_counts_take_few_evaluations(monkeypatch):
+    """The distribution functions of the states serve all rows of a block."""
+    X, _ = data("poisson")
+    model, sizes = fitted("poisson"), []
+    cdf = fastem.Poisson.cdf
+
+    def counted(self, y, eta, variance):
+        out = cdf(self, y, eta, variance)
+        sizes.append(out.size)
+        return out
+
+    monkeypatch.setattr(fastem.Poisson, "cdf", counted)
+    rows = np.tile(X, (100, 1))
+    y = model.predict_quantile(rows, 0.9)
+    assert sum(sizes) < 8 * 200
+    sizes.clear()
+    model.predict_cdf(rows, y)
+    assert sum(sizes) == 8 * len(np.unique(y))
+
+
 @pytest.mark.parametrize("offset", [1e6, -1e9, 1e12])
 def test_an_offset_of_y_costs_few_digits(offset):
     X, y = data()
@@ -477,11 +585,29 @@ def test_a_stream_learns_and_goes_on_after_pickling(name):
     assert model.converged_ is False
     assert np.mean(model.loss_curve_[-5:]) < np.mean(model.loss_curve_[:5])
     before = model.predict(X)
-    with pytest.raises(ValueError, match=r"earlier fit has 1 outputs, y has 2"):
+    with pytest.raises(ValueError, match=r"earlier fit has 1 output, y has 2; use a new estimator"):
         model.partial_fit(X, np.c_[y, y])
     np.testing.assert_array_equal(model.predict(X), before)
     with pytest.raises(AttributeError, match="partial_fit"):
         regressor(name).partial_fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "y"),
+    [
+        ({"hidden_layer_sizes": (4,)}, data()[1]),
+        ({"fit_intercept": False}, data()[1]),
+        ({"family": "poisson"}, data("poisson")[1]),
+        ({}, data("gaussian", 2)[1]),
+    ],
+    ids=["units", "intercepts", "family", "outputs"],
+)
+def test_another_network_in_a_stream(options, y):
+    X, first = data()
+    model = stream().partial_fit(X, first).set_params(**options)
+    with pytest.raises(ValueError, match="; use a new estimator") as error:
+        model.partial_fit(X, y)
+    assert "warm_start" not in str(error.value)
 
 
 def test_constant_rows_of_a_stream():
@@ -515,6 +641,9 @@ def test_save_and_load(name, d, options, tmp_path):
     assert loaded.family_ == model.family_
     assert loaded.get_params() == model.get_params() or options.get("e_step") is not None
     assert type(loaded.e_step_) is type(model.e_step_)
+    floors = [getattr(each, "variance_floor_", None) for each in (loaded, model)]
+    assert floors[0] == floors[1]
+    assert (floors[0] is not None) == (name == "gaussian")
     for attribute in ("loss_", "n_iter_", "converged_", "n_features_in_", "n_layers_"):
         assert getattr(loaded, attribute) == getattr(model, attribute)
     assert hasattr(loaded, "variance_") == (name == "gaussian")

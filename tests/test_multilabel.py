@@ -10,7 +10,7 @@ import pytest
 import reference
 from scipy import sparse, special
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import estimator_checks
@@ -100,6 +100,23 @@ def test_probability_by_the_mean_activation():
     expected = special.expit(u @ model.coefs_[1] + model.intercepts_[1])
     np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-12)
     np.testing.assert_array_equal(model.predict(X), expected > 0.5)
+
+
+def test_a_column_of_classes_after_a_fit_with_it():
+    X, y = data()
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        model = fit(classifier(), X, y[:, :1])
+    for method in (model.log_likelihood, model.posterior, model.aic, model.bic):
+        with pytest.warns(DataConversionWarning, match="column-vector"):
+            found = method(X, y[:, :1])
+        np.testing.assert_array_equal(found, method(X, y[:, 0]))
+    with pytest.raises(ValueError, match=r"y must have shape \(150,\), got \(150, 2\)"):
+        model.log_likelihood(X, y[:, :2])
+    with (
+        pytest.warns(DataConversionWarning),
+        pytest.raises(ValueError, match=r"y must have shape \(150,\), got \(149,\)"),
+    ):
+        model.posterior(X, y[1:, :1])
 
 
 def test_likelihood_and_posterior_are_joint():

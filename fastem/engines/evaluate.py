@@ -49,8 +49,8 @@ def e_step(
         Distribution of the outputs given the hidden states: one class, several labels, numbers or
         counts. An instance can be your own family: see `fastem.IndependentOutputs`.
     variance : array-like (n_outputs,), optional
-        Noise variance of every output, in the squared unit of y. Required for "gaussian". The
-        other families do not use it.
+        Noise variance of every output, in the squared unit of y. A number for a single output.
+        Required for "gaussian". The other families do not use it.
     method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
         "auto" selects the cheapest exact engine, or sampling if no exact engine is affordable.
         An instance can be your own engine: see `fastem.Engine`.
@@ -114,6 +114,8 @@ def e_step(
     """
     X = finite_array("X", X, 2)
     family = resolve_family(family)
+    if variance is not None and np.ndim(variance) == 0:
+        variance = [variance]
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
     shape = shape_of(coefs, family)
     targets = _check_targets(y, len(X), shape)
@@ -226,7 +228,9 @@ def _check_variance(variance: ArrayLike | None, n_outputs: int) -> None:
         raise ValueError("variance is missing: pass the noise variance of every output.")
     values = finite_array("variance", variance, 1)
     if values.shape != (n_outputs,):
-        raise ValueError(f"variance must have shape ({n_outputs},), got {values.shape}.")
+        raise ValueError(
+            f"variance must have shape ({n_outputs},), one value per output, got {values.shape}."
+        )
     if not values.min() >= SMALLEST_VARIANCE:
         raise ValueError(f"variance must be at least {SMALLEST_VARIANCE:g}, got {values.min():g}.")
 

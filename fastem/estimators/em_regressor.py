@@ -16,8 +16,14 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.noise import variance_floor
 from fastem.estimators.numbers import known_numbers, learn_numbers
-from fastem.estimators.predictive import PredictiveDistribution, deviance_explained
-from fastem.estimators.validation import warn_of_constant_outputs, warn_of_variance_at_floor
+from fastem.estimators.predictive import (
+    PredictiveDistribution,
+    deviance_explained,
+    levels_of_interval,
+    quantile_levels,
+)
+from fastem.estimators.standardization import warn_of_constant_outputs
+from fastem.estimators.validation import warn_of_variance_at_floor
 from fastem.families import Family
 from fastem.parameters import Array
 
@@ -53,11 +59,11 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         L2 penalty: multiplies half the squared norm of the weights on standardised features and
         outputs, in the units of the summed log-likelihood. Intercepts are not penalised.
     variance_floor : float or "auto", default="auto"
-        Lower bound of every noise variance, as a share of the variance of y. Without it, the
-        likelihood is unbounded: a density can concentrate on single values of y. "auto" first
-        trains a model on four fifths of the rows (at most 10 000), under bounds that fall from 0.7
-        to 0.005. It selects the bound under which the other rows have the highest density. With
-        fewer than 50 different rows, and in `partial_fit`, it is 0.05.
+        Lower bound of every noise variance, as a share of the variance of y; if y is constant, as a
+        share of ``y**2``. Without it, the likelihood is unbounded: a density can concentrate on
+        single values of y. "auto" first trains a model on four fifths of the rows (at most 10 000),
+        under bounds that fall from 0.7 to 0.005. It selects the bound under which the other rows
+        have the highest density. With fewer than 50 different rows, and in `partial_fit`: 0.05.
     fit_intercept : bool, default=True
         Whether hidden units and outputs have intercepts.
     standardize : bool, default=True
@@ -220,7 +226,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         ----------
         X : array-like (n_samples, n_features)
         q : float or array-like (n_quantiles,), probability
-            Between 0 and 1, both excluded.
+            Between 1e-300 and 1 - 1e-15.
 
         Returns
         -------
@@ -235,10 +241,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         ValueError
             As `predict` does, or if q is out of range.
         """
-        levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
-        if levels.ndim != 1 or not ((levels > 0.0) & (levels < 1.0)).all():
-            raise ValueError(f"q must lie between 0 and 1, both excluded; got {q!r}.")
-        found = self._distribution(X).quantiles(levels)
+        found = self._distribution(X).quantiles(quantile_levels(q))
         found = found[:, 0] if found.shape[1] == 1 else found
         return found[..., 0] if np.ndim(q) == 0 else found
 
@@ -249,7 +252,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         ----------
         X : array-like (n_samples, n_features)
         coverage : float, default=0.9, probability
-            Between 0 and 1, both excluded.
+            Above 0, and at most 1 - 2e-15.
 
         Returns
         -------
@@ -263,9 +266,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         ValueError
             As `predict` does, or if `coverage` is out of range.
         """
-        if not 0.0 < coverage < 1.0:
-            raise ValueError(f"coverage must lie between 0 and 1, both excluded; got {coverage!r}.")
-        return self.predict_quantile(X, [0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage])
+        return self.predict_quantile(X, levels_of_interval(coverage))
 
     def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> Array:
         """Return ``P(Y <= y | x)`` of every row, of every output by itself.
@@ -385,7 +386,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         self, problem: Problem, *, resumes: bool, streams: bool = False
     ) -> Problem:
         if not (streams and resumes):  # later rows of a stream may be few
-            warn_of_constant_outputs(problem.targets[problem.weights > 0.0])
+            warn_of_constant_outputs(problem.targets, problem.weights)
         floor = variance_floor(self, problem, resumes=resumes, streams=streams)
         self.variance_floor_ = floor
         return problem._replace(shape=problem.shape._replace(variance_floor=floor))

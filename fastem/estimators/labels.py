@@ -71,8 +71,15 @@ def known_labels(estimator: Any, y: ArrayLike, n_samples: int) -> np.ndarray:
     ------
     ValueError
         If y has another shape, or labels that were not in `fit`.
+
+    Warns
+    -----
+    DataConversionWarning
+        If y is a single column; `fit` warns in the same way.
     """
     has_labels = isinstance(estimator.family_, Bernoulli)
+    if not has_labels and np.ndim(y) == 2 and np.shape(y)[1] == 1:
+        y = column_or_1d(y, warn=True)
     labels = _indicators(y) if has_labels else np.asarray(y)
     wanted = (n_samples, len(estimator.classes_)) if has_labels else (n_samples,)
     if labels.shape != wanted:

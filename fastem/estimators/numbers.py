@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from fastem.estimators.validation import check_targets
+from fastem.estimators.validation import check_targets, how_to_start_anew
 from fastem.families import Family, IndependentOutputs, resolve_family
 from fastem.parameters import Array
 
@@ -41,8 +41,8 @@ def learn_numbers(estimator: Any, y: Any, *, resumes: bool) -> tuple[Family, Arr
     n_fitted = len(estimator.intercepts_[-1]) if resumes else targets.shape[1]
     if targets.shape[1] != n_fitted:
         raise ValueError(
-            f"The earlier fit has {n_fitted} outputs, y has {targets.shape[1]}; call fit with "
-            "warm_start=False."
+            f"The earlier fit has {n_fitted} output{'s' if n_fitted > 1 else ''}, y has "
+            f"{targets.shape[1]}; {how_to_start_anew(estimator)}."
         )
     return family, targets
 

@@ -131,6 +131,8 @@ def save(model: Any, path: str | os.PathLike) -> None:
         "loss": float(model.loss_),
         "family": _to_json(model.family_),
     }
+    if hasattr(model, "variance_floor_"):
+        header["variance_floor"] = float(model.variance_floor_)
     if "classes" in arrays:
         header["object_labels"] = model.classes_.dtype.kind == "O"
     write_model(path, header, arrays)
@@ -228,6 +230,8 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     if "variance" in arrays:
         model.variance_ = arrays["variance"]
         weights.append(model.variance_)
+    if "variance_floor" in header:  # absent from files of earlier versions
+        model.variance_floor_ = float(header["variance_floor"])
     n_features = len(model.coefs_[0])
     if any(values.dtype != np.float64 for values in weights):
         raise ValueError("weights are not float64")

@@ -1,7 +1,8 @@
 """Predictive distributions of a fitted network whose outputs are numbers or counts."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, xlogy
@@ -22,11 +23,19 @@ from fastem.families import (
     mixtures_of_rows,
 )
 from fastem.parameters import Array
-from fastem.runtime import bytes_of, check_memory, effective_n_jobs, row_ranges
+from fastem.runtime import (
+    bytes_of,
+    check_memory,
+    effective_n_jobs,
+    row_ranges,
+    single_threaded_blas,
+)
 
 _DEEP_STATES = 2000  # samples of the states of the last of several layers
 _ROWS_TO_INTEGRATE = 8192  # at once: bounds the memory
 _TAIL = 1e-8  # probability below which an absolute error of 1e-10 is relevant
+_LEVELS = 1e-300, 1.0 - 1e-15  # smallest and largest level of a quantile
+_LARGEST_COVERAGE = 1.0 - 2e-15  # its levels are permitted
 _LARGEST_LOG_ODDS = 1e300  # the integrals need finite log-odds
 
 
@@ -86,7 +95,7 @@ class _GaussianOutput(NamedTuple):
 
     def _mixtures(self, log_odds: Array) -> Iterator[tuple[slice, Mixture]]:
         output = self.v[:, None], np.array([self.c]), np.array([self.variance])
-        return mixtures_of_rows(Gaussian(), expit(log_odds), *output)
+        return mixtures_of_rows(Gaussian(), expit(log_odds), expit(-log_odds), *output)
 
 
 class PredictiveDistribution:
@@ -137,8 +146,9 @@ class PredictiveDistribution:
             for rows, d, log_odds, output in self._integrals(len(q)):
                 out[rows, d] = output.quantiles(log_odds, q)
             return out
-        for rows, mixture in self._mixtures():
-            out[rows] = mixture.quantiles(q)
+        with single_threaded_blas():  # the order of a sum does not depend on the threads
+            for rows, mixture in self._mixtures():
+                out[rows] = mixture.quantiles(q)
         return out
 
     @property
@@ -183,10 +193,9 @@ class PredictiveDistribution:
     def _mixtures(self) -> Iterator[tuple[slice, Mixture]]:
         network = self._network
         if network.depth == 1:
-            on = network.hidden_probability(self.X, 0)
-            yield from mixtures_of_rows(
-                network.family, on, self._coefs, self._intercepts, self._variance
-            )
+            log_odds = network.hidden_log_odds(self.X, 0)
+            output = self._coefs, self._intercepts, self._variance
+            yield from mixtures_of_rows(network.family, expit(log_odds), expit(-log_odds), *output)
             return
         seed = network.engine.get_params().get("random_state")
         generator = np.random.RandomState(0 if seed is None else seed % 2**32)
@@ -201,6 +210,37 @@ class PredictiveDistribution:
             eta = network.natural_parameter(states).reshape(n_rows, _DEEP_STATES, -1)
             prior = np.full((n_rows, _DEEP_STATES), 1.0 / _DEEP_STATES)
             yield rows, Mixture(network.family, prior, eta, self._variance)
+
+
+def quantile_levels(q: Any) -> Array:
+    """Return levels (n_quantiles,) of quantiles, probabilities.
+
+    Raises
+    ------
+    ValueError
+        If q is not a number or an array of one dimension, or a level is out of range.
+    """
+    levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+    smallest, largest = _LEVELS
+    if levels.ndim != 1 or not ((levels >= smallest) & (levels <= largest)).all():
+        raise ValueError(f"q must lie between 1e-300 and 1 - 1e-15; got {q!r}.")
+    return levels
+
+
+def levels_of_interval(coverage: Any) -> Array:
+    """Return the levels (2,) of both ends of a central interval, probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is not a real number in its range.
+    """
+    if not (isinstance(coverage, Real) and 0.0 < coverage <= _LARGEST_COVERAGE):
+        raise ValueError(
+            f"coverage must be a number above 0 and at most 1 - 2e-15; got {coverage!r}."
+        )
+    half = 0.5 * float(coverage)
+    return np.array([0.5 - half, 0.5 + half])
 
 
 def deviance_explained(counts: Array, means: Array, weights: Array) -> float:

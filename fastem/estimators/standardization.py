@@ -6,6 +6,7 @@ import numpy as np
 
 from fastem.estimators.validation import check_output_scale
 from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import warn_user
 
 # A column is constant if its deviation is below this fraction of its largest value.
 _CONSTANT = 1e-13
@@ -59,7 +60,8 @@ class Standardization(NamedTuple):
             of_features = _centre_and_scale(X, weights, shape.fit_intercept)
         if shape.family.has_variance:
             of_outputs = _centre_and_scale(targets, weights, shape.fit_intercept)
-            check_output_scale(of_outputs[1], shape.variance_floor)
+            values = targets[weights > 0.0]
+            check_output_scale(values, of_outputs[1], shape.variance_floor)
         return cls(*of_features, *of_outputs)
 
     def apply(self, X: Array) -> Array:
@@ -115,8 +117,47 @@ class Standardization(NamedTuple):
         return len(parameters.hidden[0]) > len(self.scale)
 
 
+def warn_of_constant_outputs(targets: Array, weights: Array) -> None:
+    """Warn if an output has one value only, or varies by little more than its rounding error.
+
+    Parameters
+    ----------
+    targets : array (n_samples, n_outputs)
+    weights : array (n_samples,)
+        Rows of weight zero are ignored.
+
+    Warns
+    -----
+    UserWarning
+        With the column and the value.
+    """
+    targets, weights = targets[weights > 0.0], weights[weights > 0.0]
+    is_constant = np.ptp(targets, axis=0) == 0.0
+    for column in np.flatnonzero(is_constant)[:1]:
+        warn_user(
+            f"y is constant in column {column}: every value is {targets[0, column]:g}. The model "
+            "predicts this value, with the smallest variance that variance_floor permits."
+        )
+    _, deviation, largest = _relative_moments(targets, weights, centred=True)
+    is_tiny = np.abs(targets).max(axis=0) < _SMALLEST_SCALE  # fit refuses it
+    for column in np.flatnonzero((deviation <= _CONSTANT) & ~is_constant & ~is_tiny)[:1]:
+        warn_user(
+            f"y is treated as constant in column {column}: its standard deviation is less than "
+            f"{_CONSTANT:g} times its largest value, {largest[column]:g}, which is close to the "
+            "rounding error. Subtract a constant from y."
+        )
+
+
 def _centre_and_scale(values: Array, weights: Array, centred: bool) -> tuple[Array, Array]:
-    """Return the weighted mean and standard deviation of every column.
+    """Return the weighted mean and standard deviation of every column."""
+    mean, deviation, largest = _relative_moments(values, weights, centred)
+    scale = largest * np.where(deviation > _CONSTANT, deviation, 1.0)
+    scale[scale < _SMALLEST_SCALE] = 1.0
+    return mean * largest, scale
+
+
+def _relative_moments(values: Array, weights: Array, centred: bool) -> tuple[Array, Array, Array]:
+    """Return weighted mean and standard deviation as shares of the largest absolute value, and it.
 
     Columns are first divided by their largest absolute value, so that squares of values like 1e300
     and 1e-300 are within range.
@@ -126,7 +167,4 @@ def _centre_and_scale(values: Array, weights: Array, centred: bool) -> tuple[Arr
     shares = weights / weights.sum()
     ratio = values / largest
     mean = shares @ ratio if centred else np.zeros(values.shape[1])
-    deviation = np.sqrt(shares @ (ratio - mean) ** 2)
-    scale = largest * np.where(deviation > _CONSTANT, deviation, 1.0)
-    scale[scale < _SMALLEST_SCALE] = 1.0
-    return mean * largest, scale
+    return mean, np.sqrt(shares @ (ratio - mean) ** 2), largest

@@ -179,13 +179,15 @@ def check_targets(targets: Array) -> None:
         raise ValueError(f"y has values up to {largest:g}, whose squares overflow; rescale y.")
 
 
-def check_output_scale(scale: Array, floor: float) -> None:
+def check_output_scale(values: Array, scale: Array, floor: float) -> None:
     """Check that the reciprocal of a noise variance, and its square, are finite.
 
     Parameters
     ----------
+    values : array (n_samples, n_outputs), in the unit of y
+        Rows of positive weight.
     scale : array (n_outputs,), in the unit of y
-        Standard deviations of the outputs.
+        Standard deviations of the outputs; 1 where they are not representable.
     floor : float
         Lower bound of noise variances as shares of the variances of y.
 
@@ -194,29 +196,14 @@ def check_output_scale(scale: Array, floor: float) -> None:
     ValueError
         If an output varies too little.
     """
-    smallest = scale.min(initial=np.inf)
+    # a standard deviation is at most the largest value
+    bounds = np.where(np.ptp(values, axis=0) > 0.0, np.abs(values).max(axis=0), np.inf)
+    smallest = np.minimum(scale, bounds).min(initial=np.inf)
     if smallest < np.sqrt(SMALLEST_VARIANCE / floor):
         raise ValueError(
-            f"y has a column with standard deviation {smallest:g}; a noise variance of "
-            f"variance_floor={floor:g} times its square is too small. Rescale y, or increase "
+            f"y has a column with a standard deviation of at most {smallest:g}; a noise variance "
+            f"of variance_floor={floor:g} times its square is too small. Rescale y, or increase "
             "variance_floor."
-        )
-
-
-def warn_of_constant_outputs(targets: Array) -> None:
-    """Warn if an output has one value only.
-
-    Warns
-    -----
-    UserWarning
-        With the column and the value.
-    """
-    constant = np.flatnonzero(np.ptp(targets, axis=0) == 0.0)
-    if len(constant) > 0:
-        column = int(constant[0])
-        warn_user(
-            f"y is constant in column {column}: every value is {targets[0, column]:g}. The model "
-            "predicts this value, with the smallest variance that variance_floor permits."
         )
 
 
@@ -267,6 +254,11 @@ def _resuming(estimator: Any) -> str:
     return "warm_start=True" if estimator.warm_start else "partial_fit"
 
 
+def how_to_start_anew(estimator: Any) -> str:
+    """Return the remedy if the earlier training of a warm start or `partial_fit` cannot go on."""
+    return "call fit with warm_start=False" if estimator.warm_start else "use a new estimator"
+
+
 def check_same_classes(estimator: Any, classes: np.ndarray) -> None:
     """Check that a warm start has the classes of the earlier fit.
 
@@ -293,18 +285,18 @@ def check_same_em_network(estimator: Any, sizes: tuple[int, ...], family: Family
     if family != estimator.family_:
         raise ValueError(
             f"{_resuming(estimator)} needs the outputs of the earlier fit, {estimator.family_}, "
-            f"got y for {family}; call fit with warm_start=False."
+            f"got y for {family}; {how_to_start_anew(estimator)}."
         )
     if not estimator.fit_intercept and any(b.any() for b in estimator.intercepts_):
         raise ValueError(
             f"{_resuming(estimator)} cannot drop the intercepts of the earlier fit, got "
-            "fit_intercept=False; call fit with warm_start=False."
+            f"fit_intercept=False; {how_to_start_anew(estimator)}."
         )
     fitted = tuple(len(b) for b in estimator.intercepts_[:-1])
     if sizes != fitted:
         raise ValueError(
             f"{_resuming(estimator)} needs the hidden units of the earlier fit, {fitted}, got "
-            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; call fit with warm_start=False."
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}; {how_to_start_anew(estimator)}."
         )
 
 

@@ -274,7 +274,7 @@ class IndependentOutputs(Family):
             If there are too many hidden units to sum over their states.
         """
         means, variances = np.empty((2, len(on), len(intercepts)))
-        for rows, mixture in mixtures_of_rows(self, on, coefs, intercepts, variance):
+        for rows, mixture in mixtures_of_rows(self, on, 1.0 - on, coefs, intercepts, variance):
             means[rows], variances[rows] = mixture.moments()
         return means, variances
 

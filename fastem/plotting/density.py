@@ -1,8 +1,8 @@
 """Plots of predictive densities and of their agreement with the observed values."""
 
 import copy
-import operator
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -314,9 +314,9 @@ def _of_output(estimator: FastEMRegressor, output: int) -> FastEMRegressor:
     It has no names of features, because it is evaluated on arrays.
     """
     n_outputs = len(estimator.intercepts_[-1])
-    if not 0 <= operator.index(output) < n_outputs:
+    if not (isinstance(output, Integral) and 0 <= output < n_outputs):
         choices = "0, the only output" if n_outputs == 1 else f"from 0 to {n_outputs - 1}"
-        raise ValueError(f"output must be {choices}. Got {output}.")
+        raise ValueError(f"output must be {choices}. Got {output!r}.")
     own = copy.copy(estimator)
     vars(own).pop("feature_names_in_", None)
     chosen = [output]
