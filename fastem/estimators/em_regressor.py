@@ -95,8 +95,7 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y. For numbers,
         up to 140 iterations under falling bounds of the variance improve the random start.
         `n_iter_` and `loss_curve_` exclude them; the seconds include them.
-    n_features_in_, feature_names_in_
-        As in scikit-learn.
+    n_features_in_, feature_names_in_ : as in scikit-learn
 
     Examples
     --------
@@ -387,9 +386,9 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     ) -> Problem:
         if not (streams and resumes):  # later rows of a stream may be few
             warn_of_constant_outputs(problem.targets, problem.weights)
-        floor = variance_floor(self, problem, resumes=resumes, streams=streams)
-        self.variance_floor_ = floor
-        return problem._replace(shape=problem.shape._replace(variance_floor=floor))
+        self.variance_floor_ = variance_floor(self, problem, resumes=resumes, streams=streams)
+        shape = problem.shape._replace(variance_floor=self.variance_floor_)
+        return problem._replace(shape=shape)
 
     def _warn_of_result(self, scale: Array) -> None:
         if self.family_.has_variance and not isinstance(self.variance_floor, str):
