@@ -32,6 +32,7 @@ def altered(array, value, index=3):
 def regressor(family="gaussian", **options):
     options = {"family": family, "random_state": 0, "n_jobs": 1, "max_iter": 15, **options}
     options.setdefault("variance_floor", 0.01)
+    options.setdefault("variance_floor", 0.01)
     return FastEMRegressor((4,), **options)
 
 
