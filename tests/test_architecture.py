@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "_version": set(),
     "kernels": set(),
     "runtime": set(),
-    "families": set(),
+    "families": {"runtime"},
     "parameters": {"families"},
     "expectations": {"parameters"},
     "rows": {"parameters"},

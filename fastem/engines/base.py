@@ -6,9 +6,8 @@ passed to ``FastEMClassifier(e_step=...)``, to ``FastEMRegressor(e_step=...)`` a
 """
 
 import copy
-import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from fastem.expectations import Statistics
 from fastem.families import Gaussian
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
+from fastem.runtime import HasSettings
 
 RandomState = int | np.random.RandomState | None
 """Seed or generator, in scikit-learn's sense."""
@@ -58,7 +58,7 @@ class Plan(Protocol):
         """
 
 
-class Engine(ABC):
+class Engine(HasSettings, ABC):
     """An algorithm for the E-step, with its settings.
 
     Attributes
@@ -175,7 +175,7 @@ class Engine(ABC):
         """
         return self
 
-    def warn_if_noisy(self, effective_sample_size: float) -> None:  # noqa: B027  optional
+    def warn_if_noisy(self, effective_sample_size: float) -> None:
         """Warn if estimates with this median effective sample size are noisy.
 
         Called at the end of a fit and of `fastem.e_step`, if the statistics hold effective sample
@@ -200,27 +200,6 @@ class Engine(ABC):
     def copy(self) -> Self:
         """Return a copy: later changes of the settings do not reach it."""
         return copy.copy(self)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **settings: Any) -> Self:
-        """Change settings; return the engine.
-
-        Raises
-        ------
-        ValueError
-            If there is no such setting.
-        """
-        names = self.get_params()
-        for name, value in settings.items():
-            if name not in names:
-                raise ValueError(
-                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(names)}."
-                )
-            setattr(self, name, value)
-        return self
 
 
 def check_depth(shape: Shape) -> None:

@@ -4,19 +4,19 @@ The interface is public. Your own family is one subclass of `IndependentOutputs`
 can be passed to ``FastEMRegressor(family=...)`` and to ``fastem.e_step(..., family=...)``.
 """
 
-import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.families.mixture import mixtures_of_rows
+from fastem.runtime import HasSettings
 
 Array = NDArray[np.float64]
 
 
-class Family(ABC):
+class Family(HasSettings, ABC):
     """Distribution of the outputs given the states z of the last hidden layer.
 
     Two kinds exist: `Categorical`, one label among several classes, and the subclasses of
@@ -65,27 +65,6 @@ class Family(ABC):
         ValueError
             If a value is impossible under the family.
         """
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings by name: the parameters of the constructor."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **settings: Any) -> Self:
-        """Change settings; return the family. A grid search needs it (``family__n_trials``).
-
-        Raises
-        ------
-        ValueError
-            If there is no such setting.
-        """
-        names = self.get_params()
-        for name, value in settings.items():
-            if name not in names:
-                raise ValueError(
-                    f"{type(self).__name__} has no setting {name!r}; it has {sorted(names)}."
-                )
-            setattr(self, name, value)
-        return self
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_params() == other.get_params()

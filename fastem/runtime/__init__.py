@@ -13,6 +13,7 @@ from fastem.runtime.pieces import (
     rows_per_chunk,
     table_slices,
 )
+from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
 from fastem.runtime.warn import warn_user
 
@@ -20,6 +21,7 @@ __all__ = [
     "TILE",
     "Buffers",
     "DivergenceError",
+    "HasSettings",
     "Shapes",
     "available_bytes",
     "bytes_of",
