@@ -53,7 +53,7 @@ class _Arrays(NamedTuple):
 
 
 def _arrays(problem: EStepProblem) -> _Arrays:
-    rows, ((hidden,), output) = problem.rows, problem.parameters
+    rows, ((hidden,), output, _) = problem.rows, problem.parameters
     X = np.ascontiguousarray(rows.inputs[:, :-1])
     layers = [array.copy() for layer in (hidden, output) for array in (layer[:-1], layer[-1])]
     return _Arrays(X, rows.labels, rows.weights, *layers)
