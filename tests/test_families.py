@@ -149,7 +149,8 @@ def test_memory_is_announced(name, noise, m, n, d):
         tracemalloc.stop()
     announced = engine.bytes_needed(shape, n, 2)
     assert peak <= announced
-    tables = most_groups(shape, n) + -(-n // TILE) + most_groups(shape, n) + 5
+    chunks = -(-n // TILE) + most_groups(shape, n)
+    tables = most_groups(shape, n) + chunks + 4
     assert announced <= 8 * 2**m * tables + 2000 * n * (d + 5) + 2**23
 
 

@@ -56,13 +56,15 @@ class DensityTable:
 
     @staticmethod
     def temporaries(shape: Shape, n_threads: int) -> Shapes:
-        """Declare half sums, values of a family on slices, and tables in log space."""
+        """Declare half sums, values of a family on slices, and counts of rows in log space.
+
+        The engine declares the tables in log space.
+        """
         n_high, n_low = halves(shape.last)
         start, stop = table_slices(n_high, n_low)[0]
         return {
             "halves": (2, shape.n_outputs, n_high + n_low),
             "on_slices": (n_threads, 6, stop - start, n_low),
-            "log_tables": (LOG_TABLES, n_high, n_low),
             "lane_counts": (LOG_TABLES - 1, n_high, n_low),
         }
 

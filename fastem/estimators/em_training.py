@@ -267,12 +267,22 @@ class Training:
         floor : float
         parameters : Parameters
             In the units of X and y.
+
+        Raises
+        ------
+        DivergenceError
+            If an objective is not finite.
         """
         random_state = check_random_state(self._estimator.random_state)
         start = self._shape.unpack(self._start(random_state, self._typical))
         with single_threaded_blas():
-            for floor, found in settle(self._model, start, self._run_shortly(random_state), floors):
-                yield floor, self._standardization.fold(found)
+            try:
+                for floor, found in settle(
+                    self._model, start, self._run_shortly(random_state), floors
+                ):
+                    yield floor, self._standardization.fold(found)
+            except FloatingPointError as error:
+                raise DivergenceError(str(error)) from error
 
     def _ascend(
         self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
