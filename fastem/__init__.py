@@ -1,7 +1,7 @@
 """Exact EM for neural networks with stochastic binary hidden units."""
 
 from fastem._version import __version__
-from fastem.engines import Engine, Enumeration, Quadrature, Sampling, e_step
+from fastem.engines import Engine, Enumeration, Quadrature, Sampling
 from fastem.estimators import (
     FastEMClassifier,
     FastEMRegressor,
@@ -10,6 +10,7 @@ from fastem.estimators import (
 )
 from fastem.expectations import Expectations
 from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
+from fastem.oracle import EStep, e_step
 from fastem.perceptron import Backpropagation, backpropagate
 from fastem.plotting import DensityDisplay, HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
@@ -21,6 +22,7 @@ __all__ = [
     "Categorical",
     "DensityDisplay",
     "DivergenceError",
+    "EStep",
     "Engine",
     "Enumeration",
     "Expectations",

@@ -27,11 +27,12 @@ MAY_IMPORT = {
     "expectations": {"parameters"},
     "rows": {"parameters"},
     "engines": BASE,
+    "oracle": BASE - {"kernels"} | {"engines"},
     "m_step": BASE - {"families"},
     "perceptron": {"kernels", "parameters", "runtime"},
     "solvers": BASE - {"families"} | {"engines", "m_step"},
     "estimators": {"_version", "expectations", "families", "parameters", "rows", "runtime"}
-    | {"engines", "m_step", "perceptron", "solvers"},
+    | {"engines", "m_step", "oracle", "perceptron", "solvers"},
     "profiling": {
         "families",
         "parameters",

@@ -6,7 +6,6 @@ Your own engine needs only the names of this module: see `Engine`.
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
-from fastem.engines.evaluate import SMALLEST_VARIANCE, check_parameters, e_step, shape_of
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
@@ -20,7 +19,6 @@ from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
-    "SMALLEST_VARIANCE",
     "Engine",
     "Enumeration",
     "HiddenStatistics",
@@ -31,11 +29,8 @@ __all__ = [
     "Shape",
     "Statistics",
     "TrainingRows",
-    "check_parameters",
     "distribution_buffers",
-    "e_step",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",
-    "shape_of",
 ]

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_softmax
 
-from fastem.engines import Engine, check_parameters, e_step, shape_of
+from fastem.engines import Engine
 from fastem.expectations import Expectations
 from fastem.families import Family
+from fastem.oracle import check_parameters, e_step, shape_of
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import add_ones
 from fastem.runtime import effective_n_jobs, single_threaded_blas

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastem._version import __version__
-from fastem.engines import ENGINES, Engine, check_parameters, resolve_engine
+from fastem.engines import ENGINES, Engine, resolve_engine
 from fastem.families import FAMILIES, Family
+from fastem.oracle import check_parameters
 from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"

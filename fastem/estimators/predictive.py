@@ -9,7 +9,6 @@ from scipy.special import expit, xlogy
 
 from fastem.engines import (
     Quadrature,
-    check_parameters,
     distribution_buffers,
     gaussian_cdf,
     gaussian_quantiles,
@@ -22,6 +21,7 @@ from fastem.families import (
     blocks,
     mixtures_of_rows,
 )
+from fastem.oracle import check_parameters
 from fastem.parameters import Array
 from fastem.runtime import (
     bytes_of,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
-from fastem.engines import SMALLEST_VARIANCE, Engine
+from fastem.engines import Engine
 from fastem.families import Family
+from fastem.oracle import SMALLEST_VARIANCE
 from fastem.parameters import Array
 from fastem.perceptron import Layers
 from fastem.runtime import finite_array, warn_user

@@ -1,0 +1,306 @@
+"""The public E-step: `EStep`, prepared once for given rows, and `e_step`, its form for one call."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastem.engines import Engine, resolve_engine
+from fastem.expectations import Expectations, Statistics
+from fastem.families import Family, resolve_family
+from fastem.oracle.checks import (
+    check_outputs,
+    check_parameters,
+    check_sizes,
+    check_targets,
+    check_weights,
+    shape_of,
+)
+from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
+from fastem.rows import sort_rows
+from fastem.runtime import effective_n_jobs, finite_array
+
+
+class EStep:
+    """An E-step prepared for given rows, to be evaluated at any number of parameters.
+
+    The rows are checked and sorted once, and memory is checked and allocated once.
+
+    Parameters
+    ----------
+    X : array-like (n_samples, n_features)
+    y : array-like (n_samples,) or (n_samples, n_outputs)
+        As for `e_step`.
+    hidden_layer_sizes : int or tuple of int
+        Units of every hidden layer, the first layer first.
+    n_classes : int, optional
+        Number of classes of the family "categorical". By default the largest class index in y
+        plus one, but at least 2. The other families do not accept it.
+    family, method, sample_weight, n_jobs, random_state
+        As for `e_step`.
+
+    Raises
+    ------
+    ValueError
+        As for `e_step`.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" falls back to sampling.
+
+    See Also
+    --------
+    fastem.e_step : The same for a single call, with the formulas.
+
+    Notes
+    -----
+    An instance works in memory of its own: two threads must not call one instance at the same
+    time. Every thread can have an instance.
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+    >>> W, V = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])
+    >>> oracle = fastem.EStep(X, y, hidden_layer_sizes=2)
+    >>> result = oracle([W, V], [np.zeros(2), np.zeros(2)])
+    >>> result.log_likelihood.round(4)
+    array([-0.3122, -1.8944])
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        hidden_layer_sizes: int | tuple[int, ...],
+        n_classes: int | None = None,
+        family: str | Family = "categorical",
+        method: str | Engine = "auto",
+        sample_weight: ArrayLike | None = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        X = finite_array("X", X, 2)
+        family = resolve_family(family)
+        sizes = check_sizes(hidden_layer_sizes)
+        targets = family.targets(y)
+        n_outputs = check_outputs(targets, family, n_classes)
+        shape = Shape(X.shape[1], sizes, n_outputs, fit_intercept=True, family=family)
+        self._prepare(X, targets, shape, method, sample_weight, n_jobs, random_state)
+
+    def _prepare(
+        self,
+        X: Array,
+        y: ArrayLike,
+        shape: Shape,
+        method: str | Engine,
+        sample_weight: ArrayLike | None,
+        n_jobs: int | None,
+        random_state: int | np.random.RandomState | None,
+    ) -> Self:
+        """Sort the rows and make a plan; ``X`` and ``shape`` are checked already."""
+        targets = check_targets(y, len(X), shape)
+        weights = check_weights(sample_weight, len(X))
+        self._shape = shape
+        self._rows = sort_rows(X, targets, weights, shape)
+        self._n_threads = effective_n_jobs(n_jobs)
+        self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
+        self._plan = self._engine.plan(self._rows, shape, self._n_threads)
+        return self
+
+    def __call__(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        variance: ArrayLike | None = None,
+        *,
+        out: Expectations | None = None,
+    ) -> Expectations:
+        """Run the E-step under the given parameters.
+
+        Parameters
+        ----------
+        coefs, intercepts, variance
+            As for `e_step`, in the shapes of the network that the E-step was prepared for.
+        out : Expectations, optional
+            An earlier result of this instance, whose arrays are overwritten.
+
+        Returns
+        -------
+        expectations : Expectations
+            New arrays, or ``out``.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not match, or a value is not finite.
+        FloatingPointError
+            If inputs times weights or squared residuals overflow.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is low: see `Sampling`.
+        """
+        parameters = self._parameters(coefs, intercepts, variance)
+        statistics = self._plan.expect(parameters)
+        return self._expectations(parameters, statistics)
+
+    def _parameters(
+        self, coefs: list[ArrayLike], intercepts: list[ArrayLike], variance: ArrayLike | None
+    ) -> Parameters:
+        """Return checked parameters in the form of the engines."""
+        shape = self._shape
+        if variance is not None and np.ndim(variance) == 0:
+            variance = [variance]
+        coefs, intercepts = check_parameters(
+            coefs, intercepts, shape.n_features, shape.family, variance
+        )
+        if shape_of(coefs, shape.family) != shape:
+            given = [W.shape for W in coefs]
+            raise ValueError(
+                f"coefs must have the shapes of the network that the E-step was prepared for: "
+                f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
+                f"got {given}."
+            )
+        variance = np.array(variance, dtype=np.float64) if shape.n_variances else NO_VARIANCE
+        return shape.from_lists(coefs, intercepts, variance)
+
+    def _expectations(self, parameters: Parameters, statistics: Statistics) -> Expectations:
+        """Return the statistics in the order of X, in new arrays."""
+        order, effective = self._rows.order, statistics.effective_sample_size
+        if effective is not None:
+            effective = _unsorted(effective, order)
+            if len(effective) > 0:
+                self._engine.warn_if_noisy(float(np.median(effective)))
+        gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
+        has_variance = self._shape.n_variances > 0
+        return Expectations(
+            _unsorted(statistics.log_likelihood, order),
+            _unsorted(statistics.hidden[0].posterior.T, order),
+            [gradient[:-1].copy() for gradient in gradients],
+            [gradient[-1].copy() for gradient in gradients],
+            effective,
+            statistics.variance_gradient(parameters.variance) if has_variance else None,
+        )
+
+
+def e_step(
+    X: ArrayLike,
+    y: ArrayLike,
+    coefs: list[ArrayLike],
+    intercepts: list[ArrayLike],
+    *,
+    family: str | Family = "categorical",
+    variance: ArrayLike | None = None,
+    method: str | Engine = "auto",
+    sample_weight: ArrayLike | None = None,
+    n_jobs: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Expectations:
+    """Compute the marginal log-likelihood, its gradient, and the hidden posterior.
+
+    ``log p(y|x) = log sum_s prod_h P(Z_h = s_h | x) p(y | s)``
+
+    Parameters
+    ----------
+    X : array-like (n_samples, n_features)
+    y : array-like (n_samples,) or (n_samples, n_outputs)
+        Class indices ``0, ..., n_classes - 1``, with shape (n_samples,), for "categorical"; 0 and 1
+        for every label; numbers; or counts.
+    coefs : [W (n_features, n_hidden), ..., V (n_hidden, n_outputs)]
+        Weights into hidden units, in log-odds per unit of input, then weights into the outputs, in
+        natural parameters per unit. Shaped as in scikit-learn's MLP: one array into every hidden
+        layer, and one into the outputs.
+    intercepts : [b (n_hidden,), ..., c (n_outputs,)]
+        Log-odds of hidden units; natural parameters of outputs (logits of classes and labels,
+        means of numbers, log-rates of counts).
+    family : {"categorical", "bernoulli", "gaussian", "poisson"} or Family
+        Distribution of the outputs given the hidden states: one class, several labels, numbers or
+        counts. An instance can be your own family: see `fastem.IndependentOutputs`.
+    variance : array-like (n_outputs,), optional
+        Noise variance of every output, in the squared unit of y. A number for a single output.
+        Required for "gaussian". The other families do not use it.
+    method : {"auto", "enumeration", "quadrature", "sampling"} or engine instance
+        "auto" selects the cheapest exact engine, or sampling if no exact engine is affordable.
+        An instance can be your own engine: see `fastem.Engine`.
+    sample_weight : array-like (n_samples,), optional
+        Nonnegative weights of the rows in the gradients.
+    n_jobs : int, optional
+        Number of threads; None for all cores. Results do not depend on it, to the bit.
+    random_state : int or RandomState, optional
+        Seed of `Sampling`, if the engine has no seed of its own. Exact engines ignore it.
+
+    Returns
+    -------
+    expectations : Expectations
+        Log-likelihood per row (nats), hidden posterior (probability), gradients of the
+        weighted total log-likelihood, also with respect to the noise variances if there are any.
+        With `Sampling` all of them are estimates, from different samples for every row.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, a value is not finite, y is impossible under the family, a variance
+        is missing or too small, a weight is negative, the engine does not support the network, or
+        the problem does not fit into memory.
+    FloatingPointError
+        If inputs times weights or squared residuals overflow.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" falls back to sampling, or the effective sample size is low: see `Sampling`.
+
+    See Also
+    --------
+    fastem.EStep : The same, prepared once for many calls.
+
+    Notes
+    -----
+    Enumeration costs ``6 n 2**m`` flops in matrix products for m units in the first hidden layer,
+    plus ``8 g 2**(m + m_above)`` for each pair of neighbouring hidden layers.
+
+    With ``u`` the prior and ``q`` the posterior probability of a unit, ``R_k(s)`` the
+    expected weight of class k in configuration s, ``R(s)`` their sum over classes, and
+    ``o_k(s) = P(Y = k | s)``, the gradients are ``dL/dW = X' (w (q - u))`` (eq. 12) and
+    ``dL/dV_k = sum_s s (R_k(s) - R(s) o_k(s))`` (eq. 15). The rows of a further hidden layer are
+    the configurations of the layer below it, with weights ``R(s)``. For the other families,
+    ``dL/dV_d = (sum_i w_i q_i y_id - sum_s R(s) s E[Y_d | s]) / variance_d``, without the division
+    if there is no noise variance.
+
+    References
+    ----------
+    Slides "EM Algorithm to Train Neural Networks", eqs. 12 and 15, after Ng and McLachlan
+    (2004), Using the EM algorithm to train neural networks, IEEE Transactions on Neural
+    Networks 15(3).
+
+    Examples
+    --------
+    >>> import numpy as np, fastem
+    >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+    >>> W, V = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])
+    >>> result = fastem.e_step(X, y, [W, V], [np.zeros(2), np.zeros(2)])
+    >>> result.log_likelihood.round(4)
+    array([-0.3122, -1.8944])
+    >>> result.hidden_posterior.shape
+    (2, 2)
+    """
+    X = finite_array("X", X, 2)
+    family = resolve_family(family)
+    if variance is not None and np.ndim(variance) == 0:
+        variance = [variance]
+    coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
+    oracle = EStep.__new__(EStep)._prepare(
+        X, y, shape_of(coefs, family), method, sample_weight, n_jobs, random_state
+    )
+    return oracle(coefs, intercepts, variance)
+
+
+def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
+    """Return a copy of values of sorted rows, in the original order of the rows."""
+    out = np.empty(values.shape)
+    out[order] = values
+    return out
