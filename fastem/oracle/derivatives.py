@@ -1,0 +1,387 @@
+"""Derivatives of the log-likelihood that `EStep` offers beside its gradient."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastem.engines import Engine, Enumeration, Plan
+from fastem.expectations import Statistics
+from fastem.oracle.information import LARGEST_STEP, differences, exact_hessian
+from fastem.oracle.row_gradients import row_gradients, row_products, split_direction
+from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import TrainingRows
+from fastem.runtime import bytes_of, check_memory, finite_array
+
+
+class DerivativesMixin:
+    """Derivatives of ``log p(y | x)``, by inputs and parameters.
+
+    All parameters together form one vector: for every layer, the first layer first, its coefs row
+    by row (``coefs[l].ravel()``) and then its intercepts; last the noise variances, if there are
+    any. `flatten` and `unflatten` convert. Derivatives are by variances, not by their logarithms.
+    """
+
+    _rows: TrainingRows
+    _shape: Shape
+    _engine: Engine
+    _plan: Plan
+    _n_threads: int
+
+    def flatten(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        variance: ArrayLike | None = None,
+    ) -> Array:
+        """Return parameters, or their gradients, as one vector.
+
+        Parameters
+        ----------
+        coefs, intercepts : lists of array-like
+            In the shapes of the network.
+        variance : array-like (n_outputs,), optional
+            Required if the family has a noise variance. A number for a single output.
+
+        Returns
+        -------
+        vector : array (n_parameters,)
+            For every layer ``coefs[l].ravel()`` and then ``intercepts[l]``; last the variances.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not match, or a value is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> oracle = fastem.EStep([[0.0], [1.0]], [0, 1], hidden_layer_sizes=1)
+        >>> oracle.flatten([[[2.0]], [[3.0, 4.0]]], [[5.0], [6.0, 7.0]])
+        array([2., 5., 3., 4., 6., 7.])
+        """
+        shape = self._shape
+        sizes = [*shape.hidden_shapes, shape.output_shape]
+        parts = []
+        for name, arrays, n_dimensions in (("coefs", coefs, 2), ("intercepts", intercepts, 1)):
+            if not isinstance(arrays, (list, tuple)) or len(arrays) != len(sizes):
+                raise ValueError(f"{name} must be a list of {len(sizes)} arrays.")
+            for i, (values, (n_inputs, n_units)) in enumerate(zip(arrays, sizes, strict=True)):
+                wanted = (n_inputs - 1, n_units)[-n_dimensions:]
+                parts.append(_of_shape(f"{name}[{i}]", values, wanted))
+        in_order = [part.ravel() for i in range(len(sizes)) for part in parts[i :: len(sizes)]]
+        if shape.n_variances > 0:
+            if variance is None:
+                raise ValueError("variance is missing: pass one value per output.")
+            values = [variance] if np.ndim(variance) == 0 else variance
+            in_order.append(_of_shape("variance", values, (shape.n_variances,)))
+        return np.concatenate(in_order)
+
+    def unflatten(self, vector: ArrayLike) -> tuple[list[Array], list[Array], Array | None]:
+        """Return the parameters in a vector: the inverse of `flatten`.
+
+        Parameters
+        ----------
+        vector : array-like (n_parameters,)
+
+        Returns
+        -------
+        coefs, intercepts : lists of arrays
+        variance : array (n_outputs,) or None
+            None if the family has no noise variance.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not match, or a value is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> oracle = fastem.EStep([[0.0], [1.0]], [0, 1], hidden_layer_sizes=1)
+        >>> coefs, intercepts, variance = oracle.unflatten(np.arange(6.0))
+        >>> coefs
+        [array([[0.]]), array([[2., 3.]])]
+        >>> intercepts, variance
+        ([array([1.]), array([4., 5.])], None)
+        """
+        parts = split_direction(self._vector(vector), self._shape)
+        coefs, intercepts = self._shape.to_lists(parts)
+        return coefs, intercepts, parts.variance.copy() if self._shape.n_variances > 0 else None
+
+    def input_gradient(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        variance: ArrayLike | None = None,
+    ) -> Array:
+        """Return the gradient of ``log p(y_i | x_i)`` by ``x_i`` for every row.
+
+        A model that computes X, such as a layer below this network, is trained with it.
+
+        Parameters
+        ----------
+        coefs, intercepts, variance
+            As for a call of the instance.
+
+        Returns
+        -------
+        gradient : array (n_samples, n_features), nats per unit of the feature
+            Without the weights of the rows. With `Sampling`, an estimate.
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As for a call of the instance.
+
+        Notes
+        -----
+        ``W (q_i - u_i)``, with the prior u and the posterior q of the units of the first layer.
+        The cost is that of an E-step, plus ``2 n p m`` flops.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+        >>> W, V = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])
+        >>> oracle = fastem.EStep(X, y, hidden_layer_sizes=2)
+        >>> oracle.input_gradient([W, V], [np.zeros(2), np.zeros(2)]).round(4)
+        array([[ 0.3201],
+               [-0.4064]])
+        """
+        parameters = self._parameters(coefs, intercepts, variance)
+        layer = self._plan.expect(parameters).hidden[0]
+        weights = parameters.hidden[0][:-1]
+        gradient = np.empty((len(self._rows.weights), len(weights)))
+        gradient[self._rows.order] = (layer.posterior - layer.probability).T @ weights.T
+        return gradient
+
+    def row_gradients(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        variance: ArrayLike | None = None,
+        *,
+        vector: ArrayLike | None = None,
+    ) -> Array:
+        """Return the gradient of ``log p(y_i | x_i)`` by all parameters for every row (scores).
+
+        Parameters
+        ----------
+        coefs, intercepts, variance
+            As for a call of the instance.
+        vector : array-like (n_parameters,), optional
+            In the order of `flatten`. With it, products of the gradients and the vector are
+            returned, without forming the matrix.
+
+        Returns
+        -------
+        gradients : array (n_samples, n_parameters) or (n_samples,)
+            Parameters are in the order of `flatten`; see `unflatten`. Nats per unit of a parameter,
+            without the weights of the rows.
+
+        Raises
+        ------
+        ValueError
+            As for a call of the instance, or if the matrix does not fit into memory.
+        FloatingPointError
+            As for a call of the instance.
+
+        Notes
+        -----
+        By enumeration, the matrix costs ``4 n 2**m`` flops in matrix products for the hidden
+        layer, and as many for every class but one or for every output (two times per output with
+        a noise variance). With a vector, the cost is that of one E-step, and memory is
+        ``O(n + g 2**m)``. In deep networks, the matrix costs ``2 n 2**m`` flops for each
+        parameter above the first layer, and holds ``g 2**m`` gradients of these parameters.
+
+        Every other engine runs one E-step per row. The result is exact if the engine is exact.
+        With `Sampling` it is an estimate, from other samples than those of a call.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+        >>> W, V = np.array([[2.0]]), np.array([[1.0, -1.0]])
+        >>> oracle = fastem.EStep(X, y, hidden_layer_sizes=1)
+        >>> scores = oracle.row_gradients([W, V], [np.zeros(1), np.zeros(2)])
+        >>> scores.shape
+        (2, 6)
+        >>> result = oracle([W, V], [np.zeros(1), np.zeros(2)])
+        >>> gradient = oracle.flatten(result.coef_gradients, result.intercept_gradients)
+        >>> bool(np.allclose(scores.sum(axis=0), gradient))
+        True
+        """
+        parameters = self._parameters(coefs, intercepts, variance)
+        given = self._engine, self._rows, self._shape, parameters
+        if vector is None:
+            sorted_rows = row_gradients(*given, self._n_threads)
+        else:
+            sorted_rows = row_products(*given, self._vector(vector), self._n_threads)
+        gradients = np.empty_like(sorted_rows)
+        gradients[self._rows.order] = sorted_rows
+        return gradients
+
+    def information(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        variance: ArrayLike | None = None,
+    ) -> Array:
+        """Return the observed information: minus the Hessian of the weighted total log-likelihood.
+
+        Parameters
+        ----------
+        coefs, intercepts, variance
+            As for a call of the instance.
+
+        Returns
+        -------
+        information : array (n_parameters, n_parameters)
+            Parameters are in the order of `flatten`. Symmetric to the bit. Away from a maximum of
+            the likelihood it need not be positive semidefinite.
+
+        Raises
+        ------
+        ValueError
+            As for a call of the instance, if the matrix does not fit into memory, or if the engine
+            samples.
+        FloatingPointError
+            As for a call of the instance.
+
+        Notes
+        -----
+        With `Enumeration` and one hidden layer the result is exact (Louis' identity). The cost is
+        ``(4 + m / 2) n 2**m`` flops per class; for other families as many for each product of at
+        most two residuals (four with a noise variance); and ``n p**2 m**2`` flops. Other exact
+        engines and deep networks use `hessian_product` for every parameter, with its error.
+
+        References
+        ----------
+        Louis (1982), Finding the observed information matrix when using the EM algorithm, Journal
+        of the Royal Statistical Society B 44(2).
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+        >>> W, V = np.array([[2.0]]), np.array([[1.0, -1.0]])
+        >>> oracle = fastem.EStep(X, y, hidden_layer_sizes=1)
+        >>> information = oracle.information([W, V], [np.zeros(1), np.zeros(2)])
+        >>> information[0].round(4)
+        array([ 0.0782,  0.0782, -0.0446,  0.0446, -0.0113,  0.0113])
+        """
+        self._check_exact("information")
+        parameters = self._parameters(coefs, intercepts, variance)
+        if isinstance(self._engine, Enumeration) and self._shape.depth == 1:
+            counts = self._plan.expect(parameters).counts
+            return -exact_hessian(self._rows, self._shape, parameters, counts, self._n_threads)
+        size = self._shape.n_parameters
+        check_memory(
+            f"The information of {size} parameters",
+            "in all",
+            "Use hessian_product, which needs no matrix.",
+            bytes_of({"matrices": (3, size, size)}),
+        )
+        hessian = np.array([self._hessian_product(parameters, unit) for unit in np.eye(size)])
+        return -0.5 * hessian - 0.5 * hessian.T
+
+    def hessian_product(
+        self,
+        coefs: list[ArrayLike],
+        intercepts: list[ArrayLike],
+        vector: ArrayLike,
+        variance: ArrayLike | None = None,
+    ) -> Array:
+        """Return the Hessian of the weighted total log-likelihood times a vector.
+
+        Parameters
+        ----------
+        coefs, intercepts, variance
+            As for a call of the instance.
+        vector : array-like (n_parameters,)
+            In the order of `flatten`.
+
+        Returns
+        -------
+        product : array (n_parameters,)
+            The Hessian is minus the `information`, so the product equals
+            ``-information(coefs, intercepts, variance) @ vector``.
+
+        Raises
+        ------
+        ValueError
+            As for a call of the instance, or if the engine samples.
+        FloatingPointError
+            As for a call of the instance.
+
+        Notes
+        -----
+        The cost is that of eight E-steps: central differences of the exact gradient along the
+        vector with four steps h, h/2, h/4, h/8, extrapolated (Richardson). With h, log-odds and
+        natural parameters (in standard deviations of the noise, if there is a noise variance)
+        move by at most 0.25 for any row and configuration. Variances move by at most a quarter of
+        their value.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> X, y = np.array([[0.0], [1.0]]), [0, 1]
+        >>> W, V = np.array([[2.0]]), np.array([[1.0, -1.0]])
+        >>> oracle = fastem.EStep(X, y, hidden_layer_sizes=1)
+        >>> unit = np.eye(6)[0]
+        >>> oracle.hessian_product([W, V], [np.zeros(1), np.zeros(2)], unit).round(4)
+        array([-0.0782, -0.0782,  0.0446, -0.0446,  0.0113, -0.0113])
+        """
+        self._check_exact("hessian_product")
+        parameters = self._parameters(coefs, intercepts, variance)
+        return self._hessian_product(parameters, self._vector(vector))
+
+    def _hessian_product(self, parameters: Parameters, vector: Array) -> Array:
+        shape = self._shape
+        direction = split_direction(vector, shape)
+        speed = _largest_speed(self._rows.inputs, parameters, direction)
+        if speed == 0.0:
+            return np.zeros(shape.n_parameters)
+        point, unit = parameters.flat, vector / speed
+
+        def gradient(step: float) -> Array:
+            moved = split_direction(point + step * unit, shape)
+            return _flat_gradient(self._plan.expect(moved), moved.variance)
+
+        return speed * differences(gradient, LARGEST_STEP)
+
+    def _check_exact(self, method: str) -> None:
+        if not self._engine.is_exact:
+            raise ValueError(
+                f"{method} needs an exact engine, got {self._engine!r}: differences of estimates "
+                "are noise. Use method=fastem.Enumeration() or fastem.Quadrature()."
+            )
+
+    def _vector(self, vector: ArrayLike) -> Array:
+        return _of_shape("vector", vector, (self._shape.n_parameters,))
+
+
+def _of_shape(name: str, values: ArrayLike, wanted: tuple[int, ...]) -> Array:
+    """Return finite numbers of the wanted shape."""
+    array = finite_array(name, values, len(wanted))
+    if array.shape != wanted:
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}.")
+    return array
+
+
+def _flat_gradient(statistics: Statistics, variance: Array) -> Array:
+    """Return the gradient in the order of `DerivativesMixin.flatten`, in a new array."""
+    layers = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
+    if len(variance) > 0:
+        layers.append(statistics.variance_gradient(variance))
+    return np.concatenate([gradient.ravel() for gradient in layers])
+
+
+def _largest_speed(inputs: Array, parameters: Parameters, direction: Parameters) -> float:
+    """Return the largest change per unit of step: see the notes of `hessian_product`."""
+    changes = [np.abs(inputs @ direction.hidden[0]).max(initial=0.0)]
+    changes += [np.abs(weights).sum(axis=0).max() for weights in direction.hidden[1:]]
+    deviations = np.sqrt(parameters.dispersion)
+    changes.append((np.abs(direction.output).sum(axis=0) / deviations).max())
+    if len(parameters.variance) > 0:
+        changes.append(np.abs(direction.variance / parameters.variance).max())
+    return float(max(changes))
