@@ -16,10 +16,14 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 
-# Richardson extrapolation of central differences: steps h, h / 2, ... Their errors are powers of
-# h**2. Log-odds move by at most the largest step. The poles of a sigmoid have the distance pi.
 LARGEST_STEP = 0.25
-N_STEPS = 4
+"""First step of `differences`, as a change of ``log p(y, z | x)`` in nats.
+
+The poles of a sigmoid have the distance pi."""
+
+_MOST_STEPS = 10
+_TOLERANCE = 1e-12
+_FAIR = 1e-6  # a larger estimated error, relative to the result, is not due to rounding
 
 
 def exact_hessian(
@@ -171,28 +175,42 @@ def _family_block(source: Enumerated, scores: FamilyScores, totals: Array) -> Ar
     return block.reshape((m + 1) * n_outputs, -1)
 
 
-def differences(
-    function: Callable[[float], Array], largest_step: float, n_steps: int = N_STEPS
-) -> Array:
-    """Return the derivative of a function of one number at zero, by differences.
+def differences(function: Callable[[float], Array], largest_step: float) -> Array:
+    """Return the derivative at zero of an array that depends on one number, by differences.
 
-    Central differences with steps h, h / 2, ... are extrapolated (Richardson). Their error is
-    of the order ``h**(2 n_steps)``.
+    Central differences with steps h, h / 2, h / 4, ... are extrapolated: their errors are a series
+    in ``h**2`` (Romberg, Ridders). Of all extrapolated values the one with the smallest estimated
+    error is returned.
 
     Parameters
     ----------
     function : callable
-        Takes a number and returns an array.
+        Takes a number and returns an array. It is called twice for every step.
     largest_step : float
         The first step h.
-    n_steps : int
-        The function is called twice for each of them.
+
+    Notes
+    -----
+    Steps are halved until the estimated error is at most `_TOLERANCE` times the largest entry, or
+    grows because of rounding, but at most `_MOST_STEPS` times.
     """
-    table = []
-    for level in range(n_steps):
+    best, least = None, np.inf
+    previous: list[Array] = []
+    for level in range(_MOST_STEPS):
         step = largest_step / 2**level
-        table.append((function(step) - function(-step)) / (2.0 * step))
-        for place in range(level - 1, -1, -1):
-            factor = 4.0 ** (level - place)
-            table[place] = (factor * table[place + 1] - table[place]) / (factor - 1.0)
-    return table[0]
+        row = [(function(step) - function(-step)) / (2.0 * step)]
+        smallest = np.inf
+        for place, coarse in enumerate(previous):
+            factor, fine = 4.0 ** (place + 1), row[-1]
+            row.append((factor * fine - coarse) / (factor - 1.0))
+            error = max(np.abs(row[-1] - fine).max(), np.abs(row[-1] - coarse).max())
+            smallest = min(smallest, error)
+            if error < least or best is None:
+                best, least = row[-1], error
+        previous = row
+        if best is not None:
+            size = np.abs(best).max()
+            is_rounding = level >= 3 and smallest > 4.0 * least and least < _FAIR * size
+            if least <= _TOLERANCE * size or is_rounding:
+                break
+    return best

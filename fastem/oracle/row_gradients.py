@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastem.engines import Engine, Enumeration, buffers_of_row_table
+from fastem.expectations import Statistics
 from fastem.oracle.moments import Enumerated, Tile
 from fastem.oracle.scores import ClassScores, FamilyScores
 from fastem.parameters import Array, Parameters, Shape
@@ -60,6 +61,14 @@ def split_direction(vector: Array, shape: Shape) -> Parameters:
     return Parameters(tuple(parts[:-2]), parts[-2], parts[-1][0])
 
 
+def flat_gradient(statistics: Statistics, variance: Array) -> Array:
+    """Return the gradient by all parameters as one new vector, in the order of `flatten`."""
+    layers = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
+    if len(variance) > 0:
+        layers.append(statistics.variance_gradient(variance))
+    return np.concatenate([gradient.ravel() for gradient in layers])
+
+
 def _check_memory(shape: Shape, n_samples: int, *arrays: dict) -> None:
     tables = buffers_of_row_table(shape, n_samples, 1)
     check_memory(
@@ -80,10 +89,7 @@ def _one_by_one(engine: Engine, rows: TrainingRows, shape: Shape, parameters: Pa
         else:
             plan.rebind(own)
         statistics = plan.expect(parameters, i)
-        layers = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
-        if shape.n_variances > 0:
-            layers.append(statistics.variance_gradient(parameters.variance))
-        yield np.concatenate([gradient.ravel() for gradient in layers])[None]
+        yield flat_gradient(statistics, parameters.variance)[None]
     if plan is None:
         yield np.empty((0, shape.n_parameters))
 
