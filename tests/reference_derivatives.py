@@ -60,10 +60,10 @@ def derivatives(X, y, coefs, intercepts, variance=None, weights=None, family="ca
     n_states = len(layers[0])
     log_joint, scores, curvatures = np.zeros((n, n_states), dtype=EXTENDED), [], []
     below = np.broadcast_to(X[:, None], (n, n_states, X.shape[1]))
-    for l, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
+    for depth, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
         eta = below @ W.astype(EXTENDED) + b
-        if l < len(layers):
-            z = np.broadcast_to(layers[l], (n, *layers[l].shape))
+        if depth < len(layers):
+            z = np.broadcast_to(layers[depth], (n, *layers[depth].shape))
             log_joint += (z * log_sigmoid(eta) + (1 - z) * log_sigmoid(-eta)).sum(axis=2)
             residual = z - np.exp(log_sigmoid(eta))
             diagonal = np.exp(log_sigmoid(eta) + log_sigmoid(-eta))

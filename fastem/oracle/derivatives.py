@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.engines import Engine, Enumeration, Plan, Quadrature
+from fastem.oracle.hessian_products import exact_hessian_product
 from fastem.oracle.information import LARGEST_STEP, differences, exact_hessian
 from fastem.oracle.row_gradients import (
     flat_gradient,
@@ -325,13 +326,17 @@ class DerivativesMixin:
 
         Notes
         -----
-        Central differences of the exact gradient along the vector, with steps h, h/2, h/4, ...,
-        extrapolated until the estimated error is 1e-12 of the largest entry, or stops to fall.
-        This costs 6 to 20 E-steps, usually 8 or 10. The error is about 1e-12 of the largest entry
-        with `Enumeration`; with `Quadrature` it is about ten times that of its gradient. The first
-        step h moves the log-odds of all units of any row by at most 0.25 in total. The same holds
-        for natural parameters, in standard deviations if there is a noise variance, and for
-        variances, relative to their value.
+        With one hidden layer, and `Enumeration`, or `Quadrature` and at most 12 units, the product
+        is exact. It costs ``18 n 2**m`` flops in matrix products, three times as many as an E-step,
+        and ``O(g 2**m)`` memory beside the rows.
+
+        In all other cases, it is a central difference of the exact gradient along the vector. Steps
+        h, h/2, h/4, ... are extrapolated until the estimated error is 1e-12 of the largest entry,
+        or stops to fall. This costs 6 to 20 E-steps, usually 8 or 10. The first step h moves the
+        log-odds of all units of any row by at most 0.25 in total. The same holds for natural
+        parameters, in standard deviations if there is a noise variance, and for variances, relative
+        to their value. The error is about 1e-12 of the largest entry in deep networks, and 1e-9 if
+        log-odds are in the hundreds. With `Quadrature` it is about ten times that of its gradient.
 
         Examples
         --------
@@ -352,6 +357,9 @@ class DerivativesMixin:
         if size == 0.0:
             return np.zeros(shape.n_parameters)
         unit = vector / size
+        if isinstance(self._engine_of_rows(), Enumeration) and shape.depth == 1:
+            given = self._rows, shape, parameters, split_direction(unit, shape)
+            return size * exact_hessian_product(*given, self._n_threads)
         speed = _largest_speed(self._rows.inputs, parameters, split_direction(unit, shape))
         if speed == 0.0:  # no row depends on these parameters
             return np.zeros(shape.n_parameters)

@@ -9,9 +9,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem.engines import buffers_of_row_table
-from fastem.oracle.moments import MOST_CHUNKS, Enumerated, Tile, pair_sums, table_products
-from fastem.oracle.scores import ClassScores, FamilyScores
+from fastem.oracle.moments import (
+    MOST_CHUNKS,
+    Enumerated,
+    Tile,
+    pair_sums,
+    table_products,
+    tables_in_use,
+)
+from fastem.oracle.scores import ClassScores, FamilyScores, second_keys
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
@@ -43,21 +49,20 @@ def exact_hessian(
     """
     size = shape.n_parameters
     declared = {"sums": (MOST_CHUNKS + 2, size, size)}
+    n_tables = shape.n_outputs if shape.has_classes else 1 + len(second_keys(shape))
     check_memory(
         f"The information of {size} parameters",
         "in all",
         "Use hessian_product, which needs no matrix.",
-        bytes_of(declared, *buffers_of_row_table(shape, len(rows.weights), n_threads)),
+        bytes_of(declared, *tables_in_use(shape, len(rows.weights), n_tables, n_threads)),
     )
     source = Enumerated(rows, shape, parameters, n_threads)
     sums = np.zeros(declared["sums"])
     if shape.has_classes:
         add, output = _adder_of_classes(source), _class_block(source, counts)
-        n_tables = shape.n_outputs
     else:
         scores = FamilyScores(source)
         add, output = _adder_of_family(source, scores), _family_block(source, scores, counts[0])
-        n_tables = 1 + len(scores.second_keys())
     source.run(lambda tile, chunk: add(tile, sums[chunk]), n_tables * (4.0 + shape.first / 2))
     hessian = sums.sum(axis=0)
     start = shape.n_inputs * shape.first
@@ -87,7 +92,7 @@ def _adder_of_classes(source: Enumerated) -> Callable[[Tile, Array], None]:
 def _adder_of_family(source: Enumerated, scores: FamilyScores) -> Callable[[Tile, Array], None]:
     """Return a function that adds the part of a tile to the Hessian."""
     m, n_outputs = source.shape.first, source.shape.n_outputs
-    start, keys = source.shape.n_inputs * m, scores.second_keys()
+    start, keys = source.shape.n_inputs * m, second_keys(source.shape)
     variances = source.parameters.variance
 
     def add(tile: Tile, hessian: Array) -> None:

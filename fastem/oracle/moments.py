@@ -7,15 +7,23 @@ with the priors A and B of both halves and the table T of its group. All moments
 over the rows of a tile; no array has ``n 2**m`` entries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_expit
 
-from fastem.engines import row_table
+from fastem.engines import buffers_of_row_table, row_table
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, check_log_odds, largest_inputs
-from fastem.runtime import n_low_bits, row_ranges, run, single_threaded_blas, threads_worth
+from fastem.runtime import (
+    Shapes,
+    n_low_bits,
+    row_ranges,
+    run,
+    single_threaded_blas,
+    threads_worth,
+)
 
 # Rows of smaller likelihood are summed in log space, one by one.
 _SMALLEST_LIKELIHOOD = 1e-200
@@ -42,6 +50,12 @@ def table_products(table: Array, factors: Array) -> Array:
     """Return ``table * factors``; zero where the table is zero, also for infinite factors."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.where(table > 0.0, table * factors, 0.0)
+
+
+def tables_in_use(shape: Shape, n_samples: int, n_tables: int, n_threads: int) -> list[Shapes]:
+    """Declare the memory of an `Enumerated`, whose tiles use ``n_tables`` functions each."""
+    tables = {"tables": (2 * n_threads, n_tables, 2**shape.first)}
+    return [tables, *buffers_of_row_table(shape, n_samples, n_threads)]
 
 
 class Enumerated:
@@ -121,6 +135,11 @@ class Enumerated:
             run(work, len(chunks), n_threads)
         return len(chunks)
 
+    def unit_sums(self, table: Array) -> Array:
+        """Return ``sum_s table(s) (s, 1)`` over all configurations s, (n_hidden + 1,)."""
+        low, high = table.sum(axis=0), table.sum(axis=1)
+        return np.concatenate([self.low_states @ low, self.high_states @ high, [low.sum()]])
+
     def log_table(self, group: int, row: int) -> Array:
         """Return ``log p(y | configuration)`` (nats) of one row; for classes, that of its class."""
         if not self.shape.has_classes:
@@ -129,6 +148,23 @@ class Enumerated:
         if kept is None or kept[0] != group:
             kept = self._log_table = group, self.table.log_table(group)
         return kept[1]
+
+
+class Changes(NamedTuple):
+    """Posterior of the rows of a tile, and its derivative along a direction.
+
+    Attributes
+    ----------
+    first, first_change : arrays (n_hidden + 1, n_rows)
+        ``E[(z, 1)]``.
+    counts, counts_change : arrays (n_high, n_low), summed weight
+        Expected weight of every configuration.
+    """
+
+    first: Array
+    first_change: Array
+    counts: Array
+    counts_change: Array
 
 
 class Tile:
@@ -220,6 +256,47 @@ class Tile:
                 out[j, :, :, i] = pair_sums(table, source.low_states, source.high_states)
         return out
 
+    def changes(self, slopes: Array, function: Array, weights: Array) -> Changes:
+        """Return how the posterior changes if ``log p(y, z | x)`` changes with a given speed.
+
+        The speed is ``psi(z) = sum_h slopes_h z_h + function(z)``, up to a constant per row.
+
+        Parameters
+        ----------
+        slopes : array (n_hidden, n_rows)
+        function : array (n_high, n_low)
+        weights : array (n_rows,)
+        """
+        source, table, high, low = self._source, self._table, self._high, self._low
+        n_low, m = source.low_bits, source.shape.first
+        moved_table = table_products(table, function)
+        moved_high = high * (source.high_states.T @ slopes[n_low:])
+        moved_low = low * (source.low_states.T @ slopes[:n_low])
+        out = np.empty((2, m + 1, slopes.shape[1]))
+        joint = low * self._of_low
+        moved = moved_low * self._of_low + low * (table.T @ moved_high + moved_table.T @ high)
+        out[0, :n_low], out[1, :n_low] = source.low_states @ joint, source.low_states @ moved
+        out[0, m], out[1, m] = joint.sum(axis=0), moved.sum(axis=0)
+        of_high = table @ low
+        joint = high * of_high
+        moved = moved_high * of_high + high * (table @ moved_low + moved_table @ low)
+        out[0, n_low:m], out[1, n_low:m] = source.high_states @ joint, source.high_states @ moved
+        weighted = high * weights
+        shared = weighted @ low.T
+        counts = table * shared
+        moved = (moved_high - high * out[1, m]) * weights
+        changed = table * (moved @ low.T + weighted @ moved_low.T) + moved_table * shared
+        for i, posterior in self._redone():
+            own = source.low_states.T @ slopes[:n_low, i]
+            speed = function + (source.high_states.T @ slopes[n_low:, i])[:, None] + own
+            moved = table_products(posterior, speed)
+            out[:, :, i] = self._firsts_of(np.array([posterior, moved]))
+            counts += weights[i] * posterior
+            changed += weights[i] * (moved - posterior * out[1, m, i])
+        change = out[1] - out[0] * out[1, m]
+        change[m] = 0.0
+        return Changes(out[0], change, counts, changed)
+
     def _tables(self, factors: Array | None) -> Array:
         own = self._table[None]
         return own if factors is None else np.concatenate([own, table_products(own, factors)])
@@ -234,7 +311,7 @@ class Tile:
         high = tables.sum(axis=2) @ self._source.high_states.T
         return np.hstack([low, high, tables.sum(axis=(1, 2))[:, None]])
 
-    def _redone(self):
+    def _redone(self) -> Iterator[tuple[int, Array]]:
         """Yield (number of the row in the tile, its posterior (n_high, n_low)) of marked rows."""
         source, n_low = self._source, self._source.low_bits
         for i in self._marked:

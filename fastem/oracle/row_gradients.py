@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from fastem.engines import Engine, Enumeration, buffers_of_row_table
+from fastem.engines import Engine, Enumeration
 from fastem.expectations import Statistics
-from fastem.oracle.moments import Enumerated, Tile
-from fastem.oracle.scores import ClassScores, FamilyScores
+from fastem.oracle.moments import Enumerated, Tile, tables_in_use
+from fastem.oracle.scores import ClassScores, FamilyScores, first_keys
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
-from fastem.runtime import bytes_of, check_memory
+from fastem.runtime import Shapes, bytes_of, check_memory
 
 
 def row_gradients(
@@ -29,8 +29,8 @@ def row_gradients(
     ValueError
         If memory is too small, before anything large is allocated.
     """
-    n_samples = len(rows.weights)
-    _check_memory(shape, n_samples, {"gradients": (n_samples, shape.n_parameters)})
+    gradients = {"gradients": (len(rows.weights), shape.n_parameters)}
+    _check_memory(engine, rows, shape, n_threads, gradients)
     if not isinstance(engine, Enumeration):
         return np.concatenate([*_one_by_one(engine, rows, shape, parameters)])
     return _enumerated(rows, shape, parameters, n_threads)
@@ -45,6 +45,7 @@ def row_products(
     n_threads: int,
 ) -> Array:
     """Return the product of every row's gradient with a vector (n_parameters,), (n_samples,)."""
+    _check_memory(engine, rows, shape, n_threads, {})
     if not isinstance(engine, Enumeration):
         rows_of = _one_by_one(engine, rows, shape, parameters)
         return np.array([(gradient @ vector)[0] for gradient in rows_of])
@@ -69,13 +70,21 @@ def flat_gradient(statistics: Statistics, variance: Array) -> Array:
     return np.concatenate([gradient.ravel() for gradient in layers])
 
 
-def _check_memory(shape: Shape, n_samples: int, *arrays: dict) -> None:
-    tables = buffers_of_row_table(shape, n_samples, 1)
+def _check_memory(
+    engine: Engine, rows: TrainingRows, shape: Shape, n_threads: int, own: Shapes
+) -> None:
+    """Raise ValueError if the gradients and the tables of enumeration do not fit into memory."""
+    n_samples, declared = len(rows.weights), [own]
+    if isinstance(engine, Enumeration):
+        declared += tables_in_use(shape, n_samples, 1 + shape.n_outputs, n_threads)
+        if shape.depth > 1:
+            n_above = shape.n_parameters - shape.n_inputs * shape.first if own else 1
+            declared.append({"above": (2 * n_above, shape.n_outputs, 2**shape.first)})
     check_memory(
         f"A gradient of {shape.n_parameters} parameters for each of {n_samples} rows",
         "in all",
-        "Use vector=... for products with a vector, which need no matrix, or fewer rows at a time.",
-        bytes_of(*arrays, *tables),
+        "Use vector=... for products with a vector, or fewer rows at a time.",
+        bytes_of(*declared),
     )
 
 
@@ -148,7 +157,7 @@ def _filler(source: Enumerated, upper: Array | None):
 
         return fill_classes
     family, variances = FamilyScores(source), source.parameters.variance
-    keys = family.first_keys()
+    keys = first_keys(source.shape)
 
     def fill_family(tile: Tile, out: Array) -> Array:
         moments = tile.first_moments(family.factors(tile.group, keys))
@@ -219,8 +228,6 @@ def _upper_gradients(shape: Shape, parameters: Parameters, n_threads: int) -> Ar
     if shape.depth == 1:
         return None
     rows, above, weights = _rows_above(shape, parameters)
-    n_rows = len(rows.weights)
-    _check_memory(above, n_rows, {"gradients": (2, n_rows, above.n_parameters)})
     gradients = _enumerated(rows, above, weights, n_threads)
     by_class = gradients.reshape(shape.n_outputs, -1, above.n_parameters).transpose(0, 2, 1)
     low = 2 ** (shape.first // 2)

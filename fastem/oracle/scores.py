@@ -12,10 +12,30 @@ from itertools import combinations, combinations_with_replacement
 import numpy as np
 
 from fastem.oracle.moments import Enumerated, bits
-from fastem.parameters import Array
+from fastem.parameters import Array, Shape
 
 Key = tuple[int, ...]
 """Sorted numbers of the outputs whose residuals are multiplied."""
+
+
+def first_keys(shape: Shape) -> list[Key]:
+    """Return the products of residuals of which the gradient consists."""
+    outputs = range(shape.n_outputs)
+    return [*((d,) for d in outputs), *((d, d) for d in outputs[: shape.n_variances])]
+
+
+def second_keys(shape: Shape) -> list[Key]:
+    """Return the products of residuals of which products of two gradients consist.
+
+    Parts of a product come before it.
+    """
+    outputs = range(shape.n_outputs)
+    keys = [*((d,) for d in outputs), *combinations_with_replacement(outputs, 2)]
+    if shape.n_variances > 0:
+        cubes = {_sorted(d, e, e) for d in outputs for e in outputs}
+        fourths = [(d, d, e, e) for d, e in combinations_with_replacement(outputs, 2)]
+        keys += [*sorted(cubes), *fourths]
+    return keys
 
 
 class ClassScores:
@@ -63,6 +83,14 @@ class ClassScores:
         logits = _linear(direction, *self._bits)
         return ((logits[group] - logits) * self._table).sum(axis=0)
 
+    def tables(self, group: int, direction: Array) -> tuple[Array, Array]:
+        """Return residuals and their derivatives along a direction, (n_classes, n_high, n_low)."""
+        logits = _linear(direction, *self._bits)
+        residuals = -self._table
+        residuals[group] = np.delete(self._table, group, axis=0).sum(axis=0)
+        mean = (logits * self._table).sum(axis=0)
+        return residuals, self._table * (mean - logits)
+
 
 class FamilyScores:
     """Residuals of outputs that are independent given z, of one hidden layer.
@@ -79,22 +107,6 @@ class FamilyScores:
         self._has_variance = source.shape.n_variances > 0
         self._bits = source.low_bits, source.shape.last - source.low_bits
         self._eta = _linear(source.parameters.output, *self._bits)
-
-    def first_keys(self) -> list[Key]:
-        """Return the products of residuals of which the gradient consists."""
-        outputs = range(len(self._dispersion))
-        squares = [(d, d) for d in outputs] if self._has_variance else []
-        return [*((d,) for d in outputs), *squares]
-
-    def second_keys(self) -> list[Key]:
-        """Return the products of residuals of which products of two gradients consist."""
-        outputs = range(len(self._dispersion))
-        keys = [(d,) for d in outputs] + list(combinations_with_replacement(outputs, 2))
-        if self._has_variance:
-            cubes = {_sorted(d, e, e) for d in outputs for e in outputs}
-            fourths = [(d, d, e, e) for d, e in combinations_with_replacement(outputs, 2)]
-            keys += [*sorted(cubes), *fourths]
-        return keys
 
     def factors(self, group: int, keys: Sequence[Key]) -> Array:
         """Return products of ``(reference - E[Y | z]) / s``, (n_keys, n_high, n_low)."""
@@ -165,6 +177,30 @@ class FamilyScores:
             away = (reference - means) / self._dispersion
             rest += (0.5 * moved**2 + moved * away - 0.5 / self._dispersion) @ variances
         return rest
+
+    def tables(self, group: int, direction: Array, variances: Array) -> tuple[Array, Array]:
+        """Return residuals of the reference value, and their derivatives along a direction.
+
+        Parameters
+        ----------
+        group : int
+        direction : array (n_hidden + 1, n_outputs)
+        variances : array (n_outputs,) or (0,)
+
+        Returns
+        -------
+        residuals, derivatives : arrays (n_outputs, n_high, n_low)
+        """
+        residuals = self._scaled(self._source.groups.references[group])
+        derivatives = -self.curvature() * _linear(direction, *self._bits)
+        if self._has_variance:
+            derivatives -= residuals * (variances / self._dispersion)[:, None, None]
+        return residuals, derivatives
+
+    def moved(self, group: int, start: int, stop: int) -> Array:
+        """Return the residuals of rows, less those of the reference value, (n_outputs, n_rows)."""
+        reference = self._source.groups.references[group]
+        return ((self._source.rows.targets[start:stop] - reference) / self._dispersion).T
 
     def curvature(self) -> Array:
         """Return the curvature of the log-partition of every output, (n_outputs, n_high, n_low)."""
