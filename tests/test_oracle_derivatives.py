@@ -7,7 +7,7 @@ from reference_derivatives import derivatives
 from scipy.special import expit
 
 import fastem
-from fastem.oracle.information import differences
+from fastem.oracle.differences import differences
 from fastem.oracle.soft_labels import repeat_rows
 
 # family, hidden layer sizes, outputs, variance, scale of the weights, scale of X
@@ -30,6 +30,7 @@ PROBLEMS = {
     "classes, 800": ("categorical", (4,), 2, None, 1.0, 800.0),
     "two layers, 300": ("categorical", (3, 3), 3, None, 300.0, 1.0),
     "labels, 300": ("bernoulli", (4,), 2, None, 300.0, 1.0),
+    "counts, 300": ("poisson", (4,), 1, None, 300.0, 1.0),
     "number, 300": ("gaussian", (4,), 1, [0.5], 300.0, 1.0),
     "number, 800": ("gaussian", (4,), 1, [0.5], 1.0, 800.0),
 }

@@ -77,8 +77,10 @@ def _adder(source: Enumerated, direction: Parameters) -> Callable[[Tile, Array],
         u = tile.probability
         delta = weights * (own.first_change[:m] - u * (1.0 - u) * log_odds)
         product[:start] += (tile.inputs.T @ delta.T).ravel()
-        output = np.array([source.unit_sums(own.counts_change * a + own.counts * b)
-                           for a, b in zip(*tables, strict=True)]).T  # fmt: skip
+        tables = [np.where(own.counts > 0.0, values, 0.0) for values in tables]
+        pairs = zip(*tables, strict=True)
+        sums = [source.unit_sums(own.counts_change * a + own.counts * b) for a, b in pairs]
+        output = np.array(sums).T
         if family is not None:
             speed = _speed(source, direction, moved)
             output += own.first_change @ (weights * moved).T + own.first @ (weights * speed).T
@@ -110,7 +112,7 @@ def _of_variances(
     direction: Parameters,
     own: Changes,
     moved: tuple[Array, Array],
-    tables: tuple[Array, Array],
+    tables: list[Array],
     weights: Array,
     group: int,
 ) -> Array:

@@ -1,8 +1,7 @@
-"""Second derivatives of the weighted total log-likelihood.
+"""The Hessian of the weighted total log-likelihood.
 
-With one hidden layer that is enumerated, the observed information is exact, by Louis' identity:
-minus the expected Hessian of ``log p(y, z | x)``, minus the covariance of its gradient under the
-posterior of every row. Otherwise it consists of differences of the exact gradient.
+For one hidden layer, by enumeration. By Louis' identity, the Hessian is the expected Hessian of
+``log p(y, z | x)`` plus the covariance of its gradient, under the posterior of every row.
 """
 
 from collections.abc import Callable
@@ -21,15 +20,6 @@ from fastem.oracle.scores import ClassScores, FamilyScores, second_keys
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
-
-LARGEST_STEP = 0.25
-"""First step of `differences`, as a change of ``log p(y, z | x)`` in nats.
-
-The poles of a sigmoid have the distance pi."""
-
-_MOST_STEPS = 10
-_TOLERANCE = 1e-12
-_FAIR = 1e-6  # a larger estimated error, relative to the result, is not due to rounding
 
 
 def exact_hessian(
@@ -178,44 +168,3 @@ def _family_block(source: Enumerated, scores: FamilyScores, totals: Array) -> Ar
         weighted = table_products(totals, curvature)
         block[:, d, :, d] = -pair_sums(weighted, source.low_states, source.high_states)
     return block.reshape((m + 1) * n_outputs, -1)
-
-
-def differences(function: Callable[[float], Array], largest_step: float) -> Array:
-    """Return the derivative at zero of an array that depends on one number, by differences.
-
-    Central differences with steps h, h / 2, h / 4, ... are extrapolated: their errors are a series
-    in ``h**2`` (Romberg, Ridders). Of all extrapolated values the one with the smallest estimated
-    error is returned.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a number and returns an array. It is called twice for every step.
-    largest_step : float
-        The first step h.
-
-    Notes
-    -----
-    Steps are halved until the estimated error is at most `_TOLERANCE` times the largest entry, or
-    grows because of rounding, but at most `_MOST_STEPS` times.
-    """
-    best, least = None, np.inf
-    previous: list[Array] = []
-    for level in range(_MOST_STEPS):
-        step = largest_step / 2**level
-        row = [(function(step) - function(-step)) / (2.0 * step)]
-        smallest = np.inf
-        for place, coarse in enumerate(previous):
-            factor, fine = 4.0 ** (place + 1), row[-1]
-            row.append((factor * fine - coarse) / (factor - 1.0))
-            error = max(np.abs(row[-1] - fine).max(), np.abs(row[-1] - coarse).max())
-            smallest = min(smallest, error)
-            if error < least or best is None:
-                best, least = row[-1], error
-        previous = row
-        if best is not None:
-            size = np.abs(best).max()
-            is_rounding = level >= 3 and smallest > 4.0 * least and least < _FAIR * size
-            if least <= _TOLERANCE * size or is_rounding:
-                break
-    return best

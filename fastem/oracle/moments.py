@@ -8,6 +8,7 @@ over the rows of a tile; no array has ``n 2**m`` entries.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -194,6 +195,10 @@ class Tile:
         likelihood[self._marked] = np.inf
         self._low /= likelihood
 
+    @cached_property
+    def _of_high(self) -> Array:
+        return self._table @ self._low
+
     @property
     def inputs(self) -> Array:
         """Inputs of the rows, (n_rows, n_inputs)."""
@@ -223,10 +228,11 @@ class Tile:
             joint = self._low * (self._of_low if j == 0 else table.T @ self._high)
             out[j, :n_low] = self._source.low_states @ joint
             out[j, m] = joint.sum(axis=0)
-            joint = self._high * (table @ self._low)
+            joint = self._high * (self._of_high if j == 0 else table @ self._low)
             out[j, n_low:m] = self._source.high_states @ joint
         for i, posterior in self._redone():
-            out[:, :, i] = self._firsts_of(self._redone_tables(posterior, factors))
+            for j, table in enumerate(self._redone_tables(posterior, factors)):
+                out[j, :, i] = self._source.unit_sums(table)
         return out
 
     def second_moments(self, factors: Array | None = None) -> Array:
@@ -244,7 +250,7 @@ class Tile:
             joint = self._low * (self._of_low if j == 0 else table.T @ self._high)
             out[j, :n_low, :n_low] = (low_pairs @ joint).reshape(n_low, n_low, n_rows)
             out[j, m, m] = joint.sum(axis=0)
-            joint = self._high * (table @ self._low)
+            joint = self._high * (self._of_high if j == 0 else table @ self._low)
             out[j, n_low:m, n_low:m] = (high_pairs @ joint).reshape(m - n_low, m - n_low, n_rows)
             for h, on in enumerate(is_on, n_low):
                 joint = self._low * (table[on].T @ self._high[on])
@@ -269,33 +275,33 @@ class Tile:
         """
         source, table, high, low = self._source, self._table, self._high, self._low
         n_low, m = source.low_bits, source.shape.first
+        of_low, of_high = self._of_low, self._of_high
+        first = self.first_moments()[0]
+        # z_h - E[z_h] in place of z_h: the constant would cost digits
+        slopes_low, slopes_high = slopes[:n_low], slopes[n_low:]
+        speed_low = source.low_states.T @ slopes_low - (slopes_low * first[:n_low]).sum(axis=0)
+        speed_high = source.high_states.T @ slopes_high - (slopes_high * first[n_low:m]).sum(axis=0)
+        moved_low, moved_high = low * speed_low, high * speed_high
         moved_table = table_products(table, function)
-        moved_high = high * (source.high_states.T @ slopes[n_low:])
-        moved_low = low * (source.low_states.T @ slopes[:n_low])
-        out = np.empty((2, m + 1, slopes.shape[1]))
-        joint = low * self._of_low
-        moved = moved_low * self._of_low + low * (table.T @ moved_high + moved_table.T @ high)
-        out[0, :n_low], out[1, :n_low] = source.low_states @ joint, source.low_states @ moved
-        out[0, m], out[1, m] = joint.sum(axis=0), moved.sum(axis=0)
-        of_high = table @ low
-        joint = high * of_high
-        moved = moved_high * of_high + high * (table @ moved_low + moved_table @ low)
-        out[0, n_low:m], out[1, n_low:m] = source.high_states @ joint, source.high_states @ moved
+        mixed = np.empty_like(first)
+        joint = moved_low * of_low + low * (table.T @ moved_high + moved_table.T @ high)
+        mixed[:n_low], mixed[m] = source.low_states @ joint, joint.sum(axis=0)
+        joint = moved_high * of_high + high * (table @ moved_low + moved_table @ low)
+        mixed[n_low:m] = source.high_states @ joint
         weighted = high * weights
         shared = weighted @ low.T
         counts = table * shared
-        moved = (moved_high - high * out[1, m]) * weights
+        moved = (moved_high - high * mixed[m]) * weights
         changed = table * (moved @ low.T + weighted @ moved_low.T) + moved_table * shared
         for i, posterior in self._redone():
-            own = source.low_states.T @ slopes[:n_low, i]
-            speed = function + (source.high_states.T @ slopes[n_low:, i])[:, None] + own
+            speed = function + speed_high[:, i : i + 1] + speed_low[:, i]
             moved = table_products(posterior, speed)
-            out[:, :, i] = self._firsts_of(np.array([posterior, moved]))
+            mixed[:, i] = source.unit_sums(moved)
             counts += weights[i] * posterior
-            changed += weights[i] * (moved - posterior * out[1, m, i])
-        change = out[1] - out[0] * out[1, m]
+            changed += weights[i] * (moved - posterior * mixed[m, i])
+        change = mixed - first * mixed[m]
         change[m] = 0.0
-        return Changes(out[0], change, counts, changed)
+        return Changes(first, change, counts, changed)
 
     def _tables(self, factors: Array | None) -> Array:
         own = self._table[None]
@@ -305,11 +311,6 @@ class Tile:
     def _redone_tables(posterior: Array, factors: Array | None) -> Array:
         own = posterior[None]
         return own if factors is None else np.concatenate([own, table_products(own, factors)])
-
-    def _firsts_of(self, tables: Array) -> Array:
-        low = tables.sum(axis=1) @ self._source.low_states.T
-        high = tables.sum(axis=2) @ self._source.high_states.T
-        return np.hstack([low, high, tables.sum(axis=(1, 2))[:, None]])
 
     def _redone(self) -> Iterator[tuple[int, Array]]:
         """Yield (number of the row in the tile, its posterior (n_high, n_low)) of marked rows."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastem.engines import Engine, Enumeration
-from fastem.expectations import Statistics
+from fastem.oracle.flat_vectors import flat_gradient, split_vector
 from fastem.oracle.moments import Enumerated, Tile, tables_in_use
 from fastem.oracle.scores import ClassScores, FamilyScores, first_keys
 from fastem.parameters import Array, Parameters, Shape
@@ -50,24 +50,6 @@ def row_products(
         rows_of = _one_by_one(engine, rows, shape, parameters)
         return np.array([(gradient @ vector)[0] for gradient in rows_of])
     return _enumerated_products(rows, shape, parameters, vector, n_threads)
-
-
-def split_direction(vector: Array, shape: Shape) -> Parameters:
-    """Return the parts of a flat vector in the form of parameters, as views."""
-    parts, start = [], 0
-    for size in (*shape.hidden_shapes, shape.output_shape, (1, shape.n_variances)):
-        stop = start + size[0] * size[1]
-        parts.append(vector[start:stop].reshape(size))
-        start = stop
-    return Parameters(tuple(parts[:-2]), parts[-2], parts[-1][0])
-
-
-def flat_gradient(statistics: Statistics, variance: Array) -> Array:
-    """Return the gradient by all parameters as one new vector, in the order of `flatten`."""
-    layers = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
-    if len(variance) > 0:
-        layers.append(statistics.variance_gradient(variance))
-    return np.concatenate([gradient.ravel() for gradient in layers])
 
 
 def _check_memory(
@@ -175,7 +157,7 @@ def _filler(source: Enumerated, upper: Array | None):
 def _enumerated_products(
     rows: TrainingRows, shape: Shape, parameters: Parameters, vector: Array, n_threads: int
 ) -> Array:
-    direction = split_direction(vector, shape)
+    direction = split_vector(vector, shape)
     upper = _upper_products(shape, parameters, vector, n_threads)
     source = Enumerated(rows, shape, parameters, n_threads)
     products = np.empty(len(rows.weights))

@@ -112,7 +112,7 @@ class FamilyScores:
         """Return products of ``(reference - E[Y | z]) / s``, (n_keys, n_high, n_low)."""
         reference = self._source.groups.references[group]
         scaled = self._scaled(reference)
-        with np.errstate(over="ignore"):
+        with _infinite():
             return np.array([np.prod(scaled[list(key)], axis=0) for key in keys])
 
     def residuals(
@@ -151,9 +151,10 @@ class FamilyScores:
         remaining part.
         """
         scaled = self._scaled(self._source.groups.references[group])
-        total = (scaled * _linear(direction, *self._bits)).sum(axis=0)
-        for d, change in enumerate(variances):
-            total += 0.5 * change * scaled[d] ** 2
+        with _infinite():
+            total = (scaled * _linear(direction, *self._bits)).sum(axis=0)
+            for d, change in enumerate(variances):
+                total += 0.5 * change * scaled[d] ** 2
         return total
 
     def directional_rest(
@@ -192,7 +193,8 @@ class FamilyScores:
         residuals, derivatives : arrays (n_outputs, n_high, n_low)
         """
         residuals = self._scaled(self._source.groups.references[group])
-        derivatives = -self.curvature() * _linear(direction, *self._bits)
+        with _infinite():
+            derivatives = -self.curvature() * _linear(direction, *self._bits)
         if self._has_variance:
             derivatives -= residuals * (variances / self._dispersion)[:, None, None]
         return residuals, derivatives
@@ -245,6 +247,11 @@ class FamilyScores:
     def _scaled(self, reference: Array) -> Array:
         away = reference[:, None, None] - self._family.mean(self._eta)
         return away / self._dispersion[:, None, None]
+
+
+def _infinite() -> np.errstate:
+    """Permit infinite means: such configurations have probability zero and are left out."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _linear(weights: Array, low_bits: int, high_bits: int) -> Array:
