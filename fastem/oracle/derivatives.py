@@ -172,10 +172,11 @@ class DerivativesMixin(FlatVectorsMixin):
         Notes
         -----
         With one hidden layer, and `Enumeration`, or `Quadrature` and at most 12 units, the result
-        is exact: configurations are enumerated (Louis' identity). The cost is
-        ``(4 + m / 2) n 2**m`` flops per class; for other families as many for each product of at
-        most two residuals (four with a noise variance); and ``n p**2 m**2`` flops. In all
-        other cases `hessian_product` is called for every parameter; its error is stated there.
+        is exact. For classes it follows from pairs of units (Louis' identity), at a cost of
+        ``(4 + m / 2) n 2**m`` flops in matrix products per class. For other families the rows of
+        output weights and variances are products with unit vectors, as by `hessian_product`. Both
+        cost ``2 n p**2 m**2`` flops for the hidden weights. In all other cases `hessian_product` is
+        called for every parameter; its error is stated there.
 
         References
         ----------
@@ -196,8 +197,11 @@ class DerivativesMixin(FlatVectorsMixin):
         parameters = self._parameters(coefs, intercepts, variance)
         engine, given = self._engine_of_rows(), (self._rows, self._shape)
         if isinstance(engine, Enumeration) and self._shape.depth == 1:
-            plan = self._plan if engine is self._engine else engine.plan(*given, self._n_threads)
-            counts = plan.expect(parameters).counts
+            counts = None
+            if self._shape.has_classes:
+                is_own = engine is self._engine
+                plan = self._plan if is_own else engine.plan(*given, self._n_threads)
+                counts = plan.expect(parameters).counts
             return -exact_hessian(*given, parameters, counts, self._n_threads)
         size = self._shape.n_parameters
         check_memory(

@@ -46,8 +46,12 @@ def exact_hessian_product(
         "Use fewer hidden units.",
         bytes_of(*tables_in_use(shape, len(rows.weights), 4 + 2 * shape.n_outputs, n_threads)),
     )
-    source = Enumerated(rows, shape, parameters, n_threads)
-    sums = np.zeros((MOST_CHUNKS, shape.n_parameters))
+    return product_of(Enumerated(rows, shape, parameters, n_threads), direction)
+
+
+def product_of(source: Enumerated, direction: Parameters) -> Array:
+    """Return the Hessian times a direction; see `exact_hessian_product`."""
+    sums = np.zeros((MOST_CHUNKS, source.shape.n_parameters))
     add = _adder(source, direction)
     source.run(lambda tile, chunk: add(tile, sums[chunk]), 9.0)
     return sums.sum(axis=0)
@@ -61,7 +65,7 @@ def _adder(source: Enumerated, direction: Parameters) -> Callable[[Tile, Array],
     classes = ClassScores(source) if shape.has_classes else None
 
     def add(tile: Tile, product: Array) -> None:
-        weights = source.rows.weights[tile.start : tile.stop]
+        weights = tile.weights
         log_odds = (tile.inputs @ direction.hidden[0]).T
         slopes = log_odds
         if family is None:
@@ -69,11 +73,11 @@ def _adder(source: Enumerated, direction: Parameters) -> Callable[[Tile, Array],
             tables = classes.tables(tile.group, direction.output)
         else:
             change = direction.output, direction.variance
-            moved = family.moved(tile.group, tile.start, tile.stop)
+            moved = family.moved(tile)
             slopes = log_odds + _tilts(source, direction, moved)
             function = family.directional(tile.group, *change)
             tables = family.tables(tile.group, *change)
-        own = tile.changes(slopes, function, weights)
+        own = tile.changes(slopes, function)
         u = tile.probability
         delta = weights * (own.first_change[:m] - u * (1.0 - u) * log_odds)
         product[:start] += (tile.inputs.T @ delta.T).ravel()

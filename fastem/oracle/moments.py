@@ -204,6 +204,11 @@ class Tile:
         """Inputs of the rows, (n_rows, n_inputs)."""
         return self._source.rows.inputs[self.start : self.stop]
 
+    @property
+    def weights(self) -> Array:
+        """Weights of the rows, (n_rows,)."""
+        return self._source.rows.weights[self.start : self.stop]
+
     def means(self, factors: Array) -> Array:
         """Return ``E[F(z)]``, (n_factors, n_rows).
 
@@ -262,7 +267,7 @@ class Tile:
                 out[j, :, :, i] = pair_sums(table, source.low_states, source.high_states)
         return out
 
-    def changes(self, slopes: Array, function: Array, weights: Array) -> Changes:
+    def changes(self, slopes: Array, function: Array) -> Changes:
         """Return how the posterior changes if ``log p(y, z | x)`` changes with a given speed.
 
         The speed is ``psi(z) = sum_h slopes_h z_h + function(z)``, up to a constant per row.
@@ -271,9 +276,9 @@ class Tile:
         ----------
         slopes : array (n_hidden, n_rows)
         function : array (n_high, n_low)
-        weights : array (n_rows,)
         """
         source, table, high, low = self._source, self._table, self._high, self._low
+        weights = self.weights
         n_low, m = source.low_bits, source.shape.first
         of_low, of_high = self._of_low, self._of_high
         first = self.first_moments()[0]

@@ -5,7 +5,7 @@ import numpy as np
 from fastem.engines import Engine, Enumeration
 from fastem.oracle.flat_vectors import flat_gradient, split_vector
 from fastem.oracle.moments import Enumerated, Tile, tables_in_use
-from fastem.oracle.scores import ClassScores, FamilyScores, first_keys
+from fastem.oracle.scores import ClassScores, FamilyScores
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import Shapes, bytes_of, check_memory
@@ -58,7 +58,9 @@ def _check_memory(
     """Raise ValueError if the gradients and the tables of enumeration do not fit into memory."""
     n_samples, declared = len(rows.weights), [own]
     if isinstance(engine, Enumeration):
-        declared += tables_in_use(shape, n_samples, 1 + shape.n_outputs, n_threads)
+        declared += tables_in_use(
+            shape, n_samples, 1 + shape.n_outputs + shape.n_variances, n_threads
+        )
         if shape.depth > 1:
             n_above = shape.n_parameters - shape.n_inputs * shape.first if own else 1
             declared.append({"above": (2 * n_above, shape.n_outputs, 2**shape.first)})
@@ -127,7 +129,6 @@ def _filler(source: Enumerated, upper: Array | None):
             return tile.first_moments()[0]
 
         return fill_deep
-    n_outputs = source.shape.n_outputs
     if source.shape.has_classes:
         scores = ClassScores(source)
 
@@ -139,16 +140,14 @@ def _filler(source: Enumerated, upper: Array | None):
 
         return fill_classes
     family, variances = FamilyScores(source), source.parameters.variance
-    keys = first_keys(source.shape)
 
     def fill_family(tile: Tile, out: Array) -> Array:
-        moments = tile.first_moments(family.factors(tile.group, keys))
-        of_key = family.residuals(tile.group, tile.start, tile.stop, keys, moments)
-        linear = np.array([of_key[d,] for d in range(n_outputs)])
-        n_weights = linear.shape[0] * linear.shape[1]
-        out[:, :n_weights] = linear.transpose(2, 1, 0).reshape(len(out), -1)
-        for d, variance in enumerate(variances):
-            out[:, n_weights + d] = 0.5 * (of_key[d, d][-1] - 1.0 / variance)
+        moments = tile.first_moments(family.factors(tile.group))
+        residuals, squares = family.residuals(tile, moments)
+        n_weights = residuals.shape[0] * residuals.shape[1]
+        out[:, :n_weights] = residuals.transpose(2, 1, 0).reshape(len(out), -1)
+        if len(variances) > 0:
+            out[:, n_weights:] = 0.5 * (squares[:, -1].T - 1.0 / variances)
         return moments[0]
 
     return fill_family
@@ -178,10 +177,7 @@ def _enumerated_products(
         own[:] = tile.means(upper[tile.group][None])[0]
         own += ((first[:m] - tile.probability).T * log_odds).sum(axis=1)
         if family is not None:
-            here = slice(tile.start, tile.stop)
-            own += family.directional_rest(
-                tile.group, here, direction.output, direction.variance, first
-            )
+            own += family.directional_rest(tile, direction.output, direction.variance, first)
 
     source.run(fill, 3.0)
     return products

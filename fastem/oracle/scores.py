@@ -6,36 +6,10 @@ families. The gradient by a noise variance s_d is ``(rho_d**2 - 1 / s_d) / 2``. 
 sum of a function of the configuration and of a number of the row.
 """
 
-from collections.abc import Sequence
-from itertools import combinations, combinations_with_replacement
-
 import numpy as np
 
-from fastem.oracle.moments import Enumerated, bits
-from fastem.parameters import Array, Shape
-
-Key = tuple[int, ...]
-"""Sorted numbers of the outputs whose residuals are multiplied."""
-
-
-def first_keys(shape: Shape) -> list[Key]:
-    """Return the products of residuals of which the gradient consists."""
-    outputs = range(shape.n_outputs)
-    return [*((d,) for d in outputs), *((d, d) for d in outputs[: shape.n_variances])]
-
-
-def second_keys(shape: Shape) -> list[Key]:
-    """Return the products of residuals of which products of two gradients consist.
-
-    Parts of a product come before it.
-    """
-    outputs = range(shape.n_outputs)
-    keys = [*((d,) for d in outputs), *combinations_with_replacement(outputs, 2)]
-    if shape.n_variances > 0:
-        cubes = {_sorted(d, e, e) for d in outputs for e in outputs}
-        fourths = [(d, d, e, e) for d, e in combinations_with_replacement(outputs, 2)]
-        keys += [*sorted(cubes), *fourths]
-    return keys
+from fastem.oracle.moments import Enumerated, Tile, bits
+from fastem.parameters import Array
 
 
 class ClassScores:
@@ -108,41 +82,31 @@ class FamilyScores:
         self._bits = source.low_bits, source.shape.last - source.low_bits
         self._eta = _linear(source.parameters.output, *self._bits)
 
-    def factors(self, group: int, keys: Sequence[Key]) -> Array:
-        """Return products of ``(reference - E[Y | z]) / s``, (n_keys, n_high, n_low)."""
-        reference = self._source.groups.references[group]
-        scaled = self._scaled(reference)
-        with _infinite():
-            return np.array([np.prod(scaled[list(key)], axis=0) for key in keys])
+    def factors(self, group: int) -> Array:
+        """Return the residuals of the reference value, (n_outputs, n_high, n_low).
 
-    def residuals(
-        self, group: int, start: int, stop: int, keys: Sequence[Key], moments: Array
-    ) -> dict[Key, Array]:
-        """Return moments of products of residuals, each of shape (..., n_rows).
+        If there are noise variances, their squares follow.
+        """
+        scaled = self._scaled(self._source.groups.references[group])
+        with _infinite():
+            return np.concatenate([scaled, scaled**2]) if self._has_variance else scaled
+
+    def residuals(self, tile: Tile, moments: Array) -> tuple[Array, Array]:
+        """Return moments of the residuals and of their squares, each (n_outputs, ..., n_rows).
 
         Parameters
         ----------
-        group, start, stop : int
-            Rows, which are of one group.
-        keys : list of tuple
-            Every key comes after the keys that are parts of it.
-        moments : array (1 + n_keys, ..., n_rows)
+        tile : Tile
+        moments : array (1 + n_factors, ..., n_rows)
             Moments of the functions 1 and `factors`.
         """
-        reference = self._source.groups.references[group]
-        moved = (self._source.rows.targets[start:stop] - reference) / self._dispersion
-        of_factor = {(): moments[0], **dict(zip(keys, moments[1:], strict=True))}
-        out = {(): moments[0]}
-        for key in keys:
-            places = range(len(key))
-            total = np.zeros_like(moments[0])
-            for size in range(len(key) + 1):
-                for chosen in combinations(places, size):
-                    own = tuple(key[place] for place in places if place not in chosen)
-                    shift = np.prod(moved[:, [key[place] for place in chosen]], axis=1)
-                    total += shift * of_factor[own]
-            out[key] = total
-        return out
+        n_outputs, ones = len(self._dispersion), moments[0]
+        moved = self.moved(tile).reshape(n_outputs, *(1,) * (moments.ndim - 2), -1)
+        linear, squares = moments[1 : 1 + n_outputs], moments[1 + n_outputs :]
+        residuals = linear + moved * ones
+        if self._has_variance:
+            squares = squares + moved * (2.0 * linear + moved * ones)
+        return residuals, squares
 
     def directional(self, group: int, direction: Array, variances: Array) -> Array:
         """Return what depends on z in the derivative of ``log p(y | z)`` along a direction.
@@ -158,24 +122,22 @@ class FamilyScores:
         return total
 
     def directional_rest(
-        self, tile_group: int, rows: slice, direction: Array, variances: Array, first: Array
+        self, tile: Tile, direction: Array, variances: Array, first: Array
     ) -> Array:
         """Return the rest of the derivative of ``log p(y | z)``, given ``E[(z, 1)]``, (n_rows,).
 
         Parameters
         ----------
-        tile_group : int
-        rows : slice
+        tile : Tile
         direction : array (n_hidden + 1, n_outputs)
         variances : array (n_outputs,) or (0,)
         first : array (n_hidden + 1, n_rows)
         """
-        reference = self._source.groups.references[tile_group]
-        moved = (self._source.rows.targets[rows] - reference) / self._dispersion
+        moved = self.moved(tile).T
         rest = (moved * (first.T @ direction)).sum(axis=1)
         if self._has_variance:  # the mean of y is linear in z
             means = first.T @ self._source.parameters.output
-            away = (reference - means) / self._dispersion
+            away = (self._source.groups.references[tile.group] - means) / self._dispersion
             rest += (0.5 * moved**2 + moved * away - 0.5 / self._dispersion) @ variances
         return rest
 
@@ -199,50 +161,15 @@ class FamilyScores:
             derivatives -= residuals * (variances / self._dispersion)[:, None, None]
         return residuals, derivatives
 
-    def moved(self, group: int, start: int, stop: int) -> Array:
+    def moved(self, tile: Tile) -> Array:
         """Return the residuals of rows, less those of the reference value, (n_outputs, n_rows)."""
-        reference = self._source.groups.references[group]
-        return ((self._source.rows.targets[start:stop] - reference) / self._dispersion).T
+        targets = self._source.rows.targets[tile.start : tile.stop]
+        away = targets - self._source.groups.references[tile.group]
+        return (away / self._dispersion).T
 
     def curvature(self) -> Array:
-        """Return the curvature of the log-partition of every output, (n_outputs, n_high, n_low)."""
+        """Return minus the derivative of the residuals by ``z V + c``, (n_outputs, ...)."""
         return self._family.curvature(self._eta) / self._dispersion[:, None, None]
-
-    def products(self, of_key: dict[Key, Array]) -> Array:
-        """Return sums over rows for the block of output weights and variances of the Hessian.
-
-        Parameters
-        ----------
-        of_key : dict of tuple to array (n_hidden + 1, n_hidden + 1)
-            ``sum_i w_i E[(z, 1) (z, 1)' f]`` of the products f of `second_keys`.
-
-        Returns
-        -------
-        products : array (n_weights, n_weights)
-            Sums of expectations of products of two gradients. For a variance and any other
-            parameter the expectation of the second derivative is added.
-        """
-        m = len(of_key[()]) - 1
-        s, n_outputs = self._dispersion, len(self._dispersion)
-        n_weights = (m + 1) * n_outputs
-        size = n_weights + n_outputs * self._has_variance
-        out = np.empty((size, size))
-        weights = out[:n_weights, :n_weights].reshape(m + 1, n_outputs, m + 1, n_outputs)
-        for d, e in np.ndindex(n_outputs, n_outputs):
-            weights[:, d, :, e] = of_key[_sorted(d, e)]
-        if not self._has_variance:
-            return out
-        for d, e in np.ndindex(n_outputs, n_outputs):
-            cross = 0.5 * (of_key[_sorted(d, e, e)][m] - of_key[d,][m] / s[e])
-            square = of_key[_sorted(d, d, e, e)] - of_key[d, d] / s[e] - of_key[e, e] / s[d]
-            square = 0.25 * (square[m, m] + of_key[()][m, m] / s[d] / s[e])
-            if d == e:
-                cross -= of_key[d,][m] / s[d]
-                square -= (of_key[d, d] - 0.5 * of_key[()] / s[d])[m, m] / s[d]
-            place = n_weights + e
-            out[d:n_weights:n_outputs, place] = out[place, d:n_weights:n_outputs] = cross
-            out[n_weights + d, place] = square
-        return out
 
     def _scaled(self, reference: Array) -> Array:
         away = reference[:, None, None] - self._family.mean(self._eta)
@@ -259,7 +186,3 @@ def _linear(weights: Array, low_bits: int, high_bits: int) -> Array:
     low = weights[:low_bits].T @ bits(low_bits)
     high = weights[low_bits:-1].T @ bits(high_bits) + weights[-1][:, None]
     return high[:, :, None] + low[:, None, :]
-
-
-def _sorted(*outputs: int) -> Key:
-    return tuple(sorted(outputs))
