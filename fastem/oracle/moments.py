@@ -218,10 +218,11 @@ class Tile:
             Values of F over all configurations.
         """
         out = np.empty((len(factors), self.stop - self.start))
-        for j, table in enumerate(table_products(self._table, factors)):
+        for j, factor in enumerate(factors):
+            table = table_products(self._table, factor)
             np.einsum("sn,sn->n", table.T @ self._high, self._low, out=out[j])
         for i, posterior in self._redone():
-            out[:, i] = table_products(posterior, factors).sum(axis=(1, 2))
+            out[:, i] = [table_products(posterior, factor).sum() for factor in factors]
         return out
 
     def first_moments(self, factors: Array | None = None) -> Array:

@@ -8,7 +8,7 @@ from fastem.oracle.moments import Enumerated, Tile, tables_in_use
 from fastem.oracle.scores import ClassScores, FamilyScores
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
-from fastem.runtime import Shapes, bytes_of, check_memory
+from fastem.runtime import bytes_of, check_memory
 
 
 def row_gradients(
@@ -29,8 +29,7 @@ def row_gradients(
     ValueError
         If memory is too small, before anything large is allocated.
     """
-    gradients = {"gradients": (len(rows.weights), shape.n_parameters)}
-    _check_memory(engine, rows, shape, n_threads, gradients)
+    _check_memory(engine, rows, shape, n_threads, shape.n_parameters)
     if not isinstance(engine, Enumeration):
         return np.concatenate([*_one_by_one(engine, rows, shape, parameters)])
     return _enumerated(rows, shape, parameters, n_threads)
@@ -45,7 +44,7 @@ def row_products(
     n_threads: int,
 ) -> Array:
     """Return the product of every row's gradient with a vector (n_parameters,), (n_samples,)."""
-    _check_memory(engine, rows, shape, n_threads, {})
+    _check_memory(engine, rows, shape, n_threads, 1)
     if not isinstance(engine, Enumeration):
         rows_of = _one_by_one(engine, rows, shape, parameters)
         return np.array([(gradient @ vector)[0] for gradient in rows_of])
@@ -53,23 +52,22 @@ def row_products(
 
 
 def _check_memory(
-    engine: Engine, rows: TrainingRows, shape: Shape, n_threads: int, own: Shapes
+    engine: Engine, rows: TrainingRows, shape: Shape, n_threads: int, n_columns: int
 ) -> None:
-    """Raise ValueError if the gradients and the tables of enumeration do not fit into memory."""
-    n_samples, declared = len(rows.weights), [own]
+    """Raise ValueError if a matrix of so many columns, and tables, do not fit into memory."""
+    n_samples, m, g = len(rows.weights), shape.first, shape.n_outputs
+    declared = [{"gradients": (n_samples, n_columns)}]
     if isinstance(engine, Enumeration):
-        declared += tables_in_use(
-            shape, n_samples, 1 + shape.n_outputs + shape.n_variances, n_threads
-        )
+        declared += tables_in_use(shape, n_samples, 1 + g + shape.n_variances, n_threads)
         if shape.depth > 1:
-            n_above = shape.n_parameters - shape.n_inputs * shape.first if own else 1
-            declared.append({"above": (2 * n_above, shape.n_outputs, 2**shape.first)})
-    check_memory(
-        f"A gradient of {shape.n_parameters} parameters for each of {n_samples} rows",
-        "in all",
-        "Use vector=... for products with a vector, or fewer rows at a time.",
-        bytes_of(*declared),
-    )
+            declared.append({"above": (2, g, 2**m, n_columns), "inputs": (2, g, 2**m, m + 1)})
+    if n_columns > 1:
+        subject = f"A gradient of {shape.n_parameters} parameters for each of {n_samples} rows"
+        remedy = "Use vector=... for products with a vector, or fewer rows at a time."
+    else:
+        subject = f"hidden_layer_sizes={shape.hidden_layer_sizes}"
+        remedy = "Use fewer hidden units."
+    check_memory(subject, "for gradients of rows", remedy, bytes_of(*declared))
 
 
 def _one_by_one(engine: Engine, rows: TrainingRows, shape: Shape, parameters: Parameters):
