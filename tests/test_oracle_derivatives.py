@@ -363,6 +363,26 @@ def test_bad_vectors_and_parameters_are_named():
             call([1e308 * np.ones_like(coefs[0]), coefs[1]], intercepts, variance)
 
 
+@pytest.mark.parametrize("kind", ["two classes", "two layers", "one number"])
+def test_overflow_is_an_error_and_not_a_result(kind):
+    family, sizes, g, variance, *_ = PROBLEMS[kind]
+    rng = np.random.default_rng(0)
+    X, y = np.array([[1e200], [-1e200], [3e199]]), _targets(rng, family, 3, g)
+    coefs, intercepts = reference.draw_network(rng, 1, sizes, g)
+    coefs[0] *= 1e-200
+    oracle = fastem.EStep(X, y, hidden_layer_sizes=sizes, family=family, method="enumeration")
+    point = coefs, intercepts, variance
+    vector = np.ones(len(oracle.flatten(*point)))
+    assert np.isfinite(oracle.row_gradients(*point)).all()
+    for call in (
+        lambda: oracle.information(*point),
+        lambda: oracle.hessian_product(coefs, intercepts, vector, variance),
+        lambda: oracle.row_gradients(*point, vector=1e200 * vector),
+    ):
+        with pytest.raises(FloatingPointError, match="overflow"):
+            call()
+
+
 def test_memory_is_checked_first(monkeypatch):
     oracle, point, _ = _problem("three classes", n=200)
     monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 60_000)

@@ -50,8 +50,10 @@ class DerivativesMixin(FlatVectorsMixin):
 
         Raises
         ------
-        ValueError, FloatingPointError
+        ValueError
             As for a call of the instance.
+        FloatingPointError
+            As for a call of the instance, or if derivatives overflow.
 
         Notes
         -----
@@ -72,8 +74,9 @@ class DerivativesMixin(FlatVectorsMixin):
         layer = self._plan.expect(parameters).hidden[0]
         weights = parameters.hidden[0][:-1]
         gradient = np.empty((len(self._rows.weights), len(weights)))
-        gradient[self._rows.order] = (layer.posterior - layer.probability).T @ weights.T
-        return gradient
+        with np.errstate(over="ignore", invalid="ignore"):
+            gradient[self._rows.order] = (layer.posterior - layer.probability).T @ weights.T
+        return _finite(gradient)
 
     def row_gradients(
         self,
@@ -104,7 +107,7 @@ class DerivativesMixin(FlatVectorsMixin):
         ValueError
             As for a call of the instance, or if the matrix does not fit into memory.
         FloatingPointError
-            As for a call of the instance.
+            As for a call of the instance, or if derivatives overflow.
 
         Notes
         -----
@@ -140,7 +143,7 @@ class DerivativesMixin(FlatVectorsMixin):
             sorted_rows = row_products(*given, self._vector(vector), self._n_threads)
         gradients = np.empty_like(sorted_rows)
         gradients[self._rows.order] = sorted_rows
-        return gradients
+        return _finite(gradients)
 
     def information(
         self,
@@ -167,7 +170,7 @@ class DerivativesMixin(FlatVectorsMixin):
             As for a call of the instance, if the matrix does not fit into memory, or if the engine
             samples.
         FloatingPointError
-            As for a call of the instance.
+            As for a call of the instance, or if derivatives overflow.
 
         Notes
         -----
@@ -195,23 +198,8 @@ class DerivativesMixin(FlatVectorsMixin):
         """
         self._check_exact("information")
         parameters = self._parameters(coefs, intercepts, variance)
-        engine, given = self._engine_of_rows(), (self._rows, self._shape)
-        if isinstance(engine, Enumeration) and self._shape.depth == 1:
-            counts = None
-            if self._shape.has_classes:
-                is_own = engine is self._engine
-                plan = self._plan if is_own else engine.plan(*given, self._n_threads)
-                counts = plan.expect(parameters).counts
-            return -exact_hessian(*given, parameters, counts, self._n_threads)
-        size = self._shape.n_parameters
-        check_memory(
-            f"The information of {size} parameters",
-            "in all",
-            "Use hessian_product, which needs no matrix.",
-            bytes_of({"matrices": (3, size, size)}),
-        )
-        hessian = np.array([self._hessian_product(parameters, unit) for unit in np.eye(size)])
-        return -0.5 * hessian - 0.5 * hessian.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(-self._hessian(parameters))
 
     def hessian_product(
         self,
@@ -240,7 +228,7 @@ class DerivativesMixin(FlatVectorsMixin):
         ValueError
             As for a call of the instance, or if the engine samples.
         FloatingPointError
-            As for a call of the instance.
+            As for a call of the instance, or if derivatives overflow.
 
         Notes
         -----
@@ -268,17 +256,37 @@ class DerivativesMixin(FlatVectorsMixin):
         """
         self._check_exact("hessian_product")
         parameters = self._parameters(coefs, intercepts, variance)
-        return self._hessian_product(parameters, self._vector(vector))
+        return _finite(self._hessian_product(parameters, self._vector(vector)))
+
+    def _hessian(self, parameters: Parameters) -> Array:
+        engine, rows, shape = self._engine_of_rows(), self._rows, self._shape
+        if isinstance(engine, Enumeration) and shape.depth == 1:
+            counts = None
+            if shape.has_classes:
+                is_own = engine is self._engine
+                plan = self._plan if is_own else engine.plan(rows, shape, self._n_threads)
+                counts = plan.expect(parameters).counts
+            return exact_hessian(rows, shape, parameters, counts, self._n_threads)
+        size = shape.n_parameters
+        check_memory(
+            f"The information of {size} parameters",
+            "in all",
+            "Use hessian_product, which needs no matrix.",
+            bytes_of({"matrices": (3, size, size)}),
+        )
+        hessian = np.array([self._hessian_product(parameters, unit) for unit in np.eye(size)])
+        return 0.5 * hessian + 0.5 * hessian.T
 
     def _hessian_product(self, parameters: Parameters, vector: Array) -> Array:
         shape, size = self._shape, np.abs(vector).max()
         if size == 0.0:
             return np.zeros(shape.n_parameters)
         unit = vector / size  # its products neither overflow nor underflow
-        if isinstance(self._engine_of_rows(), Enumeration) and shape.depth == 1:
-            given = self._rows, shape, parameters, split_vector(unit, shape)
-            return size * exact_hessian_product(*given, self._n_threads)
-        return size * gradient_slope(self._plan, self._rows.inputs, shape, parameters, unit)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(self._engine_of_rows(), Enumeration) and shape.depth == 1:
+                given = self._rows, shape, parameters, split_vector(unit, shape)
+                return size * exact_hessian_product(*given, self._n_threads)
+            return size * gradient_slope(self._plan, self._rows.inputs, shape, parameters, unit)
 
     def _engine_of_rows(self) -> Engine:
         """Return the engine for what quadrature computes only as a sum over rows, or not at all."""
@@ -293,3 +301,19 @@ class DerivativesMixin(FlatVectorsMixin):
                 f"{method} needs an exact engine, got {self._engine!r}: differences of estimates "
                 "are noise. Use method=fastem.Enumeration() or fastem.Quadrature()."
             )
+
+
+def _finite(values: Array) -> Array:
+    """Return the values.
+
+    Raises
+    ------
+    FloatingPointError
+        If one of them is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise FloatingPointError(
+            "Derivatives overflow: features, weights or the vector are too large. Rescale the "
+            "features or use smaller values."
+        )
+    return values

@@ -109,19 +109,17 @@ class Enumerated:
                 found.append((k, first + start, first + stop))
         return found
 
-    def run(self, function: Callable[["Tile", int], None], n_products: float) -> int:
+    def run(self, function: Callable[["Tile", int], None], n_products: float) -> None:
         """Call ``function(tile, chunk)`` for every tile; a chunk's tiles run one after another.
+
+        There are at most `MOST_CHUNKS` chunks. They depend on the data only. Overflow gives
+        infinity or NaN, which the caller must check.
 
         Parameters
         ----------
         function : callable
         n_products : float
             Matrix products of ``2 n 2**m`` flops per row, to decide about threads.
-
-        Returns
-        -------
-        n_chunks : int
-            At most `MOST_CHUNKS`; it depends on the data only.
         """
         tiles = self.tiles()
         chunks = row_ranges(len(tiles), max(-(-len(tiles) // MOST_CHUNKS), 1))
@@ -129,12 +127,12 @@ class Enumerated:
         n_threads = threads_worth(flops * _SECONDS_PER_FLOP, self.n_threads)
 
         def work(chunk: int, worker: int) -> None:
-            for number in range(*chunks[chunk]):
-                function(Tile(self, *tiles[number]), chunk)
+            with np.errstate(over="ignore", invalid="ignore"):  # holds for this thread only
+                for number in range(*chunks[chunk]):
+                    function(Tile(self, *tiles[number]), chunk)
 
         with single_threaded_blas():
             run(work, len(chunks), n_threads)
-        return len(chunks)
 
     def unit_sums(self, table: Array) -> Array:
         """Return ``sum_s table(s) (s, 1)`` over all configurations s, (n_hidden + 1,)."""

@@ -1,4 +1,4 @@
-"""Gradients of ``log p(y | z)`` by the output weights: polynomials in functions of z.
+"""Gradients of ``log p(y | z)`` by the output weights, as functions of the configuration z.
 
 The gradient by the weights into output c is ``(z, 1) rho_c(z)``, with the residual
 ``rho_c = 1{y = c} - P(c | z)`` for classes and ``rho_d = (y_d - E[Y_d | z]) / s_d`` for the other
@@ -92,21 +92,20 @@ class FamilyScores:
             return np.concatenate([scaled, scaled**2]) if self._has_variance else scaled
 
     def residuals(self, tile: Tile, moments: Array) -> tuple[Array, Array]:
-        """Return moments of the residuals and of their squares, each (n_outputs, ..., n_rows).
+        """Return moments of the residuals and of their squares, each like ``moments``.
 
         Parameters
         ----------
         tile : Tile
-        moments : array (1 + n_factors, ..., n_rows)
+        moments : array (1 + n_factors, n_hidden + 1, n_rows)
             Moments of the functions 1 and `factors`.
         """
-        n_outputs, ones = len(self._dispersion), moments[0]
-        moved = self.moved(tile).reshape(n_outputs, *(1,) * (moments.ndim - 2), -1)
-        linear, squares = moments[1 : 1 + n_outputs], moments[1 + n_outputs :]
-        residuals = linear + moved * ones
+        moved = self.moved(tile)[:, None]
+        linear, squares = np.split(moments[1:], [len(moved)])
+        shift = moved * moments[0]
         if self._has_variance:
-            squares = squares + moved * (2.0 * linear + moved * ones)
-        return residuals, squares
+            squares = squares + moved * (2.0 * linear + shift)
+        return linear + shift, squares
 
     def directional(self, group: int, direction: Array, variances: Array) -> Array:
         """Return what depends on z in the derivative of ``log p(y | z)`` along a direction.
