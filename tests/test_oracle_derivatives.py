@@ -256,10 +256,10 @@ def test_quadrature_of_many_units_runs_row_by_row(family, variance):
     products = [oracle.row_gradients(*point, vector=vector) for oracle in made]
     _assert_close(*products, 1e-8)
     information = quadrature.information(*point)
-    _assert_close(information, exact.information(*point), 1e-6)
+    _assert_close(information, exact.information(*point), 1e-9)
     np.testing.assert_array_equal(information, information.T)
     products = [oracle.hessian_product(*point[:2], vector, variance) for oracle in made]
-    _assert_close(*products, 1e-6)
+    _assert_close(*products, 1e-9)
 
 
 @pytest.mark.parametrize("kind", ["three classes", "two layers", "two numbers"])

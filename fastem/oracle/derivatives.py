@@ -238,11 +238,11 @@ class DerivativesMixin(FlatVectorsMixin):
 
         In all other cases, it is a central difference of the exact gradient along the vector. Steps
         h, h/2, h/4, ... are extrapolated until the estimated error is 1e-12 of the largest entry,
-        or stops to fall. This costs 6 to 20 E-steps, usually 8 or 10. The first step h moves the
+        or stops falling. This costs 6 to 20 E-steps, usually 8 or 10. The first step h moves the
         log-odds of all units of any row by at most 0.25 in total. The same holds for natural
         parameters, in standard deviations if there is a noise variance, and for variances, relative
         to their value. The error is about 1e-12 of the largest entry in deep networks, and 1e-9 if
-        log-odds are in the hundreds. With `Quadrature` it is about ten times that of its gradient.
+        log-odds are in the hundreds. With `Quadrature` it is about 1e-11, at most 1e-10 in tests.
 
         Examples
         --------
@@ -259,14 +259,9 @@ class DerivativesMixin(FlatVectorsMixin):
         return _finite(self._hessian_product(parameters, self._vector(vector)))
 
     def _hessian(self, parameters: Parameters) -> Array:
-        engine, rows, shape = self._engine_of_rows(), self._rows, self._shape
-        if isinstance(engine, Enumeration) and shape.depth == 1:
-            counts = None
-            if shape.has_classes:
-                is_own = engine is self._engine
-                plan = self._plan if is_own else engine.plan(rows, shape, self._n_threads)
-                counts = plan.expect(parameters).counts
-            return exact_hessian(rows, shape, parameters, counts, self._n_threads)
+        shape = self._shape
+        if self._is_enumerated:
+            return exact_hessian(self._rows, shape, parameters, self._n_threads)
         size = shape.n_parameters
         check_memory(
             f"The information of {size} parameters",
@@ -283,7 +278,7 @@ class DerivativesMixin(FlatVectorsMixin):
             return np.zeros(shape.n_parameters)
         unit = vector / size  # its products neither overflow nor underflow
         with np.errstate(over="ignore", invalid="ignore"):
-            if isinstance(self._engine_of_rows(), Enumeration) and shape.depth == 1:
+            if self._is_enumerated:
                 given = self._rows, shape, parameters, split_vector(unit, shape)
                 return size * exact_hessian_product(*given, self._n_threads)
             return size * gradient_slope(self._plan, self._rows.inputs, shape, parameters, unit)
@@ -294,6 +289,11 @@ class DerivativesMixin(FlatVectorsMixin):
         if isinstance(self._engine, Quadrature) and is_small:
             return Enumeration()
         return self._engine
+
+    @property
+    def _is_enumerated(self) -> bool:
+        """Whether second derivatives are exact."""
+        return isinstance(self._engine_of_rows(), Enumeration) and self._shape.depth == 1
 
     def _check_exact(self, method: str) -> None:
         if not self._engine.is_exact:

@@ -6,8 +6,6 @@ families other than classes, residuals can be so large that the covariance loses
 columns of output weights and variances are products with unit vectors.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fastem.oracle.flat_vectors import split_vector
@@ -26,11 +24,7 @@ from fastem.runtime import bytes_of, check_memory
 
 
 def exact_hessian(
-    rows: TrainingRows,
-    shape: Shape,
-    parameters: Parameters,
-    counts: Array | None,
-    n_threads: int,
+    rows: TrainingRows, shape: Shape, parameters: Parameters, n_threads: int
 ) -> Array:
     """Return the Hessian of the weighted total log-likelihood, (n_parameters, n_parameters).
 
@@ -40,57 +34,64 @@ def exact_hessian(
     shape : Shape
         With one hidden layer.
     parameters : Parameters
-    counts : array (n_classes, n_high, n_low) or None, summed weight
-        Expected weight of every configuration, from an E-step, if the outputs are classes.
     n_threads : int
     """
-    size = shape.n_parameters
-    declared = {"sums": (MOST_CHUNKS + 2, size, size)}
-    n_tables = 4 + 2 * shape.n_outputs
+    size, g = shape.n_parameters, shape.n_outputs
+    declared = {
+        "sums": (MOST_CHUNKS + 2, size, size),
+        "counts": (MOST_CHUNKS + 1, g, 2**shape.first),
+    }
     check_memory(
         f"The information of {size} parameters",
         "in all",
         "Use hessian_product, which needs no matrix.",
-        bytes_of(declared, *tables_in_use(shape, len(rows.weights), n_tables, n_threads)),
+        bytes_of(declared, *tables_in_use(shape, len(rows.weights), 4 + 2 * g, n_threads)),
     )
     source = Enumerated(rows, shape, parameters, n_threads)
+    hessian = _of_classes(source) if shape.has_classes else _of_family(source)
     start = shape.n_inputs * shape.first
-    add, n_factors = _add_hidden, 1
-    if counts is not None:
-        add, n_factors = _adder_of_classes(source), shape.n_outputs
-    sums = np.zeros(declared["sums"])
-    n_products = n_factors * (2.0 + shape.first / 4)
-    source.run(lambda tile, chunk: add(tile, sums[chunk]), n_products)
-    hessian = sums.sum(axis=0)
-    if counts is not None:
-        hessian[start:, start:] += _class_block(source, counts)
-    else:
-        for column, unit in enumerate(np.eye(size)[start:], start):
-            hessian[:, column] = product_of(source, split_vector(unit, shape))
     hessian[start:, :start] = hessian[:start, start:].T
     return 0.5 * hessian + 0.5 * hessian.T
 
 
-def _add_hidden(tile: Tile, hessian: Array) -> None:
-    """Add the part of a tile to the block of hidden weights."""
-    block = _hidden_block(tile, tile.second_moments()[0])
-    hessian[: len(block), : len(block)] += block
+def _of_family(source: Enumerated) -> Array:
+    """Return the Hessian, less the transpose of the block of hidden and output weights."""
+    shape, size = source.shape, source.shape.n_parameters
+    start = shape.n_inputs * shape.first
+    sums = np.zeros((MOST_CHUNKS, start, start))
+
+    def add(tile: Tile, chunk: int) -> None:
+        sums[chunk] += _hidden_block(tile, tile.second_moments()[0])
+
+    source.run(add, 2.0 + shape.first / 4)
+    hessian = np.empty((size, size))
+    hessian[:start, :start] = sums.sum(axis=0)
+    for column, unit in enumerate(np.eye(size)[start:], start):
+        hessian[:, column] = product_of(source, split_vector(unit, shape))
+    return hessian
 
 
-def _adder_of_classes(source: Enumerated) -> Callable[[Tile, Array], None]:
-    """Return a function that adds the part of a tile to the Hessian."""
-    scores, m = ClassScores(source), source.shape.first
-    start = source.shape.n_inputs * m
+def _of_classes(source: Enumerated) -> Array:
+    """Return the Hessian, less the transpose of the block of hidden and output weights."""
+    shape, scores, m = source.shape, ClassScores(source), source.shape.first
+    start, size = shape.n_inputs * m, shape.n_parameters
+    sums = np.zeros((MOST_CHUNKS, size, size))
+    counts = np.zeros((MOST_CHUNKS, *source.table.values.shape))
 
-    def add(tile: Tile, hessian: Array) -> None:
+    def add(tile: Tile, chunk: int) -> None:
+        hessian = sums[chunk]
         second = tile.second_moments(scores.factors(tile.group))
         hessian[:start, :start] += _hidden_block(tile, second[0])
         residuals = scores.residuals(tile.group, second)
         joint, mean = _by_weight(residuals[:, :m]), _by_weight(residuals[:, m:])[0]
         hessian[:start, start:] += _cross_block(tile, second[0, :m, m], joint, mean)
         hessian[start:, start:] -= (mean * tile.weights) @ mean.T
+        counts[chunk, tile.group] += tile.counts()
 
-    return add
+    source.run(add, shape.n_outputs * (2.0 + m / 4) + 1.0)
+    hessian = sums.sum(axis=0)
+    hessian[start:, start:] += _class_block(source, counts.sum(axis=0))
+    return hessian
 
 
 def _by_weight(residuals: Array) -> Array:

@@ -266,6 +266,13 @@ class Tile:
                 out[j, :, :, i] = pair_sums(table, source.low_states, source.high_states)
         return out
 
+    def counts(self) -> Array:
+        """Return the expected weight of every configuration, (n_high, n_low)."""
+        counts = self._table * ((self._high * self.weights) @ self._low.T)
+        for i, posterior in self._redone():
+            counts += self.weights[i] * posterior
+        return counts
+
     def changes(self, slopes: Array, function: Array) -> Changes:
         """Return how the posterior changes if ``log p(y, z | x)`` changes with a given speed.
 
