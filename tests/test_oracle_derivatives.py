@@ -274,6 +274,20 @@ def test_an_engine_of_ones_own(kind):
     _assert_close(oracle.information(*point), truth["information"], 1e-9)
 
 
+@pytest.mark.parametrize("kind", ["three classes", "two layers", "two numbers"])
+def test_derivatives_are_in_double_precision_always(kind):
+    mixed = fastem.Enumeration(precision="mixed")
+    oracle, point, arguments = _problem(kind, method=mixed)
+    truth = derivatives(*arguments)
+    _assert_close(oracle.row_gradients(*point), truth["row_gradients"])
+    _assert_close(oracle.information(*point), truth["information"], 1e-9)
+    vector = np.ones(len(truth["information"]))
+    before = oracle(*point).log_likelihood
+    product = oracle.hessian_product(*point[:2], vector, point[2])
+    _assert_close(product, -truth["information"] @ vector, 1e-9)
+    np.testing.assert_array_equal(oracle(*point).log_likelihood, before)  # as it was
+
+
 def test_estimates_of_rows_converge_and_second_derivatives_are_refused():
     sampling = fastem.Sampling(20_000, random_state=0)
     oracle, point, arguments = _problem("three classes", method=sampling, n=5)
@@ -385,6 +399,7 @@ def test_overflow_is_an_error_and_not_a_result(kind):
 
 def test_memory_is_checked_first(monkeypatch):
     oracle, point, _ = _problem("three classes", n=200)
+    monkeypatch.setattr("fastem.runtime.memory._NEGLIGIBLE_BYTES", 0)
     monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 60_000)
     with pytest.raises(ValueError, match=r"200 rows needs .* Use vector=\.\.\."):
         oracle.row_gradients(*point)

@@ -1,10 +1,11 @@
 """Second derivatives for any exact engine: extrapolated differences of the exact gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from fastem.engines import Plan
+from fastem.engines import EnumerationPlan, Plan
 from fastem.oracle.flat_vectors import flat_gradient, split_vector
 from fastem.parameters import Array, Parameters, Shape
 
@@ -39,7 +40,21 @@ def gradient_slope(
         moved = split_vector(point + (step / speed) * vector, shape)
         return flat_gradient(plan.expect(moved), moved.variance)
 
-    return speed * differences(gradient, _LARGEST_STEP)
+    with _in_double_precision(plan):
+        return speed * differences(gradient, _LARGEST_STEP)
+
+
+@contextmanager
+def _in_double_precision(plan: Plan) -> Iterator[None]:
+    """Let enumeration sum in float64: differences magnify errors of rounding."""
+    is_single = isinstance(plan, EnumerationPlan) and plan.is_single
+    if is_single:
+        plan.is_single = False
+    try:
+        yield
+    finally:
+        if is_single:
+            plan.is_single = True
 
 
 def differences(function: Callable[[float], Array], largest_step: float) -> Array:

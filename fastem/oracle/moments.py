@@ -29,6 +29,7 @@ from fastem.runtime import (
 # Rows of smaller likelihood are summed in log space, one by one.
 _SMALLEST_LIKELIHOOD = 1e-200
 _LARGEST_LOG_ODDS = 1e300
+_LARGEST_SPAN = 300.0  # nats, of the exponents of rows that share a table
 _TILE_ENTRIES = 2**17
 _SMALLEST_TILE = 64
 _SECONDS_PER_FLOP = 5e-11
@@ -84,7 +85,7 @@ class Enumerated:
         self.table = row_table(shape, len(rows.weights), n_threads)
         self.table.bind(rows)
         with single_threaded_blas():
-            self.table.fill(parameters)
+            self.table.fill(parameters, _LARGEST_SPAN)
         self.groups = self.table.groups
         self.coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
         self.output_coefs = parameters.output[: shape.last]
