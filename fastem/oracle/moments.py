@@ -371,7 +371,8 @@ def _pairs(states: Array) -> Array:
 
 def _prior(on: Array, off: Array) -> Array:
     """Return the probabilities of all states of a group of units, (2**n_bits, n_rows)."""
-    out = np.ones((2 ** len(on), on.shape[1]))
+    out = np.empty((2 ** len(on), on.shape[1]))
+    out[0] = 1.0
     size = 1
     for p_on, p_off in zip(on, off, strict=True):
         np.multiply(out[:size], p_on, out=out[size : 2 * size])
