@@ -63,6 +63,11 @@ class EStep(DerivativesMixin):
     An instance works in memory of its own: two threads must not call one instance at the same
     time. Every thread can have an instance.
 
+    Rows with probabilities of classes in place of one class (soft labels) have the expected
+    log-likelihood ``sum_k share_ik log p(k | x_i)`` as their objective. Repeat every row once per
+    class, with the probability as its weight: ``EStep(np.repeat(X, g, axis=0),
+    np.tile(np.arange(g), n), sample_weight=shares.ravel(), ...)``.
+
     Examples
     --------
     >>> import numpy as np, fastem
