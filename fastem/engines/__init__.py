@@ -5,20 +5,24 @@ Your own engine needs only the names of this module: see `Engine`.
 
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
+from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.enumeration import Enumeration
+from fastem.engines.layer_posteriors import upper_posteriors
+from fastem.engines.log_posterior import expected_log_prior, fill_bits
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
     gaussian_cdf,
     gaussian_quantiles,
 )
-from fastem.engines.sampling import Sampling
+from fastem.engines.sampling import Sampling, draw_seed
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
+    "ConfigurationPosterior",
     "Engine",
     "Enumeration",
     "HiddenStatistics",
@@ -30,7 +34,11 @@ __all__ = [
     "Statistics",
     "TrainingRows",
     "distribution_buffers",
+    "draw_seed",
+    "expected_log_prior",
+    "fill_bits",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",
+    "upper_posteriors",
 ]

@@ -16,12 +16,13 @@ from fastem.oracle.checks import (
     check_weights,
     shape_of,
 )
+from fastem.oracle.posterior import PosteriorMixin
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import effective_n_jobs, finite_array
 
 
-class EStep:
+class EStep(PosteriorMixin):
     """An E-step prepared for given rows, to be evaluated at any number of parameters.
 
     The rows are checked and sorted once, and memory is checked and allocated once.

@@ -1,0 +1,256 @@
+"""Sums, maxima and samples over the configurations of a tile of rows.
+
+The rows of a tile share a table over the configurations. As in `fastem.kernels.enumeration`, a
+configuration is split into a high and a low part, and the row index runs fastest.
+"""
+
+import math
+
+import numpy as np
+
+from fastem.kernels._jit import jit
+from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
+from fastem.kernels.random import GAMMA, derive, mix, uniform
+
+
+@jit
+def fill_expected(on, off, tables, out):
+    """Fill the expectation of several tables under independent units.
+
+    Parameters
+    ----------
+    on, off : arrays (n_hidden, n_rows), probability
+        P(Z = 1) and P(Z = 0) of every unit, unit 0 first.
+    tables : array (n_tables, n_high, n_low)
+    out : array (n_tables, n_rows)
+        Overwritten with ``sum_s P(s) table(s)``. Costs ``2 * 2**n_hidden`` flops per row and table.
+    """
+    n_tables, n_high, n_low = tables.shape
+    n_rows = on.shape[1]
+    n_low_bits = n_bits_of(n_low)
+    A = np.empty((n_high, n_rows))
+    B = np.empty((n_low, n_rows))
+    M = np.empty((n_low, n_rows))
+    fill_prior(on[n_low_bits:], off[n_low_bits:], A)
+    fill_prior(on[:n_low_bits], off[:n_low_bits], B)
+    for t in range(n_tables):
+        np.dot(tables[t].T, A, M)
+        total = out[t]
+        total[:] = 0.0
+        for s in range(n_low):
+            b = B[s]
+            v = M[s]
+            for i in range(n_rows):
+                total[i] += b[i] * v[i]
+
+
+@jit
+def fill_pair_sums(on, off, table, out):
+    """Fill sums of a table over the configurations in which two units are on.
+
+    Parameters
+    ----------
+    on, off : arrays (n_hidden, n_rows), probability
+        As for `fill_expected`.
+    table : array (n_high, n_low)
+    out : array (n_hidden, n_hidden, n_rows)
+        Overwritten with ``sum_s P(s) table(s) s_h s_k``. On the diagonal stand the sums over the
+        configurations in which one unit is on. Costs ``(n_high_bits / 2 + 2)`` products of
+        ``2 * 2**n_hidden`` flops per row.
+    """
+    n_high, n_low = table.shape
+    n_hidden, n_rows = on.shape
+    n_low_bits = n_bits_of(n_low)
+    n_high_bits = n_hidden - n_low_bits
+    A = np.empty((n_high, n_rows))
+    B = np.empty((n_low, n_rows))
+    M = np.empty((n_low, n_rows))
+    N = np.empty((n_high, n_rows))
+    half_A = np.empty((max(n_high // 2, 1), n_rows))
+    half_table = np.empty((max(n_high // 2, 1), n_low))
+    sums = np.empty((max(n_high_bits, n_low_bits), n_rows))
+    fill_prior(on[n_low_bits:], off[n_low_bits:], A)
+    fill_prior(on[:n_low_bits], off[:n_low_bits], B)
+    np.dot(table.T, A, M)
+    for s in range(n_low):
+        for i in range(n_rows):
+            M[s, i] *= B[s, i]
+    _fill_pairs(M, out, 0, n_low_bits)
+    np.dot(table, B, N)
+    for s in range(n_high):
+        for i in range(n_rows):
+            N[s, i] *= A[s, i]
+    _fill_pairs(N, out, n_low_bits, n_high_bits)
+    if n_low_bits == 0:
+        return
+    for b in range(n_high_bits):
+        row = 0
+        for s in range(n_high):
+            if (s >> b) & 1:
+                half_A[row] = A[s]
+                half_table[row] = table[s]
+                row += 1
+        np.dot(half_table.T, half_A, M)
+        fold_product(B, M, sums[:n_low_bits])
+        for k in range(n_low_bits):
+            out[n_low_bits + b, k] = sums[k]
+            out[k, n_low_bits + b] = sums[k]
+
+
+@jit
+def _fill_pairs(joint, out, first, n_bits):
+    """Fill the sums for pairs of the units ``first:first + n_bits``.
+
+    ``joint (2**n_bits, n_rows)`` holds the sums for every state of these units.
+    """
+    for h in range(n_bits):
+        for k in range(h + 1):
+            both = (1 << h) | (1 << k)
+            total = out[first + h, first + k]
+            total[:] = 0.0
+            for s in range(joint.shape[0]):
+                if s & both == both:
+                    own = joint[s]
+                    for i in range(total.size):
+                        total[i] += own[i]
+            if k < h:
+                out[first + k, first + h] = total
+
+
+@jit
+def _fill_log_prior(log_on, log_off, out):
+    """Fill the log prior (nats) of every state of a group of units, (2**n_bits, n_rows)."""
+    n_rows = out.shape[1]
+    out[0, :] = 0.0
+    size = 1
+    for b in range(log_on.shape[0]):
+        for s in range(size):
+            lower = out[s]
+            upper = out[s + size]
+            for i in range(n_rows):
+                upper[i] = lower[i] + log_on[b, i]
+                lower[i] = lower[i] + log_off[b, i]
+        size *= 2
+
+
+@jit
+def fill_most_probable(log_on, log_off, log_table, largest, states):
+    """Find the configuration with the largest sum of log prior and log table.
+
+    Parameters
+    ----------
+    log_on, log_off : arrays (n_hidden, n_rows), nats
+        log P(Z = 1) and log P(Z = 0) of every unit.
+    log_table : array (n_high, n_low), nats
+        May hold ``-inf``.
+    largest : array (n_rows,), nats
+        Overwritten with the largest sum.
+    states : array of int64 (n_rows,)
+        Overwritten with the smallest configuration that has the largest sum.
+    """
+    n_high, n_low = log_table.shape
+    n_rows = log_on.shape[1]
+    n_low_bits = n_bits_of(n_low)
+    high = np.empty((n_high, n_rows))
+    low = np.empty((n_low, n_rows))
+    best = np.empty(n_rows)
+    best_low = np.empty(n_rows, dtype=np.int64)
+    _fill_log_prior(log_on[n_low_bits:], log_off[n_low_bits:], high)
+    _fill_log_prior(log_on[:n_low_bits], log_off[:n_low_bits], low)
+    largest[:] = -math.inf
+    states[:] = 0
+    for hi in range(n_high):
+        best[:] = -math.inf
+        best_low[:] = 0
+        for lo in range(n_low):
+            t = log_table[hi, lo]
+            own = low[lo]
+            for i in range(n_rows):
+                value = own[i] + t
+                is_better = value > best[i]
+                best[i] = value if is_better else best[i]
+                best_low[i] = lo if is_better else best_low[i]
+        own = high[hi]
+        for i in range(n_rows):
+            value = own[i] + best[i]
+            is_better = value > largest[i]
+            largest[i] = value if is_better else largest[i]
+            states[i] = hi * n_low + best_low[i] if is_better else states[i]
+
+
+@jit
+def fill_uniforms(keys, out):
+    """Fill two numbers in [0, 1) per draw and row, which depend on key and draw only.
+
+    Parameters
+    ----------
+    keys : array of uint64 (n_rows,)
+    out : array (2, n_draws, n_rows)
+        Overwritten.
+    """
+    _, n_draws, n_rows = out.shape
+    for draw in range(n_draws):
+        for i in range(n_rows):
+            key = derive(keys[i], draw)
+            out[0, draw, i] = uniform(mix(key + GAMMA))
+            out[1, draw, i] = uniform(mix(key + GAMMA + GAMMA))
+
+
+@jit
+def fill_samples(on, off, table, uniforms, out):
+    """Draw configurations with probability proportional to prior times table.
+
+    The high part is drawn from its marginal, and then the low part given the high part.
+
+    Parameters
+    ----------
+    on, off : arrays (n_hidden, n_rows), probability
+        As for `fill_expected`.
+    table : array (n_high, n_low)
+        The sum over configurations must be positive for every row.
+    uniforms : array (2, n_draws, n_rows)
+        Numbers in [0, 1): for the high part, and for the low part.
+    out : array of int64 (n_draws, n_rows)
+        Overwritten with configurations.
+    """
+    n_high, n_low = table.shape
+    n_rows = on.shape[1]
+    n_low_bits = n_bits_of(n_low)
+    A = np.empty((n_high, n_rows))
+    B = np.empty((n_low, n_rows))
+    N = np.empty((n_high, n_rows))
+    of_high = np.empty(n_high)
+    of_low = np.empty(n_low)
+    own = np.empty(n_low)
+    fill_prior(on[n_low_bits:], off[n_low_bits:], A)
+    fill_prior(on[:n_low_bits], off[:n_low_bits], B)
+    np.dot(table, B, N)
+    for i in range(n_rows):
+        total = 0.0
+        for hi in range(n_high):
+            total += A[hi, i] * N[hi, i]
+            of_high[hi] = total
+        for lo in range(n_low):
+            own[lo] = B[lo, i]
+        for draw in range(out.shape[0]):
+            hi = _first_above(of_high, uniforms[0, draw, i] * of_high[n_high - 1])
+            total = 0.0
+            for lo in range(n_low):
+                total += own[lo] * table[hi, lo]
+                of_low[lo] = total
+            lo = _first_above(of_low, uniforms[1, draw, i] * of_low[n_low - 1])
+            out[draw, i] = hi * n_low + lo
+
+
+@jit
+def _first_above(cumulative, level):
+    """Return the first index whose cumulative sum exceeds a level, by bisection."""
+    below = -1
+    above = cumulative.size - 1
+    while above - below > 1:
+        middle = (below + above) // 2
+        if cumulative[middle] > level:
+            above = middle
+        else:
+            below = middle
+    return above
