@@ -68,7 +68,12 @@ class _UpperLayers:
                 table.fill(parameters)
 
     def probability(self, layer: int, k: int) -> Array:
-        """Return P(Z = 1 | first layer, y = k) of the units of a layer, (n_hidden, n_high, n_low)."""
+        """Return P(Z = 1 | s, y = k) of the units of a layer, for all s of the first layer.
+
+        Returns
+        -------
+        probability : array (n_hidden, n_high, n_low)
+        """
         m = self._shape.hidden_layer_sizes[layer]
         bits = (np.arange(2**m) >> np.arange(m)[:, None]) & 1
         functions = bits.reshape(m, *halves(m)).astype(np.float64)

@@ -75,7 +75,7 @@ class ConfigurationsMixin:
         >>> result.log_likelihood.round(4)
         array([-0.3122])
         >>> oracle.evidence_bound(result.hidden_posterior, coefs, intercepts).round(4)
-        array([-0.314])
+        array([-0.313])
         """
         shape, rows = self._shape, self._rows
         parameters = self._parameters(coefs, intercepts, variance)
@@ -128,7 +128,7 @@ class ConfigurationsMixin:
         >>> oracle = fastem.EStep([[1.0]], [0], hidden_layer_sizes=2, method="enumeration")
         >>> states, log_probability = oracle.most_probable(coefs, [np.zeros(2), np.zeros(2)])
         >>> states, log_probability.round(4)
-        (array([[1, 0]], dtype=int8), array([-0.4042]))
+        (array([[1, 0]], dtype=int8), array([-0.4041]))
         """
         self._need_enumeration("most_probable")
         parameters = self._parameters(coefs, intercepts, variance)
@@ -183,8 +183,8 @@ class ConfigurationsMixin:
         >>> states = oracle.sample_posterior(coefs, intercepts, n_samples=10_000, random_state=0)
         >>> states.shape
         (10000, 1, 2)
-        >>> abs(states.mean(axis=0) - oracle(coefs, intercepts).hidden_posterior).max() < 0.02
-        True
+        >>> oracle(coefs, intercepts).hidden_posterior.round(2), states.mean(axis=0).round(2)
+        (array([[0.93, 0.28]]), array([[0.93, 0.28]]))
         """
         self._need_enumeration("sample_posterior")
         is_integer = isinstance(n_samples, numbers.Integral) and not isinstance(n_samples, bool)

@@ -53,7 +53,7 @@ class PosteriorMixin(ConfigurationsMixin):
         >>> coefs = [np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])]
         >>> oracle = fastem.EStep([[0.0], [1.0]], [0, 1], hidden_layer_sizes=2)
         >>> oracle.class_log_probability(coefs, [np.zeros(2), np.zeros(2)]).round(4)
-        array([[-0.3122, -1.3167],
+        array([[-0.3122, -1.3162],
                [-0.163 , -1.8944]])
         """
         shape = self._shape
@@ -104,8 +104,8 @@ class PosteriorMixin(ConfigurationsMixin):
         >>> oracle = fastem.EStep([[0.0], [1.0]], [0, 1], hidden_layer_sizes=(2, 1))
         >>> first, second = oracle.layer_posteriors(coefs, [np.zeros(2), np.zeros(1), np.zeros(2)])
         >>> second.round(4)
-        array([[0.4883],
-               [0.273 ]])
+        array([[0.4986],
+               [0.2223]])
         """
         shape, parameters = self._shape, self._parameters(coefs, intercepts, variance)
         hidden = self._statistics(parameters).hidden
@@ -159,8 +159,8 @@ class PosteriorMixin(ConfigurationsMixin):
         >>> coefs = [np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])]
         >>> oracle = fastem.EStep([[0.0]], [0], hidden_layer_sizes=2)
         >>> oracle.pair_moments(coefs, [np.zeros(2), np.zeros(2)]).round(4)
-        array([[[0.6141, 0.3156],
-                [0.3156, 0.5387]]])
+        array([[[0.6166, 0.3157],
+                [0.3157, 0.5283]]])
         """
         self._need_exact("pair_moments")
         shape, rows = self._shape, self._rows
@@ -223,7 +223,7 @@ class PosteriorMixin(ConfigurationsMixin):
         >>> coefs = [np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])]
         >>> oracle = fastem.EStep([[0.0]], [0], hidden_layer_sizes=2, method="enumeration")
         >>> oracle.posterior_entropy(coefs, [np.zeros(2), np.zeros(2)]).round(4)
-        array([1.3539])
+        array([1.3564])
         """
         parameters = self._parameters(coefs, intercepts, variance)
         return self._information(parameters, "posterior_entropy")[0]
@@ -263,7 +263,7 @@ class PosteriorMixin(ConfigurationsMixin):
         >>> coefs = [np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])]
         >>> oracle = fastem.EStep([[0.0]], [0], hidden_layer_sizes=2, method="enumeration")
         >>> oracle.posterior_divergence(coefs, [np.zeros(2), np.zeros(2)]).round(4)
-        array([0.0324])
+        array([0.0299])
         """
         parameters = self._parameters(coefs, intercepts, variance)
         return self._information(parameters, "posterior_divergence")[1]
