@@ -8,7 +8,7 @@ from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.layer_posteriors import upper_posteriors
-from fastem.engines.log_posterior import expected_log_prior, fill_bits
+from fastem.engines.log_posterior import expected_log_prior
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
@@ -36,7 +36,6 @@ __all__ = [
     "distribution_buffers",
     "draw_seed",
     "expected_log_prior",
-    "fill_bits",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",

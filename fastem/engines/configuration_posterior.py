@@ -18,7 +18,6 @@ from fastem.engines.log_posterior import (
     LEAST_LOG_DENSITY,
     LogPosterior,
     expected_log_prior,
-    fill_bits,
     log_posterior_of,
     log_probabilities,
     pair_moments_of,
@@ -177,14 +176,14 @@ class ConfigurationPosterior:
 
     def _each_marked_row(self, function: Callable[[int, int, LogPosterior], None]) -> None:
         """Call ``function(row, group, log_posterior)`` for every row of log space."""
-        log_on, log_off = log_probabilities(self._log_odds[:, self._marked])
+        log_on, log_off = log_probabilities(self._log_odds.T[self._marked])
 
         def do_target(target: Any, positions: NDArray[np.int64]) -> None:
-            log_table = self._table.log_table(target)
+            log_table = np.maximum(self._table.log_table(target), LEAST_LOG_DENSITY)
 
             def do_row(piece: int, worker: int) -> None:
                 j = positions[piece]
-                found = log_posterior_of(log_on[:, j], log_off[:, j], log_table)
+                found = log_posterior_of(log_on[j], log_off[j], log_table)
                 function(int(self._marked[j]), int(self._groups_of_marked[j]), found)
 
             run(do_row, len(positions), self._n_threads)
@@ -288,8 +287,11 @@ class ConfigurationPosterior:
         with np.errstate(divide="ignore"):  # rows of log space
             log_density = log_density * self._scale - np.log(self._likelihood)
         q = np.where(np.abs(self._tilted) > _CERTAIN, self._tilted > 0.0, posterior)
-        entropy = -log_density - expected_log_prior(q, self._tilted)
-        divergence = -entropy - expected_log_prior(q, self._log_odds)
+        log_prior = expected_log_prior(q, self._tilted)
+        entropy = -log_density - log_prior
+        if self._tilts is not None:
+            log_prior = expected_log_prior(q, self._log_odds)
+        divergence = -entropy - log_prior
 
         def redo(row: int, k: int, found: LogPosterior) -> None:
             r = np.exp(found.log_posterior)
@@ -318,15 +320,18 @@ class ConfigurationPosterior:
             out += (q * self._tilts).sum(axis=0) + groups.constants
         return out
 
-    def most_probable(self) -> tuple[NDArray[np.int64], Array]:
-        """Return the most probable configuration and its log-probability.
+    def most_probable(self, out: NDArray[np.int8]) -> Array:
+        """Find the most probable configuration of every row.
+
+        Parameters
+        ----------
+        out : array of int8 (n_samples, n_hidden)
+            Overwritten with the states of the units, in the order of X.
 
         Returns
         -------
-        states : array of int64 (n_samples,)
-            Bit h is the state of unit h.
         log_probability : array (n_samples,), nats
-            Under the posterior.
+            Under the posterior, in the order of the rows.
         """
         n_samples = len(self._rows.weights)
         states, largest = np.zeros(n_samples, dtype=np.int64), np.zeros(n_samples)
@@ -354,7 +359,8 @@ class ConfigurationPosterior:
             log_probability[row] = found.log_posterior.flat[states[row]]
 
         self._each_marked_row(redo)
-        return states, np.minimum(log_probability, 0.0)
+        kernels.fill_bits(states[None], self._rows.order, out[None])
+        return np.minimum(log_probability, 0.0)
 
     def sample(self, n_draws: int, seed: int, out: NDArray[np.int8]) -> None:
         """Fill ``out (n_draws, n_samples, n_hidden)`` with samples, in the order of X.
@@ -373,14 +379,14 @@ class ConfigurationPosterior:
             states = np.empty((n_draws, stop - start), dtype=np.int64)
             on, off = _columns(start, stop, *self._tilted_probability)
             kernels.fill_samples(on, off, self._table.values[k], uniforms, states)
-            fill_bits(states, out, self._rows.order[start:stop])
+            kernels.fill_bits(states, self._rows.order[start:stop], out)
 
         def redo(row: int, k: int, found: LogPosterior) -> None:
             uniforms = np.empty((2, n_draws, 1))
             kernels.fill_uniforms(keys[row : row + 1], uniforms)
             below = np.cumsum(np.exp(found.log_posterior))
             states = np.searchsorted(below, uniforms[0] * below[-1], side="right")
-            fill_bits(states, out, self._rows.order[row : row + 1])
+            kernels.fill_bits(states, self._rows.order[row : row + 1], out)
 
         with single_threaded_blas():
             run(fill_piece, len(pieces), self._n_threads)

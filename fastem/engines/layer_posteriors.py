@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from fastem.engines.configuration_posterior import ConfigurationPosterior, fill_expected
 from fastem.engines.configuration_tables import halves, table_of_layer
-from fastem.engines.log_posterior import log_posterior_of, log_probabilities
+from fastem.engines.log_posterior import LEAST_LOG_DENSITY, log_posterior_of, log_probabilities
 from fastem.kernels import configurations
 from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
@@ -110,9 +110,9 @@ class _UpperLayers:
         expected = np.divide(sums[1:], sums[0], out=np.zeros_like(sums[1:]), where=is_normal)
         marked = np.flatnonzero(~is_normal)
         if len(marked) > 0:
-            log_table = table.log_table(k)
-            log_on, log_off = log_probabilities(log_odds[:, marked])
+            log_table = np.maximum(table.log_table(k), LEAST_LOG_DENSITY)
+            log_on, log_off = log_probabilities(log_odds.T[marked])
             for j, s in enumerate(marked):
-                found = log_posterior_of(log_on[:, j], log_off[:, j], log_table)
+                found = log_posterior_of(log_on[j], log_off[j], log_table)
                 expected[:, s] = (functions * np.exp(found.log_posterior)).sum(axis=(1, 2))
         return np.minimum(expected, 1.0).reshape(len(functions), *halves(m))

@@ -3,11 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import log_expit
 
+from fastem.kernels import posterior as kernels
 from fastem.parameters import Array
-from fastem.runtime import n_low_bits
 
 LEAST_LOG_DENSITY = -1e300
 """Log-densities are clipped to it: sums stay finite."""
@@ -29,24 +27,18 @@ def log_posterior_of(log_on: Array, log_off: Array, log_table: Array) -> LogPost
     ----------
     log_on, log_off : arrays (n_hidden,), nats
     log_table : array (n_high, n_low), nats
+        At least `LEAST_LOG_DENSITY`.
     """
-    n_low = n_low_bits(len(log_on))
-    high, low = (np.zeros(1), np.zeros(1))
-    for on, off in zip(log_on[n_low:], log_off[n_low:], strict=True):
-        high = np.concatenate([high + off, high + on])
-    for on, off in zip(log_on[:n_low], log_off[:n_low], strict=True):
-        low = np.concatenate([low + off, low + on])
-    log_prior = high[:, None] + low
-    log_joint = log_prior + np.maximum(log_table, LEAST_LOG_DENSITY)
-    log_joint -= log_joint.max()
-    log_joint -= np.log(np.exp(log_joint).sum())
-    return LogPosterior(log_prior, log_joint)
+    found = LogPosterior(np.empty(log_table.shape), np.empty(log_table.shape))
+    kernels.fill_log_posterior(log_on, log_off, log_table, *found)
+    return found
 
 
 def log_probabilities(log_odds: Array) -> tuple[Array, Array]:
     """Return log P(Z = 1) and log P(Z = 0), in nats, of log-odds that are clipped to 1e300."""
     clipped = np.clip(log_odds, -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
-    return log_expit(clipped), log_expit(-clipped)
+    rest = np.log1p(np.exp(-np.abs(clipped)))
+    return np.minimum(clipped, 0.0) - rest, np.minimum(-clipped, 0.0) - rest
 
 
 def expected_log_prior(q: Array, log_odds: Array) -> Array:
@@ -73,11 +65,3 @@ def pair_moments_of(posterior: Array) -> Array:
     of_low = low.T @ (posterior.sum(axis=0)[:, None] * low)
     of_high = high.T @ (posterior.sum(axis=1)[:, None] * high)
     return np.block([[of_low, cross.T], [cross, of_high]])
-
-
-def fill_bits(
-    states: NDArray[np.int64], out: NDArray[np.int8], positions: NDArray[np.int64]
-) -> None:
-    """Fill ``out[..., positions, h]`` with bit h of configurations ``states (..., n_rows)``."""
-    for h in range(out.shape[-1]):
-        out[..., positions, h] = (states >> h) & 1

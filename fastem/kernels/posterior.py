@@ -11,6 +11,7 @@ import numpy as np
 from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
 from fastem.kernels.random import GAMMA, derive, mix, uniform
+from fastem.kernels.special import add_in_order, exp_clipped
 
 
 @jit
@@ -254,3 +255,65 @@ def _first_above(cumulative, level):
         else:
             below = middle
     return above
+
+
+@jit
+def fill_bits(states, positions, out):
+    """Fill ``out[draw, positions[i], h]`` with bit h of ``states[draw, i]``.
+
+    Parameters
+    ----------
+    states : array of int64 (n_draws, n_rows)
+        Configurations.
+    positions : array of int64 (n_rows,)
+    out : array of int8 (n_draws, n_samples, n_hidden)
+        Overwritten at the positions.
+    """
+    n_draws, n_rows = states.shape
+    n_hidden = out.shape[2]
+    for draw in range(n_draws):
+        for i in range(n_rows):
+            s = states[draw, i]
+            own = out[draw, positions[i]]
+            for h in range(n_hidden):
+                own[h] = (s >> h) & 1
+
+
+@jit
+def fill_log_posterior(log_on, log_off, log_table, log_prior, log_posterior):
+    """Fill prior and posterior of all configurations of one row, in nats.
+
+    Parameters
+    ----------
+    log_on, log_off : arrays (n_hidden,), nats
+        log P(Z = 1) and log P(Z = 0) of every unit; finite.
+    log_table : array (n_high, n_low), nats
+        Finite.
+    log_prior, log_posterior : arrays (n_high, n_low), nats
+        Overwritten.
+    """
+    n_high, n_low = log_table.shape
+    n_low_bits = n_bits_of(n_low)
+    high = np.empty((n_high, 1))
+    low = np.empty((n_low, 1))
+    units_on = log_on.reshape(log_on.size, 1)
+    units_off = log_off.reshape(log_off.size, 1)
+    _fill_log_prior(units_on[n_low_bits:], units_off[n_low_bits:], high)
+    _fill_log_prior(units_on[:n_low_bits], units_off[:n_low_bits], low)
+    largest = -math.inf
+    for hi in range(n_high):
+        for lo in range(n_low):
+            prior = add_in_order(high[hi, 0], low[lo, 0])
+            joint = add_in_order(prior, log_table[hi, lo])
+            log_prior[hi, lo] = prior
+            log_posterior[hi, lo] = joint
+            largest = max(largest, joint)
+    total = 0.0
+    for hi in range(n_high):
+        for lo in range(n_low):
+            log_posterior[hi, lo] -= largest
+            total += exp_clipped(log_posterior[hi, lo])
+    log_total = math.log(total)
+    for hi in range(n_high):
+        for lo in range(n_low):
+            log_posterior[hi, lo] -= log_total

@@ -12,7 +12,6 @@ from fastem.engines import (
     Enumeration,
     draw_seed,
     expected_log_prior,
-    fill_bits,
 )
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows, check_log_odds, largest_inputs
@@ -132,9 +131,8 @@ class ConfigurationsMixin:
         """
         self._need_enumeration("most_probable")
         parameters = self._parameters(coefs, intercepts, variance)
-        configurations, log_probability = self._configurations(parameters).most_probable()
-        states = np.empty((len(configurations), self._shape.first), dtype=np.int8)
-        fill_bits(configurations, states, self._rows.order)
+        states = np.empty((len(self._rows.weights), self._shape.first), dtype=np.int8)
+        log_probability = self._configurations(parameters).most_probable(states)
         return states, self._as_given(log_probability)
 
     def sample_posterior(
