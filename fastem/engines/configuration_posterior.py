@@ -164,7 +164,7 @@ class ConfigurationPosterior:
         """Numbers of the rows that are computed in log space."""
         return np.flatnonzero(~(self._likelihood >= SMALLEST_LIKELIHOOD))
 
-    @property
+    @cached_property
     def _groups_of_marked(self) -> NDArray[np.int64]:
         return np.searchsorted(self._table.groups.starts, self._marked, side="right") - 1
 
