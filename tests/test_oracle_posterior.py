@@ -182,6 +182,19 @@ def test_pair_moments_of_many_rows_are_refused_before_they_are_allocated(monkeyp
         problem.oracle.pair_moments(*problem.parameters)
 
 
+def test_work_that_exceeds_the_memory_is_refused(monkeypatch):
+    problem, deep = Problem("two classes"), Problem("two layers")
+    monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 1000)
+    for call in (problem.oracle.most_probable, problem.oracle.sample_posterior):
+        with pytest.raises(
+            ValueError, match=r"hidden_layer_sizes=\(4,\) .* 1000 bytes are available"
+        ):
+            call(*problem.parameters)
+    monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 20_000)
+    with pytest.raises(ValueError, match=r"posterior.* 19.53 KiB \(20000 bytes\) are available"):
+        deep.oracle.layer_posteriors(*deep.parameters)
+
+
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_entropy_and_divergence(kind):
     problem = Problem(kind)

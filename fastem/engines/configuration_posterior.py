@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from fastem.engines.configuration_tables import halves
+from fastem.engines.half_sums import fill_expected, pair_sums, pair_sums_of_row
 from fastem.engines.log_posterior import (
     LEAST_LOG_DENSITY,
     LogPosterior,
     expected_log_prior,
     log_posterior_of,
     log_probabilities,
-    pair_moments_of,
 )
 from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.engines.sampler import keys_of
@@ -43,35 +43,6 @@ _TABLES_AT_ONCE = 6  # besides those of the groups
 _DRAWS_AT_ONCE = 2**18  # of the rows of a piece
 # P(Z = 0) of a unit with larger log-odds is zero in every row that is not computed in log space.
 _CERTAIN = 700.0
-
-
-def fill_expected(
-    on: Array,
-    off: Array,
-    tables: Array,
-    pieces: list[tuple[int, int]],
-    n_threads: int,
-    out: Array,
-) -> None:
-    """Fill ``out (n_tables, n_rows)`` with the expectations of tables, in the rows of the pieces.
-
-    Parameters
-    ----------
-    on, off : arrays (n_hidden, n_rows), probability
-    tables : array (n_tables, n_high, n_low)
-    pieces : list of (start, stop)
-    n_threads : int
-    out : array (n_tables, n_rows)
-    """
-    tables = np.ascontiguousarray(tables)
-
-    def fill_piece(piece: int, worker: int) -> None:
-        start, stop = pieces[piece]
-        part = np.empty((len(tables), stop - start))
-        kernels.fill_expected(*_columns(start, stop, on, off), tables, part)
-        out[:, start:stop] = part
-
-    run(fill_piece, len(pieces), n_threads)
 
 
 def _columns(start: int, stop: int, *arrays: Array) -> list[Array]:
@@ -247,16 +218,15 @@ class ConfigurationPosterior:
 
         def fill_piece(number: int, worker: int) -> None:
             k, (start, stop) = pieces[number]
-            sums = np.empty((m, m, stop - start))
-            on, off = _columns(start, stop, *self._tilted_probability)
-            kernels.fill_pair_sums(on, off, self._table.values[k], sums)
+            on, off = (values[:, start:stop] for values in self._tilted_probability)
+            sums = pair_sums(on, off, self._table.values[k])
             if summed:
                 out[number] = sums @ scale[start:stop]
             else:
                 np.minimum((sums * scale[start:stop]).transpose(2, 0, 1), 1.0, out=out[start:stop])
 
         def redo(row: int, k: int, found: LogPosterior) -> None:
-            own = pair_moments_of(np.exp(found.log_posterior))
+            own = pair_sums_of_row(np.exp(found.log_posterior))
             if summed:
                 more[np.searchsorted(self._marked, row)] = rows.weights[row] * own
             else:

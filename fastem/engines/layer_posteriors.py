@@ -8,8 +8,9 @@ same expectation one layer further up, with the configurations of a layer as row
 import numpy as np
 from scipy.special import expit
 
-from fastem.engines.configuration_posterior import ConfigurationPosterior, fill_expected
+from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.configuration_tables import halves, table_of_layer
+from fastem.engines.half_sums import fill_expected
 from fastem.engines.log_posterior import LEAST_LOG_DENSITY, log_posterior_of, log_probabilities
 from fastem.kernels import configurations
 from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD

@@ -53,21 +53,3 @@ def expected_log_prior(q: Array, log_odds: Array) -> Array:
     """
     log_on, log_off = log_probabilities(log_odds)
     return (q * log_on + (1.0 - q) * log_off).sum(axis=0)
-
-
-def pair_moments_of(posterior: Array) -> Array:
-    """Return ``E[z_h z_k]`` (n_hidden, n_hidden) of a posterior (n_high, n_low)."""
-    high, low = (_bits(size) for size in posterior.shape)
-    n_low = low.shape[1]
-    n_hidden = n_low + high.shape[1]
-    out = np.empty((n_hidden, n_hidden))
-    out[:n_low, :n_low] = (low.T * posterior.sum(axis=0)) @ low
-    out[n_low:, n_low:] = (high.T * posterior.sum(axis=1)) @ high
-    out[n_low:, :n_low] = high.T @ posterior @ low
-    out[:n_low, n_low:] = out[n_low:, :n_low].T
-    return out
-
-
-def _bits(size: int) -> Array:
-    """Return the states of all units of a half, (size, n_units); size is ``2**n_units``."""
-    return ((np.arange(size)[:, None] >> np.arange(size.bit_length() - 1)) & 1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Sums, maxima and samples over the configurations of a tile of rows.
+"""Maxima and samples over the configurations of a tile of rows; posteriors of rows in log space.
 
 The rows of a tile share a table over the configurations. As in `fastem.kernels.enumeration`, a
 configuration is split into a high and a low part, and the row index runs fastest.
@@ -9,113 +9,9 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
+from fastem.kernels.configurations import fill_prior, n_bits_of
 from fastem.kernels.random import GAMMA, derive, mix, uniform
 from fastem.kernels.special import add_in_order, exp_clipped
-
-
-@jit
-def fill_expected(on, off, tables, out):
-    """Fill the expectation of several tables under independent units.
-
-    Parameters
-    ----------
-    on, off : arrays (n_hidden, n_rows), probability
-        P(Z = 1) and P(Z = 0) of every unit, unit 0 first.
-    tables : array (n_tables, n_high, n_low)
-    out : array (n_tables, n_rows)
-        Overwritten with ``sum_s P(s) table(s)``. Costs ``2 * 2**n_hidden`` flops per row and table.
-    """
-    n_tables, n_high, n_low = tables.shape
-    n_rows = on.shape[1]
-    n_low_bits = n_bits_of(n_low)
-    A = np.empty((n_high, n_rows))
-    B = np.empty((n_low, n_rows))
-    M = np.empty((n_low, n_rows))
-    fill_prior(on[n_low_bits:], off[n_low_bits:], A)
-    fill_prior(on[:n_low_bits], off[:n_low_bits], B)
-    for t in range(n_tables):
-        np.dot(tables[t].T, A, M)
-        total = out[t]
-        total[:] = 0.0
-        for s in range(n_low):
-            b = B[s]
-            v = M[s]
-            for i in range(n_rows):
-                total[i] += b[i] * v[i]
-
-
-@jit
-def fill_pair_sums(on, off, table, out):
-    """Fill sums of a table over the configurations in which two units are on.
-
-    Parameters
-    ----------
-    on, off : arrays (n_hidden, n_rows), probability
-        As for `fill_expected`.
-    table : array (n_high, n_low)
-    out : array (n_hidden, n_hidden, n_rows)
-        Overwritten with ``sum_s P(s) table(s) s_h s_k``. On the diagonal stand the sums over the
-        configurations in which one unit is on. Costs ``(n_high_bits / 2 + 2)`` products of
-        ``2 * 2**n_hidden`` flops per row.
-    """
-    n_high, n_low = table.shape
-    n_hidden, n_rows = on.shape
-    n_low_bits = n_bits_of(n_low)
-    n_high_bits = n_hidden - n_low_bits
-    A = np.empty((n_high, n_rows))
-    B = np.empty((n_low, n_rows))
-    M = np.empty((n_low, n_rows))
-    N = np.empty((n_high, n_rows))
-    half_A = np.empty((max(n_high // 2, 1), n_rows))
-    half_table = np.empty((max(n_high // 2, 1), n_low))
-    sums = np.empty((max(n_high_bits, n_low_bits), n_rows))
-    fill_prior(on[n_low_bits:], off[n_low_bits:], A)
-    fill_prior(on[:n_low_bits], off[:n_low_bits], B)
-    np.dot(table.T, A, M)
-    for s in range(n_low):
-        for i in range(n_rows):
-            M[s, i] *= B[s, i]
-    _fill_pairs(M, out, 0, n_low_bits)
-    np.dot(table, B, N)
-    for s in range(n_high):
-        for i in range(n_rows):
-            N[s, i] *= A[s, i]
-    _fill_pairs(N, out, n_low_bits, n_high_bits)
-    if n_low_bits == 0:
-        return
-    for b in range(n_high_bits):
-        row = 0
-        for s in range(n_high):
-            if (s >> b) & 1:
-                half_A[row] = A[s]
-                half_table[row] = table[s]
-                row += 1
-        np.dot(half_table.T, half_A, M)
-        fold_product(B, M, sums[:n_low_bits])
-        for k in range(n_low_bits):
-            out[n_low_bits + b, k] = sums[k]
-            out[k, n_low_bits + b] = sums[k]
-
-
-@jit
-def _fill_pairs(joint, out, first, n_bits):
-    """Fill the sums for pairs of the units ``first:first + n_bits``.
-
-    ``joint (2**n_bits, n_rows)`` holds the sums for every state of these units.
-    """
-    for h in range(n_bits):
-        for k in range(h + 1):
-            both = (1 << h) | (1 << k)
-            total = out[first + h, first + k]
-            total[:] = 0.0
-            for s in range(joint.shape[0]):
-                if s & both == both:
-                    own = joint[s]
-                    for i in range(total.size):
-                        total[i] += own[i]
-            if k < h:
-                out[first + k, first + h] = total
 
 
 @jit
@@ -206,7 +102,7 @@ def fill_samples(on, off, table, uniforms, out):
     Parameters
     ----------
     on, off : arrays (n_hidden, n_rows), probability
-        As for `fill_expected`.
+        P(Z = 1) and P(Z = 0) of every unit, unit 0 first.
     table : array (n_high, n_low)
         The sum over configurations must be positive for every row.
     uniforms : array (2, n_draws, n_rows)

@@ -149,9 +149,9 @@ class PosteriorMixin(ConfigurationsMixin):
 
         Notes
         -----
-        Enumeration costs about ``(m + 8) n 2**m`` flops in matrix products. The other engines run m
-        E-steps on networks with one unit less: P(z_k = 1 | x, y, z_h = 1) is the posterior of the
-        network in which the weights of unit h are added to the intercepts of the layer above.
+        Enumeration costs about ``(m / 2 + 6) n 2**m`` flops in matrix products. The other engines
+        run m E-steps on networks with one unit less: P(z_k = 1 | x, y, z_h = 1) is the posterior of
+        the network in which the weights of unit h are added to the intercepts of the layer above.
 
         Examples
         --------
@@ -236,7 +236,7 @@ class PosteriorMixin(ConfigurationsMixin):
     ) -> Array:
         """Compute the Kullback-Leibler divergence of the posterior from the prior.
 
-        ``sum_z P(z | x, y) log(P(z | x, y) / P(z | x))``: what y tells about the configuration.
+        ``sum_z P(z | x, y) log(P(z | x, y) / P(z | x))``: the information that y adds to x.
 
         Parameters
         ----------
