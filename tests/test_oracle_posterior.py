@@ -18,7 +18,7 @@ PROBLEMS = {  # n, p, hidden layers, outputs, family, scale of the weights
     "one unit": (20, 2, (1,), 3, "categorical", 1.0),
     "one row": (1, 2, (3,), 2, "categorical", 1.0),
     "no rows": (0, 2, (3,), 2, "categorical", 1.0),
-    "several tiles": (700, 2, (5,), 3, "categorical", 1.0),
+    "several pieces": (700, 2, (5,), 3, "categorical", 1.0),
     "classes, log-odds of 300": (30, 2, (4,), 3, "categorical", 300.0),
     "two layers": (40, 2, (3, 2), 3, "categorical", 1.0),
     "three layers": (40, 2, (2, 3, 2), 2, "categorical", 1.0),
@@ -140,6 +140,14 @@ def test_posteriors_of_all_layers_by_sampling(kind):
         np.testing.assert_allclose(posterior, expected, atol=0.05)
 
 
+def test_noisy_posteriors_of_all_layers_are_reported():
+    problem = Problem("labels, log-odds of 300", fastem.Sampling(1000, random_state=0))
+    coefs, intercepts, variance = problem.parameters
+    parameters = [0.1 * V for V in coefs], [0.1 * c for c in intercepts], variance
+    with pytest.warns(UserWarning, match="effective sample size"):
+        problem.oracle.layer_posteriors(*parameters)
+
+
 @pytest.mark.parametrize(("kind", "method"), QUADRATURE, ids=str)
 def test_posteriors_of_one_layer_by_other_engines(kind, method):
     problem = Problem(kind, method)
@@ -177,7 +185,7 @@ def test_pair_moments_by_conditioning_on_a_unit(kind, method):
 
 def test_pair_moments_of_many_rows_are_refused_before_they_are_allocated(monkeypatch):
     monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 2**18)
-    problem = Problem("several tiles", Delegating())
+    problem = Problem("several pieces", Delegating())
     with pytest.raises(ValueError, match=r"pair_moments of 700 rows.*summed=True"):
         problem.oracle.pair_moments(*problem.parameters)
 
@@ -312,7 +320,7 @@ def test_samples_of_rows_and_draws_are_independent():
 
 
 def test_samples_are_reproducible():
-    problem = Problem("several tiles")
+    problem = Problem("several pieces")
     sample, parameters = problem.oracle.sample_posterior, problem.parameters
     first = sample(*parameters, n_samples=5, random_state=1)
     np.testing.assert_array_equal(sample(*parameters, n_samples=5, random_state=1), first)
@@ -419,6 +427,18 @@ def test_results_do_not_depend_on_the_number_of_threads(kind):
     )  # fmt: skip
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["several pieces", "two numbers", "two layers"])
+def test_results_do_not_depend_on_how_rows_are_cut(kind, monkeypatch):
+    problem = Problem(kind)
+    q = np.random.default_rng(5).uniform(size=(problem.n, problem.m))
+    before = _all_results(problem.oracle, problem.parameters, q)
+    monkeypatch.setattr("fastem.engines.configuration_posterior.TILE", 16)
+    monkeypatch.setattr("fastem.engines.configuration_posterior._STATES_AT_ONCE", 16)
+    after = _all_results(problem.oracle, problem.parameters, q)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["three classes", "two numbers", "two layers"])

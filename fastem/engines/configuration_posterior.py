@@ -41,6 +41,7 @@ from fastem.runtime import (
 _SECONDS_PER_ENTRY = 2e-10  # of a row and a configuration
 _TABLES_AT_ONCE = 6  # besides those of the groups
 _DRAWS_AT_ONCE = 2**18  # of the rows of a piece
+_STATES_AT_ONCE = 2**15  # of a half of the units, in the rows of a piece
 # P(Z = 0) of a unit with larger log-odds is zero in every row that is not computed in log space.
 _CERTAIN = 700.0
 
@@ -104,8 +105,9 @@ class ConfigurationPosterior:
     def _tilted_probability(self) -> tuple[Array, Array]:
         return expit(self._tilted), expit(-self._tilted)
 
-    def _pieces(self, k: int, size: int = TILE) -> list[tuple[int, int]]:
-        """Return the ranges of rows of group k, each of at most ``size`` rows."""
+    def _pieces(self, k: int, most: int = _STATES_AT_ONCE) -> list[tuple[int, int]]:
+        """Return the ranges of rows of group k, each of at most ``most`` rows."""
+        size = min(max(TILE, _STATES_AT_ONCE // halves(self._shape.first)[0]), most)
         first, last = (int(start) for start in self._table.groups.starts[k : k + 2])
         return [(first + a, first + b) for a, b in row_ranges(last - first, size)]
 
@@ -226,7 +228,7 @@ class ConfigurationPosterior:
                 np.minimum((sums * scale[start:stop]).transpose(2, 0, 1), 1.0, out=out[start:stop])
 
         def redo(row: int, k: int, found: LogPosterior) -> None:
-            own = pair_sums_of_row(np.exp(found.log_posterior))
+            own = np.minimum(pair_sums_of_row(np.exp(found.log_posterior)), 1.0)
             if summed:
                 more[np.searchsorted(self._marked, row)] = rows.weights[row] * own
             else:
@@ -339,15 +341,15 @@ class ConfigurationPosterior:
         """
         numbers = np.ascontiguousarray(self._rows.order[:, None]).view(np.uint64)
         keys = keys_of(seed, 0, numbers)
-        size = max(1, min(TILE, _DRAWS_AT_ONCE // n_draws))
-        pieces = [(k, piece) for k in self._groups for piece in self._pieces(k, size)]
+        probability, most = self._tilted_probability, max(1, _DRAWS_AT_ONCE // n_draws)
+        pieces = [(k, piece) for k in self._groups for piece in self._pieces(k, most)]
 
         def fill_piece(piece: int, worker: int) -> None:
             k, (start, stop) = pieces[piece]
             uniforms = np.empty((2, n_draws, stop - start))
             kernels.fill_uniforms(keys[start:stop], uniforms)
             states = np.empty((n_draws, stop - start), dtype=np.int64)
-            on, off = _columns(start, stop, *self._tilted_probability)
+            on, off = _columns(start, stop, *probability)
             kernels.fill_samples(on, off, self._table.values[k], uniforms, states)
             kernels.fill_bits(states, self._rows.order[start:stop], out)
 

@@ -52,10 +52,11 @@ def upper_posteriors(
     )
     posterior = ConfigurationPosterior(rows, shape, parameters, n_threads)
     upper = _UpperLayers(shape, parameters, n_threads)
-    return [
+    found = [
         posterior.expected(lambda k, layer=layer: upper.probability(layer, k), sizes[layer])
         for layer in range(1, shape.depth)
     ]
+    return [np.minimum(of_layer, 1.0) for of_layer in found]
 
 
 class _UpperLayers:

@@ -91,6 +91,11 @@ class PosteriorMixin(ConfigurationsMixin):
             If the network is deep and the engine is neither `Enumeration` nor one that returns
             posteriors of the samples for every layer.
 
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is low: see `Sampling`.
+
         Notes
         -----
         One hidden layer needs one E-step. By enumeration, every later layer of u units adds
@@ -108,7 +113,10 @@ class PosteriorMixin(ConfigurationsMixin):
                [0.2223]])
         """
         shape, parameters = self._shape, self._parameters(coefs, intercepts, variance)
-        hidden = self._statistics(parameters).hidden
+        statistics = self._statistics(parameters)
+        hidden, effective = statistics.hidden, statistics.effective_sample_size
+        if effective is not None and len(effective) > 0:
+            self._engine.warn_if_noisy(float(np.median(effective)))
         if isinstance(self._engine, Enumeration):
             found = [hidden[0].posterior]
             if shape.depth > 1:
