@@ -141,11 +141,12 @@ def test_posteriors_of_all_layers_by_sampling(kind):
 
 
 def test_noisy_posteriors_of_all_layers_are_reported():
-    problem = Problem("labels, log-odds of 300", fastem.Sampling(1000, random_state=0))
-    coefs, intercepts, variance = problem.parameters
-    parameters = [0.1 * V for V in coefs], [0.1 * c for c in intercepts], variance
+    m = 8  # only one of 2**8 configurations explains y
+    coefs = [np.zeros((1, m)), np.column_stack([np.full(m, 5.0), np.zeros(m)])]
+    method = fastem.Sampling(1000, random_state=0)
+    oracle = fastem.EStep(np.zeros((3, 1)), [0, 0, 0], hidden_layer_sizes=m, method=method)
     with pytest.warns(UserWarning, match="effective sample size"):
-        problem.oracle.layer_posteriors(*parameters)
+        oracle.layer_posteriors(coefs, [np.zeros(m), np.array([-5.0 * m, 0.0])])
 
 
 @pytest.mark.parametrize(("kind", "method"), QUADRATURE, ids=str)
