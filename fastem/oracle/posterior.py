@@ -154,6 +154,9 @@ class PosteriorMixin(ConfigurationsMixin):
         ------
         ValueError
             If the engine is not exact, or if the result does not fit into memory.
+        FloatingPointError
+            If inputs times weights overflow, or if the engine does not reach its tolerance on one
+            of the smaller networks in the notes.
 
         Notes
         -----
