@@ -1,4 +1,4 @@
-"""What an E-step says about the posterior beyond its means: methods of `fastem.EStep`."""
+"""Methods of `fastem.EStep` about the posterior: moments, entropy and divergence."""
 
 from collections.abc import Iterator
 
