@@ -23,6 +23,7 @@ PROBLEMS = {  # n, p, hidden layers, outputs, family, scale of the weights
     "two layers": (40, 2, (3, 2), 3, "categorical", 1.0),
     "three layers": (40, 2, (2, 3, 2), 2, "categorical", 1.0),
     "two layers, log-odds of 300": (40, 2, (3, 3), 2, "categorical", 300.0),
+    "three layers, log-odds of 1000": (40, 2, (3, 2, 2), 3, "categorical", 1000.0),
     "one unit a layer": (10, 2, (1, 1), 2, "categorical", 1.0),
     "one number": (40, 2, (4,), 1, "gaussian", 1.0),
     "two numbers": (300, 2, (4,), 2, "gaussian", 1.0),
@@ -33,7 +34,6 @@ PROBLEMS = {  # n, p, hidden layers, outputs, family, scale of the weights
     "three labels": (40, 2, (4,), 3, "bernoulli", 1.0),
     "labels, log-odds of 300": (40, 2, (4,), 3, "bernoulli", 300.0),
 }
-PLAIN = [kind for kind in PROBLEMS if "300" not in kind]
 
 
 class Problem:
@@ -371,6 +371,37 @@ def test_certain_units_and_impossible_outputs(kind, sign):
     for q in (np.full((3, 3), 0.5), states.astype(float)):
         found = oracle.evidence_bound(q, *parameters)
         np.testing.assert_allclose(found, reference.evidence_bound(truth, q), **loose)
+
+
+def test_a_certain_unit_adds_nothing_to_entropy_and_divergence():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 2)), rng.integers(0, 3, size=200)
+    coefs, intercepts = reference.draw_network(rng, 2, 5, 3)
+    for value in (1e15, -1e15):
+        intercepts[0][2] = value
+        truth = reference.first_layer_posterior(X, y, coefs, intercepts)
+        entropy, divergence = reference.entropy_and_divergence(truth)
+        oracle = fastem.EStep(X, y, hidden_layer_sizes=5, method="enumeration")
+        found = oracle.posterior_entropy(coefs, intercepts)
+        np.testing.assert_allclose(found, entropy, **TOLERANCE)
+        found = oracle.posterior_divergence(coefs, intercepts)
+        np.testing.assert_allclose(found, divergence, **TOLERANCE)
+
+
+@pytest.mark.parametrize("y", [0, 1])
+def test_log_odds_close_to_overflow(y):
+    coefs = [np.array([[1.5e308, -1.5e308, 1.5e308]]), np.tile([900.0, -900.0], (3, 1))]
+    parameters, q = (coefs, [np.zeros(3), np.zeros(2)]), np.array([[1.0, 0.0, 1.0]])
+    oracle = fastem.EStep([[1.0]], [y], hidden_layer_sizes=3, method="enumeration", n_classes=2)
+    assert oracle.posterior_entropy(*parameters) == [0.0]
+    np.testing.assert_allclose(oracle.posterior_divergence(*parameters), [0.0], atol=1e-12)
+    np.testing.assert_array_equal(oracle.pair_moments(*parameters), [np.outer(q, q)])
+    states, log_probability = oracle.most_probable(*parameters)
+    np.testing.assert_array_equal(states, q)
+    np.testing.assert_array_equal(log_probability, [0.0])
+    bound = oracle.evidence_bound(q, *parameters)
+    np.testing.assert_allclose(bound, oracle(*parameters).log_likelihood, atol=1e-12)
+    np.testing.assert_array_equal(oracle.sample_posterior(*parameters), [q])
 
 
 def test_densities_that_overflow_give_no_nan():
