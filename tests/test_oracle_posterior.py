@@ -404,6 +404,35 @@ def test_log_odds_close_to_overflow(y):
     np.testing.assert_array_equal(oracle.sample_posterior(*parameters), [q])
 
 
+class Steep(fastem.Poisson):
+    """Counts whose density can be zero: rates are not limited."""
+
+    def relative_log_density(self, eta, y):
+        with np.errstate(over="ignore"):
+            return y * eta - np.exp(eta) - self.conjugate(y)
+
+
+@pytest.mark.parametrize("offset", [0.0, -2000.0])
+def test_densities_of_zero_have_no_part_in_the_posterior(offset):
+    """The density of y is zero if unit 0 is on; offset -2000: the rows are in log space."""
+    oracle = fastem.EStep(
+        np.zeros((2, 1)), [0, 3], hidden_layer_sizes=2, family=Steep(), method="enumeration"
+    )
+    coefs = [np.zeros((1, 2)), np.array([[900.0 - offset], [1.0]])]
+    parameters = coefs, [np.zeros(2), np.array([offset + 0.5])]
+    q = np.array([[0.0, 0.5]] * 2)
+    _, second = oracle.pair_moments(*parameters)[1].diagonal()
+    states, _ = oracle.most_probable(*parameters)
+    assert not states[:, 0].any()
+    assert not oracle.sample_posterior(*parameters, n_samples=30, random_state=0)[..., 0].any()
+    entropy = oracle.posterior_entropy(*parameters)
+    expected = -second * np.log(second) - (1.0 - second) * np.log1p(-second)
+    np.testing.assert_allclose(entropy[1], expected, rtol=1e-9)
+    bound, log_likelihood = oracle.evidence_bound(q, *parameters), oracle(*parameters)[0]
+    assert (bound <= log_likelihood).all()
+    assert (bound > log_likelihood - 2.0).all()
+
+
 def test_densities_that_overflow_give_no_nan():
     oracle = fastem.EStep(
         [[0.0], [1.0]], [0, 3], hidden_layer_sizes=2, family="poisson", method="enumeration"
