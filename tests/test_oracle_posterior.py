@@ -184,16 +184,21 @@ def test_pair_moments_by_conditioning_on_a_unit(kind, method):
     np.testing.assert_allclose(total, np.einsum("n,nhk->hk", problem.weights, truth), **TOLERANCE)
 
 
+def _limit_memory(monkeypatch, n_bytes):
+    monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: n_bytes)
+    monkeypatch.setattr("fastem.runtime.memory._NEGLIGIBLE_BYTES", 0)
+
+
 def test_pair_moments_of_many_rows_are_refused_before_they_are_allocated(monkeypatch):
-    monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 2**18)
     problem = Problem("several pieces", Delegating())
+    _limit_memory(monkeypatch, 2**18)
     with pytest.raises(ValueError, match=r"pair_moments of 700 rows.*summed=True"):
         problem.oracle.pair_moments(*problem.parameters)
 
 
 def test_work_that_exceeds_the_memory_is_refused(monkeypatch):
     problem = Problem("two classes")
-    monkeypatch.setattr("fastem.runtime.memory.available_bytes", lambda: 1000)
+    _limit_memory(monkeypatch, 1000)
     for call in (problem.oracle.most_probable, problem.oracle.sample_posterior):
         with pytest.raises(ValueError, match=r"\(4,\) .* posterior of 2\*\*4 .* 1000 bytes"):
             call(*problem.parameters)

@@ -7,6 +7,7 @@ from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.enumeration import Enumeration
+from fastem.engines.enumeration_plan import EnumerationPlan
 from fastem.engines.layer_posteriors import upper_posteriors
 from fastem.engines.log_posterior import expected_log_prior
 from fastem.engines.quadrature import (
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigurationPosterior",
     "Engine",
     "Enumeration",
+    "EnumerationPlan",
     "HiddenStatistics",
     "Parameters",
     "Plan",

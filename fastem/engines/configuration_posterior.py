@@ -42,6 +42,7 @@ _SECONDS_PER_ENTRY = 2e-10  # of a row and a configuration
 _TABLES_AT_ONCE = 6  # besides those of the groups
 _DRAWS_AT_ONCE = 2**18  # of the rows of a piece
 _STATES_AT_ONCE = 2**15  # of a half of the units, in the rows of a piece
+_LARGEST_SPAN = 300.0  # nats, of the exponents of rows that share a table, in double precision
 # P(Z = 0) of a unit with larger log-odds is zero in every row that is not computed in log space.
 _CERTAIN = 700.0
 
@@ -89,7 +90,7 @@ class ConfigurationPosterior:
         self._table.bind(rows)
         self._n_threads = threads_worth(n_samples * 2.0**m * _SECONDS_PER_ENTRY, n_threads)
         with single_threaded_blas():
-            self._table.fill(parameters)
+            self._table.fill(parameters, _LARGEST_SPAN)
             self._log_odds = np.ascontiguousarray((rows.inputs @ parameters.hidden[0]).T)
             self._tilts = None
             if not shape.has_classes:
