@@ -216,6 +216,17 @@ def test_entropy_and_divergence(kind):
     assert (found >= 0.0).all()
 
 
+def test_the_posterior_is_in_double_precision_always():
+    problem = Problem("several pieces", fastem.Enumeration(precision="mixed"))
+    entropy, divergence = reference.entropy_and_divergence(problem.truth)
+    found = problem.oracle.posterior_entropy(*problem.parameters)
+    np.testing.assert_allclose(found, entropy, **TOLERANCE)
+    found = problem.oracle.posterior_divergence(*problem.parameters)
+    np.testing.assert_allclose(found, divergence, **TOLERANCE)
+    found = problem.oracle.pair_moments(*problem.parameters)
+    np.testing.assert_allclose(found, reference.pair_moments(problem.truth), **TOLERANCE)
+
+
 @pytest.mark.parametrize("method", [fastem.Quadrature(tol=1e-12), Delegating()], ids=str)
 @pytest.mark.parametrize("kind", ["one number", "two numbers"])
 def test_entropy_for_normal_noise_follows_from_pair_moments(kind, method):

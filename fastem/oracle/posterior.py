@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.engines import Enumeration, expected_log_prior, upper_posteriors
+from fastem.engines import Engine, Enumeration, expected_log_prior, upper_posteriors
 from fastem.expectations import Statistics
 from fastem.oracle.configurations import ConfigurationsMixin
 from fastem.oracle.pair_moments import joint_probabilities
@@ -283,7 +283,9 @@ class PosteriorMixin(ConfigurationsMixin):
         """Return entropy and divergence of the posterior, (n_samples,), in the order of X."""
         family = self._shape.family
         if isinstance(self._engine, Enumeration):
-            posterior = self._statistics(parameters).hidden[0].posterior
+            # in double precision, because log-odds multiply the errors of the posterior
+            statistics = self._statistics(parameters, Enumeration(precision="double"))
+            posterior = statistics.hidden[0].posterior
             found = self._configurations(parameters).information(posterior)
         elif family.has_variance:
             self._need_exact(method)
@@ -310,9 +312,9 @@ class PosteriorMixin(ConfigurationsMixin):
         most = len(posterior) * np.log(2.0)
         return np.clip(entropy, 0.0, most), np.maximum(divergence, 0.0)
 
-    def _statistics(self, parameters: Parameters) -> Statistics:
-        """Run the E-step in a plan of its own: the results of the caller's plan are kept."""
-        plan = self._engine.plan(self._rows, self._shape, self._n_threads)
+    def _statistics(self, parameters: Parameters, engine: Engine | None = None) -> Statistics:
+        """Run the E-step in a plan of its own, with the engine of this instance by default."""
+        plan = (engine or self._engine).plan(self._rows, self._shape, self._n_threads)
         return plan.expect(parameters)
 
     def _joint(self, parameters: Parameters, statistics: Statistics) -> Iterator[Array]:
