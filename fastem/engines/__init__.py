@@ -16,6 +16,7 @@ from fastem.engines.quadrature import (
     gaussian_cdf,
     gaussian_quantiles,
 )
+from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.engines.sampling import Sampling, draw_seed
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
@@ -35,11 +36,13 @@ __all__ = [
     "Shape",
     "Statistics",
     "TrainingRows",
+    "buffers_of_row_table",
     "distribution_buffers",
     "draw_seed",
     "expected_log_prior",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",
+    "row_table",
     "upper_posteriors",
 ]
