@@ -27,7 +27,7 @@ from fastem.engines.sampler import keys_of
 from fastem.kernels import posterior as kernels
 from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import TrainingRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
     TILE,
     bytes_of,
@@ -84,7 +84,7 @@ class ConfigurationPosterior:
             "Use fewer hidden units: one unit less halves the memory.",
             bytes_of(own, *buffers_of_row_table(shape, n_samples, n_threads)),
         )
-        check_log_odds(largest_inputs(rows.inputs), parameters.hidden[0])
+        check_log_odds(rows.largest_inputs, parameters.hidden[0])
         self._rows, self._shape = rows, shape
         self._table = row_table(shape, n_samples, n_threads)
         self._table.bind(rows)

@@ -14,7 +14,7 @@ from fastem.engines import (
     expected_log_prior,
 )
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
-from fastem.rows import TrainingRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import check_memory, finite_array, single_threaded_blas
 
 
@@ -234,10 +234,9 @@ class ConfigurationsMixin:
 
     def _log_odds(self, parameters: Parameters) -> Array:
         """Return the log-odds (n_hidden, n_samples) of the first hidden layer."""
-        inputs = self._rows.inputs
-        check_log_odds(largest_inputs(inputs), parameters.hidden[0])
+        check_log_odds(self._rows.largest_inputs, parameters.hidden[0])
         with single_threaded_blas():
-            return (inputs @ parameters.hidden[0]).T
+            return (self._rows.inputs @ parameters.hidden[0]).T
 
     def _configurations(self, parameters: Parameters) -> ConfigurationPosterior:
         return ConfigurationPosterior(self._rows, self._shape, parameters, self._n_threads)

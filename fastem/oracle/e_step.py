@@ -110,8 +110,8 @@ class EStep(DerivativesMixin, PosteriorMixin):
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
         self._shape = shape
-        self._rows = rows = sort_rows(X, targets, weights, shape)
         self._n_threads = effective_n_jobs(n_jobs)
+        self._rows = rows = sort_rows(X, targets, weights, shape)
         self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
         self._plan = self._engine.plan(rows, shape, self._n_threads)
         self._has_call = isinstance(self._plan, EnumerationPlan)
