@@ -227,7 +227,7 @@ class Sampling(Engine):
         if seed is None and isinstance(earlier, Sampling):
             seed = earlier.random_state
         if seed is None:
-            seed = _draw_seed(random_state)
+            seed = draw_seed(random_state)
         return dataclasses.replace(self, random_state=seed)
 
     def warn_if_noisy(self, effective_sample_size: float) -> None:
@@ -347,7 +347,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _draw_seed(random_state: RandomState) -> int:
+def draw_seed(random_state: RandomState) -> int:
     """Return a seed below 2**31 from a ``random_state`` in scikit-learn's sense."""
     if random_state is None:
         return int(np.random.randint(2**31 - 1))  # noqa: NPY002  as scikit-learn's None

@@ -19,6 +19,7 @@ from fastem.oracle.checks import (
     shape_of,
 )
 from fastem.oracle.derivatives import DerivativesMixin
+from fastem.oracle.posterior import PosteriorMixin
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
@@ -26,7 +27,7 @@ from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, thre
 _SECONDS_PER_VALUE = 1e-9  # to restore the order of the rows
 
 
-class EStep(DerivativesMixin):
+class EStep(DerivativesMixin, PosteriorMixin):
     """An E-step prepared for given rows, to be evaluated at any number of parameters.
 
     The rows are checked and sorted once, and memory is checked and allocated once.
