@@ -103,12 +103,49 @@ class EStep:
         """Sort the rows and make a plan; ``X`` and ``shape`` are checked already."""
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
-        self._shape = shape
+        self._shape, self._most_rows = shape, len(X)
         self._rows = sort_rows(X, targets, weights, shape)
         self._n_threads = effective_n_jobs(n_jobs)
         self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
         self._plan = self._engine.plan(self._rows, shape, self._n_threads)
         return self
+
+    def rebind(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Replace the rows, in the same memory: for mini-batches, or if X is itself computed.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `e_step`. At most as many rows as the E-step was prepared for.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not match, a value is not finite or is impossible under the family, a
+            weight is negative, or there are too many rows.
+
+        Examples
+        --------
+        >>> import numpy as np, fastem
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array([0, 1, 0])
+        >>> W, V = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0], [0.5, 0.0]])
+        >>> oracle = fastem.EStep(X[:2], y[:2], hidden_layer_sizes=2)
+        >>> oracle.rebind(X[1:], y[1:])
+        >>> oracle([W, V], [np.zeros(2), np.zeros(2)]).log_likelihood.round(4)
+        array([-1.8944, -0.144 ])
+        """
+        X, n_features = finite_array("X", X, 2), self._shape.n_features
+        if X.shape[1] != n_features or len(X) > self._most_rows:
+            raise ValueError(
+                f"X must have {n_features} features and at most {self._most_rows} rows, as the "
+                f"E-step was prepared for; got shape {X.shape}."
+            )
+        targets = check_targets(y, len(X), self._shape)
+        rows = sort_rows(X, targets, check_weights(sample_weight, len(X)), self._shape)
+        self._plan.rebind(rows)
+        self._rows = rows
 
     def __call__(
         self,

@@ -1,0 +1,232 @@
+"""The exact log-likelihood as a differentiable function in PyTorch.
+
+PyTorch is imported when a function is called.
+"""
+
+from __future__ import annotations
+
+import functools
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastem.engines import Engine
+from fastem.families import Family
+from fastem.oracle import Point, RowLikelihood
+from fastem.runtime import finite_array
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import ArrayLike
+
+__all__ = ["LogLikelihood", "log_likelihood"]
+
+
+class LogLikelihood:
+    """``log p(y_i | x_i)`` of every row as a differentiable function, for training loops.
+
+    It is called with the arguments of `log_likelihood`, and keeps the memory of the E-step between
+    calls as long as their sizes are equal. Rows and parameters can be different in every call.
+
+    Parameters
+    ----------
+    family, method, n_jobs
+        As for `fastem.e_step`.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If there is no family of that name.
+
+    See Also
+    --------
+    fastem.torch.log_likelihood : The same for one call.
+
+    Examples
+    --------
+    A linear layer below the network of binary units, trained together with it:
+
+    >>> import torch, fastem
+    >>> _ = torch.manual_seed(0)
+    >>> X, y = torch.randn(20, 5), torch.arange(20) % 3
+    >>> below = torch.nn.Linear(5, 2)
+    >>> W, V = torch.randn(2, 4, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    >>> b, c = torch.zeros(4, requires_grad=True), torch.zeros(3, requires_grad=True)
+    >>> log_p = fastem.torch.LogLikelihood()
+    >>> optimizer = torch.optim.Adam([*below.parameters(), W, V, b, c])
+    >>> for _ in range(10):
+    ...     optimizer.zero_grad()
+    ...     loss = -log_p(below(X), y, [W, V], [b, c]).mean()
+    ...     loss.backward()
+    ...     optimizer.step()
+    """
+
+    def __init__(
+        self,
+        *,
+        family: str | Family = "categorical",
+        method: str | Engine = "auto",
+        n_jobs: int | None = None,
+    ) -> None:
+        self._rows = RowLikelihood(family, method, n_jobs)
+
+    def __call__(
+        self,
+        X: torch.Tensor | ArrayLike,
+        y: torch.Tensor | ArrayLike,
+        coefs: list[torch.Tensor | ArrayLike],
+        intercepts: list[torch.Tensor | ArrayLike],
+        variance: torch.Tensor | ArrayLike | None = None,
+    ) -> torch.Tensor:
+        """Return the log-likelihood of every row, as `log_likelihood` does."""
+        import torch
+
+        for name, values in (("coefs", coefs), ("intercepts", intercepts)):
+            if not isinstance(values, (list, tuple)):
+                raise ValueError(f"{name} must be a list of tensors, got {type(values).__name__}.")
+        if isinstance(y, torch.Tensor):
+            _check_device("y", y)
+        named = {"X": X}
+        named |= {f"coefs[{i}]": values for i, values in enumerate(coefs)}
+        named |= {f"intercepts[{i}]": values for i, values in enumerate(intercepts)}
+        if self._rows.family.has_variance and variance is not None:
+            named["variance"] = variance
+        given = [values.dtype for values in named.values() if isinstance(values, torch.Tensor)]
+        floating = [dtype for dtype in given if dtype.is_floating_point]
+        dtype = functools.reduce(torch.promote_types, floating) if floating else torch.float64
+        tensors = [_float64(name, values) for name, values in named.items()]
+        counts = len(coefs), len(intercepts)
+        return _function().apply(self._rows, y, counts, *tensors).to(dtype)
+
+
+def log_likelihood(
+    X: torch.Tensor | ArrayLike,
+    y: torch.Tensor | ArrayLike,
+    coefs: list[torch.Tensor | ArrayLike],
+    intercepts: list[torch.Tensor | ArrayLike],
+    variance: torch.Tensor | ArrayLike | None = None,
+    *,
+    family: str | Family = "categorical",
+    method: str | Engine = "auto",
+    n_jobs: int | None = None,
+) -> torch.Tensor:
+    """Return the exact ``log p(y_i | x_i)`` of every row, differentiable in PyTorch.
+
+    Parameters
+    ----------
+    X : tensor (n_samples, n_features)
+        Inputs. They can be the output of other layers.
+    y, coefs, intercepts, variance, family, method, n_jobs
+        As for `fastem.e_step`. Tensors or arrays, on the CPU.
+
+    Returns
+    -------
+    log_likelihood : tensor (n_samples,), nats
+        Differentiable with respect to X, coefs, intercepts and variance; y is a constant. It has
+        the widest floating-point type of these tensors, or float64 without tensors. It is computed
+        in float64.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        As `fastem.e_step`, and if a tensor is not on the CPU.
+    FloatingPointError
+        If inputs times weights or squared residuals overflow.
+    RuntimeError
+        In the backward pass, for second derivatives: only first derivatives are available.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" falls back to sampling, or the effective sample size is low: see
+        `fastem.Sampling`.
+
+    See Also
+    --------
+    fastem.torch.LogLikelihood : The same for many calls; it keeps its memory.
+
+    Notes
+    -----
+    The forward pass is one E-step, which returns the gradients too. The backward pass needs no
+    E-step if the loss weights all rows equally, as a mean or a sum does. Otherwise it takes one
+    E-step, or two if the weights of rows have both signs.
+
+    Examples
+    --------
+    >>> import torch, fastem
+    >>> X, y = torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1])
+    >>> W = torch.tensor([[2.0, -1.0]], requires_grad=True)
+    >>> V = torch.tensor([[1.0, -1.0], [0.5, 0.0]], requires_grad=True)
+    >>> b, c = torch.zeros(2), torch.zeros(2)
+    >>> loss = -fastem.torch.log_likelihood(X, y, [W, V], [b, c]).mean()
+    >>> loss.backward()
+    >>> W.grad
+    tensor([[0.0857, 0.0173]])
+    """
+    function = LogLikelihood(family=family, method=method, n_jobs=n_jobs)
+    return function(X, y, coefs, intercepts, variance)
+
+
+def _check_device(name: str, values: torch.Tensor) -> None:
+    """Raise ValueError unless a tensor is on the CPU."""
+    if values.device.type != "cpu":
+        raise ValueError(
+            f"{name} must be on the CPU, got a tensor on {values.device}. Pass {name}.cpu(), "
+            "through which gradients are passed back."
+        )
+
+
+def _float64(name: str, values: torch.Tensor | ArrayLike) -> torch.Tensor:
+    """Return real numbers as a tensor of float64; a variance has one dimension at least."""
+    import torch
+
+    if not isinstance(values, torch.Tensor):
+        return torch.from_numpy(finite_array(name, values))
+    _check_device(name, values)
+    if values.is_complex():
+        raise ValueError(f"{name} must be an array of numbers: complex numbers are not supported.")
+    values = values.to(torch.float64)
+    return torch.atleast_1d(values) if name == "variance" else values
+
+
+@functools.cache
+def _function() -> type:
+    """Return the subclass of ``torch.autograd.Function`` with its forward and backward pass."""
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, rows: RowLikelihood, y: Any, counts: Any, *tensors: Any) -> Any:
+            point = rows.check(_point(y, counts, tensors))
+            ctx.rows, ctx.y, ctx.counts = rows, point.y, counts
+            ctx.save_for_backward(*tensors)
+            evaluation = rows.evaluate(point, ctx.needs_input_grad[3])
+            ctx.gradients, ctx.input_gradient = evaluation.gradients, evaluation.input_gradient
+            return torch.from_numpy(evaluation.log_likelihood)
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, weights: torch.Tensor) -> tuple:
+            point, weights = _point(ctx.y, ctx.counts, ctx.saved_tensors), weights.numpy()
+            found = [None] * (1 + len(ctx.gradients))
+            if ctx.needs_input_grad[3]:
+                found[0] = weights[:, None] * ctx.input_gradient
+            if any(ctx.needs_input_grad[4:]):
+                point = ctx.rows.check(point)
+                found[1:] = ctx.rows.weighted_gradients(point, weights, ctx.gradients)
+            return None, None, None, *(x if x is None else torch.from_numpy(x) for x in found)
+
+    return Function
+
+
+def _point(y: Any, counts: tuple[int, int], tensors: tuple[torch.Tensor, ...]) -> Point:
+    """Return the arguments as arrays, which share the memory of the tensors."""
+    X, *rest = (values.detach().numpy() for values in tensors)
+    coefs, intercepts, variance = (rest[a:b] for a, b in pairwise(np.cumsum([0, *counts, 1])))
+    return Point(X, y, coefs, intercepts, variance[0] if variance else None)
