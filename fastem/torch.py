@@ -6,10 +6,7 @@ PyTorch is imported when a function is called.
 from __future__ import annotations
 
 import functools
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fastem.engines import Engine
 from fastem.families import Family
@@ -89,6 +86,8 @@ class LogLikelihood:
                 raise ValueError(f"{name} must be a list of tensors, got {type(values).__name__}.")
         if isinstance(y, torch.Tensor):
             _check_device("y", y)
+        else:
+            y = torch.from_numpy(self._rows.family.targets(y))
         named = {"X": X}
         named |= {f"coefs[{i}]": values for i, values in enumerate(coefs)}
         named |= {f"intercepts[{i}]": values for i, values in enumerate(intercepts)}
@@ -99,7 +98,8 @@ class LogLikelihood:
         dtype = functools.reduce(torch.promote_types, floating) if floating else torch.float64
         tensors = [_float64(name, values) for name, values in named.items()]
         counts = len(coefs), len(intercepts)
-        return _function().apply(self._rows, y, counts, *tensors).to(dtype)
+        log_likelihood, *_ = _function().apply(self._rows, counts, y, *tensors)
+        return log_likelihood.to(dtype)
 
 
 def log_likelihood(
@@ -176,8 +176,7 @@ def _check_device(name: str, values: torch.Tensor) -> None:
     """Raise ValueError unless a tensor is on the CPU."""
     if values.device.type != "cpu":
         raise ValueError(
-            f"{name} must be on the CPU, got a tensor on {values.device}. Pass {name}.cpu(), "
-            "through which gradients are passed back."
+            f"{name} must be on the CPU, got a tensor on {values.device}. Pass {name}.cpu()."
         )
 
 
@@ -188,45 +187,104 @@ def _float64(name: str, values: torch.Tensor | ArrayLike) -> torch.Tensor:
     if not isinstance(values, torch.Tensor):
         return torch.from_numpy(finite_array(name, values))
     _check_device(name, values)
-    if values.is_complex():
-        raise ValueError(f"{name} must be an array of numbers: complex numbers are not supported.")
+    if values.is_complex() or values.layout != torch.strided:
+        raise ValueError(
+            f"{name} must be a dense tensor of real numbers, got dtype {values.dtype} and layout "
+            f"{values.layout}."
+        )
     values = values.to(torch.float64)
     return torch.atleast_1d(values) if name == "variance" else values
 
 
 @functools.cache
 def _function() -> type:
-    """Return the subclass of ``torch.autograd.Function`` with its forward and backward pass."""
+    """Return the autograd function of the log-likelihood.
+
+    Its inputs are a `RowLikelihood`, the numbers of coefs and of intercepts, and the tensors y, X,
+    coefs, intercepts and variance (if the family has one).
+    """
     import torch
-    from torch.autograd.function import once_differentiable
 
-    class Function(torch.autograd.Function):
+    class LogLikelihoodFunction(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, rows: RowLikelihood, y: Any, counts: Any, *tensors: Any) -> Any:
-            point = rows.check(_point(y, counts, tensors))
-            ctx.rows, ctx.y, ctx.counts = rows, point.y, counts
-            ctx.save_for_backward(*tensors)
-            evaluation = rows.evaluate(point, ctx.needs_input_grad[3])
-            ctx.gradients, ctx.input_gradient = evaluation.gradients, evaluation.input_gradient
-            return torch.from_numpy(evaluation.log_likelihood)
+        def forward(rows: RowLikelihood, counts: tuple[int, int], *tensors: Any) -> tuple:
+            log_likelihood, posterior, gradients = rows.evaluate(_point(counts, tensors))
+            return tuple(map(torch.from_numpy, (log_likelihood, posterior, *gradients)))
 
         @staticmethod
-        @once_differentiable
-        def backward(ctx: Any, weights: torch.Tensor) -> tuple:
-            point, weights = _point(ctx.y, ctx.counts, ctx.saved_tensors), weights.numpy()
-            found = [None] * (1 + len(ctx.gradients))
-            if ctx.needs_input_grad[3]:
-                found[0] = weights[:, None] * ctx.input_gradient
-            if any(ctx.needs_input_grad[4:]):
-                point = ctx.rows.check(point)
-                found[1:] = ctx.rows.weighted_gradients(point, weights, ctx.gradients)
-            return None, None, None, *(x if x is None else torch.from_numpy(x) for x in found)
+        def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+            ctx.settings = inputs[:2]
+            ctx.mark_non_differentiable(*output[1:])
+            ctx.save_for_backward(*output[1:], *inputs[2:])
 
-    return Function
+        @staticmethod
+        def backward(ctx: Any, weights: torch.Tensor, *_: Any) -> tuple:
+            of_X, of_parameters = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
+            settings = *ctx.settings, of_X, of_parameters
+            found = GradientFunction.apply(*settings, weights, *ctx.saved_tensors)
+            into_X, into_parameters = found[:of_X], found[of_X:]
+            missing = len(ctx.needs_input_grad) - 4 if not of_parameters else 0
+            return None, None, None, *(into_X or [None]), *into_parameters, *[None] * missing
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
+            return _one_by_one(LogLikelihoodFunction, info.batch_size, in_dims, inputs)
+
+    class GradientFunction(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            rows: RowLikelihood,
+            counts: tuple[int, int],
+            of_X: bool,
+            of_parameters: bool,
+            weights: torch.Tensor,
+            posterior: torch.Tensor,
+            *saved: torch.Tensor,
+        ) -> tuple:
+            n_parameters = (len(saved) - 2) // 2
+            point = _point(counts, saved[n_parameters:])
+            weights, found = weights.numpy(), []
+            if of_X:
+                found.append(weights[:, None] * rows.input_gradient(point, posterior.numpy()))
+            if of_parameters:
+                gradients = [values.numpy() for values in saved[:n_parameters]]
+                found += rows.weighted_gradients(point, weights, gradients)
+            return tuple(map(torch.from_numpy, found))
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+            pass
+
+        @staticmethod
+        def backward(ctx: Any, *_: Any) -> None:
+            raise RuntimeError(
+                "fastem.torch.log_likelihood has first derivatives only: its gradient cannot be "
+                "differentiated again."
+            )
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
+            return _one_by_one(GradientFunction, info.batch_size, in_dims, inputs)
+
+    return LogLikelihoodFunction
 
 
-def _point(y: Any, counts: tuple[int, int], tensors: tuple[torch.Tensor, ...]) -> Point:
+def _one_by_one(function: type, batch_size: int, in_dims: tuple, inputs: tuple) -> tuple:
+    """Apply an autograd function to every element of a batch of ``torch.vmap``."""
+    import torch
+
+    def element(i: int) -> list:
+        pairs = zip(inputs, in_dims, strict=True)
+        return [x.select(dim, i) if isinstance(dim, int) else x for x, dim in pairs]
+
+    results = zip(*(function.apply(*element(i)) for i in range(batch_size)), strict=True)
+    stacked = tuple(torch.stack(of_output) for of_output in results)
+    return stacked, (0,) * len(stacked)
+
+
+def _point(counts: tuple[int, int], tensors: tuple[torch.Tensor, ...]) -> Point:
     """Return the arguments as arrays, which share the memory of the tensors."""
-    X, *rest = (values.detach().numpy() for values in tensors)
-    coefs, intercepts, variance = (rest[a:b] for a, b in pairwise(np.cumsum([0, *counts, 1])))
-    return Point(X, y, coefs, intercepts, variance[0] if variance else None)
+    y, X, *rest = (values.detach().numpy() for values in tensors)
+    n_coefs, n_weights = counts[0], sum(counts)
+    variance = rest[-1] if len(rest) > n_weights else None
+    return Point(X, y, rest[:n_coefs], rest[n_coefs:n_weights], variance)

@@ -110,9 +110,7 @@ class EStep:
         self._plan = self._engine.plan(self._rows, shape, self._n_threads)
         return self
 
-    def rebind(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> None:
+    def rebind(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
         """Replace the rows, in the same memory: for mini-batches, or if X is itself computed.
 
         Parameters

@@ -26,25 +26,6 @@ class Point(NamedTuple):
     variance: ArrayLike | None
 
 
-class Evaluation(NamedTuple):
-    """Log-likelihoods at a point, and their gradients.
-
-    Attributes
-    ----------
-    log_likelihood : array (n_samples,), nats
-    gradients : list of arrays
-        Of the sum over rows: with respect to every array of ``coefs``, then of ``intercepts``, then
-        to ``variance`` if the family has one.
-    input_gradient : array (n_samples, n_features) or None, nats per unit of a feature
-        Of each row's log-likelihood, with respect to the inputs of this row. None if it was not
-        requested.
-    """
-
-    log_likelihood: Array
-    gradients: list[Array]
-    input_gradient: Array | None
-
-
 class RowLikelihood:
     """``log p(y_i | x_i)`` of every row, and products of a vector and its Jacobian.
 
@@ -90,30 +71,44 @@ class RowLikelihood:
         targets = check_targets(point.y, len(X), shape_of(coefs, self.family))
         return Point(X, targets, coefs, intercepts, variance)
 
-    def evaluate(self, point: Point, with_input_gradient: bool = True) -> Evaluation:
+    def evaluate(self, point: Point) -> tuple[Array, Array, list[Array]]:
         """Run one E-step.
 
         Parameters
         ----------
         point : Point
-            From `check`.
-        with_input_gradient : bool, default=True
 
         Returns
         -------
-        evaluation : Evaluation
+        log_likelihood : array (n_samples,), nats
+        hidden_posterior : array (n_samples, n_hidden), probability
+        gradients : list of arrays
+            Of the sum over rows: with respect to every array of ``coefs``, then of ``intercepts``,
+            then to ``variance`` if the family has one.
 
         Raises
         ------
         ValueError, FloatingPointError
             As `fastem.e_step`.
         """
-        result = self._expect(point, None)
-        input_gradient = None
-        if with_input_gradient:
-            prior = expit(point.X @ point.coefs[0] + point.intercepts[0])
-            input_gradient = (result.hidden_posterior - prior) @ point.coefs[0].T
-        return Evaluation(result.log_likelihood, _gradients(result), input_gradient)
+        result = self._expect(self.check(point), None)
+        return result.log_likelihood, result.hidden_posterior, _gradients(result)
+
+    def input_gradient(self, point: Point, hidden_posterior: Array) -> Array:
+        """Return the gradient of each row's log-likelihood with respect to the inputs of this row.
+
+        Parameters
+        ----------
+        point : Point
+        hidden_posterior : array (n_samples, n_hidden), probability
+            From `evaluate` at the same point.
+
+        Returns
+        -------
+        gradient : array (n_samples, n_features), nats per unit of a feature
+        """
+        W, b = point.coefs[0], point.intercepts[0]
+        return (hidden_posterior - expit(point.X @ W + b)) @ W.T
 
     def weighted_gradients(
         self, point: Point, weights: ArrayLike, gradients: list[Array]
@@ -126,7 +121,6 @@ class RowLikelihood:
         Parameters
         ----------
         point : Point
-            From `check`.
         weights : array-like (n_samples,)
             Of any sign. If one of them is not finite, the gradients are NaN.
         gradients : list of arrays
@@ -144,7 +138,7 @@ class RowLikelihood:
             return [np.full(values.shape, np.nan) for values in gradients]
         if lowest == highest:
             return [highest * values for values in gradients]
-        largest = max(highest, -lowest)
+        point, largest = self.check(point), max(highest, -lowest)
         total = [np.zeros(values.shape) for values in gradients]
         for scale in (largest, -largest):
             own = np.maximum(weights / scale, 0.0)
