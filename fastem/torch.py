@@ -6,6 +6,7 @@ PyTorch is imported when a function is called.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastem.engines import Engine
@@ -98,7 +99,7 @@ class LogLikelihood:
         dtype = functools.reduce(torch.promote_types, floating) if floating else torch.float64
         tensors = [_float64(name, values) for name, values in named.items()]
         counts = len(coefs), len(intercepts)
-        log_likelihood, *_ = _function().apply(self._rows, counts, y, *tensors)
+        log_likelihood, *_ = _function()(self._rows, counts, y, *tensors)
         return log_likelihood.to(dtype)
 
 
@@ -197,11 +198,11 @@ def _float64(name: str, values: torch.Tensor | ArrayLike) -> torch.Tensor:
 
 
 @functools.cache
-def _function() -> type:
-    """Return the autograd function of the log-likelihood.
+def _function() -> Callable:
+    """Return the log-likelihood as a function that autograd can differentiate.
 
-    Its inputs are a `RowLikelihood`, the numbers of coefs and of intercepts, and the tensors y, X,
-    coefs, intercepts and variance (if the family has one).
+    Its arguments are a `RowLikelihood`, the numbers of coefs and of intercepts, and tensors: y, X,
+    coefs, intercepts, and variance if the family has one.
     """
     import torch
 
@@ -266,7 +267,7 @@ def _function() -> type:
         def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
             return _one_by_one(GradientFunction, info.batch_size, in_dims, inputs)
 
-    return LogLikelihoodFunction
+    return torch.compiler.disable(LogLikelihoodFunction.apply)  # NumPy inside is not compiled
 
 
 def _one_by_one(function: type, batch_size: int, in_dims: tuple, inputs: tuple) -> tuple:
