@@ -167,7 +167,7 @@ def log_likelihood(
     >>> loss = -fastem.torch.log_likelihood(X, y, [W, V], [b, c]).mean()
     >>> loss.backward()
     >>> W.grad
-    tensor([[0.0857, 0.0173]])
+    tensor([[0.1255, 0.0345]])
     """
     function = LogLikelihood(family=family, method=method, n_jobs=n_jobs)
     return function(X, y, coefs, intercepts, variance)

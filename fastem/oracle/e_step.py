@@ -18,7 +18,7 @@ from fastem.oracle.checks import (
 )
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import sort_rows
-from fastem.runtime import effective_n_jobs, finite_array
+from fastem.runtime import detached, effective_n_jobs, finite_array
 
 
 class EStep:
@@ -189,7 +189,7 @@ class EStep:
         """Return checked parameters in the form of the engines."""
         shape = self._shape
         if variance is not None and np.ndim(variance) == 0:
-            variance = [variance]
+            variance = np.reshape(detached(variance), 1)
         coefs, intercepts = check_parameters(
             coefs, intercepts, shape.n_features, shape.family, variance
         )
@@ -200,7 +200,7 @@ class EStep:
                 f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
                 f"got {given}."
             )
-        variance = np.array(variance, dtype=np.float64) if shape.n_variances else NO_VARIANCE
+        variance = finite_array("variance", variance) if shape.n_variances else NO_VARIANCE
         return shape.from_lists(coefs, intercepts, variance)
 
     def _expectations(self, parameters: Parameters, statistics: Statistics) -> Expectations:
@@ -326,7 +326,7 @@ def e_step(
     X = finite_array("X", X, 2)
     family = resolve_family(family)
     if variance is not None and np.ndim(variance) == 0:
-        variance = [variance]
+        variance = np.reshape(detached(variance), 1)
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
     oracle = EStep.__new__(EStep)._prepare(
         X, y, shape_of(coefs, family), method, sample_weight, n_jobs, random_state
