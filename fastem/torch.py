@@ -37,7 +37,7 @@ class LogLikelihood:
     ImportError
         If PyTorch is not installed.
     ValueError
-        If there is no family of that name.
+        If there is no family or engine of that name, or ``n_jobs`` is not possible.
 
     See Also
     --------

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from fastem.engines import Engine
+from fastem.engines import Engine, resolve_engine
 from fastem.expectations import Expectations
 from fastem.families import Family, resolve_family
 from fastem.oracle.checks import check_parameters, check_targets, shape_of
 from fastem.oracle.e_step import EStep
 from fastem.parameters import Array
-from fastem.runtime import finite_array
+from fastem.runtime import effective_n_jobs, finite_array
 
 
 class Point(NamedTuple):
@@ -37,7 +37,7 @@ class RowLikelihood:
     Raises
     ------
     ValueError
-        If there is no family of that name.
+        If there is no family or engine of that name, or ``n_jobs`` is not possible.
 
     Notes
     -----
@@ -46,6 +46,8 @@ class RowLikelihood:
     """
 
     def __init__(self, family: str | Family, method: str | Engine, n_jobs: int | None) -> None:
+        resolve_engine(method, "method")  # both raise at once, before any rows exist
+        effective_n_jobs(n_jobs)
         self._settings = family, method, n_jobs
         self.family = resolve_family(family)
         self._sizes: tuple | None = None
