@@ -206,6 +206,8 @@ def _function() -> Callable:
     """
     import torch
 
+    gradient_function = _gradient_function()
+
     class LogLikelihoodFunction(torch.autograd.Function):
         @staticmethod
         def forward(rows: RowLikelihood, counts: tuple[int, int], *tensors: Any) -> tuple:
@@ -222,7 +224,7 @@ def _function() -> Callable:
         def backward(ctx: Any, weights: torch.Tensor, *_: Any) -> tuple:
             of_X, of_parameters = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
             settings = *ctx.settings, of_X, of_parameters
-            found = GradientFunction.apply(*settings, weights, *ctx.saved_tensors)
+            found = gradient_function.apply(*settings, weights, *ctx.saved_tensors)
             into_X, into_parameters = found[:of_X], found[of_X:]
             missing = len(ctx.needs_input_grad) - 4 if not of_parameters else 0
             return None, None, None, *(into_X or [None]), *into_parameters, *[None] * missing
@@ -230,6 +232,18 @@ def _function() -> Callable:
         @staticmethod
         def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
             return _one_by_one(LogLikelihoodFunction, info.batch_size, in_dims, inputs)
+
+    return torch.compiler.disable(LogLikelihoodFunction.apply)  # NumPy inside is not compiled
+
+
+def _gradient_function() -> type:
+    """Return the autograd function of the gradients, which cannot be differentiated again.
+
+    Its arguments are a `RowLikelihood`, the numbers of coefs and of intercepts, whether the
+    gradients with respect to X and with respect to the parameters are needed, the weights of the
+    rows, and what the log-likelihood has saved.
+    """
+    import torch
 
     class GradientFunction(torch.autograd.Function):
         @staticmethod
@@ -244,13 +258,15 @@ def _function() -> Callable:
         ) -> tuple:
             n_parameters = (len(saved) - 2) // 2
             point = _point(counts, saved[n_parameters:])
-            weights, found = weights.numpy(), []
+            found = []
             if of_X:
-                found.append(weights[:, None] * rows.input_gradient(point, posterior.numpy()))
+                own = torch.from_numpy(rows.input_gradient(point, posterior.numpy()))
+                found.append(weights[:, None] * own)
             if of_parameters:
                 gradients = [values.numpy() for values in saved[:n_parameters]]
-                found += rows.weighted_gradients(point, weights, gradients)
-            return tuple(map(torch.from_numpy, found))
+                total = rows.weighted_gradients(point, weights.numpy(), gradients)
+                found += map(torch.from_numpy, total)
+            return tuple(found)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -267,7 +283,7 @@ def _function() -> Callable:
         def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
             return _one_by_one(GradientFunction, info.batch_size, in_dims, inputs)
 
-    return torch.compiler.disable(LogLikelihoodFunction.apply)  # NumPy inside is not compiled
+    return GradientFunction
 
 
 def _one_by_one(function: type, batch_size: int, in_dims: tuple, inputs: tuple) -> tuple:

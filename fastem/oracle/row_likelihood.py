@@ -112,6 +112,7 @@ class RowLikelihood:
         W, b = point.coefs[0], point.intercepts[0]
         return (hidden_posterior - expit(point.X @ W + b)) @ W.T
 
+    @np.errstate(over="ignore", invalid="ignore")  # as in the frameworks: infinity and NaN
     def weighted_gradients(
         self, point: Point, weights: ArrayLike, gradients: list[Array]
     ) -> list[Array]:
