@@ -132,7 +132,7 @@ class EStep:
         >>> oracle = fastem.EStep(X[:2], y[:2], hidden_layer_sizes=2)
         >>> oracle.rebind(X[1:], y[1:])
         >>> oracle([W, V], [np.zeros(2), np.zeros(2)]).log_likelihood.round(4)
-        array([-1.8944, -0.144 ])
+        array([-1.8944, -0.1286])
         """
         X, n_features = finite_array("X", X, 2), self._shape.n_features
         if X.shape[1] != n_features or len(X) > self._most_rows:
