@@ -176,6 +176,39 @@ def _fill_posterior(joint, reciprocal, weights, prior, posterior, delta):
 
 
 @jit
+def _sum_over_tables(tables, starts, begin, A, B, M, N):
+    """Fill the products of the tables with the priors of the high and of the low half.
+
+    Parameters
+    ----------
+    tables : array (n_groups, n_high, n_low), probability
+    starts : array (n_own_groups + 1,)
+        Rows ``starts[k]:starts[k + 1]`` are of group k.
+    begin : int
+        Number of the first row.
+    A, B : arrays (n_high, n_rows), (n_low, n_rows), probability
+    M, N : arrays (n_low, n_rows), (n_high, n_rows)
+        Overwritten with ``T'A`` and ``T B``.
+    """
+    for k in range(starts.size - 1):
+        here = max(starts[k] - begin, 0)
+        there = min(starts[k + 1] - begin, A.shape[1])
+        if here < there:
+            fill_product_at_b(tables[k], A[:, here:there], M[:, here:there])
+            fill_product(tables[k], B[:, here:there], N[:, here:there])
+
+
+@jit
+def _add_counts(starts, begin, A, B, counts):
+    """Add ``A B'`` of the rows of every group to its counts (n_own_groups, n_high, n_low)."""
+    for k in range(starts.size - 1):
+        here = max(starts[k] - begin, 0)
+        there = min(starts[k + 1] - begin, A.shape[1])
+        if here < there:
+            add_product_a_bt(A[:, here:there], B[:, here:there], counts[k])
+
+
+@jit
 def fill_rows(
     X, weights, hidden, tables, group_starts, first_group, output_coefs, tilts, constants,
     start, stop, tile, smallest, factor, workspace, scratch,
@@ -268,13 +301,8 @@ def fill_rows(
         fill_prior(on[n_low_bits:], off[n_low_bits:], A)
         fill_prior(on[:n_low_bits], off[:n_low_bits], B)
 
-        for k in range(counts.shape[0]):
-            here = max(group_starts[first_group + k] - begin, 0)
-            there = min(group_starts[first_group + k + 1], end) - begin
-            if here < there:
-                table = tables[first_group + k]
-                fill_product_at_b(table, A[:, here:there], M[:, here:there])
-                fill_product(table, B[:, here:there], N[:, here:there])
+        own_starts = group_starts[first_group : first_group + counts.shape[0] + 1]
+        _sum_over_tables(tables[first_group:], own_starts, begin, A, B, M, N)
         likelihood = fold_product(B, M, joint[:n_low_bits])
         scale = fold_product(A, N, joint[n_low_bits:])  # overwritten below
 
@@ -292,11 +320,7 @@ def fill_rows(
             a = A[s]
             for i in range(n):
                 a[i] *= scale[i]
-        for k in range(counts.shape[0]):
-            here = max(group_starts[first_group + k] - begin, 0)
-            there = min(group_starts[first_group + k + 1], end) - begin
-            if here < there:
-                add_product_a_bt(A[:, here:there], B[:, here:there], counts[k])
+        _add_counts(own_starts, begin, A, B, counts)
         if X.shape[1] > 0:
             add_product_at_bt(X[begin:end], delta, gradient)
     return n_redo
