@@ -327,6 +327,17 @@ def test_an_instance_can_be_copied(duplicate):
     assert torch.equal(duplicate(log_p)(*arguments), expected)
 
 
+class CountedPlan:
+    """A plan that counts its E-steps."""
+
+    def __init__(self, plan, calls):
+        self.rebind, self._expect, self._calls = plan.rebind, plan.expect, calls
+
+    def expect(self, parameters, draw=0):
+        self._calls.append("E-step")
+        return self._expect(parameters, draw)
+
+
 class Counted(fastem.Engine):
     """Enumeration that counts its E-steps and plans."""
 
@@ -337,15 +348,7 @@ class Counted(fastem.Engine):
 
     def plan(self, rows, shape, n_threads):
         self.calls.append("plan")
-        plan = fastem.Enumeration().plan(rows, shape, n_threads)
-        expect = plan.expect
-
-        def counted(*arguments):
-            self.calls.append("E-step")
-            return expect(*arguments)
-
-        plan.expect = counted
-        return plan
+        return CountedPlan(fastem.Enumeration().plan(rows, shape, n_threads), self.calls)
 
     def log_marginal(self, inputs, parameters, shape, n_threads):
         raise NotImplementedError

@@ -13,6 +13,7 @@ from fastem.engines.quadrature import (
     gaussian_cdf,
     gaussian_quantiles,
 )
+from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.engines.sampling import Sampling
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
@@ -31,8 +32,10 @@ __all__ = [
     "Shape",
     "Statistics",
     "TrainingRows",
+    "buffers_of_row_table",
     "distribution_buffers",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",
+    "row_table",
 ]

@@ -110,9 +110,9 @@ class RowLikelihood:
         gradient : array (n_samples, n_features), nats per unit of a feature
         """
         W, b = point.coefs[0], point.intercepts[0]
-        return (hidden_posterior - expit(point.X @ W + b)) @ W.T
+        with _overflow_ignored():
+            return (hidden_posterior - expit(point.X @ W + b)) @ W.T
 
-    @np.errstate(over="ignore", invalid="ignore")  # as in the frameworks: infinity and NaN
     def weighted_gradients(
         self, point: Point, weights: ArrayLike, gradients: list[Array]
     ) -> list[Array]:
@@ -140,14 +140,17 @@ class RowLikelihood:
         if not (np.isfinite(lowest) and np.isfinite(highest)):
             return [np.full(values.shape, np.nan) for values in gradients]
         if lowest == highest:
-            return [highest * values for values in gradients]
+            with _overflow_ignored():
+                return [highest * values for values in gradients]
         point, largest = self.check(point), max(highest, -lowest)
         total = [np.zeros(values.shape) for values in gradients]
         for scale in (largest, -largest):
             own = np.maximum(weights / scale, 0.0)
             if own.any():
-                for values, more in zip(total, _gradients(self._expect(point, own)), strict=True):
-                    values += scale * more
+                of_sign = _gradients(self._expect(point, own))
+                with _overflow_ignored():
+                    for values, more in zip(total, of_sign, strict=True):
+                        values += scale * more
         return total
 
     def _expect(self, point: Point, weights: Array | None) -> Expectations:
@@ -173,6 +176,11 @@ class RowLikelihood:
             else:
                 self._e_step.rebind(X, y, weights)
             return self._e_step(coefs, intercepts, variance)
+
+
+def _overflow_ignored() -> np.errstate:
+    """Return a context in which gradients may become infinity or NaN, as in the frameworks."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _gradients(result: Expectations) -> list[Array]:
