@@ -19,7 +19,7 @@ from fastem.kernels import (
     small_e_step,
 )
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import TrainingRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
     TILE,
     Buffers,
@@ -68,7 +68,7 @@ class EnumerationPlan(Plan):
         """Rebind the plan to new rows, at most as many as it was made for."""
         seconds = seconds_of_rows(self._shape, len(rows.weights))
         self._rows = rows
-        self._largest_inputs = largest_inputs(rows.inputs)
+        self._largest_inputs = rows.largest_inputs
         self._unit = _power_of_two(rows.weights)
         self._table.bind(rows)
         self._largest_product = _largest_product(self._shape, len(rows.weights))

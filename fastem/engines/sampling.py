@@ -59,7 +59,7 @@ class SamplingPlan(Plan):
         """Rebind the plan to new rows, at most as many as it was made for."""
         shape, n_rows = self._shape, len(rows.weights)
         self._rows = rows
-        self._largest_inputs = largest_inputs(rows.inputs)
+        self._largest_inputs = rows.largest_inputs
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
         seconds = n_rows * self._sampler.n_samples * seconds_per_sample(shape)
         self._n_threads = threads_worth(seconds, self._most_threads)

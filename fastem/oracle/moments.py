@@ -16,7 +16,7 @@ from scipy.special import expit, log_expit
 
 from fastem.engines import buffers_of_row_table, row_table
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import TrainingRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
     Shapes,
     n_low_bits,
@@ -79,7 +79,7 @@ class Enumerated:
     def __init__(
         self, rows: TrainingRows, shape: Shape, parameters: Parameters, n_threads: int
     ) -> None:
-        check_log_odds(largest_inputs(rows.inputs), parameters.hidden[0])
+        check_log_odds(rows.largest_inputs, parameters.hidden[0])
         self.rows, self.shape, self.parameters = rows, shape, parameters
         self.n_threads = n_threads
         self.table = row_table(shape, len(rows.weights), n_threads)
