@@ -337,3 +337,8 @@ def test_importing_needs_no_optional_package_and_compiles_nothing(everything):
     found = json.loads(done.stdout)
     assert found.pop("kernels") > 10
     assert found == {"compiled": [], "frameworks": [], "threads": []}
+
+
+def test_a_star_import_does_not_hide_the_frameworks():
+    assert {"jax", "torch"} <= set(vars(fastem))
+    assert not {"jax", "torch"} & set(fastem.__all__)
