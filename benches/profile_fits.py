@@ -4,8 +4,8 @@
 
 The script prints a table. With a file name, it writes the table between the markers in that file.
 The fits use one thread, because the profiler only samples the calling thread. The time of the three
-products is ``6 n 2**m`` flops divided by the rate of a float64 matrix product. The remaining time
-of the kernel is "rest of the E-step kernel".
+products is ``6 n 2**m`` flops divided by the rate of a matrix product in the precision of the
+E-step. The remaining time of the kernel is "rest of the E-step kernel".
 """
 
 import cProfile
@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from measure import dgemm_rate
+from measure import gemm_rate
 from problems import e_step_problem
 from sklearn.exceptions import ConvergenceWarning
 
@@ -26,7 +26,7 @@ from fastem import FastEMClassifier, warmup
 SIZES = [(10, 1_000, 100), (14, 1_000, 50), (18, 1_000, 15)]
 SIZES += [(10, 100_000, 40), (14, 100_000, 20), (18, 100_000, 10)]
 RANKS = ("largest cost", "second", "third", "fourth", "fifth")
-_KERNEL = "fill_rows"
+_KERNELS = "fill_rows", "fill_statistics"
 _NAMES = {
     "fill_hessian": "Hessians of the hidden units",
     "solve": "solving for Newton steps",
@@ -36,6 +36,7 @@ _NAMES = {
     "direction": "quasi-Newton direction",
     "fill_output_table": "softmax table",
     "fill_counts": "sum of the expected weights",
+    "fill_single": "rounding of the tables",
     "fill_output_residuals": "output gradient",
     "of": "standardising (once)",
     "apply": "standardising (once)",
@@ -44,7 +45,10 @@ _NAMES = {
 
 
 def profile(n_hidden, n_samples, n_iter):
-    """Return the time of a fit (s), its number of E-steps, and the time of every function (s)."""
+    """Return the time of a fit (s), its numbers of E-steps, and the time of every function (s).
+
+    The E-steps are counted in double and in single precision.
+    """
     problem = e_step_problem(n_samples, n_hidden, 3)
     X = np.ascontiguousarray(problem.rows.inputs[:, :-1])
     y = np.repeat(np.arange(3), np.diff(problem.rows.class_starts))
@@ -55,20 +59,24 @@ def profile(n_hidden, n_samples, n_iter):
         warnings.simplefilter("ignore", ConvergenceWarning)
         recorder.runcall(model.fit, X, y)
     stats = pstats.Stats(recorder)
-    seconds, n_e_steps = {}, 0
-    for (_, _, function), (_, calls, own, _, _) in stats.stats.items():
+    seconds, n_calls = {}, {}
+    for (file, _, function), (_, calls, own, _, _) in stats.stats.items():
         seconds[function] = seconds.get(function, 0.0) + own
-        n_e_steps += calls if function == "_add_rows" else 0
-    return stats.total_tt, n_e_steps, seconds
+        if file.endswith("enumeration_plan.py"):
+            n_calls[function] = calls
+    n_single = n_calls.get("_round_tables", 0)
+    return stats.total_tt, (n_calls["expect"] - n_single, n_single), seconds
 
 
-def costs(n_hidden, n_samples, n_iter, rate):
+def costs(n_hidden, n_samples, n_iter, rates):
     """Return the time of a fit (s), its E-steps, and (share, name) of the largest costs."""
     total, n_e_steps, seconds = profile(n_hidden, n_samples, n_iter)
-    kernel = seconds.pop(_KERNEL)
-    products = min(6.0 * n_samples * 2.0**n_hidden * n_e_steps / rate, kernel)
+    kernel = sum(seconds.pop(name, 0.0) for name in _KERNELS)
+    flops = 6.0 * n_samples * 2.0**n_hidden
+    products = sum(flops * n / rate for n, rate in zip(n_e_steps, rates, strict=True))
+    products = min(products, kernel)
     named = {
-        "three products at the rate of dgemm": products,
+        "three products at the rate of BLAS": products,
         "rest of the E-step kernel": kernel - products,
     }
     others = 0.0
@@ -83,19 +91,21 @@ def costs(n_hidden, n_samples, n_iter, rate):
 
 
 def table():
-    """Return the table in Markdown, with the rate of dgemm and the date."""
+    """Return the table in Markdown, with the rates of matrix products and the date."""
     warmup()
-    rate = dgemm_rate(1)
-    lines = ["| hidden units | rows | time of the fit | E-steps | " + " | ".join(RANKS) + " |"]
-    lines.append("|---:|---:|---:|---:|" + "---|" * len(RANKS))
+    rates = gemm_rate(1), gemm_rate(1, np.float32)
+    titles = "hidden units", "rows", "time of the fit", "E-steps", "in single precision", *RANKS
+    lines = [f"| {' | '.join(titles)} |", "|---:|---:|---:|---:|---:|" + "---|" * len(RANKS)]
     for n_hidden, n_samples, n_iter in SIZES:
-        total, n_e_steps, largest = costs(n_hidden, n_samples, n_iter, rate)
+        total, (n_double, n_single), largest = costs(n_hidden, n_samples, n_iter, rates)
         cells = [f"{share:.0%} {name}" for share, name in largest]
-        row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_e_steps} | "
+        row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_double + n_single} | {n_single} | "
         lines.append(row.replace(",", " ") + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr)
     day = datetime.date.today().isoformat()
-    return "\n".join([*lines, "", f"(One thread; dgemm at {rate / 1e9:.0f} Gflop/s; {day}.)"])
+    double, single = (rate / 1e9 for rate in rates)
+    speed = f"matrix products at {double:.0f} Gflop/s in float64 and {single:.0f} in float32"
+    return "\n".join([*lines, "", f"(One thread; {speed}; {day}.)"])
 
 
 def main(path=None):
