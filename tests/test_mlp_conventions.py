@@ -341,6 +341,6 @@ def test_one_signature_per_kernel_in_double_precision():
         assert "fastem.kernels.backprop.run_batches" in used
         if not compiled:
             break
-    # compilation adds the signatures of helpers: the second process must load all from the cache
+    # the second process must load all from the cache
     assert not compiled
     assert {name: types for name, types in after.items() if len(types) > 1} == {}
