@@ -41,7 +41,7 @@ class Kernel(CPUDispatcher):
         pipeline_class: type[CompilerBase] = Compiler,
     ) -> None:
         options = {**(targetoptions or {}), "nopython": True, "no_cfunc_wrapper": True}
-        super().__init__(py_func, locals, options, pipeline_class)
+        super().__init__(py_func, locals or {}, options, pipeline_class)
         self._helper = None
 
     @property
@@ -62,7 +62,7 @@ class Helper(CPUDispatcher):
 
     def __init__(self, py_func: Callable, targetoptions: dict) -> None:
         options = {**targetoptions, "no_cpython_wrapper": True}
-        super().__init__(py_func, None, options, _HelperCompiler)
+        super().__init__(py_func, {}, options, _HelperCompiler)
 
     def add_overload(self, cres: CompileResult) -> None:
         """Keep the code of a signature, but do not offer it to calls from Python."""
