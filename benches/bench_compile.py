@@ -1,12 +1,14 @@
-"""Start-up cost of a new process: the import, and the first fit with a cold and a warm cache.
+"""Start-up cost of a new process: the import, first fits and the command line.
 
-Every round is one process, started outside the source tree. The recorded seconds are measured
-inside the process and exclude the start of the interpreter. The time of the benchmark itself
-is that of the whole process.
+A cold cache is empty; a warm cache holds the compiled kernels. Every round is one process, started
+outside the source tree. The recorded seconds are measured inside the process and exclude the start
+of the interpreter; ``cpu_seconds_*`` are processor time, which other processes disturb less. The
+seconds until the table of the command line include the start of the interpreter. The time of the
+benchmark itself is that of the whole process.
 """
 
 import pytest
-from measure import run_in_new_process
+from measure import run_in_new_process, seconds_until_line
 
 _ESTIMATORS = ("FastEMClassifier", "FastMLPClassifier")
 
@@ -25,15 +27,26 @@ from sklearn.datasets import load_iris
 X, y = load_iris(return_X_y=True)
 start = time.perf_counter()
 from fastem import {estimator}
-imported = time.perf_counter()
+imported, cpu = time.perf_counter(), time.process_time()
 {estimator}(random_state=0).fit(X, y)
-first = time.perf_counter()
+first, cpu = time.perf_counter(), time.process_time() - cpu
 {estimator}(random_state=0).fit(X, y)
 second = time.perf_counter()
 print(json.dumps(dict(
     seconds_import=imported - start,
     seconds_first_fit=first - imported,
+    cpu_seconds_first_fit=cpu,
     seconds_second_fit=second - first,
+)))
+"""
+
+_WARMUP = """
+import json, time
+import fastem
+start, cpu = time.perf_counter(), time.process_time()
+fastem.warmup()
+print(json.dumps(dict(
+    seconds_warmup=time.perf_counter() - start, cpu_seconds_warmup=time.process_time() - cpu
 )))
 """
 
@@ -75,3 +88,27 @@ def bench_first_fit_warm(benchmark, record, tmp_path, estimator):
         run_in_new_process(code, tmp_path)
     folder = _filled_caches.get(estimator, tmp_path)
     record(**benchmark.pedantic(run_in_new_process, args=(code, folder), rounds=1))
+
+
+_CLI = ["-m", "fastem"], "method "  # the head of the table
+
+
+@pytest.mark.benchmark(group="compile")
+def bench_command_line_cold(benchmark, record, tmp_path):
+    seconds = benchmark.pedantic(seconds_until_line, args=(*_CLI, tmp_path), rounds=1)
+    record(seconds_until_table=seconds)
+    _filled_caches["command line"] = tmp_path
+
+
+@pytest.mark.benchmark(group="compile")
+def bench_command_line_warm(benchmark, record, tmp_path):
+    folder = _filled_caches.get("command line", tmp_path)
+    if folder is tmp_path:
+        seconds_until_line(*_CLI, folder)
+    seconds = benchmark.pedantic(seconds_until_line, args=(*_CLI, folder), rounds=1)
+    record(seconds_until_table=seconds)
+
+
+@pytest.mark.benchmark(group="compile")
+def bench_warmup_cold(benchmark, record, tmp_path):
+    record(**benchmark.pedantic(run_in_new_process, args=(_WARMUP, tmp_path), rounds=1))

@@ -77,23 +77,32 @@ def run_in_new_process(code: str, folder: Path):
 
     Its compiled kernels are kept in ``folder``.
     """
-    package_parent = str(Path(fastem.__file__).resolve().parent.parent)
+    done = subprocess.run([sys.executable, "-c", code], check=True, **_place(folder))
+    return json.loads(done.stdout)
+
+
+def seconds_until_line(arguments: list[str], start: str, folder: Path) -> float:
+    """Run Python in a new process; return the seconds until a line of its output begins so."""
+    began, seconds = time.perf_counter(), None
+    with subprocess.Popen([sys.executable, "-u", *arguments], **_place(folder)) as process:
+        for line in process.stdout:
+            if seconds is None and line.startswith(start):
+                seconds = time.perf_counter() - began
+    if process.returncode != 0 or seconds is None:
+        raise RuntimeError(f"exit code {process.returncode}, line found: {seconds is not None}")
+    return seconds
+
+
+def _place(folder):
+    """Return the options of a process outside the source tree with its own compiled kernels."""
     environment = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(folder / "numba"),
-        "PYTHONPATH": package_parent,
+        "PYTHONPATH": str(Path(fastem.__file__).resolve().parent.parent),
         "PYTHONDONTWRITEBYTECODE": "",  # an import reads compiled modules, as for a user
         "PYTHONWARNINGS": "ignore",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    return {"cwd": folder, "env": environment, "stdout": subprocess.PIPE, "text": True}
 
 
 def dgemm_rate(n_threads: int, repeats: int = 4) -> float:

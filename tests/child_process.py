@@ -42,7 +42,7 @@ def kernels():
     for module in pkgutil.iter_modules(fastem.kernels.__path__):
         module = importlib.import_module(f"fastem.kernels.{module.name}")
         for name, kernel in vars(module).items():
-            if hasattr(kernel, "signatures") and kernel.__module__ == module.__name__:
+            if hasattr(kernel, "py_func") and kernel.__module__ == module.__name__:
                 yield f"{module.__name__}.{name}", kernel
 
 def signatures():

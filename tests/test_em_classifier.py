@@ -1000,7 +1000,7 @@ def test_one_signature_per_kernel():
         assert sum(map(bool, after.values())) > 10
         if not compiled:
             break
-    # compilation adds the signatures of helpers: the second process must load all from the cache
+    # the second process must load all from the cache
     assert not compiled
     assert {name: types for name, types in after.items() if len(types) > 1} == {}
 

@@ -3,6 +3,7 @@
 Child processes run copies of the kernels without the rest of the package: they start in a second.
 """
 
+import compileall
 import json
 import os
 import shutil
@@ -90,8 +91,34 @@ def filled(tmp_path_factory):
     return place, folder / "cache"
 
 
-def test_copies_at_other_places_share_the_cache(filled, tmp_path):
-    assert _probe(_copy(tmp_path), filled[1]) == (VALUES, [])
+@pytest.mark.parametrize("form", ["checkout", "installed", "read-only"])
+def test_copies_at_other_places_share_the_cache(filled, tmp_path, form):
+    place = _copy(tmp_path / "place")
+    if form == "installed":  # an installer also compiles the sources to bytecode
+        assert compileall.compile_dir(place, quiet=1)
+    if form == "read-only":
+        for path in [*place.rglob("*"), place]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert _probe(place, filled[1]) == (VALUES, [])
+    finally:
+        for path in [place, *place.rglob("*")]:
+            path.chmod(0o755)
+
+
+def test_a_read_only_package_fills_the_cache(tmp_path):
+    place = _copy(tmp_path / "place")
+    folders = [path for path in place.rglob("*") if path.is_dir()]
+    before = sorted(place.rglob("*"))
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert _probe(place, tmp_path / "cache") == (VALUES, NAMES)
+        assert _probe(place, tmp_path / "cache") == (VALUES, [])
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert sorted(place.rglob("*")) == before
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_OPT", "NUMBA_BOUNDSCHECK"])

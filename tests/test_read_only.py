@@ -223,7 +223,7 @@ def test_read_only_rows(form):
     expected = model.set_params(**options, shuffle=True)
     with pytest.warns(match="Maximum iterations"):
         expected = model.fit(X, y, weights).coefs_
-    kept, known = X.copy(), list(backprop.train_batches.signatures)
+    kept, known = X.copy(), list(backprop.run_batches.signatures)
     if form == "sparse":
         X = sparse.csr_matrix(X)
         for part in (X.data, X.indices, X.indptr):
@@ -236,7 +236,7 @@ def test_read_only_rows(form):
     with pytest.warns(match="Maximum iterations"):
         found = model.fit(X, _read_only(y), _read_only(weights)).coefs_
     if form != "sparse":
-        assert backprop.train_batches.signatures == known
+        assert backprop.run_batches.signatures == known
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     np.testing.assert_array_equal(X.toarray() if form == "sparse" else X, kept)

@@ -1,15 +1,17 @@
 """Compile policy: the decorators that compile every kernel of the package.
 
 A kernel is compiled at its first call for given types, runs without the global interpreter lock,
-and is kept on disk between processes (`fastem.kernels._cache`).
+and is kept on disk between processes (`fastem.kernels._cache`). Kernels that only other kernels
+call get no machine code of their own (`fastem.kernels._compiler`).
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from numba.core import config
 
 from fastem.kernels._cache import cache_of
+from fastem.kernels._compiler import Kernel
 
 # Reassociation and contraction let the compiler vectorise sums. "nnan" and "ninf" are left out:
 # they delete the checks for NaN and infinity on which the log-space kernels rely.
@@ -17,7 +19,10 @@ _FASTMATH = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
 def _compile(function: Callable, fastmath: set[str]) -> Any:
-    dispatcher = njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)
+    if config.DISABLE_JIT:
+        return function
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", "boundscheck": None}
+    dispatcher = Kernel(function, targetoptions=options)
     cache = cache_of(function)
     if cache is not None:
         dispatcher._cache = cache

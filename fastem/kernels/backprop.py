@@ -11,7 +11,7 @@ import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.activations import PRELU, drop, fill_hidden, fill_hidden_deltas, fill_output
-from fastem.kernels.descent import compiled_rate_of_step, descend
+from fastem.kernels.descent import OUTPUTS, SUM, compiled_rate_of_step, descend
 from fastem.kernels.losses import fill_output_deltas
 from fastem.kernels.views import matrix, untracked, vector
 
@@ -256,10 +256,9 @@ def _backward(task, rate, state, rows, batch, weight, work):
 
 
 @jit
-def _loss_of(theta, task, rows, batch, work):
-    """Run the forward pass of a batch; return its summed loss, and fill the output's deltas."""
+def _loss_of(output, task, batch, work):
+    """Return the summed loss of a batch, and fill the output's deltas."""
     layers, objective = task.layers, task.objective
-    output = _forward(theta, layers, rows, batch, objective.dropout, work)
     last = len(layers.columns) - 1
     at = 0
     for layer in range(last):
@@ -272,13 +271,23 @@ def _loss_of(theta, task, rows, batch, work):
 
 
 @jit
-def train_batches(state, n_steps, rows, order, first, last, task, seed, work):
-    """Train on an epoch or on a piece of it, with a step of descent after every batch.
+def run_batches(state, n_steps, rows, order, first, last, task, seed, work, outputs):
+    """Run through an epoch, or a piece of it, batch by batch.
+
+    The kind of the rule of descent selects the purpose. One kernel serves all three, because most
+    of its time of compilation belongs to their common part.
+
+    ==========  ============================================================================
+    SGD, ADAM   Train: a step of descent after every batch. A batch of total weight zero is
+                skipped.
+    SUM         Add the gradient of the summed loss, without penalty, to ``state.first``.
+    OUTPUTS     Fill ``outputs`` by the forward pass. Targets and weights are not used.
+    ==========  ============================================================================
 
     Parameters
     ----------
     state : State
-        Modified in place.
+        Modified in place, unless the kind is OUTPUTS.
     n_steps : int
         Number of steps taken before.
     rows : Rows
@@ -291,89 +300,48 @@ def train_batches(state, n_steps, rows, order, first, last, task, seed, work):
         Seed of dropout.
     work : Workspace
         Its capacity is the batch size.
+    outputs : array (n_samples, n_outputs)
+        Overwritten between first and last if the kind is OUTPUTS, not used otherwise.
 
     Returns
     -------
     loss, penalty : float
-        Mean loss and mean penalty of each batch before its step, summed over rows.
+        SGD and ADAM: mean loss and mean penalty of each batch before its step, summed over rows.
+        SUM: the summed loss, and zero.
     n_steps : int
         Number of steps taken, those before included.
 
     Notes
     -----
-    Costs about ``6 n_samples n_coefs`` flops, and one pass over all parameters per batch. A
-    batch of total weight zero is skipped.
+    Costs about ``6 n_samples n_coefs`` flops, and one pass over all parameters per batch; OUTPUTS
+    costs a third of these flops.
     """
     batch_size = len(work.rows)
     state, rows, work, rule = untracked(state), untracked(rows), untracked(work), task.rule
-    n_hidden = task.layers.widths[1:-1].sum()  # dropout takes one random number per hidden unit
-    losses = penalties = 0.0
+    n_hidden = 0  # dropout takes one random number per hidden unit
+    for layer in range(1, len(task.layers.widths) - 1):
+        n_hidden += task.layers.widths[layer]
+    losses = penalties = rate = 0.0
     for start in range(first, last, batch_size):
         stop = min(start + batch_size, last)
         batch = _pick(rows, order, start, stop, seed, start * n_hidden, work)
-        total = _loss_of(state.theta, task, rows, batch, work)
-        weight = 0.0
-        for i in range(batch.n_rows):
-            weight += batch.weights[i]
-        if weight <= 0.0:
+        values = _forward(state.theta, task.layers, rows, batch, task.objective.dropout, work)
+        if rule.kind == OUTPUTS:
+            for i in range(batch.n_rows):
+                for k in range(outputs.shape[1]):
+                    outputs[start + i, k] = values[i, k]
             continue
-        n_steps += 1
-        rate = compiled_rate_of_step(rule, n_steps)
+        total = _loss_of(values, task, batch, work)
+        weight = n_losses = 1.0
+        if rule.kind != SUM:
+            weight, n_losses = 0.0, float(batch.n_rows)
+            for i in range(batch.n_rows):
+                weight += batch.weights[i]
+            if weight <= 0.0:
+                continue
+            n_steps += 1
+            rate = compiled_rate_of_step(rule, n_steps)
         squares = _backward(task, rate, state, rows, batch, weight, work)
-        losses += total / weight * batch.n_rows
-        penalties += 0.5 * task.objective.alpha * squares / weight * batch.n_rows
+        losses += total / weight * n_losses
+        penalties += 0.5 * task.objective.alpha * squares / weight * n_losses
     return losses, penalties, n_steps
-
-
-@jit
-def add_loss_gradient(state, rows, task, work):
-    """Return the summed loss of all rows, without penalty, and add up its gradient.
-
-    Parameters
-    ----------
-    state : State
-        The gradient at ``theta`` is added to ``first``.
-    rows : Rows
-        Processed in blocks of the workspace's capacity.
-    task : Task
-        Its rule is SUM.
-    work : Workspace
-
-    Returns
-    -------
-    total : float
-    """
-    n_samples, capacity = len(rows.weights), len(work.rows)
-    state, rows, work, rate = untracked(state), untracked(rows), untracked(work), task.rule.rate
-    order, seed = vector(work.rows, 0, 0), np.uint64(0)
-    total, weight = 0.0, 1.0
-    for start in range(0, n_samples, capacity):
-        stop = min(start + capacity, n_samples)
-        batch = _pick(rows, order, start, stop, seed, start, work)
-        total += _loss_of(state.theta, task, rows, batch, work)
-        _backward(task, rate, state, rows, batch, weight, work)
-    return total
-
-
-@jit
-def fill_outputs(theta, rows, task, work, outputs):
-    """Run the forward pass of all rows.
-
-    Parameters
-    ----------
-    theta : array (n_parameters,)
-    rows, task, work
-        As for `add_loss_gradient`. Targets and weights are not used.
-    outputs : array (n_samples, n_outputs)
-        Overwritten.
-    """
-    (n_samples, n_outputs), capacity = outputs.shape, len(work.rows)
-    rows, work = untracked(rows), untracked(work)
-    order, seed, keep_all = vector(work.rows, 0, 0), np.uint64(0), 0.0
-    for start in range(0, n_samples, capacity):
-        stop = min(start + capacity, n_samples)
-        batch = _pick(rows, order, start, stop, seed, start, work)
-        values = _forward(theta, task.layers, rows, batch, keep_all, work)
-        for i in range(stop - start):
-            for k in range(n_outputs):
-                outputs[start + i, k] = values[i, k]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastem.kernels._jit import jit
 
-SUM, SGD, ADAM = range(3)
+SUM, SGD, ADAM, OUTPUTS = range(4)
 
 
 class Rule(NamedTuple):
@@ -17,7 +17,7 @@ class Rule(NamedTuple):
     Attributes
     ----------
     kind : int
-        SGD, ADAM, or SUM, which only adds up gradients.
+        SGD, ADAM, SUM, which only adds up gradients, or OUTPUTS, which needs no gradients.
     rate : float
         Learning rate.
     momentum : float

@@ -4,6 +4,7 @@ import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.special import log1p_exp_of_negative
+from fastem.kernels.views import matrix
 
 
 @jit
@@ -23,21 +24,20 @@ def fill_hessian(X, weights, probability, tile, workspace, hessian):
         Overwritten. Costs ``2 n p**2`` flops.
     """
     n_samples, n_inputs = X.shape
-    start = tile * n_inputs
-    more = workspace[start : start + n_inputs**2].reshape(n_inputs, n_inputs)
+    more = matrix(workspace, tile * n_inputs, n_inputs, n_inputs)
     hessian[:] = 0.0
     for begin in range(0, n_samples, tile):
         n = min(tile, n_samples - begin)
-        scaled = workspace[: n * n_inputs].reshape(n, n_inputs)
+        scaled = matrix(workspace, 0, n, n_inputs)
         for i in range(n):
             u = probability[begin + i]
             d = weights[begin + i] * (u * (1.0 - u))
-            x = X[begin + i]
-            out = scaled[i]
             for j in range(n_inputs):
-                out[j] = d * x[j]
+                scaled[i, j] = d * X[begin + i, j]
         np.dot(scaled.T, X[begin : begin + n], more)
-        hessian += more
+        for i in range(n_inputs):
+            for j in range(n_inputs):
+                hessian[i, j] += more[i, j]
 
 
 @jit
@@ -61,13 +61,12 @@ def add_objective(X, weights, coefs_T, target, start, stop, tile, workspace, obj
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin
-        log_odds = workspace[: n * n_hidden].reshape(n_hidden, n)
+        log_odds = matrix(workspace, 0, n_hidden, n)
         np.dot(coefs_T, X[begin:end].T, log_odds)
-        w = weights[begin:end]
         for h in range(n_hidden):
-            a = log_odds[h]
-            q = target[h, begin:end]
             total = 0.0
             for i in range(n):
-                total += w[i] * (q[i] * a[i] - max(a[i], 0.0) - log1p_exp_of_negative(a[i]))
+                a = log_odds[h, i]
+                part = target[h, begin + i] * a - max(a, 0.0) - log1p_exp_of_negative(a)
+                total += weights[begin + i] * part
             objective[h] += total

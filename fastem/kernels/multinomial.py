@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastem.kernels._jit import jit
-from fastem.kernels.configurations import SMALLEST_NORMALISER, log_normaliser, n_bits_of
+from fastem.kernels.configurations import SMALLEST_NORMALISER, log_normaliser
 from fastem.kernels.special import log_positive
 
 
@@ -88,15 +88,6 @@ def fill_pair_moments(table, totals, j, k, start, stop, high_sums, low_sums, bit
 
 
 @jit
-def fill_moments(totals, high_sums, low_sums, bit_sums):
-    """Fill the sums of `fill_pair_moments` with ``totals`` in place of D(s)."""
-    low_sums[:] = 0.0
-    bit_sums[:] = 0.0
-    for hi in range(totals.shape[0]):
-        high_sums[hi] = _add_row(totals[hi], hi, low_sums, bit_sums)
-
-
-@jit
 def _add_row(row, hi, low_sums, bit_sums):
     """Add the row of one high part to ``low_sums`` and ``bit_sums``; return its sum."""
     total = 0.0
@@ -109,47 +100,3 @@ def _add_row(row, hi, low_sums, bit_sums):
             for lo in range(row.size):
                 out[lo] += row[lo]
     return total
-
-
-@jit
-def gram_of_bits(high_sums, low_sums, bit_sums):
-    """Return ``sum_s D(s) z z'``, where z holds the bits of s and a last entry 1.
-
-    Parameters
-    ----------
-    high_sums, low_sums, bit_sums : arrays (n_high,), (n_low,), (n_high_bits, n_low)
-        From `fill_pair_moments`, summed over all configurations.
-
-    Returns
-    -------
-    gram : array (n_hidden + 1, n_hidden + 1)
-    """
-    n_high_bits, n_low = bit_sums.shape
-    n_low_bits = n_bits_of(n_low)
-    n_hidden = n_low_bits + n_high_bits
-    gram = np.zeros((n_hidden + 1, n_hidden + 1))
-    _add_bit_pairs(low_sums, 0, gram)
-    _add_bit_pairs(high_sums, n_low_bits, gram)
-    for lo in range(n_low):
-        gram[n_hidden, n_hidden] += low_sums[lo]
-        for b in range(n_low_bits):
-            if (lo >> b) & 1:
-                for h in range(n_high_bits):
-                    gram[n_low_bits + h, b] += bit_sums[h, lo]
-    for h in range(n_hidden):
-        gram[n_hidden, h] = gram[h, h]
-        for lower in range(h):
-            gram[lower, h] = gram[h, lower]
-        gram[h, n_hidden] = gram[n_hidden, h]
-    return gram
-
-
-@jit
-def _add_bit_pairs(sums, first, gram):
-    n_bits = n_bits_of(sums.size)
-    for s in range(sums.size):
-        for b in range(n_bits):
-            if (s >> b) & 1:
-                for a in range(b + 1):
-                    if (s >> a) & 1:
-                        gram[first + b, first + a] += sums[s]

@@ -26,18 +26,35 @@ def direction(gradient, steps, decreases, first, n_pairs):
     ----------
     Nocedal and Wright (2006), Numerical Optimization, algorithm 7.4.
     """
-    memory = steps.shape[0]
-    out = gradient.copy()
-    share = np.empty(n_pairs)
-    inverse = np.empty(n_pairs)
+    memory, n_parameters = steps.shape
+    out, share, inverse = np.empty(n_parameters), np.empty(n_pairs), np.empty(n_pairs)
+    for i in range(n_parameters):
+        out[i] = gradient[i]
     for j in range(n_pairs - 1, -1, -1):
         slot = (first + j) % memory
-        inverse[j] = 1.0 / np.sum(steps[slot] * decreases[slot])
-        share[j] = inverse[j] * np.sum(steps[slot] * out)
-        out -= share[j] * decreases[slot]
+        step, decrease = steps[slot], decreases[slot]
+        inverse[j] = 1.0 / _inner(step, decrease)
+        share[j] = inverse[j] * _inner(step, out)
+        _add(-share[j], decrease, out)
     newest = decreases[(first + n_pairs - 1) % memory]
-    out *= 1.0 / (inverse[n_pairs - 1] * np.sum(newest * newest))
+    scale = 1.0 / (inverse[n_pairs - 1] * _inner(newest, newest))
+    for i in range(n_parameters):
+        out[i] *= scale
     for j in range(n_pairs):
         slot = (first + j) % memory
-        out += (share[j] - inverse[j] * np.sum(decreases[slot] * out)) * steps[slot]
+        _add(share[j] - inverse[j] * _inner(decreases[slot], out), steps[slot], out)
     return out
+
+
+@jit
+def _inner(a, b):
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@jit
+def _add(factor, a, out):
+    for i in range(out.size):
+        out[i] += factor * a[i]

@@ -6,7 +6,7 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.m_step.base import Parts
 from fastem.m_step.bound import Bound
-from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows
+from fastem.m_step.parts import RIDGE, HiddenPart, grams_of_bits, layer_rows
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import TILE, Shapes, bytes_of, run, threads_worth
 
@@ -43,7 +43,7 @@ class Newton:
         ]
         hidden = max(layers, key=bytes_of)
         has_counts = kind == "counts" and shape.has_classes
-        output = _output_buffers(shape, n_threads) if has_counts else {}
+        output = _output_buffers(shape) if has_counts else {}
         return [*Bound.buffers(shape, n_samples, kind, n_threads), hidden, output]
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
@@ -121,20 +121,18 @@ class Newton:
         table = statistics.output_table
         totals = statistics.expected_counts().sum(axis=0)
         n_high, n_low = totals.shape
-        n_units = self._parts.output.shape.last
-        grams = np.empty((len(pairs), n_units + 1, n_units + 1))
+        high_sums, low_sums = np.empty((len(pairs), n_high)), np.empty((len(pairs), n_low))
+        bit_sums = np.empty((len(pairs), n_high.bit_length() - 1, n_low))
 
         def fill_pair(piece: int, worker: int) -> None:
-            high_sums, low_sums = np.empty(n_high), np.empty(n_low)
-            bit_sums = np.empty((n_high.bit_length() - 1, n_low))
             multinomial.fill_pair_moments(
-                table, totals, *pairs[piece], 0, n_high, high_sums, low_sums, bit_sums
-            )
-            grams[piece] = multinomial.gram_of_bits(high_sums, low_sums, bit_sums)
+                table, totals, *pairs[piece], 0, n_high, high_sums[piece], low_sums[piece],
+                bit_sums[piece],
+            )  # fmt: skip
 
         seconds = 1e-9 * len(pairs) * totals.size
         run(fill_pair, len(pairs), threads_worth(seconds, self._n_threads))
-        return grams
+        return grams_of_bits(high_sums, low_sums, bit_sums)
 
 
 def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) -> Shapes:
@@ -147,11 +145,13 @@ def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) 
     }
 
 
-def _output_buffers(shape: Shape, n_threads: int) -> Shapes:
+def _output_buffers(shape: Shape) -> Shapes:
     """Declare the Hessian of the output layer, a copy for the solver, and pair moments."""
     m, g = shape.last, shape.n_outputs
+    n_pairs = g * (g - 1) // 2
     return {
-        "grams": (g * (g - 1) // 2, m + 1, m + 1),
+        "grams": (n_pairs, m + 1, m + 1),
         "hessians": (2, (m + 1) * g, (m + 1) * g),
-        "pair_moments": (n_threads, m - m // 2 + 3, 2 ** (m - m // 2)),
+        # sums over high parts, over low parts and over each high bit, and a weighted copy of bits
+        "pair_moments": (n_pairs, 2 * (m - m // 2) + 2, 2 ** (m - m // 2)),
     }

@@ -241,8 +241,38 @@ def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
 
 def second_moments(weights: Array) -> Array:
     """Return ``sum_s weights(s) z z'`` (n_hidden + 1, n_hidden + 1), the last entry of z a one."""
-    n_high, n_low = weights.shape
-    high_sums, low_sums = np.empty(n_high), np.empty(n_low)
-    bit_sums = np.empty((n_high.bit_length() - 1, n_low))
-    multinomial.fill_moments(weights, high_sums, low_sums, bit_sums)
-    return multinomial.gram_of_bits(high_sums, low_sums, bit_sums)
+    bit_sums = _bits(len(weights)).T @ weights
+    sums = weights.sum(axis=1), weights.sum(axis=0), bit_sums
+    return grams_of_bits(*(x[None] for x in sums))[0]
+
+
+def grams_of_bits(high_sums: Array, low_sums: Array, bit_sums: Array) -> Array:
+    """Return ``sum_s D(s) z z'`` for several tables D; z holds the bits of s and a last entry 1.
+
+    Parameters
+    ----------
+    high_sums, low_sums : arrays (n_tables, n_high), (n_tables, n_low)
+        Sums of each table over low parts and over high parts.
+    bit_sums : array (n_tables, n_high_bits, n_low)
+        Sums over the high parts in which a bit is set.
+
+    Returns
+    -------
+    grams : array (n_tables, n_hidden + 1, n_hidden + 1)
+    """
+    high, low = _bits(high_sums.shape[1]), _bits(low_sums.shape[1])
+    n_low, n_hidden = low.shape[1], low.shape[1] + high.shape[1]
+    grams = np.empty((len(low_sums), n_hidden + 1, n_hidden + 1))
+    grams[:, :n_low, :n_low] = (low.T * low_sums[:, None]) @ low
+    grams[:, n_low:-1, n_low:-1] = (high.T * high_sums[:, None]) @ high
+    grams[:, n_low:-1, :n_low] = bit_sums @ low
+    grams[:, :n_low, n_low:-1] = grams[:, n_low:-1, :n_low].swapaxes(1, 2)
+    units = np.arange(n_hidden)
+    grams[:, -1, :-1] = grams[:, :-1, -1] = grams[:, units, units]
+    grams[:, -1, -1] = low_sums.sum(axis=1)
+    return grams
+
+
+def _bits(size: int) -> Array:
+    """Return the bits of the integers below ``size``, a power of two: (size, n_bits)."""
+    return (np.arange(size)[:, None] >> np.arange(size.bit_length() - 1) & 1).astype(float)

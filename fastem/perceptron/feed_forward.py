@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastem.kernels import backprop
-from fastem.kernels.descent import SUM, Rule, State
+from fastem.kernels.descent import OUTPUTS, SUM, Rule, State
 from fastem.kernels.losses import fill_output_deltas
 from fastem.parameters import Array
 from fastem.perceptron.layers import Layers, Objective, Rows, Task, Workspace
@@ -59,9 +59,7 @@ class FeedForward:
         """
         outputs = np.empty((X.shape[0], self.layers.widths[-1]), theta.dtype)
         rows = rows_of(X, outputs[:0], np.empty(0, theta.dtype))
-        backprop.fill_outputs(
-            theta, rows, self._task(), self._workspace(len(outputs), theta), outputs
-        )
+        self._pass_over_all(OUTPUTS, State(theta, theta, theta), rows, outputs)
         return outputs
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> float:
@@ -97,8 +95,7 @@ class FeedForward:
         """
         gradient = np.zeros_like(theta)
         state = State(theta, gradient, gradient)
-        work = self._workspace(len(rows.weights), theta)
-        total = backprop.add_loss_gradient(state, rows, self._task(), work)
+        total = self._pass_over_all(SUM, state, rows, self._no_outputs(theta))
         weight = rows.weights.sum()
         coefs, alpha = theta[: self.layers.n_coefs], self.objective.alpha
         penalty = 0.0
@@ -142,15 +139,21 @@ class FeedForward:
             Mean loss and mean penalty of each batch before its step, summed over rows.
         """
         task = Task(self.layers, self.objective, optimizer.rule())
-        loss, penalty, optimizer.n_steps = backprop.train_batches(
+        loss, penalty, optimizer.n_steps = backprop.run_batches(
             optimizer.state(theta), optimizer.n_steps, rows, order, *piece, task, np.uint64(seed),
-            work,
+            work, self._no_outputs(theta),
         )  # fmt: skip
         return float(loss), float(penalty)
 
-    def _task(self) -> Task:
-        """Return the task of a pass over all rows: no dropout, gradients are added up."""
-        return Task(self.layers, self.objective._replace(dropout=0.0), Rule(SUM))
+    def _pass_over_all(self, kind: int, state: State, rows: Rows, outputs: Array) -> float:
+        """Run through all rows in blocks, without dropout; return their summed loss."""
+        n_rows = max(len(rows.weights), len(outputs))
+        task = Task(self.layers, self.objective._replace(dropout=0.0), Rule(kind))
+        work = Workspace.of(self.layers, min(n_rows, BLOCK), state.theta.dtype, gathers=False)
+        in_order, seed = np.empty(0, np.int64), np.uint64(0)
+        return backprop.run_batches(
+            state, 0, rows, in_order, 0, n_rows, task, seed, work, outputs
+        )[0]  # fmt: skip
 
-    def _workspace(self, n_samples: int, theta: Array) -> Workspace:
-        return Workspace.of(self.layers, min(n_samples, BLOCK), theta.dtype, gathers=False)
+    def _no_outputs(self, theta: Array) -> Array:
+        return np.empty((0, self.layers.widths[-1]), theta.dtype)
