@@ -99,7 +99,9 @@ def table():
     for n_hidden, n_samples, n_iter in SIZES:
         total, (n_double, n_single), largest = costs(n_hidden, n_samples, n_iter, rates)
         cells = [f"{share:.0%} {name}" for share, name in largest]
-        row = f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_double + n_single} | {n_single} | "
+        row = (
+            f"| {n_hidden} | {n_samples:,} | {total:.3g} s | {n_double + n_single} | {n_single} | "
+        )
         lines.append(row.replace(",", " ") + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr)
     day = datetime.date.today().isoformat()

@@ -1,6 +1,9 @@
 """Kernels that call kernels: where machine code is made, and what compilation leaves unchanged."""
 
 import gc
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,3 +98,22 @@ def test_the_garbage_collector_is_as_before(kernel, enabled):
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+_WITHOUT_INTERNALS = """
+import sys
+sys.modules["fastem.kernels._compiler"] = None  # as if a name that it imports did not exist
+import numpy as np, fastem
+coefs = [np.zeros((1, 1)), np.zeros((1, 2))]
+result = fastem.e_step(np.zeros((1, 1)), [0], coefs, [[0.0], [0.0, 0.0]])
+print(result.log_likelihood[0])
+"""
+
+
+def test_kernels_compile_where_numba_has_other_internals(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_INTERNALS],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert float(done.stdout) == pytest.approx(-0.6931471805599453)

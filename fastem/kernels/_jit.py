@@ -8,10 +8,15 @@ call get no machine code of their own (`fastem.kernels._compiler`).
 from collections.abc import Callable
 from typing import Any
 
+from numba import njit
 from numba.core import config
 
 from fastem.kernels._cache import cache_of
-from fastem.kernels._compiler import Kernel
+
+try:
+    from fastem.kernels._compiler import Kernel
+except ImportError:  # a version of Numba with other internals: kernels take longer to compile
+    Kernel = None
 
 # Reassociation and contraction let the compiler vectorise sums. "nnan" and "ninf" are left out:
 # they delete the checks for NaN and infinity on which the log-space kernels rely.
@@ -22,7 +27,7 @@ def _compile(function: Callable, fastmath: set[str]) -> Any:
     if config.DISABLE_JIT:
         return function
     options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", "boundscheck": None}
-    dispatcher = Kernel(function, targetoptions=options)
+    dispatcher = njit(**options)(function) if Kernel is None else Kernel(function, {}, options)
     cache = cache_of(function)
     if cache is not None:
         dispatcher._cache = cache
