@@ -236,7 +236,7 @@ def prepare_jax(problem: EStepProblem, dtype: type) -> EStep:
     classes = list(ranges_by_class(problem.rows.class_starts, 0, len(X), len(X)))
 
     def priors(on, off):
-        states = jnp.ones_like(on[:1])
+        states = jnp.ones((1, on.shape[1]), on.dtype)
         for h in range(len(on)):
             states = jnp.concatenate([states * off[h], states * on[h]])
         return states

@@ -17,11 +17,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from measure import dgemm_rate
 from problems import e_step_problem
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem import FastEMClassifier, warmup
+from fastem.profiling.stopwatch import dgemm_rate
 
 SIZES = [(10, 1_000, 100), (14, 1_000, 50), (18, 1_000, 15)]
 SIZES += [(10, 100_000, 40), (14, 100_000, 20), (18, 100_000, 10)]
