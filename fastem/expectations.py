@@ -1,5 +1,6 @@
 """Results of an E-step: `Expectations` for users, `Statistics` for M-steps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fastem.parameters import Array
@@ -78,7 +79,8 @@ class Statistics(NamedTuple):
     counts : array (n_classes, n_high, n_low) or (1, n_high, n_low) or None, summed weight
         Expected weight of every configuration of the last hidden layer. For classes there is one
         array per class. For other families there is one array, the sum over all rows. None from
-        engines that do not enumerate configurations.
+        engines that do not enumerate configurations. It can also be a function without arguments
+        that returns the array: some M-steps do not need it.
     output_table : array (n_classes, n_high, n_low) or None, probability
         P(y|z) in this E-step. None without ``counts``, and if the outputs are not classes.
     output_gradient : array (n_inputs, n_outputs), nats per unit of weight
@@ -92,11 +94,15 @@ class Statistics(NamedTuple):
 
     log_likelihood: Array
     hidden: tuple[HiddenStatistics, ...]
-    counts: Array | None
+    counts: Array | Callable[[], Array] | None
     output_table: Array | None
     output_gradient: Array
     effective_sample_size: Array | None = None
     squared_residuals: Array | None = None
+
+    def expected_counts(self) -> Array | None:
+        """Return the array ``counts``, which is computed now if it is a function."""
+        return self.counts() if callable(self.counts) else self.counts
 
     def variance_gradient(self, variance: Array) -> Array:
         """Return the gradient of the weighted log-likelihood by the noise variances.

@@ -1,12 +1,14 @@
 """Training rows as engines and M-steps see them: sorted by target, with a column of ones."""
 
 import heapq
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.kernels import caller_order
 from fastem.parameters import Array, Shape
+from fastem.runtime import finite_array
 
 LARGEST_WEIGHT = 1e100
 """Largest weight of a row: below it, sums over rows and configurations stay finite."""
@@ -62,6 +64,7 @@ def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> Train
     Parameters
     ----------
     X : array (n_samples, n_features)
+        In the form of `fastem.runtime.kernel_array`.
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
@@ -70,22 +73,40 @@ def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> Train
     Returns
     -------
     rows : TrainingRows
+
+    Raises
+    ------
+    ValueError
+        If X contains NaN or infinity.
     """
-    return sort_inputs(add_ones(X, shape.fit_intercept), targets, weights, shape)
+    n_samples, n_features = X.shape
+    order, sorting = _order(targets, shape)
+    inputs = np.empty((n_samples, n_features + shape.fit_intercept))
+    if not caller_order.gather_rows(X, order, 0, n_samples, inputs):
+        finite_array("X", X)  # raises
+    return TrainingRows(inputs, weights[order], order=order, **sorting)
 
 
 def sort_inputs(inputs: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
     """Sort rows as `sort_rows` does; the inputs have their column of ones already."""
+    order, sorting = _order(targets, shape)
+    return TrainingRows(inputs[order], weights[order], order=order, **sorting)
+
+
+def _order(targets: NDArray, shape: Shape) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Return the order of sorted rows, and what `TrainingRows` holds about their targets."""
     if shape.has_classes:
-        order = np.argsort(targets, kind="stable")
-        starts = np.searchsorted(targets[order], np.arange(shape.n_outputs + 1))
-        return TrainingRows(inputs[order], np.ascontiguousarray(weights[order]), starts, order)
+        n_classes = shape.n_outputs
+        # small integers are sorted in linear time
+        keys = targets.astype(np.uint8 if n_classes <= 256 else np.int64)
+        starts = np.zeros(n_classes + 1, dtype=np.int64)
+        np.cumsum(np.bincount(targets, minlength=n_classes), out=starts[1:])
+        return np.argsort(keys, kind="stable"), {"class_starts": starts}
     if shape.n_outputs == 1:
         order, cuts = np.argsort(targets[:, 0], kind="stable"), {}
     else:
         order, cuts = _order_by_bisection(targets)
-    sorted_rows = inputs[order], np.ascontiguousarray(weights[order])
-    return TrainingRows(*sorted_rows, None, order, targets[order], cuts)
+    return order, {"class_starts": None, "targets": targets[order], "cuts": cuts}
 
 
 def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[int, int], int]]:
@@ -120,7 +141,9 @@ def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[i
 
 def largest_inputs(inputs: Array) -> Array:
     """Return the largest absolute value of every column, without a copy of the inputs."""
-    return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
+    largest = np.empty(inputs.shape[1])
+    caller_order.fill_largest_sizes(inputs, largest)
+    return largest
 
 
 def check_log_odds(largest: Array, hidden: Array) -> None:

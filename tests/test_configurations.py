@@ -23,11 +23,11 @@ def _scaled(V, c, n_low_bits):
 
 
 def _output_table(V, c, n_low_bits, slices=None):
-    halves = _scaled(V, c, n_low_bits)
-    n_high, n_low = halves[0].shape[1], halves[1].shape[1]
+    n_low = 2**n_low_bits
+    n_high = 2 ** len(V) // n_low
     out = np.full((len(c), n_high, n_low), np.nan)
     for start, stop in slices or [(0, n_high)]:
-        configurations.fill_output_table(*halves, start, stop, out)
+        configurations.fill_output_table(V, c, start, stop, out)
     return out
 
 
@@ -141,7 +141,7 @@ def test_log_output_table_and_normaliser(n_hidden, n_low_bits, scale):
 def test_unit_sums(n_hidden, n_low_bits):
     n_low = 2**n_low_bits
     table = np.random.default_rng(6).normal(size=(3, 2**n_hidden // n_low, n_low))
-    sums = configurations.unit_sums(table.sum(axis=2), table.sum(axis=1))
+    sums = configurations.unit_sums(table.sum(axis=2), table.sum(axis=1)[None])
     Z = np.column_stack([reference.configurations(n_hidden), np.ones(2**n_hidden)])
     np.testing.assert_allclose(sums, Z.T @ table.reshape(3, -1).T, atol=1e-12)
 

@@ -129,7 +129,7 @@ def test_statistics_of_upper_layers(fit_intercept):
     plan = Enumeration().plan(rows, shape, 1)
     found = plan.expect(shape.from_lists(coefs, intercepts))
     truth = reference.e_step(X, y, coefs, intercepts, weights)
-    np.testing.assert_allclose(found.counts.reshape(3, -1), truth["counts"], rtol=1e-10)
+    np.testing.assert_allclose(found.expected_counts().reshape(3, -1), truth["counts"], rtol=1e-10)
     for layer, n_below in zip(found.hidden[1:], sizes, strict=False):
         states = reference.configurations(n_below)
         np.testing.assert_array_equal(layer.inputs[:, :n_below], states)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fastem.engines import enumeration
+from fastem.engines import enumeration_plan
 from fastem.engines.enumeration import Enumeration
 from fastem.kernels import enumeration as kernels
 from fastem.parameters import Shape
-from fastem.rows import sort_rows
+from fastem.rows import add_ones, sort_rows
 from fastem.runtime import memory, threads
 from fastem.runtime.memory import format_bytes
 
@@ -49,14 +49,14 @@ def _expect(shape, X, y, coefs, intercepts, weights=None, n_threads=1):
     return {
         "log_likelihood": log_likelihood,
         "hidden_posterior": posterior,
-        "counts": statistics.counts.reshape(shape.n_outputs, -1),
+        "counts": statistics.expected_counts().reshape(shape.n_outputs, -1),
         "coef_gradients": [hidden[:p], output[: shape.last]],
         "intercept_gradients": [*hidden[p:], *output[shape.last :]],
     }
 
 
 def _log_marginal(shape, X, coefs, intercepts, n_threads=1):
-    inputs = sort_rows(X, np.zeros(len(X), int), np.ones(len(X)), shape).inputs
+    inputs = add_ones(X, shape.fit_intercept)
     parameters = shape.from_lists(coefs, intercepts)
     return Enumeration().log_marginal(inputs, parameters, shape, n_threads)
 
@@ -193,10 +193,20 @@ def test_log_odds_that_are_not_numbers(cause, n_samples):
     else:
         X[n_samples // 2] = [np.inf, -np.inf, 0.0]
         coefs[0][:2, 3] = 1.0
-    with pytest.raises(FloatingPointError, match="weights overflow"):
+    with pytest.raises(ValueError, match="X contains NaN or infinity"):
         _expect(shape, X, y, coefs, intercepts)
     with pytest.raises(FloatingPointError, match="weights overflow"):
         _log_marginal(shape, X, coefs, intercepts)
+
+
+@pytest.mark.parametrize("n_samples", [1, 600])
+def test_log_odds_that_overflow(n_samples):
+    shape, X, y, coefs, intercepts = _problem(13, n_samples, 4, 2)
+    X[n_samples // 2] = [1e200, -1e200, 0.0]
+    coefs[0][:2, 3] = 1e200
+    for function in (_expect, lambda shape, X, y, *weights: _log_marginal(shape, X, *weights)):
+        with pytest.raises(FloatingPointError, match="weights overflow"):
+            function(shape, X, y, coefs, intercepts)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -220,7 +230,8 @@ def test_gradients_are_finite_differences(fit_intercept):
 
 def _arrays_of(statistics):
     layers = [array for layer in statistics.hidden for array in layer]
-    return [np.array(x) for x in (statistics.log_likelihood, *layers, *statistics[2:])]
+    own = statistics._replace(counts=statistics.expected_counts())
+    return [np.array(x) for x in (own.log_likelihood, *layers, *own[2:])]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +247,7 @@ def test_any_number_of_threads_gives_the_same_bits(
         used.append(n_threads)
         run(function, n_pieces, n_threads)
 
-    monkeypatch.setattr(enumeration, "run", record)
+    monkeypatch.setattr(enumeration_plan, "run", record)
     if serial_seconds is not None:
         monkeypatch.setattr(threads, "_SERIAL_SECONDS", serial_seconds)
     shape, X, y, coefs, intercepts = _problem(15, n_samples, n_hidden, 3)
@@ -262,7 +273,7 @@ def test_any_number_of_threads_gives_the_same_bits(
 def test_small_problems_wake_no_threads(monkeypatch):
     used = []
     run = threads.run
-    monkeypatch.setattr(enumeration, "run", lambda f, n, t: (used.append(t), run(f, n, t)))
+    monkeypatch.setattr(enumeration_plan, "run", lambda f, n, t: (used.append(t), run(f, n, t)))
     _expect(*_problem(16, 50, 4, 3), n_threads=8)
     assert set(used) == {1}
 
@@ -319,6 +330,7 @@ def test_too_many_units_are_refused_before_anything_is_allocated(n_hidden):
 
 def test_the_refusal_names_needed_and_available_bytes(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 65_432)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE_BYTES", 0)
     shape, X, y, coefs, intercepts = _problem(18, 10, 12, 2)
     engine = Enumeration()
     for needed, call in (
@@ -334,6 +346,7 @@ def test_the_refusal_names_needed_and_available_bytes(monkeypatch):
 @pytest.mark.parametrize("n_hidden", [44, 60, 61, 2000, 20000])
 def test_absurdly_many_units_are_refused_where_memory_cannot_be_known(monkeypatch, n_hidden):
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE_BYTES", 0)
     shape, X, y, *_ = _problem(18, 10, 1, 2)
     shape = shape._replace(hidden_layer_sizes=(n_hidden,))
     rows = sort_rows(X, y, np.ones(10), shape)
@@ -348,6 +361,7 @@ def test_prediction_needs_less_than_training(monkeypatch):
     needed = engine.bytes_to_predict(shape, 3000)
     assert needed < engine.bytes_needed(shape, 3000) / 2
     monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE_BYTES", 0)
     found = _log_marginal(shape, X, coefs, intercepts)
     expected = reference.log_marginal(X[::50], coefs, intercepts)  # slow
     np.testing.assert_allclose(found[::50], expected, atol=1e-10)
@@ -359,6 +373,7 @@ def test_what_just_fits_or_cannot_be_known_is_run(monkeypatch, spare):
     needed = Enumeration().bytes_needed(shape, 10)
     available = None if spare is None else needed + spare
     monkeypatch.setattr(memory, "available_bytes", lambda: available)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE_BYTES", 0)
     _check(shape, X, y, coefs, intercepts)
 
 

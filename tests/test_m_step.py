@@ -39,7 +39,7 @@ class Problem(NamedTuple):
         return self.rows.weights
 
     def _fixed(self):
-        counts = self.statistics.counts
+        counts = self.statistics.expected_counts()
         return self.X, self.statistics.hidden[0].posterior.T, counts.reshape(len(counts), -1)
 
     def at(self, parameters):
@@ -53,7 +53,7 @@ class Problem(NamedTuple):
         )
         return self.statistics._replace(
             hidden=(layer,),
-            output_table=table.reshape(self.statistics.counts.shape).copy(),
+            output_table=table.reshape(self.statistics.expected_counts().shape).copy(),
             output_gradient=gradient.output,
         )
 
@@ -106,7 +106,7 @@ def _bound(problem, alpha):
     m, g, fit_intercept = shape.first, shape.n_outputs, shape.fit_intercept
     gram = (inputs * problem.weights[:, None]).T @ inputs / 4.0
     Z = np.hstack([reference.configurations(m), np.ones((2**m, int(fit_intercept)))])
-    totals = problem.statistics.counts.sum(axis=0).ravel()
+    totals = problem.statistics.expected_counts().sum(axis=0).ravel()
     moments = (Z * totals[:, None]).T @ Z
     hidden, output = np.kron(gram, np.eye(m)), np.kron(moments, 0.5 * (np.eye(g) - 1.0 / g))
     bound = np.zeros((shape.n_parameters, shape.n_parameters))
@@ -252,7 +252,9 @@ def test_a_newton_step_that_overshoots_is_damped():
 def test_arguments_are_left_alone(name):
     problem = _random(4)
     hidden, *output = problem.parameters
-    log_likelihood, layers, *counted = problem.statistics
+    statistics = problem.statistics
+    counts = statistics.expected_counts()
+    log_likelihood, layers, *counted = statistics._replace(counts=counts)
     arrays = [*hidden, *output, log_likelihood, *(x for layer in layers for x in layer), *counted]
     arrays = [array for array in arrays if array is not None]
     before = [array.copy() for array in arrays]

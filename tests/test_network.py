@@ -124,6 +124,7 @@ def test_hessians_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
     assert needed["newton"] > 8 * 5 * 301**2
     there = Enumeration().bytes_needed(shape, 400, 1) + needed["gradient"]
     monkeypatch.setattr(memory, "available_bytes", lambda: there)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE_BYTES", 0)
     _network(X, y, weights, shape, m_step="gradient")
     _network(X, y, weights, shape, m_step=None)
     for m_step in ("newton", "bound"):

@@ -32,13 +32,18 @@ def test_slices_of_a_table(n_hidden):
 def test_chunks_of_rows(sizes, n_hidden):
     class_starts = np.concatenate([[0], np.cumsum(sizes)])
     chunks = pieces.cut_by_group(class_starts, n_hidden)
-    ranges = list(zip(chunks.row_starts, chunks.row_stops, strict=True))
+    ranges = [(chunk.start, chunk.stop) for chunk in chunks.pieces]
+    assert [chunk.sums for chunk in chunks.pieces] == [slice(i, i + 1) for i in range(len(ranges))]
     assert [i for start, stop in ranges for i in range(start, stop)] == list(range(sum(sizes)))
     for k, n_rows in enumerate(sizes):
         own = slice(*chunks.group_starts[k : k + 2])
-        assert set(chunks.groups[own]) <= {k}
+        assert {chunk.group for chunk in chunks.pieces[own]} <= {k}
         assert sum(stop - start for start, stop in ranges[own]) == n_rows
     assert len(ranges) <= pieces.most_chunks(sum(sizes), n_hidden, len(sizes))
     others = len(ranges) - len(sizes)
     assert others <= 32
     assert others <= 1 or others * 8 * 2**n_hidden <= 2**28
+    whole = pieces.cut_by_group(class_starts, n_hidden, is_small=True)
+    assert whole.pieces == [pieces.Chunk(0, sum(sizes), 0, slice(0, len(sizes)))][: sum(sizes)]
+    if whole.pieces:
+        assert whole.group_starts.tolist() == list(range(len(sizes) + 1))

@@ -287,6 +287,7 @@ def test_log_odds_that_overflow_raise():
 
 def test_too_little_memory_raises(monkeypatch):
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)

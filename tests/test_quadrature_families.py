@@ -234,6 +234,7 @@ def test_weights_that_are_not_finite_raise():
 def test_too_little_memory_raises(monkeypatch):
     problem = draw_problem("gaussian", 8, m=30)
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 60 rows"):
         expect(problem)
 
@@ -453,6 +454,7 @@ def test_predictions_need_memory_for_blocks_of_rows_only(monkeypatch):
     np.testing.assert_array_equal(many, np.tile(few, (400, 1)))
     assert peak - X.nbytes - many.nbytes < 8 * 2**20
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     with pytest.raises(ValueError, match="quantiles or probabilities per row"):
         model.predict_interval(X)
 

@@ -358,6 +358,7 @@ def test_seeds_out_of_range(seed):
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(5,\) on 30 rows.*samples"):
         estimates(draw(5, 3), 100)
 

@@ -6,6 +6,7 @@ Your own engine needs only the names of this module: see `Engine`.
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.enumeration import Enumeration
+from fastem.engines.enumeration_plan import EnumerationPlan
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
@@ -21,6 +22,7 @@ __all__ = [
     "ENGINES",
     "Engine",
     "Enumeration",
+    "EnumerationPlan",
     "HiddenStatistics",
     "Parameters",
     "Plan",

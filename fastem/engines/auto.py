@@ -7,7 +7,7 @@ from fastem.engines.enumeration import Enumeration
 from fastem.engines.quadrature import Quadrature
 from fastem.engines.sampling import Sampling
 from fastem.parameters import Shape
-from fastem.runtime import available_bytes
+from fastem.runtime import fits
 
 ENGINES: dict[str, type[Engine]] = {
     "enumeration": Enumeration,
@@ -111,8 +111,7 @@ def cheapest_engine(shape: Shape, n_samples: int) -> Engine:
 
 
 def _fits(engine: Engine, shape: Shape, n_samples: int) -> bool:
-    available = available_bytes()
-    return available is None or engine.bytes_needed(shape, n_samples) <= available
+    return fits(engine.bytes_needed(shape, n_samples))
 
 
 def _warn_of_sampling(shape: Shape, name: str) -> None:

@@ -5,14 +5,22 @@ layer above: that layer's E-step has the configurations of this layer as its row
 therefore filled from the top down, and expected weights are passed from the bottom up.
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fastem.engines.expected_counts import ExpectedCounts
 from fastem.expectations import HiddenStatistics
-from fastem.kernels import configurations, enumeration, log_space, upper_layers
+from fastem.kernels import (
+    configurations,
+    enumeration,
+    expected_counts,
+    log_space,
+    upper_layers,
+)
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import check_log_odds
 from fastem.runtime import (
@@ -41,7 +49,7 @@ class UpperStatistics(NamedTuple):
     """Statistics of everything above a hidden layer; see `Statistics`."""
 
     hidden: tuple[HiddenStatistics, ...]
-    counts: Array
+    counts: Array | Callable[[], Array]
     output_table: Array | None
     output_gradient: Array
     squared_residuals: Array | None = None
@@ -84,7 +92,7 @@ class ConfigurationTable(Protocol):
     def log_table(self, y: Any) -> Array:
         """Return ``log p(y | configuration)`` (nats) over all configurations."""
 
-    def expect(self, counts: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts) -> UpperStatistics:
         """Run the E-steps above, given the expected weight of every class and configuration."""
 
 
@@ -125,43 +133,42 @@ class OutputTable:
         }
 
     @staticmethod
-    def temporaries(shape: Shape) -> Shapes:
-        """Declare the logits and exponentials of both halves, and their copies."""
-        return {"halves": (8, shape.n_outputs, sum(halves(shape.last)))}
+    def temporaries(shape: Shape, n_threads: int) -> Shapes:
+        """Declare the logits and exponentials of both halves, which every thread computes."""
+        n_workers = min(n_threads, len(table_slices(*halves(shape.last))))
+        return {"halves": (n_workers, 4, shape.n_outputs, sum(halves(shape.last)))}
 
     def fill(self, parameters: Parameters) -> None:
         """Compute the softmax under given output weights."""
-        high, low = configurations.half_logits(
-            *split_intercepts(parameters.output, self._n_units), self._n_low_bits
-        )
-        exp_high, exp_low = (configurations.scaled_exponentials(x)[0] for x in (high, low))
+        coefs, intercepts = split_intercepts(parameters.output, self._n_units)
 
         def fill_slice(piece: int, worker: int) -> None:
-            configurations.fill_output_table(
-                high, low, exp_high, exp_low, *self.slices[piece], self.values
-            )
+            configurations.fill_output_table(coefs, intercepts, *self.slices[piece], self.values)
 
         run(fill_slice, len(self.slices), self.n_threads)
-        self._logits = high, low
+        self._weights = coefs, intercepts
 
     def log_table(self, k: int) -> Array:
         """Return ``log P(y = k | z)`` (nats) over all configurations."""
         out = np.empty(self.values.shape[1:])
-        configurations.fill_log_output_table(*self._logits, k, out)
+        high, low = configurations.half_logits(*self._weights, self._n_low_bits)
+        configurations.fill_log_output_table(high, low, k, out)
         return out
 
-    def expect(self, counts: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts) -> UpperStatistics:
         """Return the gradient of the output layer."""
         high_sums, low_sums = self._arrays.high_sums, self._arrays.low_sums
 
         def sum_slice(piece: int, worker: int) -> None:
-            enumeration.fill_output_residuals(
-                counts, self.values, *self.slices[piece], high_sums, low_sums[piece]
-            )
+            expected_counts.fill_output_residuals(
+                counts.chunks, counts.starts, self.values, counts.unit, counts.more,
+                *self.slices[piece], high_sums, low_sums[piece],
+            )  # fmt: skip
 
         run(sum_slice, len(self.slices), self.n_threads)
-        gradient = configurations.unit_sums(high_sums, low_sums.sum(axis=0))
-        return UpperStatistics((), counts, self.values, gradient)
+        gradient = configurations.unit_sums(high_sums, low_sums)
+        complete = partial(counts.complete, self.values, self.slices, self.n_threads)
+        return UpperStatistics((), complete, self.values, gradient)
 
 
 class HiddenTable:
@@ -266,11 +273,11 @@ class HiddenTable:
             )  # fmt: skip
         return out
 
-    def expect(self, counts: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts) -> UpperStatistics:
         """Run the E-step of the layer above and of those above it."""
         arrays, sums = self._arrays, self._sums
         g, n_low, n_high = arrays.stacked.shape
-        weights = counts.reshape(g, -1)
+        weights = counts.complete(self.values, self.slices, self.n_threads).reshape(g, -1)
         if self._is_small is None:
             np.divide(weights, self.values.reshape(g, -1), out=sums.scale)
         else:
@@ -289,7 +296,7 @@ class HiddenTable:
         counts_above = sums.counts.sum(axis=0).reshape(g, n_high, n_low) * self._above.values
         if self._is_small is not None:
             self._redo_in_log_space(weights, counts_above)
-        upper = self._above.expect(counts_above)
+        upper = self._above.expect(ExpectedCounts.of_array(counts_above))
         layer = self._statistics(weights.sum(axis=0))
         return upper._replace(hidden=(layer, *upper.hidden))
 
@@ -339,7 +346,7 @@ def _cut(shape: Shape, layer: int) -> tuple[list[tuple[int, int]], int, int]:
 
 def buffers_of_tables(shape: Shape, n_threads: int, *, predicts_only: bool = False) -> list[Shapes]:
     """Declare the memory of the tables of all hidden layers."""
-    declared = [OutputTable.buffers(shape), OutputTable.temporaries(shape)]
+    declared = [OutputTable.buffers(shape), OutputTable.temporaries(shape, n_threads)]
     for layer in range(shape.depth - 1):
         declared.append(HiddenTable.buffers(shape, layer, n_threads))
         declared.append(HiddenTable.temporaries(shape, layer, predicts_only=predicts_only))

@@ -13,6 +13,7 @@ from fastem.engines.configuration_tables import (
     UpperStatistics,
     halves,
 )
+from fastem.engines.expected_counts import ExpectedCounts
 from fastem.engines.grouping import Groups, groups_of_targets, most_groups
 from fastem.kernels import configurations
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
@@ -74,8 +75,8 @@ class DensityTable:
         self._weighted_targets = rows.weights[:, None] * rows.targets
         self._largest_targets = np.abs(rows.targets).max(axis=0, initial=0.0)
 
-    def fill(self, parameters: Parameters) -> None:
-        """Choose groups, and compute their tables under given parameters.
+    def fill(self, parameters: Parameters, largest_span: float) -> None:
+        """Choose groups of at most a given span, and compute their tables.
 
         Raises
         ------
@@ -85,7 +86,7 @@ class DensityTable:
         shape = self._shape
         if shape.family.has_variance:
             self._check_residuals(parameters)
-        self.groups = groups_of_targets(self._rows, parameters, shape)
+        self.groups = groups_of_targets(self._rows, parameters, shape, largest_span)
         self._dispersion = parameters.dispersion
         self._output = parameters.output
         coefs, intercepts = split_intercepts(parameters.output, shape.last)
@@ -159,16 +160,17 @@ class DensityTable:
         largest = self._shape.family.log_largest(self._rows.targets[marked], self._dispersion)
         log_likelihood[marked] += largest.sum(axis=1)
 
-    def expect(self, counts: Array, posterior: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts, posterior: Array) -> UpperStatistics:
         """Return the gradient of the output layer, and the squared residuals.
 
         Parameters
         ----------
-        counts : array (1, n_high, n_low), summed weight
+        counts : ExpectedCounts
         posterior : array (n_hidden, n_samples), probability
         """
         arrays, family = self._arrays, self._shape.family
-        totals, n_outputs = counts[0], self._shape.n_outputs
+        totals = counts.complete(self.values, self.slices, self.n_threads)[0]
+        n_outputs = self._shape.n_outputs
 
         def sum_slice(piece: int, worker: int) -> None:
             start, stop = self.slices[piece]
@@ -182,7 +184,7 @@ class DensityTable:
                     arrays.squares[piece, d] = np.sum(means * eta)
 
         run(sum_slice, len(self.slices), self.n_threads)
-        expected = configurations.unit_sums(arrays.high_sums, arrays.low_sums.sum(axis=0))
+        expected = configurations.unit_sums(arrays.high_sums, arrays.low_sums)
         weighted = self._weighted_targets
         observed = np.vstack([posterior @ weighted, weighted.sum(axis=0)])
         gradient = (observed - expected) / self._dispersion
@@ -192,4 +194,4 @@ class DensityTable:
             cross = 2.0 * (self._output * moments).sum(axis=0)
             squares = (weighted * self._rows.targets).sum(axis=0) - cross
             squares = np.maximum(squares + arrays.squares.sum(axis=0), 0.0)
-        return UpperStatistics((), counts, None, gradient, squares)
+        return UpperStatistics((), counts.out, None, gradient, squares)

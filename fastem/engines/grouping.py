@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import MOST_GROUPS, TrainingRows
 
-# The exponents of tilt and table of a row span at most the width of its group times the reach of
-# the natural parameter. Below this bound (nats) no sum of a row with a likely configuration
-# underflows. Rows whose sum is below exp(-460) are summed again in log space.
-_LARGEST_SPAN = 300.0
 _MOST_GROUP_BYTES = 2**28
 
 
@@ -58,7 +54,9 @@ def groups_of_classes(rows: TrainingRows) -> Groups:
     return Groups(rows.class_starts, none, np.empty((len(rows.weights), 0)), np.empty(0))
 
 
-def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) -> Groups:
+def groups_of_targets(
+    rows: TrainingRows, parameters: Parameters, shape: Shape, largest_span: float
+) -> Groups:
     """Return as few groups of similar targets as the range of the natural parameter permits.
 
     Parameters
@@ -66,6 +64,9 @@ def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) 
     rows : TrainingRows
     parameters : Parameters
     shape : Shape
+    largest_span : float, nats
+        The exponents of tilt and table of a row span at most the width of its group times the
+        reach of the natural parameter. Groups with a larger span are cut.
 
     Returns
     -------
@@ -78,7 +79,8 @@ def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) 
     targets, family = rows.targets, shape.family
     coefs, intercepts = split_intercepts(parameters.output, shape.last)
     dispersion = parameters.dispersion
-    ranges = _cut(rows, np.abs(coefs).sum(axis=0) / dispersion, most_groups(shape, len(targets)))
+    reach = np.abs(coefs).sum(axis=0) / dispersion
+    ranges = _cut(rows, reach, largest_span, most_groups(shape, len(targets)))
     starts = np.array([*(start for start, _, _, _ in ranges), len(targets)])
     references = np.array([0.5 * low + 0.5 * high for _, _, low, high in ranges])
     if not ranges:
@@ -90,7 +92,9 @@ def groups_of_targets(rows: TrainingRows, parameters: Parameters, shape: Shape) 
     return Groups(starts, references, away / dispersion, constants.sum(axis=1))
 
 
-def _cut(rows: TrainingRows, reach: Array, most: int) -> list[tuple[int, int, Array, Array]]:
+def _cut(
+    rows: TrainingRows, reach: Array, largest_span: float, most: int
+) -> list[tuple[int, int, Array, Array]]:
     """Return (start, stop, lowest target, highest target) of every group, in order."""
 
     def entry(start: int, stop: int) -> tuple[float, int, int, Array, Array]:
@@ -104,7 +108,7 @@ def _cut(rows: TrainingRows, reach: Array, most: int) -> list[tuple[int, int, Ar
     n_samples = len(rows.targets)
     heap = [entry(0, n_samples)] if n_samples else []
     done = []
-    while heap and len(heap) + len(done) < most and -heap[0][0] > _LARGEST_SPAN:
+    while heap and len(heap) + len(done) < most and -heap[0][0] > largest_span:
         node = heapq.heappop(heap)
         _, start, stop, low, high = node
         middle = _middle(rows, start, stop, low, high)

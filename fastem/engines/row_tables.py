@@ -11,6 +11,7 @@ from fastem.engines.configuration_tables import (
     table_of_layer,
 )
 from fastem.engines.density_table import DensityTable
+from fastem.engines.expected_counts import ExpectedCounts
 from fastem.engines.grouping import Groups, groups_of_classes
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
@@ -38,8 +39,8 @@ class RowTable(Protocol):
     def bind(self, rows: TrainingRows) -> None:
         """Set the rows whose targets the tables serve."""
 
-    def fill(self, parameters: Parameters) -> None:
-        """Choose groups, and compute their tables under given parameters."""
+    def fill(self, parameters: Parameters, largest_span: float) -> None:
+        """Choose groups of at most a given span (nats), and compute their tables."""
 
     def redo_lanes(self, marked: Array, counts: Array) -> list[Redo]:
         """Distribute marked rows over lanes of work in log space, done at the same time."""
@@ -50,7 +51,7 @@ class RowTable(Protocol):
     def join_lanes(self, lanes: list[Redo], log_likelihood: Array, marked: Array) -> None:
         """Add up the counts of the lanes, and complete the log-likelihoods of their rows."""
 
-    def expect(self, counts: Array, posterior: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts, posterior: Array) -> UpperStatistics:
         """Return the statistics of everything above the first layer."""
 
 
@@ -61,11 +62,15 @@ class ClassTable:
         self._above = table_of_layer(shape, 0, n_threads)
         self.values, self.slices = self._above.values, self._above.slices
         self.n_threads = self._above.n_threads
-        self.fill, self.log_table = self._above.fill, self._above.log_table
+        self.log_table = self._above.log_table
 
     def bind(self, rows: TrainingRows) -> None:
         """See `RowTable`."""
         self.groups = groups_of_classes(rows)
+
+    def fill(self, parameters: Parameters, largest_span: float) -> None:
+        """See `RowTable`."""
+        self._above.fill(parameters)
 
     def redo_lanes(self, marked: Array, counts: Array) -> list[Redo]:
         """Return one lane per class."""
@@ -79,7 +84,7 @@ class ClassTable:
     def join_lanes(self, lanes: list[Redo], log_likelihood: Array, marked: Array) -> None:
         """Do nothing: every class has counts of its own."""
 
-    def expect(self, counts: Array, posterior: Array) -> UpperStatistics:
+    def expect(self, counts: ExpectedCounts, posterior: Array) -> UpperStatistics:
         """See `RowTable`."""
         return self._above.expect(counts)
 

@@ -307,7 +307,9 @@ class Training:
     def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
-        return run_em(self._model, theta, monitor, max_iter, optimizer)
+        # a run that is continued must begin with the recorded objective, to the bit
+        coarse = None if monitor.history else self._model.begin_in_single_precision()
+        return run_em(self._model, theta, monitor, max_iter, optimizer, coarse)
 
 
 def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

@@ -172,15 +172,13 @@ def scaled_exponentials(logits):
 
 
 @jit
-def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
+def fill_output_table(coefs, intercepts, start, stop, out):
     """Fill rows ``start:stop`` of the softmax table of every class.
 
     Parameters
     ----------
-    high, low : arrays (n_classes, n_high), (n_classes, n_low), log-odds
-        From `half_logits`.
-    exp_high, exp_low : arrays of the same shapes
-        From `scaled_exponentials`.
+    coefs : array (n_hidden, n_classes), log-odds per unit
+    intercepts : array (n_classes,), log-odds
     start, stop : int
         Range of high parts.
     out : array (n_classes, n_high, n_low), probability
@@ -192,25 +190,28 @@ def fill_output_table(high, low, exp_high, exp_low, start, stop, out):
     multiplications. Exponentials are needed only if the normaliser is below
     `SMALLEST_NORMALISER`: the best classes of high and low differ, and by more than 138 nats.
     """
-    n_classes, n_low = low.shape
+    n_classes, _, n_low = out.shape
+    high, low = half_logits(coefs, intercepts, n_bits_of(n_low))
+    exp_high, _ = scaled_exponentials(high)
+    exp_low, _ = scaled_exponentials(low)
     total = np.empty(n_low)
     for hi in range(start, stop):
         total[:] = 0.0
         for k in range(n_classes):
             factor = exp_high[k, hi]
             exp_low_k = exp_low[k]
-            row = out[k, hi]
             for lo in range(n_low):
-                row[lo] = factor * exp_low_k[lo]
-                total[lo] += row[lo]
+                total[lo] += factor * exp_low_k[lo]
         smallest = total[0]
         for lo in range(n_low):
             smallest = min(smallest, total[lo])
             total[lo] = 1.0 / total[lo]
         for k in range(n_classes):
+            factor = exp_high[k, hi]
+            exp_low_k = exp_low[k]
             row = out[k, hi]
             for lo in range(n_low):
-                row[lo] *= total[lo]
+                row[lo] = factor * exp_low_k[lo] * total[lo]
         if smallest < SMALLEST_NORMALISER:
             for lo in range(n_low):
                 # total holds reciprocals here
@@ -255,25 +256,28 @@ def unit_sums(high_sums, low_sums):
     ----------
     high_sums : array (n_outputs, n_high)
         Sums of the table of each class or output over low parts.
-    low_sums : array (n_outputs, n_low)
-        The same over high parts.
+    low_sums : array (n_slices, n_outputs, n_low)
+        The same over high parts, of which every slice has some.
 
     Returns
     -------
     sums : array (n_hidden + 1, n_outputs)
         The last row is the sum over all configurations.
     """
-    n_classes, n_low = low_sums.shape
+    n_slices, n_classes, n_low = low_sums.shape
     n_high = high_sums.shape[1]
     n_low_bits = n_bits_of(n_low)
     n_hidden = n_low_bits + n_bits_of(n_high)
     sums = np.zeros((n_hidden + 1, n_classes))
     for k in range(n_classes):
         for lo in range(n_low):
-            sums[n_hidden, k] += low_sums[k, lo]
+            own = 0.0
+            for piece in range(n_slices):
+                own += low_sums[piece, k, lo]
+            sums[n_hidden, k] += own
             for b in range(n_low_bits):
                 if (lo >> b) & 1:
-                    sums[b, k] += low_sums[k, lo]
+                    sums[b, k] += own
         for hi in range(n_high):
             for b in range(n_hidden - n_low_bits):
                 if (hi >> b) & 1:

@@ -97,6 +97,15 @@ def log_sigmoid(a):
 
 
 @jit_strict
+def sigmoids(a):
+    """Return ``1 / (1 + exp(-a))`` and ``1 / (1 + exp(a))``, each with all its digits."""
+    e = exp_clipped(-abs(a))
+    larger = 1.0 / (1.0 + e)
+    smaller = e * larger
+    return larger if a >= 0.0 else smaller, smaller if a >= 0.0 else larger
+
+
+@jit_strict
 def log_positive(x):
     """Return ``log(x)`` of a normal positive number; error at most 4 ulp.
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
-from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD, carve, fill_sigmoids
+from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD, carve
+from fastem.kernels.special import sigmoids
 
 
 def workspace_size(n_hidden, n_low_bits, n_classes, tile):
@@ -64,10 +65,11 @@ def fill_marginals(high, low, stacked, n_low, start, stop, tile, workspace, on, 
     n_classes, n_high = stacked.shape[0] // n_low, stacked.shape[1]
     n_small = 0
     for h in range(n_hidden):
-        on_h = on[h]
+        on_h, off_h = on[h], off[h]
         for i in range(start, stop):
             on_h[i] = high[h, i >> n_bits_below] + low[h, i & (n_low_below - 1)]
-        fill_sigmoids(on[h, start:stop], off[h, start:stop])
+        for i in range(start, stop):
+            on_h[i], off_h[i] = sigmoids(on_h[i])
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
         n = end - begin

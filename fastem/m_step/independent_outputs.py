@@ -126,7 +126,7 @@ class IndependentOutputsPart:
         if self._kind == "estimates":
             weights = layer.weights * self._family.curvature_at(self._targets[:, d])
             return independent_moments(layer.posterior, weights, n_inputs)
-        weights = statistics.counts[0]
+        weights = statistics.expected_counts()[0]
         if self._uses_bound(bounded):
             weights = bound * weights
         else:
@@ -143,11 +143,11 @@ class IndependentOutputsPart:
 
     def _damped(self, parameters: Parameters, statistics: Statistics, d: int, step: Array) -> Array:
         """Return the step of output d, halved until its part of Q does not fall; else zero."""
-        weights, totals = parameters.output, statistics.counts[0]
+        weights, totals = parameters.output, statistics.expected_counts()[0]
         dispersion = parameters.dispersion[d]
         eta, family = self._eta(weights, d), self._family
         means = totals * family.mean(eta)
-        moments = configurations.unit_sums(means.sum(axis=1)[None], means.sum(axis=0)[None])
+        moments = configurations.unit_sums(means.sum(axis=1)[None], means.sum(axis=0)[None, None])
         moments = moments[: self.n_inputs, 0] + dispersion * statistics.output_gradient[:, d]
 
         def objective(v: Array, eta: Array) -> float:

@@ -90,7 +90,7 @@ class Newton:
         part = self._parts.output
         gradient = part.gradient(weights, statistics)
         step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
-        new = part.damped(weights, step.reshape(weights.shape), statistics.counts)
+        new = part.damped(weights, step.reshape(weights.shape), statistics.expected_counts())
         return self._bound.output.step(weights, statistics) if new is None else new
 
     def _output_hessian(self, statistics: Statistics) -> Array:
@@ -119,7 +119,7 @@ class Newton:
     def _pair_grams(self, statistics: Statistics, pairs: list[tuple[int, int]]) -> Array:
         """Return ``sum_s N(s) o_j(s) o_k(s) z z'`` for every pair of classes."""
         table = statistics.output_table
-        totals = statistics.counts.sum(axis=0)
+        totals = statistics.expected_counts().sum(axis=0)
         n_high, n_low = totals.shape
         n_units = self._parts.output.shape.last
         grams = np.empty((len(pairs), n_units + 1, n_units + 1))

@@ -55,7 +55,7 @@ class BoundFromCounts:
     def _second_moments(self, statistics: Statistics) -> Array:
         """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_inputs, n_inputs)."""
         n_inputs = self._part.n_inputs
-        return second_moments(statistics.counts.sum(axis=0))[:n_inputs, :n_inputs]
+        return second_moments(statistics.expected_counts().sum(axis=0))[:n_inputs, :n_inputs]
 
 
 class BoundFromMeans:

@@ -186,7 +186,7 @@ class OutputPart:
         weights : array (n_inputs, n_classes) or None
             None if this part falls at every length that was tried.
         """
-        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1))
+        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1)[None])
         moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
         floor = floor_of(self.objective(weights, moments, totals))
         for halvings in range(MAX_HALVINGS):

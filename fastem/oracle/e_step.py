@@ -1,13 +1,15 @@
 """The public E-step: `EStep`, prepared once for given rows, and `e_step`, its form for one call."""
 
+import math
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastem.engines import Engine, resolve_engine
 from fastem.expectations import Expectations, Statistics
 from fastem.families import Family, resolve_family
+from fastem.kernels import caller_order
 from fastem.oracle.checks import (
     check_outputs,
     check_parameters,
@@ -16,9 +18,11 @@ from fastem.oracle.checks import (
     check_weights,
     shape_of,
 )
-from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
+from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
-from fastem.runtime import effective_n_jobs, finite_array
+from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
+
+_SECONDS_PER_VALUE = 1e-9  # to restore the order of the rows
 
 
 class EStep:
@@ -82,7 +86,7 @@ class EStep:
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
-        X = finite_array("X", X, 2)
+        X = real_array("X", X, 2)
         family = resolve_family(family)
         sizes = check_sizes(hidden_layer_sizes)
         targets = family.targets(y)
@@ -100,14 +104,18 @@ class EStep:
         n_jobs: int | None,
         random_state: int | np.random.RandomState | None,
     ) -> Self:
-        """Sort the rows and make a plan; ``X`` and ``shape`` are checked already."""
+        """Sort the rows and make a plan; only the shape of X is checked already."""
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
         self._shape = shape
-        self._rows = sort_rows(X, targets, weights, shape)
+        self._rows = rows = sort_rows(X, targets, weights, shape)
         self._n_threads = effective_n_jobs(n_jobs)
         self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
-        self._plan = self._engine.plan(self._rows, shape, self._n_threads)
+        self._plan = self._engine.plan(rows, shape, self._n_threads)
+        self._flat = np.zeros(shape.n_parameters)
+        self._own = shape.unpack(self._flat)
+        layers = (*self._own.hidden, self._own.output)
+        self._layers = [(layer[:-1], layer[-1]) for layer in layers]
         return self
 
     def __call__(
@@ -145,46 +153,115 @@ class EStep:
             If the effective sample size is low: see `Sampling`.
         """
         parameters = self._parameters(coefs, intercepts, variance)
+        if out is not None:
+            self._check_out(out)
         statistics = self._plan.expect(parameters)
-        return self._expectations(parameters, statistics)
+        return self._expectations(parameters, statistics, out)
 
     def _parameters(
         self, coefs: list[ArrayLike], intercepts: list[ArrayLike], variance: ArrayLike | None
     ) -> Parameters:
-        """Return checked parameters in the form of the engines."""
+        """Return checked parameters, in memory of this instance that the next call overwrites."""
         shape = self._shape
-        if variance is not None and np.ndim(variance) == 0:
-            variance = [variance]
-        coefs, intercepts = check_parameters(
-            coefs, intercepts, shape.n_features, shape.family, variance
-        )
-        if shape_of(coefs, shape.family) != shape:
-            given = [W.shape for W in coefs]
-            raise ValueError(
-                f"coefs must have the shapes of the network that the E-step was prepared for: "
-                f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
-                f"got {given}."
-            )
-        variance = np.array(variance, dtype=np.float64) if shape.n_variances else NO_VARIANCE
-        return shape.from_lists(coefs, intercepts, variance)
+        if not (self._take(coefs, intercepts) and variance is None and not shape.n_variances):
+            if variance is not None and np.ndim(variance) == 0:
+                variance = [variance]
+            checked = check_parameters(coefs, intercepts, shape.n_features, shape.family, variance)
+            self._check_shapes(checked[0])
+            self._take(*checked)
+        if shape.n_variances:
+            return self._own._replace(variance=np.array(variance, dtype=np.float64))
+        return self._own
 
-    def _expectations(self, parameters: Parameters, statistics: Statistics) -> Expectations:
-        """Return the statistics in the order of X, in new arrays."""
-        order, effective = self._rows.order, statistics.effective_sample_size
-        if effective is not None:
-            effective = _unsorted(effective, order)
-            if len(effective) > 0:
-                self._engine.warn_if_noisy(float(np.median(effective)))
+    def _take(self, coefs: list[ArrayLike], intercepts: list[ArrayLike]) -> bool:
+        """Copy parameters; return whether they are arrays of the right form with finite sums."""
+        lists = (list, tuple)
+        if not (isinstance(coefs, lists) and isinstance(intercepts, lists)):
+            return False
+        if not len(coefs) == len(intercepts) == len(self._layers):
+            return False
+        for (own_coefs, own_intercepts), W, b in zip(self._layers, coefs, intercepts, strict=True):
+            if not (_has_form_of(own_coefs, W) and _has_form_of(own_intercepts, b)):
+                return False
+            own_coefs[:] = W
+            own_intercepts[:] = b
+        return math.isfinite(caller_order.sum_of_sizes(self._flat))
+
+    def _check_shapes(self, coefs: list[Array]) -> None:
+        shape = self._shape
+        if shape_of(coefs, shape.family) != shape:
+            raise ValueError(
+                "coefs must have the shapes of the network that the E-step was prepared for: "
+                f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
+                f"got {[W.shape for W in coefs]}."
+            )
+
+    def _expectations(
+        self, parameters: Parameters, statistics: Statistics, out: Expectations | None
+    ) -> Expectations:
+        """Return the statistics in the order of X, in new arrays or in those of ``out``."""
+        effective = statistics.effective_sample_size
+        if effective is not None and len(effective) > 0:
+            self._engine.warn_if_noisy(float(np.median(effective)))
+        if out is None:
+            out = self._new_result(effective is not None)
+        self._fill_in_order(statistics.log_likelihood[None], out.log_likelihood[None])
+        self._fill_in_order(statistics.hidden[0].posterior, out.hidden_posterior.T)
         gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
-        has_variance = self._shape.n_variances > 0
+        of_layers = zip(gradients, out.coef_gradients, out.intercept_gradients, strict=True)
+        for gradient, of_coefs, of_intercepts in of_layers:
+            of_coefs[:] = gradient[:-1]
+            of_intercepts[:] = gradient[-1]
+        if effective is not None:
+            self._fill_in_order(effective[None], out.effective_sample_size[None])
+        if self._shape.n_variances > 0:
+            out.variance_gradient[:] = statistics.variance_gradient(parameters.variance)
+        return out
+
+    def _new_result(self, has_sizes: bool) -> Expectations:
+        """Return new arrays; the posterior is stored unit by unit, as engines have it."""
+        shape, n_samples = self._shape, len(self._rows.weights)
         return Expectations(
-            _unsorted(statistics.log_likelihood, order),
-            _unsorted(statistics.hidden[0].posterior.T, order),
-            [gradient[:-1].copy() for gradient in gradients],
-            [gradient[-1].copy() for gradient in gradients],
-            effective,
-            statistics.variance_gradient(parameters.variance) if has_variance else None,
+            np.empty(n_samples),
+            np.empty((shape.first, n_samples)).T,
+            [np.empty(coefs.shape) for coefs, _ in self._layers],
+            [np.empty(intercepts.shape) for _, intercepts in self._layers],
+            np.empty(n_samples) if has_sizes else None,
+            np.empty(shape.n_variances) if shape.n_variances > 0 else None,
         )
+
+    def _check_out(self, out: Expectations) -> None:
+        """Raise unless ``out`` has the arrays of a result of this instance."""
+        wanted = self._new_result(not self._engine.is_exact)
+        if _forms(out) != _forms(wanted):
+            raise ValueError(
+                f"out must be a result of the same E-step, with arrays of shapes {_forms(wanted)}, "
+                f"got {_forms(out)}."
+            )
+
+    def _fill_in_order(self, values: Array, out: Array) -> None:
+        """Copy values (k, n_samples) of sorted rows, to the original order of the rows."""
+        values, order = kernel_array(values), self._rows.order
+        n_threads = threads_worth(values.size * _SECONDS_PER_VALUE, self._n_threads)
+        if n_threads == 1:
+            caller_order.fill_in_order(values, order, 0, len(values), out)
+            return
+
+        def fill_row(piece: int, worker: int) -> None:
+            caller_order.fill_in_order(values, order, piece, piece + 1, out)
+
+        run(fill_row, len(values), n_threads)
+
+
+def _forms(result: Expectations) -> list[tuple]:
+    """Return the shapes of all arrays of a result, those of a transposed one with its layout."""
+    gradients = [*result.coef_gradients, *result.intercept_gradients]
+    arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]
+    return [None if x is None else (x.shape, x.T.flags.c_contiguous) for x in arrays]
+
+
+def _has_form_of(own: Array, given: ArrayLike) -> bool:
+    return type(given) is np.ndarray and given.dtype == np.float64 and given.shape == own.shape
 
 
 def e_step(
@@ -288,7 +365,7 @@ def e_step(
     >>> result.hidden_posterior.shape
     (2, 2)
     """
-    X = finite_array("X", X, 2)
+    X = real_array("X", X, 2)
     family = resolve_family(family)
     if variance is not None and np.ndim(variance) == 0:
         variance = [variance]
@@ -297,10 +374,3 @@ def e_step(
         X, y, shape_of(coefs, family), method, sample_weight, n_jobs, random_state
     )
     return oracle(coefs, intercepts, variance)
-
-
-def _unsorted(values: Array, order: NDArray[np.int64]) -> Array:
-    """Return a copy of values of sorted rows, in the original order of the rows."""
-    out = np.empty(values.shape)
-    out[order] = values
-    return out

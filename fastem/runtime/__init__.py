@@ -1,9 +1,9 @@
 """Threads, memory, buffers, the cutting of work, checks of arrays, errors and warnings."""
 
-from fastem.runtime.arrays import finite_array, kernel_array
+from fastem.runtime.arrays import finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
-from fastem.runtime.memory import available_bytes, check_memory
+from fastem.runtime.memory import available_bytes, check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
     cut_by_group,
@@ -14,7 +14,14 @@ from fastem.runtime.pieces import (
     table_slices,
 )
 from fastem.runtime.settings import HasSettings
-from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
+from fastem.runtime.threads import (
+    blas_for,
+    effective_n_jobs,
+    run,
+    single_threaded_blas,
+    threads_worth,
+    worth_sharing,
+)
 from fastem.runtime.warn import warn_user
 
 __all__ = [
@@ -24,14 +31,17 @@ __all__ = [
     "HasSettings",
     "Shapes",
     "available_bytes",
+    "blas_for",
     "bytes_of",
     "check_memory",
     "cut_by_group",
     "effective_n_jobs",
     "finite_array",
+    "fits",
     "kernel_array",
     "most_chunks",
     "n_low_bits",
+    "real_array",
     "row_ranges",
     "rows_per_chunk",
     "run",
@@ -39,4 +49,5 @@ __all__ = [
     "table_slices",
     "threads_worth",
     "warn_user",
+    "worth_sharing",
 ]

@@ -21,8 +21,8 @@ def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
     return np.require(values, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
 
 
-def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
-    """Return finite numbers as a float64 array in the form of `kernel_array`.
+def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return real numbers as a float64 array in the form of `kernel_array`.
 
     Parameters
     ----------
@@ -40,8 +40,7 @@ def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArr
     Raises
     ------
     ValueError
-        If ``values`` holds other objects than real numbers, NaN or infinity, or has another
-        number of dimensions.
+        If ``values`` holds other objects than real numbers, or has another number of dimensions.
     """
     try:
         if np.iscomplexobj(values):
@@ -51,6 +50,18 @@ def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArr
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}.")
+    return array
+
+
+def finite_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
+    """Return finite real numbers as `real_array` does.
+
+    Raises
+    ------
+    ValueError
+        As `real_array`, and if a value is NaN or infinity.
+    """
+    array = real_array(name, values, ndim)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} contains NaN or infinity; remove or impute such values.")
     return array

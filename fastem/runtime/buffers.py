@@ -38,20 +38,28 @@ class Buffers:
     """
 
     def __init__(self, dtype: DTypeLike = np.float64) -> None:
-        self._dtype = dtype
+        self._dtype = np.dtype(dtype)
         self._flat: dict[str, np.ndarray] = {}
 
-    def allocate(self, declared: Shapes) -> SimpleNamespace:
+    def allocate(self, declared: Shapes, dtype: DTypeLike | None = None) -> SimpleNamespace:
         """Return arrays in C order as attributes, one for each declared name.
 
         Their contents are undefined. Memory is allocated only where a buffer of that name needs
         more than it had; arrays returned earlier under the same name lose their contents.
+
+        Parameters
+        ----------
+        declared : dict of str to tuple of int
+        dtype : dtype, optional
+            Another type of these arrays, whose numbers are not larger.
         """
+        dtype = self._dtype if dtype is None else np.dtype(dtype)
         arrays = {}
         for name, shape in declared.items():
-            size = math.prod(shape)
+            n_bytes = math.prod(shape) * dtype.itemsize
+            size = -(-n_bytes // self._dtype.itemsize)
             flat = self._flat.get(name)
             if flat is None or flat.size < size:
                 flat = self._flat[name] = np.empty(size, self._dtype)
-            arrays[name] = flat[:size].reshape(shape)
+            arrays[name] = flat[:size].view(dtype)[: math.prod(shape)].reshape(shape)
         return SimpleNamespace(**arrays)

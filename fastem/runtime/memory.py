@@ -7,6 +7,9 @@ _CGROUP_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+# Less memory than this is not checked: the limits of the system are in files, and reading them
+# takes longer than a small E-step.
+_NEGLIGIBLE_BYTES = 2**26
 # Address space of a 64-bit process: the limit if nothing else is known.
 _ADDRESSABLE = 2**47
 
@@ -27,6 +30,14 @@ def _reclaimable_bytes(usage_file: str) -> int:
         return int(fields.get("total_inactive_file", fields.get("inactive_file", 0)))
     except (OSError, ValueError):
         return 0
+
+
+def fits(n_bytes: float) -> bool:
+    """Return whether this process could allocate so many bytes, as far as is known."""
+    if n_bytes <= _NEGLIGIBLE_BYTES:
+        return True
+    available = available_bytes()
+    return available is None or n_bytes <= available
 
 
 def available_bytes() -> int | None:
@@ -75,7 +86,7 @@ def check_memory(
     subject, purpose, remedy : str
         Parts of the message: "{subject} needs {n_bytes} {purpose}, ... {remedy}".
     n_bytes : int or infinity
-        Memory that the work needs, in bytes.
+        Memory that the work needs, in bytes. Up to 64 MiB are not checked.
     text : str, optional
         Text for ``n_bytes`` if the number is too large to print.
 
@@ -84,6 +95,8 @@ def check_memory(
     ValueError
         If fewer bytes are available. If the available memory is unknown, the limit is 2**47 bytes.
     """
+    if n_bytes <= _NEGLIGIBLE_BYTES:
+        return
     available = available_bytes()
     limit = _ADDRESSABLE if available is None else available
     if n_bytes > limit:

@@ -14,19 +14,36 @@ _MAX_SLICES = 16
 _SLICE_ENTRIES = 2**14
 
 
-class Chunks(NamedTuple):
-    """Ranges of sorted rows, each of one group and with its own sums over configurations.
+class Chunk(NamedTuple):
+    """A range of sorted rows, with sums over configurations of its own for every group in it.
 
     Attributes
     ----------
-    row_starts, row_stops, groups : lists, one entry per chunk
-    group_starts : array (n_groups + 1,)
-        Chunks ``group_starts[k]:group_starts[k + 1]`` are of group k.
+    start, stop : int
+        Rows ``start:stop``.
+    group : int
+        Group of the first row.
+    sums : slice
+        The sums of the groups of this chunk among those of all chunks.
     """
 
-    row_starts: list[int]
-    row_stops: list[int]
-    groups: list[int]
+    start: int
+    stop: int
+    group: int
+    sums: slice
+
+
+class Chunks(NamedTuple):
+    """How the rows of an E-step are cut.
+
+    Attributes
+    ----------
+    pieces : list of Chunk
+    group_starts : array (n_groups + 1,)
+        Sums ``group_starts[k]:group_starts[k + 1]`` of all chunks are of group k.
+    """
+
+    pieces: list[Chunk]
     group_starts: np.ndarray
 
 
@@ -58,32 +75,38 @@ def rows_per_chunk(n_samples: int, n_hidden: int) -> int:
 
 
 def most_chunks(n_samples: int, n_hidden: int, n_groups: int) -> int:
-    """Return the largest number of chunks that `cut_by_group` makes, for any targets."""
+    """Return the largest number of sums that the chunks of `cut_by_group` have together."""
     # This holds for fewer rows too: a plan can be rebound to fewer rows, and smaller chunks then
     # do not make their number larger.
     return n_groups + min(-(-n_samples // TILE), _most_full_chunks(n_hidden))
 
 
-def cut_by_group(group_starts: np.ndarray, n_hidden: int) -> Chunks:
-    """Cut the rows of every group into chunks.
+def cut_by_group(group_starts: np.ndarray, n_hidden: int, *, is_small: bool = False) -> Chunks:
+    """Cut the rows into chunks.
 
     Parameters
     ----------
     group_starts : array of int (n_groups + 1,)
         Rows ``group_starts[k]:group_starts[k + 1]`` are in group k: one class, or similar targets.
     n_hidden : int
+    is_small : bool, default=False
+        Whether one chunk takes all groups, because there is too little work to share. Otherwise
+        every chunk is of one group.
 
     Returns
     -------
     chunks : Chunks
     """
-    rows = rows_per_chunk(int(group_starts[-1]), n_hidden)
-    starts, stops, groups, chunk_starts = [], [], [], [0]
-    for k in range(len(group_starts) - 1):
+    n_groups, n_samples = len(group_starts) - 1, int(group_starts[-1])
+    if is_small and n_samples > 0:
+        whole = Chunk(0, n_samples, 0, slice(0, n_groups))
+        return Chunks([whole], np.arange(n_groups + 1))
+    rows = rows_per_chunk(n_samples, n_hidden)
+    pieces, sums_starts = [], [0]
+    for k in range(n_groups):
         first = int(group_starts[k])
         for start, stop in row_ranges(int(group_starts[k + 1]) - first, rows):
-            starts.append(first + start)
-            stops.append(first + stop)
-            groups.append(k)
-        chunk_starts.append(len(starts))
-    return Chunks(starts, stops, groups, np.array(chunk_starts))
+            own = slice(len(pieces), len(pieces) + 1)
+            pieces.append(Chunk(first + start, first + stop, k, own))
+        sums_starts.append(len(pieces))
+    return Chunks(pieces, np.array(sums_starts))

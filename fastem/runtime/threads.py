@@ -13,12 +13,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import joblib
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 import threadpoolctl
 
+# BLAS libraries compute products of at most this many multiplications on the calling thread.
+_MOST_SERIAL_MULTIPLICATIONS = 2**18
 # Waking threads takes 20 to 90 microseconds. The calling thread does shorter work alone.
 _SERIAL_SECONDS = 5e-4
 
@@ -32,8 +35,8 @@ class _State:
         self.pool_size = 0
         self.inside = threading.local()
         self.blas_users = 0
-        self.blas_limit = None
-        self.controller: threadpoolctl.ThreadpoolController | None = None
+        self.blas: list[threadpoolctl.LibController] | None = None
+        self.blas_threads: list[int | None] = []
 
 
 _state = _State()
@@ -67,7 +70,7 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     ValueError
         If ``n_jobs`` is zero or not an integer.
     """
-    cores = joblib.cpu_count()
+    cores = _cores()
     if n_jobs is None:
         for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
             value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP allows a list
@@ -80,9 +83,27 @@ def effective_n_jobs(n_jobs: int | None) -> int:
     return n_jobs if n_jobs > 0 else max(cores + 1 + n_jobs, 1)
 
 
+@cache
+def _limit_of_cores() -> int:
+    """Return the cores that the limits of containers leave to this process, read once."""
+    return joblib.cpu_count()
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use now."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(_limit_of_cores(), len(os.sched_getaffinity(0)))
+    return _limit_of_cores()
+
+
+def worth_sharing(seconds: float) -> bool:
+    """Return whether work takes longer than waking threads for it."""
+    return seconds > _SERIAL_SECONDS
+
+
 def threads_worth(seconds: float, n_threads: int) -> int:
     """Return ``n_threads``, or 1 if the work takes less time than waking the threads."""
-    return n_threads if seconds > _SERIAL_SECONDS else 1
+    return n_threads if worth_sharing(seconds) else 1
 
 
 def _take_blas_control() -> None:
@@ -96,6 +117,20 @@ def _take_blas_control() -> None:
         controller.clear_controlling_thread(force=True)
 
 
+def blas_for(n_multiplications: int) -> AbstractContextManager:
+    """Return `single_threaded_blas`, or nothing if products are so small that it is not needed.
+
+    Parameters
+    ----------
+    n_multiplications : int
+        Of the largest matrix product. OpenBLAS shares products of more than ``2**18``
+        multiplications among threads.
+    """
+    if n_multiplications <= _MOST_SERIAL_MULTIPLICATIONS:
+        return nullcontext()
+    return single_threaded_blas()
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread, because the package's own threads call it in parallel.
@@ -106,10 +141,7 @@ def single_threaded_blas() -> Iterator[None]:
     state = _state
     with state.lock:
         if state.blas_users == 0:
-            if state.controller is None:
-                state.controller = threadpoolctl.ThreadpoolController()
-            _take_blas_control()
-            state.blas_limit = state.controller.limit(limits=1, user_api="blas")
+            _limit_blas(state)
         state.blas_users += 1
     try:
         yield
@@ -117,9 +149,34 @@ def single_threaded_blas() -> Iterator[None]:
         with state.lock:
             state.blas_users -= 1
             if state.blas_users == 0:
-                _take_blas_control()
-                state.blas_limit.restore_original_limits()
-                _take_blas_control()
+                _set_blas_threads(state, state.blas_threads)
+
+
+def _limit_blas(state: _State) -> None:
+    """Store the numbers of threads of all BLAS libraries, and set them to one.
+
+    `threadpoolctl.ThreadpoolController.limit` does the same in four times the time, which is long
+    compared with a small E-step.
+    """
+    if state.blas is None:
+        found = threadpoolctl.ThreadpoolController().lib_controllers
+        state.blas = [library for library in found if library.user_api == "blas"]
+    state.blas_threads = [library.num_threads for library in state.blas]
+    _set_blas_threads(state, [1] * len(state.blas))
+
+
+def _set_blas_threads(state: _State, numbers: list[int | None]) -> None:
+    """Set the number of threads of every BLAS library that had more than one before."""
+    changed = [
+        (library, number)
+        for library, number, before in zip(state.blas, numbers, state.blas_threads, strict=True)
+        if before not in (1, None)
+    ]
+    if changed:
+        _take_blas_control()
+        for library, number in changed:
+            library.set_num_threads(number)
+        _take_blas_control()
 
 
 def _pool(size: int) -> ThreadPoolExecutor:

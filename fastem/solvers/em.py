@@ -1,5 +1,6 @@
 """The EM loop. Models and steps are passed to it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from fastem.parameters import Array
@@ -35,6 +36,21 @@ class Iterate(NamedTuple):
     objective: float
     statistics: Any
     draw: int = 0
+
+
+class CoarsePhase(NamedTuple):
+    """The first phase of a run, in which E-steps are faster and less exact.
+
+    Attributes
+    ----------
+    error : float, nats
+        Bound of the error of the objective.
+    end : callable
+        Makes the following E-steps of the model exact.
+    """
+
+    error: float
+    end: Callable[[], None]
 
 
 class Stepper(Protocol):
@@ -84,7 +100,12 @@ class DampedStep:
 
 
 def run_em(
-    model: Model, theta: Array, monitor: Monitor, max_iter: int, stepper: Stepper | None = None
+    model: Model,
+    theta: Array,
+    monitor: Monitor,
+    max_iter: int,
+    stepper: Stepper | None = None,
+    coarse: CoarsePhase | None = None,
 ) -> Array:
     """Maximise the likelihood by EM steps.
 
@@ -98,6 +119,10 @@ def run_em(
         that was not interrupted: random draws are numbered on from ``monitor.n_iter``.
     max_iter : int
     stepper : Stepper, default=PlainStep()
+    coarse : CoarsePhase, optional
+        The phase in which the model is. It ends when an iteration gains too little: this iteration
+        is dropped, and the last objective is computed again. Recorded objectives therefore never
+        fall, and the last one is exact.
 
     Returns
     -------
@@ -116,18 +141,44 @@ def run_em(
     iterate = Iterate(theta, *model.expect(theta, draw), draw)
     if not monitor.start(iterate.objective):
         stepper.restart()
-    for _ in range(max_iter):
+    n_iter = 0
+    while n_iter < max_iter:
         try:
             candidate = stepper.advance(model, iterate)
         except KeyboardInterrupt:
             monitor.interrupted = True
             break
+        if coarse is not None and not _gains(candidate, iterate, coarse.error, monitor):
+            iterate, coarse = _exact(model, iterate, coarse, monitor), None
+            continue
         if candidate is None:
             monitor.converged = False
             break
+        n_iter += 1
         stop = monitor.update(candidate.objective, candidate.theta)
         if not monitor.fell:
             iterate = candidate
         if stop:
             break
+    if coarse is not None:
+        _exact(model, iterate, coarse, monitor)
     return iterate.theta
+
+
+def _gains(candidate: Iterate | None, last: Iterate, error: float, monitor: Monitor) -> bool:
+    """Return whether a step of a coarse phase gains more than errors of both objectives can hide.
+
+    A gain that would end the run does not count.
+    """
+    if candidate is None:
+        return False
+    gain = candidate.objective - last.objective
+    return gain > max(2.0 * error, monitor.smallest_gain(last.objective, candidate.objective))
+
+
+def _exact(model: Model, iterate: Iterate, coarse: CoarsePhase, monitor: Monitor) -> Iterate:
+    """End the coarse phase; return the iterate with its exact objective, which is recorded."""
+    coarse.end()
+    iterate = Iterate(iterate.theta, *model.expect(iterate.theta, iterate.draw), iterate.draw)
+    monitor.correct(iterate.objective)
+    return iterate

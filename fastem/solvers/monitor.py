@@ -106,10 +106,18 @@ class Monitor:
         slack = _ABSOLUTE_ROUNDING * abs(self.history[0])
         return not np.isfinite(objective) or objective < last - _ROUNDING * size - slack
 
+    def smallest_gain(self, before: float, last: float) -> float:
+        """Return the gain from one objective to the next up to which they agree (nats)."""
+        return self.tol * max(abs(before), abs(last), self.scale)
+
     def has_converged(self) -> bool:
         """Return whether the last two recorded objectives agree within the tolerance."""
         before, last = self.history[-2:]
-        return last - before <= self.tol * max(abs(before), abs(last), self.scale)
+        return last - before <= self.smallest_gain(before, last)
+
+    def correct(self, objective: float) -> None:
+        """Replace the last recorded objective by a more exact value."""
+        self.history[-1] = objective
 
     def update(
         self, objective: float, theta: Array, may_converge: Callable[[], bool] | None = None
