@@ -22,13 +22,10 @@ The time of the benchmark itself is that of the whole measurement.
 Install the libraries with ``pip install '.[peers]'``. Benches of missing libraries are skipped.
 """
 
-import inspect
-
 import peers
 import pytest
 from peers_worker import Worker
 
-from fastem import Enumeration
 from fastem.runtime import effective_n_jobs
 
 _ALL_THREADS = effective_n_jobs(None)
@@ -82,7 +79,5 @@ def bench_peers(benchmark, record, worker_with, size, name, precision, n_threads
     for module in peers.MODULES[name]:
         reason = f"{module} is not installed: pip install '.[peers]'"
         pytest.importorskip(module, reason=reason, exc_type=ImportError)
-    if precision == "float32" and "precision" not in inspect.signature(Enumeration).parameters:
-        pytest.skip("fastem.Enumeration has no mixed precision")
     worker = worker_with(n_threads)
     record(**benchmark.pedantic(worker.measure, (size, name, precision), rounds=1))

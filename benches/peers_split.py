@@ -34,9 +34,15 @@ from numpy.typing import NDArray
 from peer_arrays import EStep, Gradients, arrays_of, configurations, ranges_by_class
 from problems import EStepProblem
 
-# Rows of a tile by the number of units: priors of a tile fit into a cache. Chosen by measurement.
-_LARGE_TILE, _SMALL_TILE = 1024, 256
-_MOST_UNITS_OF_LARGE_TILES = 14
+# Rows of a tile with many units, whose priors fit into a cache, and with few units. Chosen by
+# measurement.
+_ROWS_OF_MANY_UNITS = {"numpy": 256, "torch": 256, "jax": 512}
+_ROWS_OF_FEW_UNITS = 1024
+_FEW_UNITS = 14
+
+
+def _rows_of_tiles(library: str, n_hidden: int) -> int:
+    return _ROWS_OF_FEW_UNITS if n_hidden <= _FEW_UNITS else _ROWS_OF_MANY_UNITS[library]
 
 
 class _Tile(NamedTuple):
@@ -66,13 +72,13 @@ class _Memory(NamedTuple):
     tiles: list[_Tile]
 
 
-def _allocate(problem: EStepProblem, weights: Any, empty: Callable[..., Any]) -> _Memory:
-    """Allocate all arrays by ``empty(*shape)``, and make the views of every tile."""
+def _allocate(problem: EStepProblem, weights: Any, size: int, empty: Callable[..., Any]) -> _Memory:
+    """Allocate arrays by ``empty(*shape)``, and make the views of every tile of ``size`` rows."""
     starts, m, g = problem.rows.class_starts, problem.shape.first, problem.shape.n_outputs
     n, low = len(weights), m // 2
     T, C = empty(g, 2 ** (m - low), 2**low), empty(g, 2 ** (m - low), 2**low)
     odds, off, posterior, likelihood = empty(m, n), empty(m, n), empty(m, n), empty(n)
-    size = min(n, _LARGE_TILE if m <= _MOST_UNITS_OF_LARGE_TILES else _SMALL_TILE)
+    size = min(n, size)
     halves = [empty(2**bits, size) for bits in (m - low, low, low, m - low)]
     C[:] = 0.0
     tiles, begun = [], set()
@@ -112,7 +118,10 @@ def prepare_numpy(problem: EStepProblem, dtype: type) -> EStep:
     Z_low, Z_high, ones_and_Z_low = _states(len(b), dtype)
     X_T, b = np.ascontiguousarray(X.T), b[:, None]
     T, C, odds, off, posterior, likelihood, tiles = _allocate(
-        problem, weights, lambda *shape: np.empty(shape, dtype)
+        problem,
+        weights,
+        _rows_of_tiles("numpy", len(b)),
+        lambda *shape: np.empty(shape, dtype),
     )
 
     def fill_tile(tile: _Tile) -> None:
@@ -175,7 +184,7 @@ def prepare_torch(problem: EStepProblem, dtype: type) -> EStep:
     Z_low, Z_high, ones_and_Z_low = map(torch.as_tensor, _states(len(b), dtype))
     X_T, b, c = X.T.contiguous(), b[:, None], c[:, None]
     T, C, odds, off, posterior, likelihood, tiles = _allocate(
-        problem, weights, partial(torch.empty, dtype=X.dtype)
+        problem, weights, _rows_of_tiles("torch", len(b)), partial(torch.empty, dtype=X.dtype)
     )
 
     def fill_tile(tile: _Tile) -> None:
@@ -224,16 +233,29 @@ def prepare_torch(problem: EStepProblem, dtype: type) -> EStep:
 
 
 def prepare_jax(problem: EStepProblem, dtype: type) -> EStep:
-    """Prepare JAX: one compiled function with explicit formulas, whole classes of rows."""
+    """Prepare JAX: one compiled function with explicit formulas, a scan over tiles per class."""
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
-    X, _, weights, *parameters = map(jnp.asarray, arrays_of(problem, dtype))
-    n_hidden = problem.shape.first
+    X, _, weights, *parameters = arrays_of(problem, dtype)
+    parameters = tuple(map(jnp.asarray, parameters))
+    n_hidden, n_classes = problem.shape.first, problem.shape.n_outputs
     low = n_hidden // 2
     Z_low, Z_high, _ = map(jnp.asarray, _states(n_hidden, dtype))
     classes = list(ranges_by_class(problem.rows.class_starts, 0, len(X), len(X)))
+    size = _rows_of_tiles("jax", n_hidden)
+
+    def cut(rows):
+        """Cut rows into tiles of equal size: rows of weight zero fill the last one."""
+        n_rows = rows.stop - rows.start
+        n_tiles = -(-n_rows // size)
+        n_more = -n_rows % n_tiles
+        X_own = np.pad(X[rows], ((0, n_more), (0, 0))).reshape(n_tiles, -1, X.shape[1])
+        own_weights = np.pad(weights[rows], (0, n_more)).reshape(n_tiles, -1)
+        return jnp.asarray(X_own), jnp.asarray(own_weights)
+
+    tiles = [cut(rows) for _, rows in classes]
 
     def priors(on, off):
         states = jnp.ones((1, on.shape[1]), on.dtype)
@@ -241,32 +263,40 @@ def prepare_jax(problem: EStepProblem, dtype: type) -> EStep:
             states = jnp.concatenate([states * off[h], states * on[h]])
         return states
 
-    def of_class(A, B, T, weights):
-        M, N = (T.T @ A) * B, (T @ B) * A
-        p = M.sum(axis=0)
-        posterior = jnp.concatenate([Z_low @ M, Z_high @ N]) / p
-        return p, posterior, A @ (B * (weights / p)).T
-
     @jax.jit
-    def log_likelihood_and_gradients(W, b, V, c, X, weights):
+    def log_likelihood_and_gradients(W, b, V, c, tiles):
         logits = (V[low:].T @ Z_high + c[:, None])[:, :, None] + (V[:low].T @ Z_low)[:, None, :]
         T = jax.nn.softmax(logits, axis=0)
-        a = W.T @ X.T + b[:, None]
-        on, off = jax.nn.sigmoid(a), jax.nn.sigmoid(-a)
-        A, B = priors(on[low:], off[low:]), priors(on[:low], off[:low])
-        parts = [of_class(A[:, own], B[:, own], T[k], weights[own]) for k, own in classes]
-        p = jnp.concatenate([part[0] for part in parts])
-        posterior = jnp.concatenate([part[1] for part in parts], axis=1)
-        C = jnp.zeros_like(T).at[np.array([k for k, _ in classes])].set([part[2] for part in parts])
-        delta = weights * (posterior - on)
-        counts = C * T
+
+        def add_tile(sums, tile, T):
+            (C, dW, db), (X, weights) = sums, tile
+            a = W.T @ X.T + b[:, None]
+            on, off = jax.nn.sigmoid(a), jax.nn.sigmoid(-a)
+            A, B = priors(on[low:], off[low:]), priors(on[:low], off[:low])
+            M, N = (T.T @ A) * B, (T @ B) * A
+            p = M.sum(axis=0)
+            delta = weights * (jnp.concatenate([Z_low @ M, Z_high @ N]) / p - on)
+            C += A @ (B * (weights / p)).T
+            return (C, dW + X.T @ delta.T, db + delta.sum(axis=1)), jnp.log(p)
+
+        log_p, counts = [], [jnp.zeros_like(T[0])] * n_classes
+        dW, db = jnp.zeros_like(W), jnp.zeros_like(b)
+        for (k, rows), own in zip(classes, tiles, strict=True):
+            sums = counts[k], dW, db
+            add = partial(add_tile, T=T[k])
+            if len(own[0]) == 1:  # a scan over one tile is slower
+                (C, dW, db), of_tiles = add(sums, (own[0][0], own[1][0]))
+            else:
+                (C, dW, db), of_tiles = jax.lax.scan(add, sums, own)
+            counts[k] = C * T[k]
+            log_p.append(of_tiles.ravel()[: rows.stop - rows.start])
+        counts = jnp.stack(counts)
         residuals = counts - counts.sum(axis=0) * T
         by_low, by_high = residuals.sum(axis=1), residuals.sum(axis=2)
         dV = jnp.concatenate([Z_low @ by_low.T, Z_high @ by_high.T])
-        return jnp.log(p), X.T @ delta.T, delta.sum(axis=1), dV, by_high.sum(axis=1)
+        return jnp.concatenate(log_p), dW, db, dV, by_high.sum(axis=1)
 
     def e_step() -> Gradients:
-        results = log_likelihood_and_gradients(*parameters, X, weights)
-        return Gradients(*map(np.asarray, results))
+        return Gradients(*map(np.asarray, log_likelihood_and_gradients(*parameters, tiles)))
 
     return e_step

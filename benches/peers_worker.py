@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 import fastem
 
 _TOLERANCES = {"float64": 1e-9, "float32": 1e-4}
+_PRECISIONS = {"float64": "double", "float32": "mixed"}
 _BLOCK_SECONDS = 0.15
 _ROUNDS, _ROUNDS_OF_SLOW_CALLS, _SLOW_SECONDS = 5, 3, 0.3
 _PAUSE_SECONDS = 0.2
@@ -73,13 +74,12 @@ class Worker:
 def prepare_fastem(problem: EStepProblem, precision: str, n_threads: int) -> EStep:
     """Prepare the public E-step; mixed precision is compared with float32 of the libraries."""
     X, y, weights, W, b, V, c = arrays_of(problem, np.float64)
-    own = {"float64": {}, "float32": {"precision": "mixed"}}[precision]
     oracle = fastem.EStep(
         X,
         y,
         hidden_layer_sizes=problem.shape.first,
         n_classes=problem.shape.n_outputs,
-        method=fastem.Enumeration(**own),
+        method=fastem.Enumeration(precision=_PRECISIONS[precision]),
         sample_weight=weights,
         n_jobs=n_threads,
     )

@@ -45,9 +45,9 @@ def test_results_are_those_of_the_plain_truth(name, size, dtype):
         assert {array.dtype for array in again} == {np.dtype(dtype)}
 
 
-@pytest.mark.parametrize("name", ["numpy-split", "torch-split"])
+@pytest.mark.parametrize("name", ["numpy-split", "torch-split", "jax-split"])
 def test_tiles_add_up(name, monkeypatch):
-    monkeypatch.setattr(peers_split, "_LARGE_TILE", 7)
+    monkeypatch.setattr(peers_split, "_ROWS_OF_FEW_UNITS", 7)
     problem = _weighted(e_step_problem(40, 5, 3))
     e_step = _prepare(name, problem, np.float64)
     for _ in range(2):
