@@ -35,6 +35,8 @@ class TrainingRows(NamedTuple):
     cuts : dict of (start, stop) to int
         Where ranges of rows are cut, beginning with all rows, so that the targets of a range become
         similar. Empty for classes and for one output, whose rows are sorted.
+    largest : array (n_inputs,) or None
+        Largest absolute value of every input, if it is known already.
     """
 
     inputs: Array
@@ -43,6 +45,12 @@ class TrainingRows(NamedTuple):
     order: NDArray[np.int64]
     targets: Array | None = None
     cuts: dict[tuple[int, int], int] = {}  # noqa: RUF012  never modified
+    largest: Array | None = None
+
+    @property
+    def largest_inputs(self) -> Array:
+        """Largest absolute value of every input, (n_inputs,)."""
+        return largest_inputs(self.inputs) if self.largest is None else self.largest
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -79,18 +87,25 @@ def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> Train
     ValueError
         If X contains NaN or infinity.
     """
-    n_samples, n_features = X.shape
-    order, sorting = _order(targets, shape)
-    inputs = np.empty((n_samples, n_features + shape.fit_intercept))
-    if not caller_order.gather_rows(X, order, 0, n_samples, inputs):
+    rows = _gather(X, targets, weights, shape, X.shape[1] + shape.fit_intercept)
+    if not np.isfinite(rows.largest).all():
         finite_array("X", X)  # raises
-    return TrainingRows(inputs, weights[order], order=order, **sorting)
+    return rows
 
 
 def sort_inputs(inputs: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
     """Sort rows as `sort_rows` does; the inputs have their column of ones already."""
+    return _gather(inputs, targets, weights, shape, inputs.shape[1])
+
+
+def _gather(
+    X: Array, targets: NDArray, weights: Array, shape: Shape, n_inputs: int
+) -> TrainingRows:
+    """Sort rows in one pass over X."""
     order, sorting = _order(targets, shape)
-    return TrainingRows(inputs[order], weights[order], order=order, **sorting)
+    inputs, largest = np.empty((len(X), n_inputs)), np.empty(n_inputs)
+    caller_order.gather_rows(X, order, inputs, largest)
+    return TrainingRows(inputs, weights[order], order=order, largest=largest, **sorting)
 
 
 def _order(targets: NDArray, shape: Shape) -> tuple[NDArray[np.int64], dict[str, Any]]:
@@ -141,9 +156,7 @@ def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[i
 
 def largest_inputs(inputs: Array) -> Array:
     """Return the largest absolute value of every column, without a copy of the inputs."""
-    largest = np.empty(inputs.shape[1])
-    caller_order.fill_largest_sizes(inputs, largest)
-    return largest
+    return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
 
 
 def check_log_odds(largest: Array, hidden: Array) -> None:

@@ -198,3 +198,57 @@ def family_e_step(family, X, y, coefs, intercepts, variance=None, weights=None):
         "intercept_gradients": [delta.sum(axis=0), summed.sum(axis=0)],
         "squared_residuals": squares,
     }
+
+
+def first_layer_posterior(X, y, coefs, intercepts, family="categorical", variance=None):
+    """The posterior over the configurations of the first hidden layer, and of every layer's units.
+
+    ``y`` holds class indices (n,), or values (n, d) for the other families.
+    """
+    layers = joint_states([len(V) for V in coefs[1:]])
+    log_p, log_o = log_upper(layers, coefs, intercepts)
+    if family == "categorical":
+        log_density_of_y = log_o[:, y].T
+    else:
+        s = np.ones(coefs[-1].shape[1]) if variance is None else variance
+        eta = layers[-1] @ coefs[-1] + intercepts[-1]
+        log_density_of_y = log_density(family, y, eta, s)
+    log_joint = log_first(X, layers[0], coefs[0], intercepts[0]) + log_p + log_density_of_y
+    log_likelihood = log_sum_exp(log_joint, axis=1)
+    # the state of the first layer runs fastest
+    n, m = len(X), layers[0].shape[1]
+    of_first = log_sum_exp(log_joint.reshape(n, len(layers[0]) >> m, 2**m), axis=1)
+    Z = configurations(m)
+    r = np.exp(log_joint - log_likelihood[:, None])
+    return {
+        "Z": Z,
+        "log_likelihood": log_likelihood,
+        "log_prior": log_first(X, Z, coefs[0], intercepts[0]),
+        "log_joint": of_first,
+        "log_posterior": of_first - log_likelihood[:, None],
+        "layers": [r @ states for states in layers],
+    }
+
+
+def pair_moments(found):
+    """E[z z' | x, y] (n, m, m) from `first_layer_posterior`."""
+    Z = found["Z"]
+    return np.einsum("ns,sh,sk->nhk", np.exp(found["log_posterior"]), Z, Z)
+
+
+def entropy_and_divergence(found):
+    """Entropy of the posterior and its divergence from the prior, (n,), in nats."""
+    log_r = found["log_posterior"]
+    r = np.exp(log_r)
+    return -(r * log_r).sum(axis=1), (r * (log_r - found["log_prior"])).sum(axis=1)
+
+
+def evidence_bound(found, q):
+    """sum_z q(z) (log p(z, y | x) - log q(z)) (n,), with 0 log 0 = 0."""
+    out = np.zeros(len(q))
+    for s, z in enumerate(found["Z"]):
+        own = np.prod(np.where(z == 1.0, q, 1.0 - q), axis=1)
+        is_on = own > 0.0
+        log_q = np.log(np.where(is_on, own, 1.0))
+        out += np.where(is_on, own * (found["log_joint"][:, s] - log_q), 0.0)
+    return out

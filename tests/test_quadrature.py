@@ -310,3 +310,30 @@ def test_memory_is_announced(n_classes, m, n, far):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= QUADRATURE.bytes_needed(shape, n)
+
+
+def test_the_posterior_where_the_other_class_is_impossible():
+    # p(y = 0 | x) underflows: the posterior given y = 1 is the prior
+    X, y = np.zeros((1, 1)), [1]
+    V = np.array([[88.4, 145.8], [379.8, 59.2], [151.0, 629.3], [-427.4, 33.2]])
+    coefs, intercepts = [np.zeros((1, 4)), V], [[1022.7, -274.5, 438.95, -369.8], [-163.4, 587.6]]
+    exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration")
+    found = fastem.e_step(X, y, coefs, intercepts, method="quadrature")
+    np.testing.assert_allclose(found.hidden_posterior, exact.hidden_posterior, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [100.0, 180.0, 320.0, 560.0])
+def test_posteriors_of_networks_that_are_certain(scale):
+    rng = np.random.default_rng(0)
+    n_compared = 0
+    for _ in range(60):
+        X, y = rng.normal(size=(5, 1)), rng.integers(0, 2, size=5)
+        coefs, intercepts = reference.draw_network(rng, 1, 4, 2, scale=scale)
+        exact = fastem.e_step(X, y, coefs, intercepts, method="enumeration")
+        try:
+            found = fastem.e_step(X, y, coefs, intercepts, method="quadrature")
+        except FloatingPointError:  # the tolerance cannot be reached
+            continue
+        n_compared += 1
+        np.testing.assert_allclose(found.hidden_posterior, exact.hidden_posterior, atol=1e-8)
+    assert n_compared > 20

@@ -5,21 +5,26 @@ Your own engine needs only the names of this module: see `Engine`.
 
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
+from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.enumeration_plan import EnumerationPlan
+from fastem.engines.layer_posteriors import upper_posteriors
+from fastem.engines.log_posterior import expected_log_prior
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
     gaussian_cdf,
     gaussian_quantiles,
 )
-from fastem.engines.sampling import Sampling
+from fastem.engines.row_tables import buffers_of_row_table, row_table
+from fastem.engines.sampling import Sampling, draw_seed
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows
 
 __all__ = [
     "ENGINES",
+    "ConfigurationPosterior",
     "Engine",
     "Enumeration",
     "EnumerationPlan",
@@ -31,8 +36,13 @@ __all__ = [
     "Shape",
     "Statistics",
     "TrainingRows",
+    "buffers_of_row_table",
     "distribution_buffers",
+    "draw_seed",
+    "expected_log_prior",
     "gaussian_cdf",
     "gaussian_quantiles",
     "resolve_engine",
+    "row_table",
+    "upper_posteriors",
 ]

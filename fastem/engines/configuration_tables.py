@@ -119,6 +119,7 @@ class OutputTable:
         self.slices = table_slices(n_high, n_low)
         self._arrays = Buffers().allocate(self.buffers(shape))
         self.values = self._arrays.values
+        self.high_sums, self.low_sums = self._arrays.high_sums, self._arrays.low_sums
         self.n_threads = threads_worth(self.values.size * _SECONDS_PER_TABLE_ENTRY, n_threads)
 
     @staticmethod
@@ -157,7 +158,7 @@ class OutputTable:
 
     def expect(self, counts: ExpectedCounts) -> UpperStatistics:
         """Return the gradient of the output layer."""
-        high_sums, low_sums = self._arrays.high_sums, self._arrays.low_sums
+        high_sums, low_sums = self.high_sums, self.low_sums
 
         def sum_slice(piece: int, worker: int) -> None:
             expected_counts.fill_output_residuals(

@@ -10,10 +10,16 @@ from fastem.engines.configuration_tables import LOG_TABLES, Redo, halves
 from fastem.engines.expected_counts import ExpectedCounts
 from fastem.engines.grouping import Groups
 from fastem.engines.row_tables import row_table
-from fastem.expectations import HiddenStatistics, Statistics
-from fastem.kernels import caller_order, enumeration, expected_counts, log_space
+from fastem.expectations import Expectations, HiddenStatistics, Statistics
+from fastem.kernels import (
+    caller_order,
+    enumeration,
+    expected_counts,
+    log_space,
+    small_e_step,
+)
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import TrainingRows, check_log_odds, largest_inputs
+from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
     TILE,
     Buffers,
@@ -62,7 +68,7 @@ class EnumerationPlan(Plan):
         """Rebind the plan to new rows, at most as many as it was made for."""
         seconds = seconds_of_rows(self._shape, len(rows.weights))
         self._rows = rows
-        self._largest_inputs = largest_inputs(rows.inputs)
+        self._largest_inputs = rows.largest_inputs
         self._unit = _power_of_two(rows.weights)
         self._table.bind(rows)
         self._largest_product = _largest_product(self._shape, len(rows.weights))
@@ -136,6 +142,39 @@ class EnumerationPlan(Plan):
             upper.output_gradient[: len(output)],
             squared_residuals=upper.squared_residuals,
         )
+
+    def fill_expectations(self, parameters: Parameters, out: Expectations) -> bool:
+        """Run a small E-step in one compiled call, and fill ``out`` in the original order of rows.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        out : Expectations
+            Whose posterior is the transpose of an array in C order.
+
+        Returns
+        -------
+        is_complete : bool
+            False if the problem is not small, or if a row has to be summed in log space. ``out``
+            is undefined then.
+        """
+        shape, rows = self._shape, self._rows
+        fits = self._is_small and shape.has_classes and shape.depth == 1 and shape.fit_intercept
+        if not fits or self.is_single or len(rows.weights) == 0:
+            return False
+        self._cut(False)
+        arrays, sums, table = self._arrays, self._sums, self._table
+        with blas_for(self._largest_product):
+            return small_e_step.fill_expectations(
+                rows.inputs, rows.weights, rows.order, rows.class_starts, self._largest_inputs,
+                parameters.hidden[0], parameters.output, self._tile,
+                table.values, sums.chunk_counts, sums.workspaces[0], arrays.scratch[0],
+                arrays.probability, arrays.posterior, arrays.log_likelihood,
+                table.high_sums, table.low_sums,
+                out.log_likelihood[None], out.hidden_posterior.T,
+                out.coef_gradients[0], out.intercept_gradients[0],
+                out.coef_gradients[1], out.intercept_gradients[1],
+            )  # fmt: skip
 
     def _sum_rows(self, parameters: Parameters, is_single: bool) -> None:
         """Sum over the configurations of all rows."""

@@ -62,6 +62,8 @@ class ClassTable:
         self._above = table_of_layer(shape, 0, n_threads)
         self.values, self.slices = self._above.values, self._above.slices
         self.n_threads = self._above.n_threads
+        if shape.depth == 1:
+            self.high_sums, self.low_sums = self._above.high_sums, self._above.low_sums
         self.log_table = self._above.log_table
 
     def bind(self, rows: TrainingRows) -> None:

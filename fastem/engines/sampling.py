@@ -59,7 +59,7 @@ class SamplingPlan(Plan):
         """Rebind the plan to new rows, at most as many as it was made for."""
         shape, n_rows = self._shape, len(rows.weights)
         self._rows = rows
-        self._largest_inputs = largest_inputs(rows.inputs)
+        self._largest_inputs = rows.largest_inputs
         self._pieces = row_ranges(n_rows, rows_per_piece(shape, n_rows))
         seconds = n_rows * self._sampler.n_samples * seconds_per_sample(shape)
         self._n_threads = threads_worth(seconds, self._most_threads)
@@ -227,7 +227,7 @@ class Sampling(Engine):
         if seed is None and isinstance(earlier, Sampling):
             seed = earlier.random_state
         if seed is None:
-            seed = _draw_seed(random_state)
+            seed = draw_seed(random_state)
         return dataclasses.replace(self, random_state=seed)
 
     def warn_if_noisy(self, effective_sample_size: float) -> None:
@@ -347,7 +347,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _draw_seed(random_state: RandomState) -> int:
+def draw_seed(random_state: RandomState) -> int:
     """Return a seed below 2**31 from a ``random_state`` in scikit-learn's sense."""
     if random_state is None:
         return int(np.random.randint(2**31 - 1))  # noqa: NPY002  as scikit-learn's None

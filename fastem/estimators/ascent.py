@@ -12,6 +12,9 @@ from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters, Shape
 from fastem.solvers import AdamState, Monitor, Stepper
 
+_FEWEST_ROWS_TO_MERGE = 500  # the E-steps of fewer rows take no longer than the code around them
+_TRIED_ROWS = 1000  # among which equal rows are counted first
+
 Optimizer = Stepper | AdamState
 
 
@@ -38,6 +41,28 @@ class Problem(NamedTuple):
         """Return the problem of some of the rows, given by a mask or by numbers."""
         rows = (values[kept] for values in (self.X, self.targets, self.weights))
         return Problem(self.shape, self.engine, *rows)
+
+    def merged(self) -> "Problem":
+        """Return the problem with one row for all equal rows, if half of the rows or more repeat.
+
+        Its weight is the sum of theirs. Tables of categories have many equal rows.
+        """
+        n_samples = len(self.weights)
+        if n_samples < _FEWEST_ROWS_TO_MERGE:
+            return self
+        some = self.of_rows(np.arange(0, n_samples, -(-n_samples // _TRIED_ROWS)))
+        if 2 * len(np.unique(some._keys())) > len(some.weights):
+            return self
+        _, first, numbers = np.unique(self._keys(), return_index=True, return_inverse=True)
+        if 2 * len(first) > n_samples:
+            return self
+        weights = np.bincount(numbers, self.weights)
+        return self.of_rows(first)._replace(weights=weights)
+
+    def _keys(self) -> np.ndarray:
+        """Return one value per row, equal for rows with equal features and targets."""
+        rows = np.column_stack([self.X, self.targets]) + 0.0  # -0.0 becomes 0.0
+        return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
 
 
 class Ascent(NamedTuple):

@@ -92,6 +92,8 @@ class Training:
     def _new_model(self, problem: Problem) -> Network | BatchedNetwork:
         """Return the model whose objective is maximised, for standardised features."""
         estimator = self._estimator
+        if self._engine.is_exact:
+            problem = problem.merged()
         return Network(
             sort_rows(problem.X, problem.targets, problem.weights, self._shape),
             self._shape,

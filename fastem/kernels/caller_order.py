@@ -47,46 +47,32 @@ def fill_in_order(values, order, start, stop, out):
 
 
 @jit
-def gather_rows(X, order, start, stop, inputs):
-    """Fill the rows ``start:stop`` of the inputs of an E-step; return whether they are finite.
+def gather_rows(X, order, inputs, largest):
+    """Fill the inputs of an E-step, and the sizes of their columns.
 
     Parameters
     ----------
     X : array (n_samples, n_features)
     order : array of int (n_samples,)
-    start, stop : int
     inputs : array (n_samples, n_features) or (n_samples, n_features + 1)
         Row i is overwritten with row ``order[i]`` of X, and with a one if it has one more column.
-
-    Returns
-    -------
-    is_finite : bool
+    largest : array (n_inputs,)
+        Overwritten with the largest absolute value of every column. All of them are NaN if a value
+        is NaN or infinite.
     """
     n_features = X.shape[1]
+    largest[:] = 0.0
     total = 0.0
-    for i in range(start, stop):
+    for i in range(order.size):
         x = X[order[i]]
         row = inputs[i]
         for j in range(n_features):
-            row[j] = x[j]
-            total += 0.0 * x[j]  # not a number if x is not finite
+            value = x[j]
+            row[j] = value
+            largest[j] = max(largest[j], abs(value))
+            total += 0.0 * value
         if row.size > n_features:
             row[n_features] = 1.0
-    return total == 0.0
-
-
-@jit
-def fill_largest_sizes(inputs, largest):
-    """Fill the largest absolute value of every column of ``inputs`` (n_samples, n_inputs).
-
-    All of them are NaN if an input is NaN or infinite.
-    """
-    largest[:] = 0.0
-    total = 0.0
-    for i in range(inputs.shape[0]):
-        row = inputs[i]
-        for j in range(row.size):
-            largest[j] = max(largest[j], abs(row[j]))
-            total += 0.0 * row[j]
+            largest[n_features] = 1.0
     if total != 0.0:
         largest[:] = np.nan

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastem.engines import Engine, resolve_engine
+from fastem.engines import Engine, EnumerationPlan, resolve_engine
 from fastem.expectations import Expectations, Statistics
 from fastem.families import Family, resolve_family
 from fastem.kernels import caller_order
@@ -18,6 +18,8 @@ from fastem.oracle.checks import (
     check_weights,
     shape_of,
 )
+from fastem.oracle.derivatives import DerivativesMixin
+from fastem.oracle.posterior import PosteriorMixin
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
@@ -25,7 +27,7 @@ from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, thre
 _SECONDS_PER_VALUE = 1e-9  # to restore the order of the rows
 
 
-class EStep:
+class EStep(DerivativesMixin, PosteriorMixin):
     """An E-step prepared for given rows, to be evaluated at any number of parameters.
 
     The rows are checked and sorted once, and memory is checked and allocated once.
@@ -61,6 +63,11 @@ class EStep:
     -----
     An instance works in memory of its own: two threads must not call one instance at the same
     time. Every thread can have an instance.
+
+    Rows with probabilities of classes in place of one class (soft labels) have the expected
+    log-likelihood ``sum_k share_ik log p(k | x_i)`` as their objective. Repeat every row once per
+    class, with the probability as its weight: ``EStep(np.repeat(X, g, axis=0),
+    np.tile(np.arange(g), n), sample_weight=shares.ravel(), ...)``.
 
     Examples
     --------
@@ -108,10 +115,11 @@ class EStep:
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
         self._shape = shape
-        self._rows = rows = sort_rows(X, targets, weights, shape)
         self._n_threads = effective_n_jobs(n_jobs)
+        self._rows = rows = sort_rows(X, targets, weights, shape)
         self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
         self._plan = self._engine.plan(rows, shape, self._n_threads)
+        self._has_call = isinstance(self._plan, EnumerationPlan)
         self._flat = np.zeros(shape.n_parameters)
         self._own = shape.unpack(self._flat)
         layers = (*self._own.hidden, self._own.output)
@@ -153,10 +161,13 @@ class EStep:
             If the effective sample size is low: see `Sampling`.
         """
         parameters = self._parameters(coefs, intercepts, variance)
-        if out is not None:
+        if out is None:
+            out = self._new_result()
+        else:
             self._check_out(out)
-        statistics = self._plan.expect(parameters)
-        return self._expectations(parameters, statistics, out)
+        if not (self._has_call and self._plan.fill_expectations(parameters, out)):
+            out = self._fill(parameters, self._plan.expect(parameters), out)
+        return out
 
     def _parameters(
         self, coefs: list[ArrayLike], intercepts: list[ArrayLike], variance: ArrayLike | None
@@ -196,15 +207,17 @@ class EStep:
                 f"got {[W.shape for W in coefs]}."
             )
 
-    def _expectations(
-        self, parameters: Parameters, statistics: Statistics, out: Expectations | None
+    def _fill(
+        self, parameters: Parameters, statistics: Statistics, out: Expectations
     ) -> Expectations:
-        """Return the statistics in the order of X, in new arrays or in those of ``out``."""
+        """Return ``out``, filled with the statistics in the order of X."""
         effective = statistics.effective_sample_size
-        if effective is not None and len(effective) > 0:
-            self._engine.warn_if_noisy(float(np.median(effective)))
-        if out is None:
-            out = self._new_result(effective is not None)
+        if effective is None:
+            out = out._replace(effective_sample_size=None)
+        else:
+            self._fill_in_order(effective[None], out.effective_sample_size[None])
+            if len(effective) > 0:
+                self._engine.warn_if_noisy(float(np.median(effective)))
         self._fill_in_order(statistics.log_likelihood[None], out.log_likelihood[None])
         self._fill_in_order(statistics.hidden[0].posterior, out.hidden_posterior.T)
         gradients = [*(layer.gradient for layer in statistics.hidden), statistics.output_gradient]
@@ -212,13 +225,11 @@ class EStep:
         for gradient, of_coefs, of_intercepts in of_layers:
             of_coefs[:] = gradient[:-1]
             of_intercepts[:] = gradient[-1]
-        if effective is not None:
-            self._fill_in_order(effective[None], out.effective_sample_size[None])
         if self._shape.n_variances > 0:
             out.variance_gradient[:] = statistics.variance_gradient(parameters.variance)
         return out
 
-    def _new_result(self, has_sizes: bool) -> Expectations:
+    def _new_result(self) -> Expectations:
         """Return new arrays; the posterior is stored unit by unit, as engines have it."""
         shape, n_samples = self._shape, len(self._rows.weights)
         return Expectations(
@@ -226,13 +237,13 @@ class EStep:
             np.empty((shape.first, n_samples)).T,
             [np.empty(coefs.shape) for coefs, _ in self._layers],
             [np.empty(intercepts.shape) for _, intercepts in self._layers],
-            np.empty(n_samples) if has_sizes else None,
+            None if self._engine.is_exact else np.empty(n_samples),
             np.empty(shape.n_variances) if shape.n_variances > 0 else None,
         )
 
     def _check_out(self, out: Expectations) -> None:
         """Raise unless ``out`` has the arrays of a result of this instance."""
-        wanted = self._new_result(not self._engine.is_exact)
+        wanted = self._new_result()
         if _forms(out) != _forms(wanted):
             raise ValueError(
                 f"out must be a result of the same E-step, with arrays of shapes {_forms(wanted)}, "

@@ -32,7 +32,7 @@ def warmup() -> None:
     """Compile the kernels, or load them from the disk cache.
 
     Covers double precision and all families of outputs. The first perceptron with float32 data
-    compiles further kernels.
+    compiles further kernels, and so do the first calls of the methods of `fastem.EStep`.
 
     Call it before you measure times, and before you fork. If a process is forked while one of its
     other threads compiles, the child waits for the compiler's lock forever.

@@ -49,7 +49,7 @@ class QuadraturePlan(Plan):
     def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for."""
         self._rows = rows
-        self._largest_inputs = largest_inputs(rows.inputs)
+        self._largest_inputs = rows.largest_inputs
         self._targets = rows.labels if rows.targets is None else rows.targets
 
     def expect(self, parameters: Parameters, draw: int = 0) -> Statistics:

@@ -228,7 +228,8 @@ class LineIntegrator:
         """Return the results of all rows; those of rows still pending have no meaning."""
         integral = self._sums[:, :1]
         posterior = self._sums_of_units / integral
-        other = np.flatnonzero(self._chain_factor < 0.0)
+        # the factor is -0.0 where the probability of the other class underflows
+        other = np.flatnonzero(np.signbit(self._chain_factor))
         if self._derivatives and len(other) > 0:
             # prior = p q + (1 - p) q', where q' is the posterior given the other class
             prior = expit(self._log_odds[other])
