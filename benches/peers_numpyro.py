@@ -2,11 +2,10 @@
 
 NumPyro gives every enumerated unit an axis of its own. The log-probabilities of y are an array with
 m axes of length 2, one of rows and one of classes, and gradients keep several such arrays. No limit
-of the number of axes was reached up to m = 20 (6 rows, 36 seconds to compile, 9 seconds per
-E-step). Time and memory grow like ``n g 2**m``: on one thread, an E-step of 1000 rows takes 0.5
-seconds for m = 10, 3 seconds for m = 12 and 17 seconds for m = 14. Beyond that, memory ends first:
-one array has 1.6 GB for 1000 rows, three classes and m = 16. Models with more units need another
-guide than exact enumeration.
+of the number of axes was reached up to m = 20 (6 rows, tens of seconds to compile). The limits are
+time and memory, which grow at least like ``n g 2**m``. On one thread, an E-step of 1000 rows and
+three classes takes 0.2 seconds for m = 10 and 1 second for m = 12. For m = 16, one array has
+1.6 GB.
 """
 
 from peer_arrays import EStep, Gradients, arrays_of

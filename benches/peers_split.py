@@ -21,8 +21,8 @@ likelihood.
 Slower on one thread, by minimum times: rows along the first axis (NumPy: up to 1.5 times); arrays
 and views made anew in every E-step (NumPy: 1.1 to 1.3 times); autograd through the split (PyTorch:
 1.4 to 4.7 times, ``value_and_grad`` in JAX: 1.1 to 1.5 times); ``torch.compile`` of this autograd
-function (1.6 to 3 times, after 10 to 40 seconds of compilation); whole classes in place of tiles (JAX
-with 10 000 rows and 16 units: 1.7 to 2.2 times).
+function (1.6 to 3 times, after 10 to 40 seconds of compilation); whole classes in place of tiles
+(JAX with 10 000 rows and 16 units: 1.7 to 2.2 times).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,8 @@
 """Exact EM for neural networks with stochastic binary hidden units."""
 
+# fastem.torch and fastem.jax are not in __all__: a star import must not hide PyTorch and JAX
+from fastem import jax as jax
+from fastem import torch as torch
 from fastem._version import __version__
 from fastem.engines import Engine, Enumeration, Quadrature, Sampling
 from fastem.estimators import (

@@ -28,6 +28,8 @@ MAY_IMPORT = {
     "rows": {"kernels", "parameters", "runtime"},
     "engines": BASE,
     "oracle": BASE | {"engines"},
+    "torch": {"engines", "families", "oracle", "runtime"},
+    "jax": {"engines", "families", "oracle"},
     "m_step": BASE - {"families"},
     "perceptron": {"kernels", "parameters", "runtime"},
     "solvers": BASE - {"families"} | {"engines", "m_step"},
@@ -106,7 +108,13 @@ def test_scikit_learn_stays_with_the_estimators():
 
 
 @pytest.mark.parametrize(
-    ("package", "allowed"), [("matplotlib", ["plotting/"]), ("pandas", ["cli/"])]
+    ("package", "allowed"),
+    [
+        ("matplotlib", ["plotting/"]),
+        ("pandas", ["cli/"]),
+        ("torch", ["torch.py"]),
+        ("jax", ["jax.py"]),
+    ],
 )
 def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
@@ -233,7 +241,12 @@ def test_the_table_of_rooms_is_current():
 
 
 REPOSITORY = Path(__file__).parent.parent
-PUBLIC = {"fastem": fastem, "fastem.engines": fastem.engines}
+PUBLIC = {
+    "fastem": fastem,
+    "fastem.engines": fastem.engines,
+    "fastem.jax": fastem.jax,
+    "fastem.torch": fastem.torch,
+}
 
 
 def _shown_code():
@@ -306,6 +319,7 @@ dispatchers = {{id(x): x for m in kernels for x in vars(m).values() if hasattr(x
 print(json.dumps({{
     "kernels": len(dispatchers),
     "compiled": [x.__name__ for x in dispatchers.values() if x.overloads],
+    "frameworks": sorted({{"jax", "torch"}} & set(sys.modules)),
     "threads": [t.name for t in threading.enumerate() if t.name.startswith("fastem")],
 }}))
 """
@@ -322,4 +336,9 @@ def test_importing_needs_no_optional_package_and_compiles_nothing(everything):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.pop("kernels") > 10
-    assert found == {"compiled": [], "threads": []}
+    assert found == {"compiled": [], "frameworks": [], "threads": []}
+
+
+def test_a_star_import_does_not_hide_the_frameworks():
+    assert {"jax", "torch"} <= set(vars(fastem))
+    assert not {"jax", "torch"} & set(fastem.__all__)

@@ -275,7 +275,7 @@ def test_small_problems_wake_no_threads(monkeypatch):
     run = threads.run
     monkeypatch.setattr(enumeration_plan, "run", lambda f, n, t: (used.append(t), run(f, n, t)))
     _expect(*_problem(16, 50, 4, 3), n_threads=8)
-    assert set(used) == {1}
+    assert set(used) <= {1}
 
 
 def test_a_plan_can_be_run_again():

@@ -1,12 +1,13 @@
 """The plan of enumeration: exact E-steps on given rows, run many times."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from fastem.engines.base import Plan
-from fastem.engines.configuration_tables import LOG_TABLES, Redo, halves
+from fastem.engines.configuration_tables import LOG_TABLES, Redo, UpperStatistics, halves
 from fastem.engines.expected_counts import ExpectedCounts
 from fastem.engines.grouping import Groups
 from fastem.engines.row_tables import row_table
@@ -66,13 +67,15 @@ class EnumerationPlan(Plan):
 
     def rebind(self, rows: TrainingRows) -> None:
         """Rebind the plan to new rows, at most as many as it was made for."""
-        seconds = seconds_of_rows(self._shape, len(rows.weights))
+        shape, seconds = self._shape, seconds_of_rows(self._shape, len(rows.weights))
         self._rows = rows
         self._largest_inputs = rows.largest_inputs
         self._unit = _power_of_two(rows.weights)
         self._table.bind(rows)
         self._largest_product = _largest_product(self._shape, len(rows.weights))
         self._is_small = not worth_sharing(seconds)
+        has_rows = len(rows.weights) > 0
+        self._is_whole = self._is_small and shape.has_classes and shape.depth == 1 and has_rows
         self._n_threads = threads_worth(seconds, self._most_threads)
         self._groups: Groups | None = None
 
@@ -122,15 +125,20 @@ class EnumerationPlan(Plan):
         if not math.isfinite(caller_order.bound_of_log_odds(self._largest_inputs, hidden)):
             check_log_odds(self._largest_inputs, hidden)
         with blas_for(self._largest_product):
-            self._sum_rows(parameters, self.is_single)
-            if self.is_single and self._chunk_redo.sum() > _MOST_REDONE * len(self._rows.weights):
-                self._sum_rows(parameters, is_single=False)
-            arrays = self._arrays
+            upper = None
+            if self._is_whole and not self.is_single:
+                upper = self._sum_at_once(parameters)
+            if upper is None:
+                self._sum_rows(parameters, self.is_single)
+                n_redo = self._chunk_redo.sum()
+                if self.is_single and n_redo > _MOST_REDONE * len(self._rows.weights):
+                    self._sum_rows(parameters, is_single=False)
+            rows, arrays = self._rows, self._arrays
             hidden_gradient = _sum_of_parts(arrays.chunk_gradients)
-            if self._chunk_redo.any():
-                hidden_gradient += self._redo_in_log_space(hidden)
-            upper = self._table.expect(self._counts, arrays.posterior)
-        rows = self._rows
+            if upper is None:
+                if self._chunk_redo.any():
+                    hidden_gradient += self._redo_in_log_space(hidden)
+                upper = self._table.expect(self._counts, arrays.posterior)
         layer = HiddenStatistics(
             rows.inputs, rows.weights, arrays.probability, arrays.posterior, hidden_gradient
         )
@@ -158,23 +166,37 @@ class EnumerationPlan(Plan):
             False if the problem is not small, or if a row has to be summed in log space. ``out``
             is undefined then.
         """
-        shape, rows = self._shape, self._rows
-        fits = self._is_small and shape.has_classes and shape.depth == 1 and shape.fit_intercept
-        if not fits or self.is_single or len(rows.weights) == 0:
+        if not (self._is_whole and self._shape.fit_intercept) or self.is_single:
             return False
         self._cut(False)
-        arrays, sums, table = self._arrays, self._sums, self._table
         with blas_for(self._largest_product):
             return small_e_step.fill_expectations(
-                rows.inputs, rows.weights, rows.order, rows.class_starts, self._largest_inputs,
-                parameters.hidden[0], parameters.output, self._tile,
-                table.values, sums.chunk_counts, sums.workspaces[0], arrays.scratch[0],
-                arrays.probability, arrays.posterior, arrays.log_likelihood,
-                table.high_sums, table.low_sums,
+                *self._whole_arguments(parameters), self._largest_inputs, self._rows.order,
                 out.log_likelihood[None], out.hidden_posterior.T,
                 out.coef_gradients[0], out.intercept_gradients[0],
                 out.coef_gradients[1], out.intercept_gradients[1],
             )  # fmt: skip
+
+    def _sum_at_once(self, parameters: Parameters) -> UpperStatistics | None:
+        """Run a small E-step in one compiled call; return None if it needs sums in log space."""
+        self._cut(False)
+        if small_e_step.fill_statistics(*self._whole_arguments(parameters)) > 0:
+            return None
+        table = self._table
+        self._counts.reset(self._sums.chunk_counts, self._group_starts, 1.0)
+        counts = partial(self._counts.complete, table.values, table.slices, table.n_threads)
+        return UpperStatistics((), counts, table.values, self._arrays.output_gradient.copy())
+
+    def _whole_arguments(self, parameters: Parameters) -> tuple:
+        """Return the arguments of the kernels that do a whole E-step in one call."""
+        rows, arrays, sums, table = self._rows, self._arrays, self._sums, self._table
+        return (
+            rows.inputs, rows.weights, rows.class_starts, parameters.hidden[0], parameters.output,
+            self._tile, table.values, sums.workspaces[0], arrays.scratch[0],
+            table.high_sums, table.low_sums, arrays.log_likelihood, arrays.probability,
+            arrays.posterior, sums.chunk_counts, arrays.chunk_gradients[0],
+            arrays.output_gradient,
+        )  # fmt: skip
 
     def _sum_rows(self, parameters: Parameters, is_single: bool) -> None:
         """Sum over the configurations of all rows."""
@@ -273,6 +295,7 @@ def buffers_of_plan(
         "scratch": (n_workers, enumeration.scratch_size(m, tile)),
         "counts": (shape.n_outputs if shape.has_classes else 1, *halves(m)),
         "chunk_gradients": (n_chunks, p, m),
+        "output_gradient": (shape.last + 1, shape.n_outputs),
         "log_likelihood": (n_samples,),
         "probability": (m, n_samples),
         "posterior": (m, n_samples),

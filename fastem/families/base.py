@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.families.mixture import mixtures_of_rows
-from fastem.runtime import HasSettings
+from fastem.runtime import HasSettings, detached
 
 Array = NDArray[np.float64]
 
@@ -276,7 +276,7 @@ def numeric_targets(y: ArrayLike) -> Array:
         If y is not numeric, not finite, or has more than two dimensions.
     """
     try:
-        values = np.asarray(y)
+        values = np.asarray(detached(y))
         if values.dtype.kind not in "buifO" or np.iscomplexobj(values):
             raise ValueError(f"its dtype is {values.dtype}")
         values = np.array(values, dtype=np.float64, order="C")

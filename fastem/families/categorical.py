@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastem.families.base import Array, Family
+from fastem.runtime import detached
 
 
 class Categorical(Family):
@@ -36,7 +37,7 @@ class Categorical(Family):
             If y is not an array of integers.
         """
         try:
-            labels = np.asarray(y)
+            labels = np.asarray(detached(y))
         except ValueError as error:
             raise ValueError(f"y must be an array of class indices: {error}") from error
         if labels.dtype.kind not in "iu":

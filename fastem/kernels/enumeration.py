@@ -26,6 +26,7 @@ from fastem.kernels._blas import (
 from fastem.kernels._jit import jit
 from fastem.kernels.configurations import fill_prior, fold_product, n_bits_of
 from fastem.kernels.special import exp_clipped, log1p_exp_of_negative, log_positive, sigmoids
+from fastem.kernels.views import matrix, vector
 
 # Rows of smaller likelihood are computed by the log-space kernels. Every factor is at most 1 and
 # has an absolute error below 1e-248 (output table) or 1e-307 (priors). The error of a sum of 2**m
@@ -139,7 +140,8 @@ def _sum_of_products(factor, table):
 def carve(workspace, n_rows, n_columns):
     """Return a matrix at the start of the workspace, and the rest of the workspace."""
     size = n_rows * n_columns
-    return workspace[:size].reshape(n_rows, n_columns), workspace[size:]
+    rest = vector(workspace, size, workspace.size - size)
+    return matrix(workspace, 0, n_rows, n_columns), rest
 
 
 @jit

@@ -30,8 +30,10 @@ def _fill_priors(on, off, begin, end, workspace, high, low):
     n_low_bits = n_bits_of(low.shape[0])
     on_here, rest = carve(workspace, on.shape[0], end - begin)
     off_here, rest = carve(rest, on.shape[0], end - begin)
-    on_here[:] = on[:, begin:end]
-    off_here[:] = off[:, begin:end]
+    for h in range(on.shape[0]):
+        for i in range(begin, end):
+            on_here[h, i - begin] = on[h, i]
+            off_here[h, i - begin] = off[h, i]
     fill_prior(on_here[n_low_bits:], off_here[n_low_bits:], high)
     fill_prior(on_here[:n_low_bits], off_here[:n_low_bits], low)
     return rest
@@ -154,7 +156,9 @@ def fill_expectations(
         counts += more_counts
         fold_product(B, of_low, joint[:n_low_bits])
         fold_product(A, of_high, joint[n_low_bits:])
-        on_weight[:, begin:end] = joint
+        for h in range(n_hidden):
+            for i in range(n):
+                on_weight[h, begin + i] = joint[h, i]
 
 
 @jit

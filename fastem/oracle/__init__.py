@@ -2,5 +2,14 @@
 
 from fastem.oracle.checks import SMALLEST_VARIANCE, check_parameters, shape_of
 from fastem.oracle.e_step import EStep, e_step
+from fastem.oracle.row_likelihood import Point, RowLikelihood
 
-__all__ = ["SMALLEST_VARIANCE", "EStep", "check_parameters", "e_step", "shape_of"]
+__all__ = [
+    "SMALLEST_VARIANCE",
+    "EStep",
+    "Point",
+    "RowLikelihood",
+    "check_parameters",
+    "e_step",
+    "shape_of",
+]

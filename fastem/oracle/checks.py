@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastem.expectations import Expectations
 from fastem.families import Categorical, Family
 from fastem.parameters import CATEGORICAL, Array, Shape
 from fastem.rows import LARGEST_WEIGHT
@@ -191,3 +192,25 @@ def check_weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     if weights.size and weights.max() > LARGEST_WEIGHT:
         raise ValueError(f"sample_weight must not exceed {LARGEST_WEIGHT:g}; rescale it.")
     return weights
+
+
+def check_out(out: Expectations, wanted: Expectations) -> None:
+    """Check that a result has arrays of the same forms as another.
+
+    Raises
+    ------
+    ValueError
+        If it has other arrays.
+    """
+    if _forms(out) != _forms(wanted):
+        raise ValueError(
+            f"out must be a result of the same E-step, with arrays of shapes {_forms(wanted)}, "
+            f"got {_forms(out)}."
+        )
+
+
+def _forms(result: Expectations) -> list[tuple]:
+    """Return the shapes of all arrays of a result, those of a transposed one with its layout."""
+    gradients = [*result.coef_gradients, *result.intercept_gradients]
+    arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]
+    return [None if x is None else (x.shape, x.T.flags.c_contiguous) for x in arrays]

@@ -11,6 +11,7 @@ from fastem.expectations import Expectations, Statistics
 from fastem.families import Family, resolve_family
 from fastem.kernels import caller_order
 from fastem.oracle.checks import (
+    check_out,
     check_outputs,
     check_parameters,
     check_sizes,
@@ -114,7 +115,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         """Sort the rows and make a plan; only the shape of X is checked already."""
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
-        self._shape = shape
+        self._shape, self._most_rows = shape, len(X)
         self._n_threads = effective_n_jobs(n_jobs)
         self._rows = rows = sort_rows(X, targets, weights, shape)
         self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
@@ -125,6 +126,30 @@ class EStep(DerivativesMixin, PosteriorMixin):
         layers = (*self._own.hidden, self._own.output)
         self._layers = [(layer[:-1], layer[-1]) for layer in layers]
         return self
+
+    def rebind(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
+        """Replace the rows, in the same memory: for mini-batches, or if X is itself computed.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `e_step`. At most as many rows as the E-step was prepared for.
+
+        Raises
+        ------
+        ValueError
+            If a value is not valid, as for `e_step`, or there are too many rows or other features.
+        """
+        X, n_features = real_array("X", X, 2), self._shape.n_features
+        if X.shape[1] != n_features or len(X) > self._most_rows:
+            raise ValueError(
+                f"X must have {n_features} features and at most {self._most_rows} rows, as the "
+                f"E-step was prepared for; got shape {X.shape}."
+            )
+        targets = check_targets(y, len(X), self._shape)
+        rows = sort_rows(X, targets, check_weights(sample_weight, len(X)), self._shape)
+        self._plan.rebind(rows)
+        self._rows = rows
 
     def __call__(
         self,
@@ -164,7 +189,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         if out is None:
             out = self._new_result()
         else:
-            self._check_out(out)
+            check_out(out, self._new_result())
         if not (self._has_call and self._plan.fill_expectations(parameters, out)):
             out = self._fill(parameters, self._plan.expect(parameters), out)
         return out
@@ -176,12 +201,12 @@ class EStep(DerivativesMixin, PosteriorMixin):
         shape = self._shape
         if not (self._take(coefs, intercepts) and variance is None and not shape.n_variances):
             if variance is not None and np.ndim(variance) == 0:
-                variance = [variance]
+                variance = real_array("variance", variance).reshape(1)
             checked = check_parameters(coefs, intercepts, shape.n_features, shape.family, variance)
             self._check_shapes(checked[0])
             self._take(*checked)
         if shape.n_variances:
-            return self._own._replace(variance=np.array(variance, dtype=np.float64))
+            return self._own._replace(variance=real_array("variance", variance))
         return self._own
 
     def _take(self, coefs: list[ArrayLike], intercepts: list[ArrayLike]) -> bool:
@@ -241,15 +266,6 @@ class EStep(DerivativesMixin, PosteriorMixin):
             np.empty(shape.n_variances) if shape.n_variances > 0 else None,
         )
 
-    def _check_out(self, out: Expectations) -> None:
-        """Raise unless ``out`` has the arrays of a result of this instance."""
-        wanted = self._new_result()
-        if _forms(out) != _forms(wanted):
-            raise ValueError(
-                f"out must be a result of the same E-step, with arrays of shapes {_forms(wanted)}, "
-                f"got {_forms(out)}."
-            )
-
     def _fill_in_order(self, values: Array, out: Array) -> None:
         """Copy values (k, n_samples) of sorted rows, to the original order of the rows."""
         values, order = kernel_array(values), self._rows.order
@@ -262,13 +278,6 @@ class EStep(DerivativesMixin, PosteriorMixin):
             caller_order.fill_in_order(values, order, piece, piece + 1, out)
 
         run(fill_row, len(values), n_threads)
-
-
-def _forms(result: Expectations) -> list[tuple]:
-    """Return the shapes of all arrays of a result, those of a transposed one with its layout."""
-    gradients = [*result.coef_gradients, *result.intercept_gradients]
-    arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]
-    return [None if x is None else (x.shape, x.T.flags.c_contiguous) for x in arrays]
 
 
 def _has_form_of(own: Array, given: ArrayLike) -> bool:
@@ -379,7 +388,7 @@ def e_step(
     X = real_array("X", X, 2)
     family = resolve_family(family)
     if variance is not None and np.ndim(variance) == 0:
-        variance = [variance]
+        variance = real_array("variance", variance).reshape(1)
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
     oracle = EStep.__new__(EStep)._prepare(
         X, y, shape_of(coefs, family), method, sample_weight, n_jobs, random_state

@@ -1,6 +1,6 @@
 """Threads, memory, buffers, the cutting of work, checks of arrays, errors and warnings."""
 
-from fastem.runtime.arrays import finite_array, kernel_array, real_array
+from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import available_bytes, check_memory, fits
@@ -35,6 +35,7 @@ __all__ = [
     "bytes_of",
     "check_memory",
     "cut_by_group",
+    "detached",
     "effective_n_jobs",
     "finite_array",
     "fits",

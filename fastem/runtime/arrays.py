@@ -1,5 +1,7 @@
 """Arrays that a caller passes: their form for kernels, and a check of their values."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -21,6 +23,22 @@ def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
     return np.require(values, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
 
 
+def detached(values: Any) -> Any:
+    """Return a tensor without its record of operations, and other objects unchanged.
+
+    A PyTorch tensor that requires a gradient cannot be converted to an array.
+
+    Parameters
+    ----------
+    values : array-like
+
+    Returns
+    -------
+    values : array-like
+    """
+    return values.detach() if hasattr(values, "detach") else values
+
+
 def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
     """Return real numbers as a float64 array in the form of `kernel_array`.
 
@@ -29,7 +47,7 @@ def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray
     name : str
         Name of the argument in messages.
     values : array-like
-        Copied only if it has another form.
+        Copied only if it has another form. A tensor may require a gradient.
     ndim : int, optional
         Required number of dimensions; None accepts any number.
 
@@ -42,6 +60,7 @@ def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray
     ValueError
         If ``values`` holds other objects than real numbers, or has another number of dimensions.
     """
+    values = detached(values)
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex numbers are not supported")
