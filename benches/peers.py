@@ -1,5 +1,7 @@
 """The exact E-step in other libraries, by name: ``PREPARE[name](problem, dtype)``.
 
+The versions of `peers_split` also take the number of threads, and cut the rows accordingly.
+
 Names end in the form: ``split`` for three matrix products (`peers_split`), ``log`` for log-sum-exp
 over all configurations (`peers_log_space`).
 """

@@ -35,13 +35,16 @@ from peer_arrays import EStep, Gradients, arrays_of, configurations, ranges_by_c
 from problems import EStepProblem
 
 # Rows of a tile with many units, whose priors fit into a cache, and with few units. Chosen by
-# measurement.
+# measurement. Threads of BLAS need large products.
 _ROWS_OF_MANY_UNITS = {"numpy": 256, "torch": 256, "jax": 512}
 _ROWS_OF_FEW_UNITS = 1024
 _FEW_UNITS = 14
+_ROWS_OF_SEVERAL_THREADS = {"numpy": 4096, "torch": 4096, "jax": 512}
 
 
-def _rows_of_tiles(library: str, n_hidden: int) -> int:
+def _rows_of_tiles(library: str, n_hidden: int, n_threads: int) -> int:
+    if n_hidden > _FEW_UNITS and n_threads > 1:
+        return _ROWS_OF_SEVERAL_THREADS[library]
     return _ROWS_OF_FEW_UNITS if n_hidden <= _FEW_UNITS else _ROWS_OF_MANY_UNITS[library]
 
 
@@ -111,7 +114,7 @@ def _states(n_hidden: int, dtype: type) -> tuple[NDArray, NDArray, NDArray]:
     return Z_low, Z_high, np.concatenate([np.ones((1, 2**low), dtype), Z_low])
 
 
-def prepare_numpy(problem: EStepProblem, dtype: type) -> EStep:
+def prepare_numpy(problem: EStepProblem, dtype: type, n_threads: int = 1) -> EStep:
     """Prepare NumPy."""
     X, _, weights, W, b, V, c = arrays_of(problem, dtype)
     low = len(b) // 2
@@ -120,7 +123,7 @@ def prepare_numpy(problem: EStepProblem, dtype: type) -> EStep:
     T, C, odds, off, posterior, likelihood, tiles = _allocate(
         problem,
         weights,
-        _rows_of_tiles("numpy", len(b)),
+        _rows_of_tiles("numpy", len(b), n_threads),
         lambda *shape: np.empty(shape, dtype),
     )
 
@@ -175,7 +178,7 @@ def prepare_numpy(problem: EStepProblem, dtype: type) -> EStep:
     return e_step
 
 
-def prepare_torch(problem: EStepProblem, dtype: type) -> EStep:
+def prepare_torch(problem: EStepProblem, dtype: type, n_threads: int = 1) -> EStep:
     """Prepare PyTorch on the CPU, eager, with explicit formulas instead of autograd."""
     import torch
 
@@ -184,7 +187,10 @@ def prepare_torch(problem: EStepProblem, dtype: type) -> EStep:
     Z_low, Z_high, ones_and_Z_low = map(torch.as_tensor, _states(len(b), dtype))
     X_T, b, c = X.T.contiguous(), b[:, None], c[:, None]
     T, C, odds, off, posterior, likelihood, tiles = _allocate(
-        problem, weights, _rows_of_tiles("torch", len(b)), partial(torch.empty, dtype=X.dtype)
+        problem,
+        weights,
+        _rows_of_tiles("torch", len(b), n_threads),
+        partial(torch.empty, dtype=X.dtype),
     )
 
     def fill_tile(tile: _Tile) -> None:
@@ -232,7 +238,7 @@ def prepare_torch(problem: EStepProblem, dtype: type) -> EStep:
     return e_step
 
 
-def prepare_jax(problem: EStepProblem, dtype: type) -> EStep:
+def prepare_jax(problem: EStepProblem, dtype: type, n_threads: int = 1) -> EStep:
     """Prepare JAX: one compiled function with explicit formulas, a scan over tiles per class."""
     import jax
     import jax.numpy as jnp
@@ -244,7 +250,7 @@ def prepare_jax(problem: EStepProblem, dtype: type) -> EStep:
     low = n_hidden // 2
     Z_low, Z_high, _ = map(jnp.asarray, _states(n_hidden, dtype))
     classes = list(ranges_by_class(problem.rows.class_starts, 0, len(X), len(X)))
-    size = _rows_of_tiles("jax", n_hidden)
+    size = _rows_of_tiles("jax", n_hidden, n_threads)
 
     def cut(rows):
         """Cut rows into tiles of equal size: rows of weight zero fill the last one."""

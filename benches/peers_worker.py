@@ -101,7 +101,8 @@ def compare(size: tuple[int, int, int], name: str, precision: str, n_threads: in
         If the results differ by more than the tolerance of the precision.
     """
     problem = e_step_problem(*size)
-    theirs = peers.PREPARE[name](problem, np.dtype(precision).type)
+    own = {"n_threads": n_threads} if name.endswith("-split") else {}
+    theirs = peers.PREPARE[name](problem, np.dtype(precision).type, **own)
     ours = prepare_fastem(problem, precision, n_threads)
     with threadpool_limits(limits=n_threads, user_api="blas"):
         if "torch" in peers.MODULES[name]:
