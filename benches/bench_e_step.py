@@ -3,7 +3,8 @@
 ``ns_per_configuration`` is the time per row and hidden configuration. If it is constant, the
 time doubles with every hidden unit and is linear in the rows. ``share_of_dgemm`` is the rate
 of ``6 n 2**m`` flops, those of the three products of the E-step, relative to the rate of a
-matrix product on the same threads, measured immediately before and after.
+matrix product of SciPy's BLAS library, which the kernels call, on the same threads. This rate is
+measured immediately before and after.
 
 ``ratio_to_one_layer`` is the minimum time of a deep network divided by that of its first layer
 alone, measured alternately. Only the first layer processes the samples.
@@ -13,10 +14,11 @@ import statistics
 from functools import partial
 
 import pytest
-from measure import best_seconds, dgemm_rate
+from measure import best_seconds
 from problems import e_step_problem
 
 from fastem import Enumeration
+from fastem.profiling.stopwatch import dgemm_rate
 from fastem.runtime import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)

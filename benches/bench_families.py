@@ -12,12 +12,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from measure import best_seconds, convergence_warnings_ignored, dgemm_rate
+from measure import best_seconds, convergence_warnings_ignored
 from problems import e_step_problem, family_problem
 from sklearn.datasets import load_diabetes
 
 from fastem import Enumeration, FastEMClassifier, FastEMRegressor
 from fastem.engines.grouping import groups_of_targets
+from fastem.profiling.stopwatch import dgemm_rate
 from fastem.runtime import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)

@@ -17,12 +17,13 @@ import time
 
 import numpy as np
 import pytest
-from measure import best_seconds, dgemm_rate
+from measure import best_seconds
 from problems import e_step_problem
 
 import fastem
 from fastem.engines import configuration_tables, enumeration_plan
 from fastem.oracle import e_step as oracle_module
+from fastem.profiling.stopwatch import dgemm_rate
 from fastem.runtime import effective_n_jobs
 
 ALL_THREADS = effective_n_jobs(None)

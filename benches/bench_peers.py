@@ -1,141 +1,83 @@
-"""The exact E-step compared with loops, NumPy, PyTorch and JAX; their code is in `peers`.
+"""The exact E-step compared with NumPy, PyTorch, JAX, NumPyro and plain loops.
 
-The peers are straightforward versions in each library: they sum over all configurations in log
-space. fastem's side is its internal E-step, planned once and run many times. It splits the sum into
-three matrix products: the comparison includes the effect of the algorithm.
+fastem's side is its public call: `fastem.EStep` is prepared once and called many times. The other
+libraries compute the same quantities. Their code is in `peers_split`, `peers_log_space` and
+`peers_numpyro`. The names end in the form:
 
-Both implementations compute the same results, in one process and in float64. A bench fails unless
-the log-likelihoods of all rows and all gradients agree to 1e-9 of the largest entry of the array;
-``largest_difference`` is the largest of these differences. Both run alternately, after a warm-up.
+- ``split``: the three matrix products of `fastem.Enumeration`, in the fastest form that was found
+  for the library. These rows compare implementations.
+- ``log``, ``numpyro``, ``loops``: log-sum-exp over all configurations. These rows also show the
+  effect of the algorithm.
 
-fastem uses the default number of threads of a fit. PyTorch uses the same number or one,
-whichever is faster in a trial. The BLAS of NumPy uses one, because its products are too small
-for several. XLA has a thread pool with one thread per core; loops use one thread. ``ms`` and
-``ms_fastem`` are minimum times, ``ratio_of_minimum_times`` and ``ratio_of_median_times`` are times
-of the peer divided by times of fastem. A large difference between the two ratios indicates
-that the machine was busy.
+Both sides use the same number of threads and run alternately in one process (`peers_worker`).
+``ms_library`` and ``ms_fastem`` are median times. Ratios are times of the library divided by times
+of fastem. ``busy_cores`` is the CPU time of all threads of the process divided by the elapsed time:
+it shows how many threads a library uses, and is lower on a busy machine. ``precision`` is that of
+the library. Its float32 is compared with the mixed precision of fastem.
 
-Install PyTorch and JAX with ``pip install '.[peers]'``.
+A bench fails unless the log-likelihoods of all rows and all gradients agree to 1e-9 (float64) or
+1e-4 (float32) of the largest entry of the array; ``largest_difference`` is the largest difference.
+The time of the benchmark itself is that of the whole measurement.
+
+Install the libraries with ``pip install '.[peers]'``. Benches of missing libraries are skipped.
 """
 
-import statistics
-import time
-from contextlib import contextmanager
-
-import numpy as np
 import peers
 import pytest
-from measure import best_seconds
-from problems import e_step_problem
-from threadpoolctl import threadpool_limits
+from peers_worker import Worker
 
-from fastem import Enumeration
 from fastem.runtime import effective_n_jobs
 
-_TOLERANCE = 1e-9
-_SECONDS = 1.5  # total time of a peer, but at least 3 rounds
-_SETTLING_SECONDS = 0.05
-_THREADS = effective_n_jobs(None)
-
-_SIZES = {
-    (90, 7, 3): ["loops", "numpy", "torch", "jax"],
-    (1000, 10, 3): ["numpy", "torch", "jax"],
-    (1000, 14, 3): ["numpy", "torch", "jax"],
-    (2000, 16, 3): ["numpy", "torch", "jax"],
-}
-_SMOKE = (90, 7, 3), "numpy"
+_ALL_THREADS = effective_n_jobs(None)
+_ONE_THREAD_SIZES = (90, 7, 3), (1000, 10, 3), (1000, 14, 3), (2000, 16, 3), (10_000, 16, 3)
+_ALL_THREADS_SIZES = (90, 7, 3), (1000, 10, 3), (2000, 16, 3), (10_000, 16, 3)
+_SPLIT = [name for name in peers.PREPARE if name.endswith("-split")]
+_LOG = [name for name in peers.PREPARE if name.endswith("-log")]
+_SMOKE = _ONE_THREAD_SIZES[0], "numpy-split", "float64", 1
 
 
-def _rows():
-    for size, names in _SIZES.items():
-        for name in names:
-            label = "n={}-m={}-g={}-".format(*size) + name
-            yield pytest.param(size, name, id=label + "-smoke" * ((size, name) == _SMOKE))
+def _cases():
+    """Yield size, library, precision and number of threads."""
+    for precision in ("float64", "float32"):
+        for size in _ONE_THREAD_SIZES:
+            yield from ((size, name, precision, 1) for name in _SPLIT)
+        for size in _ALL_THREADS_SIZES if _ALL_THREADS > 1 else ():
+            yield from ((size, name, precision, _ALL_THREADS) for name in _SPLIT)
+    for size in _ONE_THREAD_SIZES[:4]:
+        yield from ((size, name, "float64", 1) for name in _LOG)
+    for size in _ONE_THREAD_SIZES[:2]:
+        yield size, "numpyro", "float64", 1
+    yield _ONE_THREAD_SIZES[0], "loops", "float64", 1
 
 
-def _prepare(name, problem):
-    """Return the E-step of a peer, or skip the bench if it is not installed."""
-    if name in ("torch", "jax"):
-        reason = f"{name} is not installed: pip install '.[peers]'"
-        pytest.importorskip(name, reason=reason, exc_type=ImportError)
-    return peers.PREPARE[name](problem)
+def _params():
+    for case in _cases():
+        (n, m, g), name, precision, n_threads = case
+        threads = 1 if n_threads == 1 else "all"
+        label = f"n={n}-m={m}-g={g}-{name}-{precision}-threads={threads}"
+        yield pytest.param(*case, id=label + "-smoke" * (case == _SMOKE))
 
 
-@contextmanager
-def _threads(name, n_threads):
-    """Limit the number of threads of a peer, if it has such a setting."""
-    if name == "torch":
-        import torch
+@pytest.fixture(scope="module")
+def worker_with():
+    """Return a function that returns the process for a number of threads."""
+    workers = {}
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(n_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-    else:
-        with threadpool_limits(limits=n_threads, user_api="blas"):
-            yield
+    def get(n_threads):
+        if n_threads not in workers:
+            workers[n_threads] = Worker(n_threads)
+        return workers[n_threads]
 
-
-def _faster_threads(name, e_step):
-    """Return the faster number of threads of a peer, and its time."""
-    candidates = {"torch": {1, _THREADS}, "jax": {_THREADS}}.get(name, {1})
-    trials = []
-    for n_threads in candidates:
-        with _threads(name, n_threads):
-            trials.append((best_seconds(e_step, 1), n_threads))
-    seconds, n_threads = min(trials)
-    return n_threads, seconds
-
-
-def _gradients(statistics):
-    """Return copies of the results of a plan, as peers return them."""
-    *W, b = statistics.hidden[0].gradient.copy()
-    *V, c = statistics.output_gradient.copy()
-    return peers.Gradients(statistics.log_likelihood.copy(), np.array(W), b, np.array(V), c)
-
-
-def _largest_difference(theirs, ours):
-    """Return the largest difference, relative to the largest entry of its array."""
-    differences = [
-        np.max(np.abs(a - b)) / np.max(np.abs(b)) for a, b in zip(theirs, ours, strict=True)
-    ]
-    assert max(differences) <= _TOLERANCE, dict(zip(ours._fields, differences, strict=True))
-    return float(max(differences))
+    yield get
+    for worker in workers.values():
+        worker.close()
 
 
 @pytest.mark.benchmark(group="e_step: peers")
-@pytest.mark.parametrize(("size", "name"), list(_rows()))
-def bench_peers(benchmark, record, size, name):
-    problem = e_step_problem(*size)
-    e_step = _prepare(name, problem)
-    plan = Enumeration().plan(problem.rows, problem.shape, _THREADS)
-    seconds = []
-
-    def run_fastem():
-        time.sleep(_SETTLING_SECONDS)  # threads of the peer keep spinning for a while
-        end = time.perf_counter() + _SETTLING_SECONDS
-        while time.perf_counter() < end:
-            seconds.append(best_seconds(lambda: plan.expect(problem.parameters), 1))
-
-    with _threads(name, 1):
-        difference = _largest_difference(e_step(), _gradients(plan.expect(problem.parameters)))
-    n_threads, trial = _faster_threads(name, e_step)
-    with _threads(name, n_threads):
-        rounds = int(np.clip(_SECONDS / trial, 3, 10))
-        benchmark.pedantic(e_step, setup=run_fastem, rounds=rounds)
-    minimum, minimum_fastem = benchmark.stats["min"], min(seconds)
-    median, median_fastem = benchmark.stats["median"], statistics.median(seconds)
-    record(
-        n=size[0],
-        m=size[1],
-        g=size[2],
-        threads_fastem=_THREADS,
-        threads=n_threads,
-        ms=1e3 * minimum,
-        ms_fastem=1e3 * minimum_fastem,
-        ratio_of_minimum_times=minimum / minimum_fastem,
-        ratio_of_median_times=median / median_fastem,
-        largest_difference=difference,
-    )
+@pytest.mark.parametrize(("size", "name", "precision", "n_threads"), list(_params()))
+def bench_peers(benchmark, record, worker_with, size, name, precision, n_threads):
+    for module in peers.MODULES[name]:
+        reason = f"{module} is not installed: pip install '.[peers]'"
+        pytest.importorskip(module, reason=reason, exc_type=ImportError)
+    worker = worker_with(n_threads)
+    record(**benchmark.pedantic(worker.measure, (size, name, precision), rounds=1))

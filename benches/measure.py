@@ -1,4 +1,4 @@
-"""Measurements: alternating runs, new processes, the rate of dgemm, and the quality of a fit."""
+"""Measurements: alternating runs, new processes, and the quality of a fit."""
 
 import json
 import os
@@ -12,16 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg import blas
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits
 
 import fastem
 
-_PRODUCT_SIZE = 1500
 _SETTLING_SECONDS = 0.3
 
 
@@ -103,30 +100,6 @@ def _place(folder):
         "PYTHONWARNINGS": "ignore",
     }
     return {"cwd": folder, "env": environment, "stdout": subprocess.PIPE, "text": True}
-
-
-def dgemm_rate(n_threads: int, repeats: int = 4) -> float:
-    """Return the maximum rate of a float64 matrix product, in flops per second.
-
-    NumPy and SciPy each contain a BLAS library, and compiled kernels call that of SciPy. The
-    result is the rate of the faster library.
-    """
-    rng = np.random.default_rng(0)
-    A, B = rng.normal(size=(2, _PRODUCT_SIZE, _PRODUCT_SIZE))
-    C = np.empty_like(A)
-    A_fortran, B_fortran, C_fortran = (np.asfortranarray(M) for M in (A, B, C))
-
-    def numpy_product():
-        np.dot(A, B, out=C)
-
-    def scipy_product():
-        blas.dgemm(1.0, A_fortran, B_fortran, c=C_fortran, overwrite_c=1)
-
-    with threadpool_limits(limits=n_threads, user_api="blas"):
-        seconds = min(best_seconds(f, repeats) for f in (numpy_product, scipy_product))
-    # BLAS threads keep spinning after a product and would disturb the next measurement
-    time.sleep(_SETTLING_SECONDS)
-    return 2 * _PRODUCT_SIZE**3 / seconds
 
 
 @contextmanager

@@ -30,8 +30,7 @@ import numpy as np
 from measure import convergence_warnings_ignored
 from numpy.typing import NDArray
 from regression_tables import FOR_CHOICES, FOR_JUDGEMENT, TABLES, table
-from report import markdown
-from results import UnusableError, exit_status, read_text, write_text
+from results import UnusableError, exit_status, markdown, read_text, write_text
 from scipy.optimize import minimize
 from scipy.stats import norm, rankdata
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor

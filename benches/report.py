@@ -16,7 +16,17 @@ import json
 import sys
 from pathlib import Path
 
-from results import UnusableError, duration, exit_status, figure, read, read_text, write_text
+from report_peers import peers_tables
+from results import (
+    UnusableError,
+    duration,
+    exit_status,
+    figure,
+    markdown,
+    read,
+    read_text,
+    write_text,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,9 +74,14 @@ COLUMNS = {
     "error": "root mean square error of log p, nats",
     "time_over_estimate": "ratio to the estimated time",
     "largest_difference": "largest difference of results",
+    "library": "library and form",
+    "precision": "precision of the library",
     "ms": "minimum time of the library, ms",
+    "ms_library": "library, ms",
     "ms_fastem": "fastem, ms",
     "ms_sklearn": "scikit-learn, ms",
+    "busy_cores": "busy cores, library",
+    "busy_cores_fastem": "busy cores, fastem",
     "ratio_of_median_times": "ratio of median times",
     "ratio_of_minimum_times": "ratio of minimum times",
     "n_iter": "iterations",
@@ -100,6 +115,14 @@ _DEPTH_TEXT = "One exact E-step with gradients of a deep network, and of its fir
 _ENGINES_TEXT = "One exact E-step with gradients by quadrature, compared with enumeration."
 _SAMPLING_TEXT = "One E-step by sampling."
 _PEERS_TEXT = (
+    "One exact E-step with gradients in another library and by `fastem.EStep`, prepared once. Both "
+    "run\nalternately in one process with the same number of threads. Times in ms are medians, "
+    "ratios are times of\nthe library divided by times of fastem. Busy cores: CPU time of the "
+    "process divided by elapsed time.\nThe minimum and median times are those of the whole "
+    "measurement. The benchmark fails if the results of\nthe two differ."
+)
+# of runs from before fastem.EStep; remove it when docs/benchmarks.json has been measured again
+_OLD_PEERS_TEXT = (
     "One exact E-step with gradients, implemented with the library in the name of the benchmark "
     "(code in\n`benches/peers.py`) and in fastem. Both run alternately in one process. Ratios are "
     "times of the library\ndivided by times of fastem."
@@ -170,13 +193,6 @@ def _trim_row(row):
     stats = {name: row["stats"][name] for name in _KEPT_STATS if name in row["stats"]}
     extra = row.get("extra_info") or {}
     return {"group": row["group"], "name": row["name"], "stats": stats, "extra_info": extra}
-
-
-def markdown(header: list[str], rows: list[list[str]], left: int = 0) -> str:
-    """Return a table with its first ``left`` columns left-aligned, the others right-aligned."""
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
-    lines = [f"| {' | '.join(header)} |", f"|{'|'.join(rule)}|"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 def e_step_table(results: dict) -> str:
@@ -251,10 +267,14 @@ def engines_table(results: dict) -> str:
 
 
 def peers_table(results: dict) -> str:
-    """Return the README's table of the same E-step with other libraries."""
+    """Return the README's tables of the same E-step with other libraries."""
+    rows = _rows_of_group(results, PEERS)
+    figures = [row["extra_info"] for row in rows]
+    if "library" in figures[0]:
+        return "\n\n".join([peers_tables(figures), _origin(results)])
+    # a run from before fastem.EStep; remove it when docs/benchmarks.json has been measured again
     cells = []
-    for row in _rows_of_group(results, PEERS):
-        extra = row["extra_info"]
+    for row, extra in zip(rows, figures, strict=True):
         times = duration(extra["ms"] / 1e3), duration(extra["ms_fastem"] / 1e3)
         sizes = [figure(extra[name]) for name in ("n", "m", "g")]
         peer = _id(row).removesuffix("-smoke").rpartition("-")[2]
@@ -284,7 +304,7 @@ def _cautions(rows):
     pairs = (
         (row["extra_info"]["ratio_of_median_times"], row["extra_info"]["ratio_of_minimum_times"])
         for row in rows
-        if row["group"] == MLP
+        if row["group"] == MLP or "library" in row["extra_info"]
     )
     if any(max(pair) > 4 / 3 * min(pair) for pair in pairs):
         yield (
@@ -312,8 +332,11 @@ def document(results: dict) -> str:
     parts.append("Every row has the minimum and the median time of its rounds.")
     for group in dict.fromkeys(row["group"] for row in results["benchmarks"]):
         parts.append(f"## {group or 'no group'}")
-        parts += [TEXTS[group]] if group in TEXTS else []
         rows = _rows_of_group(results, group)
+        if group == PEERS and "library" not in rows[0]["extra_info"]:
+            parts.append(_OLD_PEERS_TEXT)
+        elif group in TEXTS:
+            parts.append(TEXTS[group])
         parts += [_group_table(rows), *_cautions(rows)]
     return "\n\n".join(parts) + "\n"
 

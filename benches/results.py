@@ -82,6 +82,13 @@ def duration(seconds: float) -> str:
     return f"{figure(seconds / units[unit])} {unit}"
 
 
+def markdown(header: list[str], rows: list[list[str]], left: int = 0) -> str:
+    """Return a table with its first ``left`` columns left-aligned, the others right-aligned."""
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    lines = [f"| {' | '.join(header)} |", f"|{'|'.join(rule)}|"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
+
+
 def exit_status(script: Callable[[], int]) -> int:
     """Run a script; return its status. For unusable input, print one line and return 2."""
     try:

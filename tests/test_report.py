@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import report
+import report_peers
 from benchmark_json import COMMAND, row, run, write
 from results import duration, figure
 
@@ -94,8 +95,13 @@ OTHERS = [
         log_loss_mlp=0.066),
     *(row(report.ENGINES, f"bench_engines[2-{m}]", 0.35, 0.4, g=2, m=m, ns_per_unit=350.0)
       for m in (8, 16, 100)),
-    row(report.PEERS, "bench_peers[n=2000-m=16-g=3-torch]", 1.5, 1.6, n=2000, m=16, g=3, ms=1500.0,
-        ms_fastem=15.0, ratio_of_minimum_times=100.0),
+    *(row(report.PEERS, f"bench_peers[{library}]", 1.5, 1.6, library=library, n=2000, m=16, g=3,
+          threads=threads, precision=precision, ms_library=18.0 * ratio, ms_fastem=18.0,
+          ratio_of_median_times=ratio, ratio_of_minimum_times=ratio)
+      for library, threads, precision, ratio in (
+          ("numpy-split", 1, "float64", 1.1), ("torch-split", 1, "float64", 1.2),
+          ("jax-split", 2, "float32", 2.0), ("numpy-log", 1, "float64", 55.0),
+          ("loops", 1, "float64", 9000.0))),
 ]  # fmt: skip
 
 
@@ -111,13 +117,28 @@ def test_tables_that_a_readme_may_have(tmp_path, files):
         "| iris | 12.0 ms | 12.0 ms | 12.0 ms | 0.090 | 0.149 |",
         "| odd digits | 200 | 50.0 s | 0.050 | 0.066 |",
         "| 2 | 100 | 350 ms | 35.0 µs |",
-        "| torch | 2 000 | 16 | 3 | 1.50 s | 15.0 ms | 100 |",
+        "| threads | precision | rows | hidden units | classes | fastem | NumPy | PyTorch | JAX |",
+        "| 1 | float64 | 2 000 | 16 | 3 | 18.0 ms | 1.10 | 1.20 | - |",
+        "| 2 | float32, mixed in fastem | 2 000 | 16 | 3 | 18.0 ms | - | - | 2.00 |",
+        "- threads: 1, float64: 1.10 to 1.10",
+        "| 1 | float64 | 2 000 | 16 | 3 | 18.0 ms | 55.0 | - | - | - | 9 000 |",
     ):
         assert f"\n{line}\n" in text
+    assert "other work disturbed" not in text
     assert "| 2 | 16 |" not in text
     # what the README has a place for must be in the run
     files["readme"].write_text(README + more, "utf-8")
     assert _main(write(tmp_path / "b.json", run(*E_STEPS, *MLPS)), files) == 2
+
+
+def test_disturbed_comparisons_of_libraries_are_counted():
+    rows = [
+        {"library": "numpy-split", "threads": 1, "precision": "float64", "n": 90, "m": 7, "g": 3,
+         "ms_fastem": 1.0, "ratio_of_median_times": ratio, "ratio_of_minimum_times": 1.0}
+        for ratio in (1.1, 1.4)
+    ]  # fmt: skip
+    assert "In 1 of 2 measurements" in report_peers.peers_tables(rows)
+    assert "measurements" not in report_peers.peers_tables(rows[:1])
 
 
 def test_document(tmp_path, files):

@@ -207,7 +207,8 @@ class EnumerationPlan(Plan):
     def _fill_rows(self, hidden: Array, parameters: Parameters, is_single: bool) -> None:
         rows, pieces, arrays, sums = self._rows, self._pieces, self._arrays, self._sums
         groups = self._groups
-        output_coefs = parameters.output[: self._shape.last]
+        is_tilted = groups.tilts is not None
+        output_coefs = parameters.output[: self._shape.last] if is_tilted else None
         tables, smallest, unit = self._table.values, enumeration.SMALLEST_LIKELIHOOD, 1.0
         if is_single:
             tables, smallest, unit = sums.tables, enumeration.SMALLEST_SINGLE, self._unit

@@ -27,17 +27,17 @@ class Groups(NamedTuple):
         Rows ``starts[k]:starts[k + 1]`` are in group k.
     references : array (n_groups, n_outputs)
         Reference values of the outputs; no columns for classes.
-    tilts : array (n_samples, n_outputs)
-        ``(target - reference) / dispersion`` of every row; no columns for classes.
-    constants : array (n_samples,), nats
-        Part of the log-likelihood of a row that does not depend on the configuration; empty for
+    tilts : array (n_samples, n_outputs) or None
+        ``(target - reference) / dispersion`` of every row; None for classes.
+    constants : array (n_samples,) or None, nats
+        Part of the log-likelihood of a row that does not depend on the configuration; None for
         classes.
     """
 
     starts: NDArray[np.int64]
     references: Array
-    tilts: Array
-    constants: Array
+    tilts: Array | None
+    constants: Array | None
 
 
 def most_groups(shape: Shape, n_samples: int) -> int:
@@ -51,7 +51,7 @@ def most_groups(shape: Shape, n_samples: int) -> int:
 def groups_of_classes(rows: TrainingRows) -> Groups:
     """Return the classes as groups."""
     none = np.empty((len(rows.class_starts) - 1, 0))
-    return Groups(rows.class_starts, none, np.empty((len(rows.weights), 0)), np.empty(0))
+    return Groups(rows.class_starts, none, None, None)
 
 
 def groups_of_targets(

@@ -231,13 +231,13 @@ def fill_rows(
         Rows ``group_starts[k]:group_starts[k + 1]`` are of group k.
     first_group : int
         Group of the first row of the range.
-    output_coefs : array (n_hidden, n_outputs)
-    tilts : array (n_samples, n_outputs)
-        Differences of y from the reference value, divided by the dispersion. Without columns (for
-        classes) no row is tilted.
-    constants : array (n_samples,), nats
-        Part of the log-likelihood that does not depend on the configuration. Not used if ``tilts``
-        has no columns.
+    output_coefs : array (n_hidden, n_outputs) or None
+        None for classes.
+    tilts : array (n_samples, n_outputs) or None
+        Differences of y from the reference value, divided by the dispersion. None for classes: the
+        kernel is then compiled without tilts.
+    constants : array (n_samples,) or None, nats
+        Part of the log-likelihood that does not depend on the configuration. None for classes.
     start, stop, tile : int
         Range of rows, and the number of rows of a tile.
     smallest : float, probability
@@ -291,12 +291,12 @@ def fill_rows(
         log_ratio, reciprocal = ratios[0], ratios[1]
 
         _fill_log_odds(X, hidden, begin, end, log_odds)
-        if tilts.shape[1] > 0:
+        if tilts is not None:
             fill_product_a_bt(output_coefs, tilts[begin:end], delta)
             log_ratio[:] = 0.0
         for h in range(n_hidden):
             prior = hidden_probability[h, begin:end]
-            if tilts.shape[1] > 0:
+            if tilts is not None:
                 _tilt(log_odds[h], delta[h], prior, on[h], off[h], log_ratio)
             else:
                 _fill_probabilities(log_odds[h], prior, on[h], off[h])
@@ -312,7 +312,7 @@ def fill_rows(
             weights[begin:end], likelihood, smallest, factor, reciprocal, scale,
             log_likelihood[begin:end],
         )  # fmt: skip
-        if tilts.shape[1] > 0:
+        if tilts is not None:
             for i in range(n):
                 log_likelihood[begin + i] += log_ratio[i] + constants[begin + i]
         for h in range(n_hidden):

@@ -48,7 +48,6 @@ def fill_statistics(
     """
     n_samples, n_hidden = X.shape[0], hidden.shape[1]
     n_classes, n_high, _ = tables.shape
-    none = np.empty(0)
     coefs = matrix(output.ravel(), 0, n_hidden, n_classes)
     intercepts = np.zeros(n_classes)
     if output.shape[0] > n_hidden:
@@ -56,7 +55,7 @@ def fill_statistics(
             intercepts[k] = output[n_hidden, k]
     fill_output_table(coefs, intercepts, 0, n_high, tables)
     n_redo = fill_rows(
-        X, weights, hidden, tables, class_starts, 0, coefs, matrix(none, 0, n_samples, 0), none,
+        X, weights, hidden, tables, class_starts, 0, None, None, None,
         0, n_samples, tile, SMALLEST_LIKELIHOOD, 1.0, workspace, scratch,
         log_likelihood, probability, posterior, counts, gradient,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import cho_factor
 
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.kernels import configurations, logistic, multinomial
+from fastem.kernels import logistic, multinomial
 from fastem.parameters import Array, Shape, split_intercepts
 from fastem.runtime import TILE, Shapes, row_ranges, run, table_slices, threads_worth
 
@@ -157,9 +157,8 @@ class OutputPart:
         """
         n_high, n_low = totals.shape
         coefs, intercepts = split_intercepts(weights, self.shape.last)
-        high, low = configurations.half_logits(coefs, intercepts, n_low.bit_length() - 1)
-        exp_high, largest_high = configurations.scaled_exponentials(high)
-        exp_low, largest_low = configurations.scaled_exponentials(low)
+        high, low = half_sums(coefs, intercepts, n_low)
+        (exp_high, largest_high), (exp_low, largest_low) = map(_scaled_exponentials, (high, low))
         slices = table_slices(n_high, n_low)
         parts = np.zeros(len(slices))
 
@@ -186,7 +185,7 @@ class OutputPart:
         weights : array (n_inputs, n_classes) or None
             None if this part falls at every length that was tried.
         """
-        moments = configurations.unit_sums(counts.sum(axis=2), counts.sum(axis=1)[None])
+        moments = unit_moments(counts.sum(axis=2), counts.sum(axis=1))
         moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
         floor = floor_of(self.objective(weights, moments, totals))
         for halvings in range(MAX_HALVINGS):
@@ -276,3 +275,39 @@ def grams_of_bits(high_sums: Array, low_sums: Array, bit_sums: Array) -> Array:
 def _bits(size: int) -> Array:
     """Return the bits of the integers below ``size``, a power of two: (size, n_bits)."""
     return (np.arange(size)[:, None] >> np.arange(size.bit_length() - 1) & 1).astype(float)
+
+
+def unit_moments(high_sums: Array, low_sums: Array) -> Array:
+    """Return ``sum_s D(s) z`` for several tables D; z holds the bits of s and a last entry 1.
+
+    Parameters
+    ----------
+    high_sums, low_sums : arrays (n_tables, n_high), (n_tables, n_low)
+        Sums of each table over low parts and over high parts.
+
+    Returns
+    -------
+    moments : array (n_hidden + 1, n_tables)
+    """
+    high, low = _bits(high_sums.shape[1]), _bits(low_sums.shape[1])
+    return np.vstack([low.T @ low_sums.T, high.T @ high_sums.T, low_sums.sum(axis=1)])
+
+
+def half_sums(coefs: Array, intercepts: Array, n_low: int) -> tuple[Array, Array]:
+    """Split the natural parameters of all configurations into a high and a low part.
+
+    Returns
+    -------
+    high, low : arrays (n_outputs, n_high), (n_outputs, n_low)
+        Output d has the natural parameter ``high[d, hi] + low[d, lo]``.
+    """
+    n_low_bits = n_low.bit_length() - 1
+    high = _bits(2 ** (len(coefs) - n_low_bits)) @ coefs[n_low_bits:] + intercepts
+    low = _bits(n_low) @ coefs[:n_low_bits]
+    return np.ascontiguousarray(high.T), np.ascontiguousarray(low.T)
+
+
+def _scaled_exponentials(logits: Array) -> tuple[Array, Array]:
+    """Return ``exp(logits - largest)`` and the largest over classes, of every half state."""
+    largest = logits.max(axis=0)
+    return np.exp(logits - largest), largest

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import blas
+from threadpoolctl import threadpool_limits
 
 from fastem.engines import ENGINES, Engine
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows, sort_rows
-from fastem.runtime import check_memory, run, single_threaded_blas
+from fastem.runtime import check_memory
 
 _PRODUCT_SIZE = 1000
 _PRODUCT_REPEATS = 3
+_SETTLING_SECONDS = 0.05  # BLAS threads keep spinning for about 30 ms after a product
 _MIN_REPEATS = 2
 _MAX_REPEATS = 500
 _SECONDS_PER_SIZE = 0.15  # short calls are repeated for this time
@@ -35,8 +38,8 @@ class ScalingRow(NamedTuple):
         Rate of ``6 n 2**m`` flops in ``seconds``, relative to ``dgemm_rate``. None for engines
         that do not enumerate configurations.
     dgemm_rate : float, flops per second
-        Rate of float64 matrix products on the same threads: the maximum over measurements
-        between the problems.
+        Rate of float64 matrix products of SciPy's BLAS library on the same threads: the maximum
+        over measurements between the problems.
     bytes : int
         Memory of the plan, as estimated by the engine.
     """
@@ -71,20 +74,21 @@ def draw_problem(
 
 
 def dgemm_rate(n_threads: int) -> float:
-    """Return the rate of float64 matrix products, one per thread, in flops per second.
+    """Return the rate of a float64 matrix product, in flops per second.
 
-    The products are those of NumPy on the threads of the package. An E-step that consisted
-    only of its products would reach this rate.
+    The product is ``dgemm`` of SciPy's BLAS library, which the compiled kernels call, on
+    ``n_threads`` threads of this library. It is the yardstick of all shares of dgemm. An E-step
+    that consisted only of its products would reach this rate.
     """
     A, B = np.random.default_rng(0).normal(size=(2, _PRODUCT_SIZE, _PRODUCT_SIZE))
-    products = np.empty((n_threads, *A.shape))
-
-    def multiply(piece: int, worker: int) -> None:
-        np.dot(A, B, out=products[piece])
-
-    with single_threaded_blas():
-        seconds = _minimum_seconds(lambda: run(multiply, n_threads, n_threads), _PRODUCT_REPEATS)
-    return n_threads * 2 * _PRODUCT_SIZE**3 / seconds
+    A, B, C = (np.asfortranarray(array) for array in (A, B, np.empty_like(A)))
+    with threadpool_limits(limits=n_threads, user_api="blas"):
+        seconds = _minimum_seconds(
+            lambda: blas.dgemm(1.0, A, B, c=C, overwrite_c=1), _PRODUCT_REPEATS
+        )
+    if n_threads > 1:
+        time.sleep(_SETTLING_SECONDS)
+    return 2 * _PRODUCT_SIZE**3 / seconds
 
 
 class Stopwatch:
