@@ -183,7 +183,7 @@ class Tile:
         self.probability = expit(self._log_odds)
         tilted = self._log_odds
         tilts = source.groups.tilts
-        if tilts.shape[1] > 0:
+        if tilts is not None:
             tilted = tilted + source.output_coefs @ tilts[start:stop].T
         on, off, low = expit(tilted), expit(-tilted), source.low_bits
         self._high, self._low = _prior(on[low:], off[low:]), _prior(on[:low], off[:low])
