@@ -34,6 +34,13 @@ def squares_and_log_likelihood(seed):
     return squares.tolist(), float(statistics.log_likelihood.sum())
 
 
+# Kernels with versions for classes, for other outputs, and for sums in single precision.
+SEVERAL_SIGNATURES = {
+    "fastem.kernels.enumeration.fill_rows",
+    "fastem.kernels.expected_counts.fill_counts",
+    "fastem.kernels.expected_counts.fill_output_residuals",
+}
+
 LIST_SIGNATURES = """
 import importlib, json, pkgutil, warnings
 import fastem, fastem.kernels

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     | {"engines", "m_step", "oracle", "perceptron", "solvers"},
     "profiling": {
         "families",
+        "oracle",
         "parameters",
         "rows",
         "runtime",

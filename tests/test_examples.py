@@ -362,7 +362,7 @@ def test_readme_example_prints_the_output_in_the_readme(capsys, example):
 
 def test_readme_example_of_other_outputs_runs():
     text = (ROOT / "README.md").read_text("utf-8")
-    _, _, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    _, _, code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*)\)", code, re.M)
@@ -372,6 +372,20 @@ def test_readme_example_of_other_outputs_runs():
     np.testing.assert_allclose(
         names["log_likelihood"], names["model"].log_density(names["X"], names["numbers"])
     )
+
+
+def test_readme_example_of_the_prepared_e_step_runs():
+    text = (ROOT / "README.md").read_text("utf-8")
+    *_, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*),? ?(\d*)\)", code, re.M)
+    assert len(shapes) == 4
+    for name, *shape in shapes:
+        assert names[name].shape == tuple(int(size) for size in shape if size)
+    named = re.findall(r"`(\w+)`", text.split("The other methods are")[1].split("\n\n")[0])
+    assert len(named) == 8
+    assert all(callable(getattr(fastem.EStep, name)) for name in named)
 
 
 @pytest.mark.parametrize("kind", [FastEMClassifier, FastEMRegressor])

@@ -24,7 +24,7 @@ PATIENCE = 60.0  # seconds after which a test that would hang fails instead
 
 @pytest.fixture
 def eight_cores(monkeypatch):
-    monkeypatch.setattr(threads.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads, "_cores", lambda: 8)
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -389,7 +389,8 @@ def test_blas_is_released_while_the_first_thread_lives_on():
 
 
 def test_an_e_step_holds_blas_to_one_thread(monkeypatch):
-    rows, shape, parameters = small_problem()
+    monkeypatch.setattr(threads, "_MOST_SERIAL_MULTIPLICATIONS", 1000)
+    rows, shape, parameters = small_problem(4000)
     plan = Enumeration().plan(rows, shape, 1)
     seen = []
     fill_rows = plan._fill_rows
@@ -447,6 +448,8 @@ def test_child_processes_have_threads_of_their_own(monkeypatch, method):
     with warnings.catch_warnings():
         # from Python 3.12 on, a fork of a process with threads is warned of
         warnings.simplefilter("ignore", DeprecationWarning)
+        # JAX, if another test has imported it, warns of every fork; the child does not use it
+        warnings.filterwarnings("ignore", ".*JAX is multithreaded", RuntimeWarning)
         with multiprocessing.get_context(method).Pool(1) as pool:
             results = pool.map_async(squares_and_log_likelihood, range(3)).get(PATIENCE)
     assert results == expected

@@ -394,6 +394,7 @@ def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
     import fastem.runtime.memory
 
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(4,\) on 30 rows.*samples"):
         estimate(draw("gaussian"), 100)
 

@@ -281,6 +281,7 @@ def test_rows_of_large_weights_are_right_or_refused(scale, n_rows, least_right):
 
 def test_too_little_memory_raises(monkeypatch):
     monkeypatch.setattr(fastem.runtime.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(fastem.runtime.memory, "_NEGLIGIBLE_BYTES", 0)
     X, y, coefs, intercepts, _ = draw(30, 10, 1.0)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(30,\) on 10 rows"):
         fastem.e_step(X, y, coefs, intercepts, method=QUADRATURE)

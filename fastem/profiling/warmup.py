@@ -11,6 +11,7 @@ from fastem.engines import (
 )
 from fastem.families import Gaussian
 from fastem.m_step import M_STEPS
+from fastem.oracle import e_step
 from fastem.parameters import Array, Parameters, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_rows
@@ -47,9 +48,13 @@ def warmup() -> None:
         # enough iterations to reach the accelerated ones, which have a kernel of their own
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
     engine.log_marginal(rows.inputs, start, shape, 1)
+    single = Enumeration(precision="mixed").plan(rows, shape, 1)  # EM can begin with it
+    single.expect(start).expected_counts()
     # weights so large that every row is computed in log space
     certain = start._replace(hidden=(1e3 * start.hidden[0],), output=1e3 * start.output)
     engine.plan(rows, shape, 1).expect(certain)
+    for parameters in (start, certain):
+        e_step(X, y, *shape.to_lists(parameters))
     engine.log_marginal(rows.inputs, certain, shape, 1)
     extent = Extent().plus(weights)
     batched = BatchedNetwork(X, y, weights, shape, engine, 2, alpha=1.0, extent=extent, n_threads=1)
