@@ -2,10 +2,10 @@
 
 ``bench_call`` measures ``oracle(coefs, intercepts)`` of a prepared `fastem.EStep` on one thread.
 ``ratio_to_kernels`` is its median time divided by that of its compiled calls alone, which are
-recorded once and repeated with the same arguments. ``ratio_of_e_step`` is the same for the function
+recorded once and repeated with the same arguments. ``ratio_of_one_shot`` is the same for the function
 `fastem.e_step`, which prepares every call anew.
 
-``bench_rate`` measures prepared calls and ``e_step`` on all threads. ``share_of_dgemm`` is the rate
+``bench_rate`` measures prepared calls and ``e_step`` on all threads. ``rate_over_dgemm`` is the rate
 of ``6 n 2**m`` flops relative to that of a float64 matrix product on the same threads.
 ``ratio_to_double`` is the time of a prepared call in double precision divided by the time of the
 row, measured alternately.
@@ -120,11 +120,11 @@ def bench_call(benchmark, record, monkeypatch, size):
         n=size[0],
         m=size[1],
         compiled_calls=len(calls),
-        us=1e6 * seconds,
+        us_call=1e6 * seconds,
         us_kernels=1e6 * statistics.median(kernels),
-        us_e_step=1e6 * statistics.median(one_shot),
+        us_one_shot=1e6 * statistics.median(one_shot),
         ratio_to_kernels=seconds / statistics.median(kernels),
-        ratio_of_e_step=statistics.median(one_shot) / statistics.median(kernels),
+        ratio_of_one_shot=statistics.median(one_shot) / statistics.median(kernels),
     )
 
 
@@ -161,7 +161,7 @@ def bench_rate(benchmark, record, n_hidden, form):
         n=10_000,
         m=n_hidden,
         threads=ALL_THREADS,
-        share_of_dgemm=6 * 10_000 * 2**n_hidden / seconds / rate,
+        rate_over_dgemm=6 * 10_000 * 2**n_hidden / seconds / rate,
         ratio_to_double=min(of_double) / seconds,
         dgemm_gflops=rate / 1e9,
     )

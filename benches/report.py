@@ -61,6 +61,14 @@ COLUMNS = {
     "ns_per_term": "time per row, sample and hidden unit, ns",
     "us_per_batch": "time per batch, µs",
     "us_e_step": "E-step of a batch, µs",
+    "compiled_calls": "compiled calls",
+    "us_call": "prepared call, µs",
+    "us_kernels": "its compiled calls, µs",
+    "us_one_shot": "`e_step`, µs",
+    "ratio_to_kernels": "prepared call over compiled calls",
+    "ratio_of_one_shot": "`e_step` over compiled calls",
+    "rate_over_dgemm": "rate relative to float64 dgemm",
+    "ratio_to_double": "ratio of double precision to this",
     "ms_per_iteration": "time per iteration, ms",
     "ratio_to_full_e_step": "ratio to one E-step on all rows",
     "dgemm_gflops": "dgemm, Gflop/s",
@@ -127,6 +135,15 @@ _OLD_PEERS_TEXT = (
     "(code in\n`benches/peers.py`) and in fastem. Both run alternately in one process. Ratios are "
     "times of the library\ndivided by times of fastem."
 )
+_CALLS_TEXT = (
+    "Calls of a prepared `fastem.EStep` on one thread, medians. Compiled calls: the kernels of the "
+    "call alone,\nwith the same arguments. `e_step` prepares every call anew."
+)
+_RATE_TEXT = (
+    "The public E-step on 10 000 rows: prepared in double and in mixed precision, and `e_step`. "
+    "The rate is that\nof `6 n 2^m` flops in the minimum time, relative to a float64 matrix product "
+    "on the same threads."
+)
 _MLP_TEXT = (
     "Whole fits of both implementations, alternately in one process. Times in ms are medians, "
     "ratios are\ntimes of scikit-learn divided by times of fastem. The benchmark fails if the "
@@ -142,6 +159,8 @@ TEXTS = {
     "e_step: classes": _DGEMM_TEXT,
     "e_step: threads": _DGEMM_TEXT,
     "e_step: depth": _DEPTH_TEXT,
+    "oracle: calls": _CALLS_TEXT,
+    "oracle: rate": _RATE_TEXT,
     ENGINES: _ENGINES_TEXT,
     "e_step: engines for one number": _ENGINES_TEXT,
     "e_step: sampling": _SAMPLING_TEXT,
