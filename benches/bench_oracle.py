@@ -2,11 +2,11 @@
 
 ``bench_call`` measures ``oracle(coefs, intercepts)`` of a prepared `fastem.EStep` on one thread.
 ``ratio_to_kernels`` is its median time divided by that of its compiled calls alone, which are
-recorded once and repeated with the same arguments. ``ratio_of_one_shot`` is the same for the function
-`fastem.e_step`, which prepares every call anew.
+recorded once and repeated with the same arguments. ``ratio_of_one_shot`` is the same for the
+function `fastem.e_step`, which prepares every call anew.
 
-``bench_rate`` measures prepared calls and ``e_step`` on all threads. ``rate_over_dgemm`` is the rate
-of ``6 n 2**m`` flops relative to that of a float64 matrix product on the same threads.
+``bench_rate`` measures prepared calls and ``e_step`` on all threads. ``rate_over_dgemm`` is the
+rate of ``6 n 2**m`` flops relative to that of a float64 matrix product on the same threads.
 ``ratio_to_double`` is the time of a prepared call in double precision divided by the time of the
 row, measured alternately.
 """

@@ -141,8 +141,8 @@ _CALLS_TEXT = (
 )
 _RATE_TEXT = (
     "The public E-step on 10 000 rows: prepared in double and in mixed precision, and `e_step`. "
-    "The rate is that\nof `6 n 2^m` flops in the minimum time, relative to a float64 matrix product "
-    "on the same threads."
+    "The rate is that\nof `6 n 2^m` flops in the minimum time, relative to a float64 matrix "
+    "product on the same threads."
 )
 _MLP_TEXT = (
     "Whole fits of both implementations, alternately in one process. Times in ms are medians, "
