@@ -9,7 +9,8 @@ libraries compute the same quantities. Their code is in `peers_split`, `peers_lo
 - ``log``, ``numpyro``, ``loops``: log-sum-exp over all configurations. These rows also show the
   effect of the algorithm.
 
-Both sides use the same number of threads and run alternately in one process (`peers_worker`).
+Both sides use the same number of threads. They run in alternating blocks of calls in one process
+(`peers_worker`).
 ``ms_library`` and ``ms_fastem`` are median times. Ratios are times of the library divided by times
 of fastem. ``busy_cores`` is the CPU time of all threads of the process divided by the elapsed time:
 it shows how many threads a library uses, and is lower on a busy machine. ``precision`` is that of

@@ -31,4 +31,4 @@ MODULES = {
     "numpyro": ("jax", "numpyro", "funsor"),
     "loops": (),
 }
-"""Libraries beside NumPy that a version needs."""
+"""Modules besides NumPy that each version needs."""

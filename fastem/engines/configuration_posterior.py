@@ -38,12 +38,12 @@ from fastem.runtime import (
     threads_worth,
 )
 
-_SECONDS_PER_ENTRY = 2e-10  # of a row and a configuration
-_TABLES_AT_ONCE = 6  # besides those of the groups
-_DRAWS_AT_ONCE = 2**18  # of the rows of a piece
-_STATES_AT_ONCE = 2**15  # of a half of the units, in the rows of a piece
+_SECONDS_PER_ENTRY = 2e-10  # per row and configuration
+_TABLES_AT_ONCE = 6  # in addition to the tables of the groups
+_DRAWS_AT_ONCE = 2**18  # in a piece of rows; a single row may have more
+_STATES_AT_ONCE = 2**15  # states of one half of the units, summed over the rows of a piece
 _LARGEST_SPAN = 300.0  # nats, of the exponents of rows that share a table, in double precision
-# P(Z = 0) of a unit with larger log-odds is zero in every row that is not computed in log space.
+# A unit with log-odds of larger size has one state only, except in rows computed in log space.
 _CERTAIN = 700.0
 
 
@@ -184,7 +184,7 @@ class ConfigurationPosterior:
         ----------
         functions_of : callable
             ``functions_of(k)`` returns the functions (n_functions, n_high, n_low) for the rows of
-            group k: of class k.
+            group k; for classes, of class k.
         n_functions : int
 
         Returns

@@ -163,8 +163,8 @@ class EnumerationPlan(Plan):
         Returns
         -------
         is_complete : bool
-            False if the problem is not small, or if a row has to be summed in log space. ``out``
-            is undefined then.
+            False if the problem is not small, if the sums are in single precision, if log-odds may
+            overflow, or if a row has to be summed in log space. ``out`` is undefined then.
         """
         if not (self._is_whole and self._shape.fit_intercept) or self.is_single:
             return False
@@ -289,7 +289,7 @@ def _largest_product(shape: Shape, n_samples: int) -> int:
 def buffers_of_plan(
     shape: Shape, n_samples: int, n_chunks: int, tile: int, n_threads: int
 ) -> Shapes:
-    """Declare the arrays of a plan that are in double precision always."""
+    """Declare the arrays of a plan that are always in double precision."""
     p, m = shape.n_inputs, shape.first
     n_workers = min(n_threads, max(n_chunks, 1))
     return {

@@ -45,7 +45,11 @@ def fill_expected(
     pieces : list of (start, stop)
     n_threads : int
     out : array (n_tables, n_rows)
-        Costs ``2 * 2**n_hidden`` flops per row and table.
+        Overwritten in the rows of the pieces.
+
+    Notes
+    -----
+    Costs ``2 * 2**n_hidden`` flops per row and table.
     """
 
     def fill_piece(piece: int, worker: int) -> None:

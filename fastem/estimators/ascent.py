@@ -13,7 +13,7 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.solvers import AdamState, Monitor, Stepper
 
 _FEWEST_ROWS_TO_MERGE = 500  # the E-steps of fewer rows take no longer than the code around them
-_TRIED_ROWS = 1000  # among which equal rows are counted first
+_TRIED_ROWS = 1000  # size of the sample of rows in which equal rows are counted first
 
 Optimizer = Stepper | AdamState
 
@@ -43,9 +43,10 @@ class Problem(NamedTuple):
         return Problem(self.shape, self.engine, *rows)
 
     def merged(self) -> "Problem":
-        """Return the problem with one row for all equal rows, if half of the rows or more repeat.
+        """Return the problem with equal rows merged, if at most half of the rows are distinct.
 
-        Its weight is the sum of theirs. Tables of categories have many equal rows.
+        The weight of a merged row is the sum of the weights. Tables of categories have many equal
+        rows.
         """
         n_samples = len(self.weights)
         if n_samples < _FEWEST_ROWS_TO_MERGE:

@@ -1,4 +1,4 @@
-"""Between the order of a caller's rows and that of an E-step; sizes of what a caller passes."""
+"""Copies between the caller's order of rows and the sorted order; bounds of inputs and weights."""
 
 import numpy as np
 

@@ -35,8 +35,8 @@ SMALLEST_LIKELIHOOD = 1e-200
 # The same for sums in single precision, whose factors and half sums lose what is below 1.2e-38: at
 # most 5 * 2**(m / 2) times that, which is 1e-8 of this bound for m = 30.
 SMALLEST_SINGLE = 1e-25
-# If log-odds or tilt are smaller than this, the two terms of ``1 - u + u exp(tilt)`` do not both
-# underflow.
+# If log-odds or tilt are smaller in size than this, at least one of the two terms of
+# ``1 - u + u exp(tilt)`` does not underflow.
 _LARGE = 300.0
 
 
@@ -60,7 +60,7 @@ def _fill_probabilities(log_odds, probability, on, off):
     ----------
     log_odds : array (n_rows,)
     probability, on : arrays (n_rows,), probability
-        Overwritten with P(Z=1), which ``on`` rounds to its own precision.
+        Overwritten with P(Z=1); ``on`` may be of lower precision.
     off : array (n_rows,), probability
         Overwritten with P(Z=0).
     """
@@ -87,13 +87,13 @@ def _tilt(log_odds, tilt, prior, on, off, log_ratio):
     Parameters
     ----------
     log_odds, tilt : arrays (n_rows,), log-odds
-        Log-odds a, and their tilt. ``log_odds`` may be overwritten.
+        Log-odds a, and their tilt.
     prior : array (n_rows,), probability
         Overwritten with P(Z = 1) at log-odds a.
     on, off : arrays (n_rows,), probability
         Overwritten with the probabilities of 1 and 0 at log-odds ``a + tilt``.
     log_ratio : array (n_rows,), nats
-        ``log(1 - u + u exp(tilt))`` with u the prior is added.
+        ``log(1 - u + u exp(tilt))`` is added to it, where u is the prior.
     """
     extreme = 0
     for i in range(on.size):
@@ -122,7 +122,7 @@ def _tilt(log_odds, tilt, prior, on, off, log_ratio):
 
 @jit
 def _sum_of_products(factor, table):
-    """Return the column sums of ``factor * table``; the first row of ``table`` holds them."""
+    """Return the column sums of ``factor * table``; they overwrite the first row of ``table``."""
     total = table[0]
     for s in range(table.shape[0]):
         f = factor[s]
@@ -146,7 +146,7 @@ def carve(workspace, n_rows, n_columns):
 
 @jit
 def _fill_scales(weights, likelihood, smallest, factor, reciprocal, scale, log_likelihood):
-    """Fill weight over likelihood and its parts; return the number of rows for log space.
+    """Fill the scales and log-likelihoods of rows; return the number of rows for log space.
 
     ``reciprocal`` is that of the likelihood, and ``scale`` is the factor times weight over
     likelihood. Both are zero in rows for log space, which ``log_likelihood`` marks by ``-inf``.

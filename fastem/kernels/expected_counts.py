@@ -72,7 +72,7 @@ def fill_output_residuals(
     chunk_counts, chunk_starts, table, unit
         As for `fill_counts`; the groups are the classes.
     counts : array (n_classes, n_high, n_low) or (0, n_high, n_low), summed weight
-        Expected counts beside those of the chunks, if any.
+        Expected counts of further rows, which are not in the chunks.
     start, stop : int
         Range of high parts.
     high_sums : array (n_classes, n_high)
@@ -109,7 +109,7 @@ def fill_output_residuals(
 
 @jit
 def fill_single(values, start, stop, out):
-    """Round the high parts ``start:stop`` of tables to single precision; numbers below it to zero.
+    """Round the high parts ``start:stop`` of tables to float32, and its subnormal numbers to zero.
 
     Parameters
     ----------

@@ -1,6 +1,8 @@
-"""A whole E-step in one call, for problems so small that calls cost as much as their work.
+"""A whole E-step in one compiled call, for small problems.
 
-One hidden layer, and classes. The kernels of larger problems do the same in pieces.
+For these, separate calls of several kernels take as long as the work itself. The network has one
+hidden layer, and its outputs are classes. For larger problems, separate kernels do the same in
+pieces.
 """
 
 import math

@@ -202,10 +202,14 @@ def check_out(out: Expectations, wanted: Expectations) -> None:
     ValueError
         If it has other arrays.
     """
-    if _forms(out) != _forms(wanted):
+    forms, wanted_forms = _forms(out), _forms(wanted)
+    if forms != wanted_forms:
+        shapes, wanted_shapes = (
+            [form and form[0] for form in found] for found in (forms, wanted_forms)
+        )
         raise ValueError(
-            f"out must be a result of the same E-step, with arrays of shapes {_forms(wanted)}, "
-            f"got {_forms(out)}."
+            f"out must be a result of the same E-step: arrays of shapes {wanted_shapes}, and "
+            f"hidden_posterior is the transpose of an array in C order; got shapes {shapes}."
         )
 
 

@@ -284,7 +284,7 @@ class DerivativesMixin(FlatVectorsMixin):
             return size * gradient_slope(self._plan, self._rows.inputs, shape, parameters, unit)
 
     def _engine_of_rows(self) -> Engine:
-        """Return the engine for what quadrature computes only as a sum over rows, or not at all."""
+        """Return the engine of row gradients and second derivatives: few units are enumerated."""
         is_small = self._shape.first <= _MOST_ENUMERATED
         if isinstance(self._engine, Quadrature) and is_small:
             return Enumeration()

@@ -101,7 +101,8 @@ def differences(function: Callable[[float], Array], largest_step: float) -> Arra
 def _largest_speed(inputs: Array, parameters: Parameters, direction: Parameters) -> float:
     """Return the largest change of ``log p(y, z | x)`` per unit of step, apart from residuals.
 
-    Noise counts in its standard deviations, and a variance relative to itself.
+    Natural parameters are divided by the standard deviation of the noise, and changes of a
+    variance by the variance.
     """
     total = np.abs(inputs @ direction.hidden[0]).sum(axis=1).max(initial=0.0)
     for weights in direction.hidden[1:]:

@@ -25,7 +25,7 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
 
-_SECONDS_PER_VALUE = 1e-9  # to restore the order of the rows
+_SECONDS_PER_VALUE = 1e-9  # time to copy a value to its row in the original order
 
 
 class EStep(DerivativesMixin, PosteriorMixin):
@@ -112,7 +112,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         n_jobs: int | None,
         random_state: int | np.random.RandomState | None,
     ) -> Self:
-        """Sort the rows and make a plan; only the shape of X is checked already."""
+        """Sort the rows and make a plan. X is a matrix of numbers; its values are checked here."""
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
         self._shape, self._most_rows = shape, len(X)
@@ -210,7 +210,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         return self._own
 
     def _take(self, coefs: list[ArrayLike], intercepts: list[ArrayLike]) -> bool:
-        """Copy parameters; return whether they are arrays of the right form with finite sums."""
+        """Copy parameters; return whether they are finite float64 arrays of the right shapes."""
         lists = (list, tuple)
         if not (isinstance(coefs, lists) and isinstance(intercepts, lists)):
             return False

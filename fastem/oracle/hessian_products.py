@@ -98,7 +98,7 @@ def _adder(source: Enumerated, direction: Parameters) -> Callable[[Tile, Array],
 
 
 def _speed(source: Enumerated, direction: Parameters, moved: Array) -> Array:
-    """Return the derivative of ``moved``: targets less reference, divided by the dispersion."""
+    """Return the derivative of ``moved``, which is (target - reference) / dispersion."""
     if source.shape.n_variances == 0:
         return np.zeros_like(moved)
     return -moved * (direction.variance / source.parameters.variance)[:, None]

@@ -55,7 +55,7 @@ def exact_hessian(
 
 
 def _of_family(source: Enumerated) -> Array:
-    """Return the Hessian, less the transpose of the block of hidden and output weights."""
+    """Return the Hessian; its lower left block is left to the caller, who copies the other."""
     shape, size = source.shape, source.shape.n_parameters
     start = shape.n_inputs * shape.first
     sums = np.zeros((MOST_CHUNKS, start, start))
@@ -72,7 +72,7 @@ def _of_family(source: Enumerated) -> Array:
 
 
 def _of_classes(source: Enumerated) -> Array:
-    """Return the Hessian, less the transpose of the block of hidden and output weights."""
+    """Return the Hessian; its lower left block is left to the caller, who copies the other."""
     shape, scores, m = source.shape, ClassScores(source), source.shape.first
     start, size = shape.n_inputs * m, shape.n_parameters
     sums = np.zeros((MOST_CHUNKS, size, size))

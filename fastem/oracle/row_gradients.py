@@ -8,7 +8,7 @@ from fastem.oracle.moments import Enumerated, Tile, tables_in_use
 from fastem.oracle.scores import ClassScores, FamilyScores
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
-from fastem.runtime import bytes_of, check_memory
+from fastem.runtime import bytes_of, check_memory, n_low_bits
 
 
 def row_gradients(
@@ -206,8 +206,8 @@ def _upper_gradients(shape: Shape, parameters: Parameters, n_threads: int) -> Ar
     rows, above, weights = _rows_above(shape, parameters)
     gradients = _enumerated(rows, above, weights, n_threads)
     by_class = gradients.reshape(shape.n_outputs, -1, above.n_parameters).transpose(0, 2, 1)
-    low = 2 ** (shape.first // 2)
-    return np.ascontiguousarray(by_class).reshape(*by_class.shape[:2], -1, low)
+    n_low = 2 ** n_low_bits(shape.first)
+    return np.ascontiguousarray(by_class).reshape(*by_class.shape[:2], -1, n_low)
 
 
 def _upper_products(
@@ -219,4 +219,4 @@ def _upper_products(
     rows, above, weights = _rows_above(shape, parameters)
     own = vector[shape.n_inputs * shape.first :]
     products = _enumerated_products(rows, above, weights, own, n_threads)
-    return products.reshape(shape.n_outputs, -1, 2 ** (shape.first // 2))
+    return products.reshape(shape.n_outputs, -1, 2 ** n_low_bits(shape.first))

@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
 
 class RowLikelihood:
-    """``log p(y_i | x_i)`` of every row, and products of a vector and its Jacobian.
+    """``log p(y_i | x_i)`` of every row, and products of a vector with the Jacobian.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class RowLikelihood:
     """
 
     def __init__(self, family: str | Family, method: str | Engine, n_jobs: int | None) -> None:
-        resolve_engine(method, "method")  # both raise at once, before any rows exist
+        resolve_engine(method, "method")  # this line and the next one only check the settings
         effective_n_jobs(n_jobs)
         self._settings = family, method, n_jobs
         self.family = resolve_family(family)

@@ -108,7 +108,7 @@ class FamilyScores:
         return linear + shift, squares
 
     def directional(self, group: int, direction: Array, variances: Array) -> Array:
-        """Return what depends on z in the derivative of ``log p(y | z)`` along a direction.
+        """Return the z-dependent part of the derivative of ``log p(y | z)`` along a direction.
 
         The factor of a row is that of the reference value of its group; `directional_rest` is the
         remaining part.

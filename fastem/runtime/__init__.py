@@ -3,7 +3,7 @@
 from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
-from fastem.runtime.memory import available_bytes, check_memory, fits
+from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
     cut_by_group,
@@ -30,7 +30,6 @@ __all__ = [
     "DivergenceError",
     "HasSettings",
     "Shapes",
-    "available_bytes",
     "blas_for",
     "bytes_of",
     "check_memory",

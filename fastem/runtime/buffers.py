@@ -51,7 +51,7 @@ class Buffers:
         ----------
         declared : dict of str to tuple of int
         dtype : dtype, optional
-            Another type of these arrays, whose numbers are not larger.
+            Type of these arrays, by default that of the buffers. Its numbers must not be larger.
         """
         dtype = self._dtype if dtype is None else np.dtype(dtype)
         arrays = {}

@@ -118,7 +118,7 @@ def _take_blas_control() -> None:
 
 
 def blas_for(n_multiplications: int) -> AbstractContextManager:
-    """Return `single_threaded_blas`, or nothing if products are so small that it is not needed.
+    """Return `single_threaded_blas`, or a context that does nothing if all products are small.
 
     Parameters
     ----------

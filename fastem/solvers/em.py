@@ -120,9 +120,9 @@ def run_em(
     max_iter : int
     stepper : Stepper, default=PlainStep()
     coarse : CoarsePhase, optional
-        The phase in which the model is. It ends when an iteration gains too little: this iteration
-        is dropped, and the last objective is computed again. Recorded objectives therefore never
-        fall, and the last one is exact.
+        The phase of the model at the start. It ends when an iteration gains too little: this
+        iteration is dropped, and the last objective is computed again. Recorded objectives
+        therefore never fall, and the last one is exact.
 
     Returns
     -------
