@@ -1,11 +1,13 @@
 """Sums in single precision: their error, rows near underflow, and fits that begin with them."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import reference
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem.engines import EnumerationPlan, Shape
@@ -258,6 +260,32 @@ def test_where_a_fit_stays_in_double_precision(n, m, precision, family):
     engine = fastem.Enumeration(precision=precision)
     network = Network(rows, shape, engine, None, alpha=0.1, n_threads=1)
     assert network.begin_in_single_precision() is None
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "adam"}, {"alpha": 3.0}])
+def test_fits_end_in_double_precision_at_any_size(options):
+    X, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 3
+    model = fastem.FastEMClassifier((4,), random_state=0, e_step=MIXED, max_iter=30, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    penalty = 0.5 * model.alpha * _squared_weights_on_standardised_features(model, X)
+    exact = fastem.e_step(X, y, model.coefs_, model.intercepts_).log_likelihood.sum()
+    assert model.loss_ == pytest.approx((penalty - exact) / len(X), rel=1e-12)
+
+
+def _squared_weights_on_standardised_features(model, X):
+    W, V = model.coefs_
+    return ((W * X.std(axis=0)[:, None]) ** 2).sum() + (V**2).sum()
+
+
+def test_earlier_objectives_are_lowered_to_an_exact_one():
+    monitor = Monitor(0.0)
+    monitor.start(-5.0)
+    for objective in (-3.0, -2.0, -1.9):
+        monitor.update(objective, np.zeros(1))
+    monitor.correct(-2.5)
+    assert monitor.history == [-5.0, -3.0, -2.5, -2.5]
 
 
 def test_estimators_begin_in_single_precision(monkeypatch):

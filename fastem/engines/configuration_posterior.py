@@ -217,7 +217,7 @@ class ConfigurationPosterior:
         scale = self._scale * rows.weights if summed else self._scale
         pieces = [(k, piece) for k in self._groups for piece in self._pieces(k)]
         out = np.zeros((len(pieces) if summed else n_samples, m, m))
-        more = np.zeros((len(self._marked), m, m))
+        more = np.zeros((len(self._marked) if summed else 0, m, m))
 
         def fill_piece(number: int, worker: int) -> None:
             k, (start, stop) = pieces[number]

@@ -111,7 +111,8 @@ class Enumeration(Engine):
         - "auto": float64, except that EM begins in float32 if an E-step takes long enough to gain
           from it. It ends in float64, at the same optimum.
 
-        With "mixed" too, EM ends in float64. Predictions are always in float64.
+        Fits are in float64 except for this first phase of EM. "mixed" has the phase for problems of
+        any size. Predictions are always in float64.
 
     Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` other operations,
     with m units in the first layer. Each pair of neighbouring layers adds

@@ -81,9 +81,10 @@ class EnumerationPlan(Plan):
 
     @property
     def may_begin_in_single_precision(self) -> bool:
-        """Whether a fit may begin with sums in single precision, and is faster then."""
+        """Whether EM begins with sums in single precision: where it is faster, or if chosen."""
         pays = self._shape.first >= _FEWEST_UNITS_IN_SINGLE and not self._is_small
-        return self._precision != "double" and self._shape.has_classes and pays
+        is_faster = pays and self._shape.has_classes
+        return self._precision == "mixed" or (self._precision == "auto" and is_faster)
 
     def _cut(self, is_single: bool) -> None:
         """Cut the rows into chunks, unless groups and precision are those of the last call."""

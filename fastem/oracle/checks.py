@@ -202,19 +202,25 @@ def check_out(out: Expectations, wanted: Expectations) -> None:
     ValueError
         If it has other arrays.
     """
+    if not isinstance(out, Expectations):
+        raise ValueError(f"out must be a result of the same E-step, got {type(out).__name__}.")
     forms, wanted_forms = _forms(out), _forms(wanted)
     if forms != wanted_forms:
         shapes, wanted_shapes = (
             [form and form[0] for form in found] for found in (forms, wanted_forms)
         )
         raise ValueError(
-            f"out must be a result of the same E-step: arrays of shapes {wanted_shapes}, and "
-            f"hidden_posterior is the transpose of an array in C order; got shapes {shapes}."
+            "out must be a result of the same E-step: writeable float64 arrays of shapes "
+            f"{wanted_shapes}, and hidden_posterior is the transpose of an array in C order; got "
+            f"shapes {shapes}."
         )
 
 
 def _forms(result: Expectations) -> list[tuple]:
-    """Return the shapes of all arrays of a result, those of a transposed one with its layout."""
+    """Return the shapes, layouts and types of all arrays of a result."""
     gradients = [*result.coef_gradients, *result.intercept_gradients]
     arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]
-    return [None if x is None else (x.shape, x.T.flags.c_contiguous) for x in arrays]
+    return [
+        None if x is None else (x.shape, x.T.flags.c_contiguous, x.dtype, x.flags.writeable)
+        for x in arrays
+    ]

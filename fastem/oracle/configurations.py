@@ -196,7 +196,7 @@ class ConfigurationsMixin:
             f"n_samples={n_samples} for {n_rows} rows and {m} units",
             "for the samples",
             "Draw fewer samples at once, with other seeds.",
-            int(n_samples) * n_rows * m,
+            int(n_samples) * (n_rows * m + 24 * self._n_threads),
         )
         parameters = self._parameters(coefs, intercepts, variance)
         out = np.empty((int(n_samples), n_rows, m), dtype=np.int8)

@@ -180,7 +180,7 @@ class PosteriorMixin(ConfigurationsMixin):
             check_memory(
                 f"pair_moments of {n_samples} rows and {m} units",
                 "for n_samples * n_hidden**2 numbers",
-                "Use summed=True, which needs n_hidden**2 numbers, or fewer rows.",
+                "Use summed=True, which needs fewer numbers, or fewer rows.",
                 2 * 8 * n_samples * m * m,
             )
         parameters = self._parameters(coefs, intercepts, variance)

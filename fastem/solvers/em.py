@@ -44,7 +44,7 @@ class CoarsePhase(NamedTuple):
     Attributes
     ----------
     error : float, nats
-        Bound of the error of the objective.
+        Largest error to be expected of the objective.
     end : callable
         Makes the following E-steps of the model exact.
     """

@@ -116,8 +116,11 @@ class Monitor:
         return last - before <= self.smallest_gain(before, last)
 
     def correct(self, objective: float) -> None:
-        """Replace the last recorded objective by a more exact value."""
-        self.history[-1] = objective
+        """Replace the last recorded objective by a more exact value.
+
+        Earlier ones, which are less exact, are lowered to it if they exceed it.
+        """
+        self.history = [min(earlier, objective) for earlier in self.history[:-1]] + [objective]
 
     def update(
         self, objective: float, theta: Array, may_converge: Callable[[], bool] | None = None

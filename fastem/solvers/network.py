@@ -10,8 +10,8 @@ from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 from fastem.solvers.em import CoarsePhase
 
-# Error of a log-likelihood in single precision, per unit of weight (nats): rounding of the tables,
-# which rows share, is at most 6e-8. Errors of the rows have either sign: their mean is smaller.
+# Error of a log-likelihood in single precision, per unit of weight (nats). Rounding of the tables,
+# which rows share, is at most 6e-8. Errors of single rows are larger, but have either sign.
 _SINGLE_ERROR = 1e-7
 
 
@@ -51,6 +51,8 @@ class Network:
     ) -> None:
         self.shape = shape
         self._plan = engine.plan(rows, shape, n_threads)  # first: it checks its own memory
+        if isinstance(self._plan, EnumerationPlan):
+            self._plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
         self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
         if m_step is not None:
