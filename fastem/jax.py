@@ -97,6 +97,12 @@ def log_likelihood(
     rows = RowLikelihood(family, method, n_jobs)
     if not rows.family.has_variance:
         variance = None
+    X, y = jnp.asarray(X), jnp.asarray(y)  # a list is one array, not a tree of numbers
+    coefs, intercepts = (
+        [jnp.asarray(own) for own in layers] if isinstance(layers, (list, tuple)) else layers
+        for layers in (coefs, intercepts)
+    )
+    variance = None if variance is None else jnp.asarray(variance)
     point = Point(*jax.tree.map(jnp.asarray, (X, y, coefs, intercepts, variance)))
     rows.check(Point(*jax.tree.map(_known, tuple(point))))
     counts = len(coefs), len(intercepts)

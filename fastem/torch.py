@@ -83,7 +83,7 @@ class LogLikelihood:
         import torch
 
         for name, values in (("coefs", coefs), ("intercepts", intercepts)):
-            if not isinstance(values, (list, tuple)):
+            if not isinstance(values, (list, tuple, torch.nn.ParameterList)):
                 raise ValueError(f"{name} must be a list of tensors, got {type(values).__name__}.")
         if isinstance(y, torch.Tensor):
             _check_device("y", y)

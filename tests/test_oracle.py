@@ -1,13 +1,19 @@
 """The prepared E-step: many calls, its results, the network it is for, and what it refuses."""
 
+import copy
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import reference
+from scipy.sparse import csr_array
 
 import fastem
+
+MIXED = fastem.Enumeration(precision="mixed")
 
 
 def _problem(n=60, p=3, m=4, g=3, seed=0):
@@ -100,8 +106,12 @@ def test_an_out_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="out must be a result of the same E-step"):
         other(coefs, intercepts, out=result)
     in_rows = result._replace(hidden_posterior=np.empty((60, 4)))
-    with pytest.raises(ValueError, match="out must be a result of the same E-step"):
-        oracle(coefs, intercepts, out=in_rows)
+    single = result._replace(log_likelihood=np.empty(60, dtype=np.float32))
+    frozen = result._replace(log_likelihood=result.log_likelihood.copy())
+    frozen.log_likelihood.setflags(write=False)
+    for out in (in_rows, single, frozen, 3):
+        with pytest.raises(ValueError, match="out must be a result of the same E-step"):
+            oracle(coefs, intercepts, out=out)
 
 
 def test_classes_that_do_not_occur():
@@ -207,6 +217,49 @@ def test_soft_labels_are_repeated_rows():
     log_p = reference.log_marginal(X, coefs, intercepts)
     soft = shares.ravel() @ result.log_likelihood
     np.testing.assert_allclose(soft, (shares * log_p).sum(), rtol=1e-12)
+
+
+ENGINES = ["enumeration", MIXED, "quadrature", fastem.Sampling(20, random_state=0)]
+
+
+@pytest.mark.parametrize("method", ENGINES, ids=str)
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda oracle: pickle.loads(pickle.dumps(oracle))]
+)
+def test_copies_have_memory_of_their_own(copied, method):
+    X, y, coefs, intercepts = _problem(g=2)
+    oracle = fastem.EStep(X, y, hidden_layer_sizes=4, method=method)
+    first, other = oracle(coefs, intercepts), [2.0 * W for W in coefs]
+    clone = copied(oracle)
+    _assert_same(clone(other, intercepts), oracle(other, intercepts))
+    _assert_same(
+        [clone.row_gradients(other, intercepts)], [oracle.row_gradients(other, intercepts)]
+    )
+    clone.rebind(X[::-1][:20], y[::-1][:20])
+    assert len(clone(coefs, intercepts).log_likelihood) == 20
+    _assert_same(oracle(coefs, intercepts), first)
+
+
+def test_threads_may_share_an_instance():
+    X, y, coefs, intercepts = _problem(500, m=8)
+    oracle = fastem.EStep(X, y, hidden_layer_sizes=8, n_classes=3)
+    points = [[factor * W for W in coefs] for factor in np.linspace(0.1, 2.0, 8)]
+    expected = [oracle(point, intercepts) for point in points]
+    entropies = [oracle.posterior_entropy(point, intercepts) for point in points]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for got, known in zip(
+                pool.map(lambda point: oracle(point, intercepts), points), expected, strict=True
+            ):
+                _assert_same(got, known)
+            found = pool.map(lambda point: oracle.posterior_entropy(point, intercepts), points)
+            _assert_same(list(found), entropies)
+
+
+def test_sparse_arrays_are_refused_with_the_remedy():
+    X, y, coefs, intercepts = _problem()
+    with pytest.raises(ValueError, match=r"X must be a dense array; pass X\.toarray\(\)"):
+        fastem.e_step(csr_array(X), y, coefs, intercepts)
 
 
 _OPENED = """

@@ -305,5 +305,24 @@ def test_estimators_begin_in_single_precision(monkeypatch):
         model.fit(X, y)
     with pytest.warns(UserWarning, match="converge"):
         model.fit(X, y)
-    assert phases == [True, False]  # a run that is continued stays exact
+    assert phases == [True, True]  # a run that is continued begins as it ended
     assert (np.diff(model.loss_curve_) <= 0.0).all()
+
+
+@pytest.mark.parametrize("precision", ["auto", "mixed", "double"])
+def test_a_run_that_is_continued_equals_one_run(precision):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1500, 3)), rng.integers(0, 3, size=1500)
+    engine = fastem.Enumeration(precision=precision)
+    settings = {"random_state": 0, "tol": 1e-30, "e_step": engine}
+    steps = fastem.FastEMClassifier((12,), max_iter=2, warm_start=True, **settings)
+    whole = fastem.FastEMClassifier((12,), max_iter=10, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(5):
+            steps.fit(X, y)
+        whole.fit(X, y)
+    assert steps.n_iter_ == whole.n_iter_ == 10
+    assert steps.loss_ == whole.loss_
+    np.testing.assert_array_equal(steps.coefs_[0], whole.coefs_[0])
+    np.testing.assert_allclose(steps.loss_curve_, whole.loss_curve_, rtol=1e-15)

@@ -105,11 +105,12 @@ class Enumeration(Engine):
         - "double": float64.
         - "mixed": float32, about 1.8 times as fast for 14 units or more. Probabilities of the
           hidden units are computed in float64 and then rounded. The relative error of ``p(y|x)``
-          and of posterior probabilities is at most ``1e-7 (m + 8)``, because all terms are
-          positive. Rows with ``p(y|x) < 1e-25`` are summed in float64 in log space. If these are
-          more than 1/32 of the rows, the whole E-step is in float64.
+          and of posterior probabilities above 1e-30 is at most ``1e-7 (m + 8)``, because all terms
+          are positive. Rows with ``p(y|x) < 1e-25`` are summed in float64 in log space. If these
+          are more than 1/32 of the rows, the whole E-step is in float64. So are the methods of
+          `fastem.EStep` other than its call.
         - "auto": float64, except that EM begins in float32 if an E-step takes long enough to gain
-          from it. It ends in float64, at the same optimum.
+          from it. It ends in float64, at an optimum of the same objective.
 
         Fits are in float64 except for this first phase of EM. "mixed" has the phase for problems of
         any size. Predictions are always in float64.

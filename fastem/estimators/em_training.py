@@ -309,8 +309,10 @@ class Training:
     def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
-        # a run that is continued must begin with the recorded objective, to the bit
-        coarse = None if monitor.history else self._model.begin_in_single_precision()
+        coarse = None
+        # a run that is continued begins in the precision in which it ended, to the bit
+        if not monitor.history or monitor.before_correction is not None:
+            coarse = self._model.begin_in_single_precision()
         return run_em(self._model, theta, monitor, max_iter, optimizer, coarse)
 
 

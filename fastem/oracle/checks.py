@@ -130,6 +130,22 @@ def check_parameters(
     return weights, offsets
 
 
+def check_shapes(coefs: list[Array], shape: Shape) -> None:
+    """Check that checked weights belong to a network of a given shape.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    if shape_of(coefs, shape.family) != shape:
+        raise ValueError(
+            "coefs must have the shapes of the network that the E-step was prepared for: "
+            f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
+            f"got {[W.shape for W in coefs]}."
+        )
+
+
 def shape_of(coefs: list[Array], family: Family = CATEGORICAL) -> Shape:
     """Return the shape of a network with the given coefs, and with intercepts."""
     sizes = tuple(len(above) for above in coefs[1:])

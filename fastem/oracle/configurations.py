@@ -13,6 +13,7 @@ from fastem.engines import (
     draw_seed,
     expected_log_prior,
 )
+from fastem.oracle.exclusive import exclusive
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import check_memory, finite_array, single_threaded_blas
@@ -26,6 +27,7 @@ class ConfigurationsMixin:
     _engine: Engine
     _n_threads: int
 
+    @exclusive
     def evidence_bound(
         self,
         q: ArrayLike,
@@ -89,6 +91,7 @@ class ConfigurationsMixin:
         entropy = -(xlogy(q, q) + xlogy(1.0 - q, 1.0 - q)).sum(axis=0)
         return self._as_given(density + expected_log_prior(q, self._log_odds(parameters)) + entropy)
 
+    @exclusive
     def most_probable(
         self,
         coefs: list[ArrayLike],
@@ -135,6 +138,7 @@ class ConfigurationsMixin:
         log_probability = self._configurations(parameters).most_probable(states)
         return states, self._as_given(log_probability)
 
+    @exclusive
     def sample_posterior(
         self,
         coefs: list[ArrayLike],

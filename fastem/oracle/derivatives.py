@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from fastem.engines import Engine, Enumeration, Plan, Quadrature
 from fastem.oracle.differences import gradient_slope
+from fastem.oracle.exclusive import exclusive
 from fastem.oracle.flat_vectors import FlatVectorsMixin, split_vector
 from fastem.oracle.hessian_products import exact_hessian_product
 from fastem.oracle.information import exact_hessian
@@ -28,6 +29,7 @@ class DerivativesMixin(FlatVectorsMixin):
     _plan: Plan
     _n_threads: int
 
+    @exclusive
     def input_gradient(
         self,
         coefs: list[ArrayLike],
@@ -78,6 +80,7 @@ class DerivativesMixin(FlatVectorsMixin):
             gradient[self._rows.order] = (layer.posterior - layer.probability).T @ weights.T
         return _finite(gradient)
 
+    @exclusive
     def row_gradients(
         self,
         coefs: list[ArrayLike],
@@ -145,6 +148,7 @@ class DerivativesMixin(FlatVectorsMixin):
         gradients[self._rows.order] = sorted_rows
         return _finite(gradients)
 
+    @exclusive
     def information(
         self,
         coefs: list[ArrayLike],
@@ -201,6 +205,7 @@ class DerivativesMixin(FlatVectorsMixin):
         with np.errstate(over="ignore", invalid="ignore"):
             return _finite(-self._hessian(parameters))
 
+    @exclusive
     def hessian_product(
         self,
         coefs: list[ArrayLike],

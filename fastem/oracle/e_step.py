@@ -1,6 +1,7 @@
 """The public E-step: `EStep`, prepared once for given rows, and `e_step`, its form for one call."""
 
 import math
+import threading
 from typing import Self
 
 import numpy as np
@@ -14,15 +15,17 @@ from fastem.oracle.checks import (
     check_out,
     check_outputs,
     check_parameters,
+    check_shapes,
     check_sizes,
     check_targets,
     check_weights,
     shape_of,
 )
 from fastem.oracle.derivatives import DerivativesMixin
+from fastem.oracle.exclusive import exclusive
 from fastem.oracle.posterior import PosteriorMixin
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import sort_rows
+from fastem.rows import TrainingRows, sort_rows
 from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
 
 _SECONDS_PER_VALUE = 1e-9  # time to copy a value to its row in the original order
@@ -62,8 +65,8 @@ class EStep(DerivativesMixin, PosteriorMixin):
 
     Notes
     -----
-    An instance works in memory of its own: two threads must not call one instance at the same
-    time. Every thread can have an instance.
+    An instance works in memory of its own. Threads that call one instance therefore wait for each
+    other; use an instance per thread. Copies and unpickled instances have their own memory.
 
     Rows with probabilities of classes in place of one class (soft labels) have the expected
     log-likelihood ``sum_k share_ik log p(k | x_i)`` as their objective. Repeat every row once per
@@ -115,18 +118,27 @@ class EStep(DerivativesMixin, PosteriorMixin):
         """Sort the rows and make a plan. X is a matrix of numbers; its values are checked here."""
         targets = check_targets(y, len(X), shape)
         weights = check_weights(sample_weight, len(X))
-        self._shape, self._most_rows = shape, len(X)
-        self._n_threads = effective_n_jobs(n_jobs)
-        self._rows = rows = sort_rows(X, targets, weights, shape)
-        self._engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
-        self._plan = self._engine.plan(rows, shape, self._n_threads)
+        engine = resolve_engine(method, "method", shape, len(X)).seeded(random_state)
+        rows = sort_rows(X, targets, weights, shape)
+        self.__setstate__((shape, rows, engine, effective_n_jobs(n_jobs)))
+        return self
+
+    def __getstate__(self) -> tuple[Shape, TrainingRows, Engine, int]:
+        """Return what a copy is made from: it has memory of its own."""
+        return self._shape, self._rows, self._engine, self._n_threads
+
+    def __setstate__(self, state: tuple[Shape, TrainingRows, Engine, int]) -> None:
+        """Prepare E-steps on sorted rows."""
+        self._shape, self._rows, self._engine, self._n_threads = shape, rows, engine, _ = state
+        self._most_rows, self._lock = len(rows.weights), threading.RLock()
+        self._plan = engine.plan(rows, shape, self._n_threads)
         self._has_call = isinstance(self._plan, EnumerationPlan)
         self._flat = np.zeros(shape.n_parameters)
         self._own = shape.unpack(self._flat)
         layers = (*self._own.hidden, self._own.output)
         self._layers = [(layer[:-1], layer[-1]) for layer in layers]
-        return self
 
+    @exclusive
     def rebind(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
         """Replace the rows, in the same memory: for mini-batches, or if X is itself computed.
 
@@ -151,6 +163,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         self._plan.rebind(rows)
         self._rows = rows
 
+    @exclusive
     def __call__(
         self,
         coefs: list[ArrayLike],
@@ -203,7 +216,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
             if variance is not None and np.ndim(variance) == 0:
                 variance = real_array("variance", variance).reshape(1)
             checked = check_parameters(coefs, intercepts, shape.n_features, shape.family, variance)
-            self._check_shapes(checked[0])
+            check_shapes(checked[0], shape)
             self._take(*checked)
         if shape.n_variances:
             return self._own._replace(variance=real_array("variance", variance))
@@ -222,15 +235,6 @@ class EStep(DerivativesMixin, PosteriorMixin):
             own_coefs[:] = W
             own_intercepts[:] = b
         return math.isfinite(caller_order.sum_of_sizes(self._flat))
-
-    def _check_shapes(self, coefs: list[Array]) -> None:
-        shape = self._shape
-        if shape_of(coefs, shape.family) != shape:
-            raise ValueError(
-                "coefs must have the shapes of the network that the E-step was prepared for: "
-                f"hidden_layer_sizes={shape.hidden_layer_sizes} and {shape.n_outputs} outputs; "
-                f"got {[W.shape for W in coefs]}."
-            )
 
     def _fill(
         self, parameters: Parameters, statistics: Statistics, out: Expectations

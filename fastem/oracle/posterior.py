@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastem.engines import Engine, Enumeration, expected_log_prior, upper_posteriors
 from fastem.expectations import Statistics
 from fastem.oracle.configurations import ConfigurationsMixin
+from fastem.oracle.exclusive import exclusive
 from fastem.oracle.pair_moments import joint_probabilities
 from fastem.parameters import Array, Parameters
 from fastem.runtime import check_memory, single_threaded_blas
@@ -23,6 +24,7 @@ class PosteriorMixin(ConfigurationsMixin):
     those of the first hidden layer, unless a method returns all layers.
     """
 
+    @exclusive
     def class_log_probability(
         self, coefs: list[ArrayLike], intercepts: list[ArrayLike]
     ) -> NDArray[np.float64]:
@@ -66,6 +68,7 @@ class PosteriorMixin(ConfigurationsMixin):
         found = self._engine.log_marginal(self._rows.inputs, parameters, shape, self._n_threads)
         return self._as_given(found)
 
+    @exclusive
     def layer_posteriors(
         self,
         coefs: list[ArrayLike],
@@ -128,6 +131,7 @@ class PosteriorMixin(ConfigurationsMixin):
             found = [layer.posterior for layer in hidden]
         return [self._as_given(posterior.T) for posterior in found]
 
+    @exclusive
     def pair_moments(
         self,
         coefs: list[ArrayLike],
@@ -198,6 +202,7 @@ class PosteriorMixin(ConfigurationsMixin):
                 out[:, :, h] += 0.5 * joint.T
         return out if summed else self._as_given(out)
 
+    @exclusive
     def posterior_entropy(
         self,
         coefs: list[ArrayLike],
@@ -239,6 +244,7 @@ class PosteriorMixin(ConfigurationsMixin):
         parameters = self._parameters(coefs, intercepts, variance)
         return self._information(parameters, "posterior_entropy")[0]
 
+    @exclusive
     def posterior_divergence(
         self,
         coefs: list[ArrayLike],

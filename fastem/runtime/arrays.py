@@ -61,6 +61,8 @@ def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray
         If ``values`` holds other objects than real numbers, or has another number of dimensions.
     """
     values = detached(values)
+    if hasattr(values, "toarray"):
+        raise ValueError(f"{name} must be a dense array; pass {name}.toarray().")
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex numbers are not supported")

@@ -161,7 +161,9 @@ def run_em(
         if stop:
             break
     if coarse is not None:
+        objective = monitor.objective
         _exact(model, iterate, coarse, monitor)
+        monitor.before_correction = objective
     return iterate.theta
 
 

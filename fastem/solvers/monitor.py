@@ -45,6 +45,9 @@ class Monitor:
         ``report`` stopped the run.
     interrupted : bool
         The user pressed Ctrl-C.
+    before_correction : float or None, nats
+        The last objective before its correction, if the run ended in a coarse phase. A run that
+        continues it begins with this value.
     fell : bool
         The objective fell by more than rounding. This is a fault, never convergence.
     """
@@ -59,6 +62,7 @@ class Monitor:
         self.fell = False
         self.stopped = False
         self.interrupted = False
+        self.before_correction: float | None = None
 
     @property
     def objective(self) -> float:
@@ -68,6 +72,7 @@ class Monitor:
     def follow(self, last: "Monitor") -> None:
         """Copy a record, so that the next run may continue it."""
         self.history, self.seconds = list(last.history), list(last.seconds)
+        self.before_correction = last.before_correction
 
     @property
     def n_iter(self) -> int:
@@ -90,6 +95,9 @@ class Monitor:
         """
         if not np.isfinite(objective):
             raise FloatingPointError(f"The objective at the starting values is {objective}.")
+        if self.before_correction is not None and self.before_correction == objective:
+            self.history[-1] = objective
+        self.before_correction = None
         continues = bool(self.history) and self.objective == objective
         now = time.perf_counter()
         if continues:
