@@ -61,7 +61,7 @@ def _compare(benchmark, problem):
     )
     rate = max(rate, dgemm_rate(ALL_THREADS))
     seconds = benchmark.stats["min"]
-    groups = groups_of_targets(problem.rows, problem.parameters, problem.shape)
+    groups = groups_of_targets(problem.rows, problem.parameters, problem.shape, 300.0)
     return {
         "n": n_samples,
         "m": n_hidden,
