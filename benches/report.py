@@ -55,7 +55,6 @@ COLUMNS = {
     "g": "classes",
     "samples": "samples per row",
     "threads": "threads",
-    "threads_fastem": "threads of fastem",
     "ns_per_configuration": "time per row and configuration, ns",
     "ns_per_unit": "time per row and hidden unit, ns",
     "ns_per_term": "time per row, sample and hidden unit, ns",
@@ -82,9 +81,14 @@ COLUMNS = {
     "error": "root mean square error of log p, nats",
     "time_over_estimate": "ratio to the estimated time",
     "largest_difference": "largest difference of results",
+    "ratio_to_classes": "ratio to three classes",
+    "ratio_per_iteration": "ratio to three classes, per iteration",
+    "n_iter_classes": "iterations with three classes",
+    "ms_per_iteration_classes": "time per iteration with three classes, ms",
+    "log_density": "log-density, nats",
+    "noise": "standard deviation of the noise over that of y",
     "library": "library and form",
     "precision": "precision of the library",
-    "ms": "minimum time of the library, ms",
     "ms_library": "library, ms",
     "ms_fastem": "fastem, ms",
     "ms_sklearn": "scikit-learn, ms",
@@ -106,6 +110,10 @@ COLUMNS = {
     "seconds_import_sklearn": "import of scikit-learn alone, s",
     "seconds_above_sklearn": "difference of imports, s",
     "seconds_first_fit": "first fit, s",
+    "cpu_seconds_first_fit": "processor time of the first fit, s",
+    "seconds_warmup": "warm-up, s",
+    "cpu_seconds_warmup": "processor time of the warm-up, s",
+    "seconds_until_table": "from the start to the table, s",
     "seconds_second_fit": "second fit, s",
     "mib_growth": "growth, MiB",
     "mib_growth_sklearn": "growth in scikit-learn, MiB",
@@ -128,12 +136,6 @@ _PEERS_TEXT = (
     "ratios are times of\nthe library divided by times of fastem. Busy cores: CPU time of the "
     "process divided by elapsed time.\nThe minimum and median times are those of the whole "
     "measurement. The benchmark fails if the results of\nthe two differ."
-)
-# of runs from before fastem.EStep; remove it when docs/benchmarks.json has been measured again
-_OLD_PEERS_TEXT = (
-    "One exact E-step with gradients, implemented with the library in the name of the benchmark "
-    "(code in\n`benches/peers.py`) and in fastem. Both run alternately in one process. Ratios are "
-    "times of the library\ndivided by times of fastem."
 )
 _CALLS_TEXT = (
     "Calls of a prepared `fastem.EStep` on one thread, medians. Compiled calls: the kernels of the "
@@ -289,17 +291,7 @@ def peers_table(results: dict) -> str:
     """Return the README's tables of the same E-step with other libraries."""
     rows = _rows_of_group(results, PEERS)
     figures = [row["extra_info"] for row in rows]
-    if "library" in figures[0]:
-        return "\n\n".join([peers_tables(figures), _origin(results)])
-    # a run from before fastem.EStep; remove it when docs/benchmarks.json has been measured again
-    cells = []
-    for row, extra in zip(rows, figures, strict=True):
-        times = duration(extra["ms"] / 1e3), duration(extra["ms_fastem"] / 1e3)
-        sizes = [figure(extra[name]) for name in ("n", "m", "g")]
-        peer = _id(row).removesuffix("-smoke").rpartition("-")[2]
-        cells.append([peer, *sizes, *times, figure(extra["ratio_of_minimum_times"])])
-    header = ["library", "rows", "hidden units", "classes", "minimum time", "fastem", "ratio"]
-    return "\n\n".join([markdown(header, cells, left=1), _origin(results)])
+    return "\n\n".join([peers_tables(figures), _origin(results)])
 
 
 def _id(row):
@@ -352,9 +344,7 @@ def document(results: dict) -> str:
     for group in dict.fromkeys(row["group"] for row in results["benchmarks"]):
         parts.append(f"## {group or 'no group'}")
         rows = _rows_of_group(results, group)
-        if group == PEERS and "library" not in rows[0]["extra_info"]:
-            parts.append(_OLD_PEERS_TEXT)
-        elif group in TEXTS:
+        if group in TEXTS:
             parts.append(TEXTS[group])
         parts += [_group_table(rows), *_cautions(rows)]
     return "\n\n".join(parts) + "\n"
