@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from fastem.kernels import configurations, logistic, multinomial
-from fastem.m_step.parts import grams_of_bits, second_moments
+from fastem.tables import second_moments, second_moments_of_sums
 
 ROWS = [(1, 1, 1, 4), (7, 3, 2, 3), (50, 4, 5, 16), (64, 2, 1, 64), (33, 6, 3, 100)]
 SPLITS = [(1, 0), (1, 1), (2, 0), (2, 1), (5, 2), (5, 3), (5, 5)]
@@ -72,7 +72,7 @@ def _pair_gram(table, totals, j, k, pieces):
             table, totals, j, k, start, stop, high_sums, low_sums[piece], bit_sums[piece]
         )
     sums = high_sums, low_sums.sum(axis=0), bit_sums.sum(axis=0)
-    return grams_of_bits(*(x[None] for x in sums))[0]
+    return second_moments_of_sums(*(x[None] for x in sums))[0]
 
 
 @pytest.mark.parametrize(("n_samples", "n_inputs", "n_hidden", "tile"), ROWS)

@@ -6,10 +6,16 @@ Your own engine needs only the names of this module: see `Engine`.
 from fastem.engines.auto import ENGINES, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_posterior import ConfigurationPosterior
+from fastem.engines.configuration_tables import configuration_inputs
 from fastem.engines.enumeration import Enumeration
 from fastem.engines.enumeration_plan import EnumerationPlan
-from fastem.engines.layer_posteriors import upper_posteriors
-from fastem.engines.log_posterior import expected_log_prior
+from fastem.engines.half_sums import half_priors
+from fastem.engines.log_posterior import (
+    expected_log_prior,
+    finite_log_table,
+    log_posterior_of,
+    log_probabilities,
+)
 from fastem.engines.quadrature import (
     Quadrature,
     distribution_buffers,
@@ -37,12 +43,16 @@ __all__ = [
     "Statistics",
     "TrainingRows",
     "buffers_of_row_table",
+    "configuration_inputs",
     "distribution_buffers",
     "draw_seed",
     "expected_log_prior",
+    "finite_log_table",
     "gaussian_cdf",
     "gaussian_quantiles",
+    "half_priors",
+    "log_posterior_of",
+    "log_probabilities",
     "resolve_engine",
     "row_table",
-    "upper_posteriors",
 ]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from fastem.engines.configuration_tables import halves
-from fastem.engines.half_sums import fill_expected, pair_sums, pair_sums_of_row
+from fastem.engines.half_sums import fill_expected
 from fastem.engines.log_posterior import (
-    LEAST_LOG_DENSITY,
     LogPosterior,
     expected_log_prior,
+    finite_log_table,
     log_posterior_of,
     log_probabilities,
 )
@@ -42,7 +42,6 @@ _SECONDS_PER_ENTRY = 2e-10  # per row and configuration
 _TABLES_AT_ONCE = 6  # in addition to the tables of the groups
 _DRAWS_AT_ONCE = 2**18  # in a piece of rows; a single row may have more
 _STATES_AT_ONCE = 2**15  # states of one half of the units, summed over the rows of a piece
-_LARGEST_SPAN = 300.0  # nats, of the exponents of rows that share a table, in double precision
 # A unit with log-odds of larger size has one state only, except in rows computed in log space.
 _CERTAIN = 700.0
 
@@ -90,7 +89,7 @@ class ConfigurationPosterior:
         self._table.bind(rows)
         self._n_threads = threads_worth(n_samples * 2.0**m * _SECONDS_PER_ENTRY, n_threads)
         with single_threaded_blas():
-            self._table.fill(parameters, _LARGEST_SPAN)
+            self._table.fill(parameters)
             self._log_odds = np.ascontiguousarray((rows.inputs @ parameters.hidden[0]).T)
             self._tilts = None
             if not shape.has_classes:
@@ -116,22 +115,20 @@ class ConfigurationPosterior:
     def _groups(self) -> range:
         return range(len(self._table.groups.starts) - 1)
 
-    def _expected_under(
-        self, on: Array, off: Array, tables_of: Callable[[int], Array], n_tables: int = 1
-    ) -> Array:
-        """Return expectations (n_tables, n_samples) of the tables of each row's group."""
-        out = np.empty((n_tables, len(self._rows.weights)))
+    def _expected_under(self, on: Array, off: Array, table_of: Callable[[int], Array]) -> Array:
+        """Return the expectation (n_samples,) of the table of each row's group."""
+        out = np.empty(len(self._rows.weights))
         with single_threaded_blas():
             for k in self._groups:
                 if pieces := self._pieces(k):
-                    fill_expected(on, off, tables_of(k), pieces, self._n_threads, out)
+                    fill_expected(on, off, table_of(k), pieces, self._n_threads, out)
         return out
 
     @cached_property
     def _likelihood(self) -> Array:
         """Expectation of the table under the tilted prior, (n_samples,)."""
         values = self._table.values
-        return self._expected_under(*self._tilted_probability, lambda k: values[k : k + 1])[0]
+        return self._expected_under(*self._tilted_probability, lambda k: values[k])
 
     @cached_property
     def _marked(self) -> NDArray[np.int64]:
@@ -153,7 +150,7 @@ class ConfigurationPosterior:
         log_on, log_off = log_probabilities(self._log_odds.T[self._marked])
 
         def do_target(target: Any, positions: NDArray[np.int64]) -> None:
-            log_table = np.maximum(self._table.log_table(target), LEAST_LOG_DENSITY)
+            log_table = finite_log_table(self._table, target)
 
             def do_row(piece: int, worker: int) -> None:
                 j = positions[piece]
@@ -177,70 +174,7 @@ class ConfigurationPosterior:
             positions = np.flatnonzero(inverse.ravel() == number)
             yield int(target[0]) if rows.targets is None else target, positions
 
-    def expected(self, functions_of: Callable[[int], Array], n_functions: int) -> Array:
-        """Return posterior expectations of functions of the configuration.
-
-        Parameters
-        ----------
-        functions_of : callable
-            ``functions_of(k)`` returns the functions (n_functions, n_high, n_low) for the rows of
-            group k; for classes, of class k.
-        n_functions : int
-
-        Returns
-        -------
-        expected : array (n_functions, n_samples)
-        """
-        values = self._table.values
-        out = self._expected_under(
-            *self._tilted_probability, lambda k: values[k] * functions_of(k), n_functions
-        )
-        out *= self._scale
-        functions = {k: functions_of(k) for k in np.unique(self._groups_of_marked)}
-
-        def redo(row: int, k: int, found: LogPosterior) -> None:
-            weighted = functions[k] * np.exp(found.log_posterior)
-            out[:, row] = weighted.sum(axis=(1, 2))
-
-        self._each_marked_row(redo)
-        return out
-
-    def pair_moments(self, summed: bool) -> Array:
-        """Return ``E[z_h z_k | x, y]``.
-
-        Returns
-        -------
-        moments : array (n_samples, n_hidden, n_hidden) or (n_hidden, n_hidden), probability
-            In the order of the rows, or summed by weight.
-        """
-        m, n_samples, rows = self._shape.first, len(self._rows.weights), self._rows
-        scale = self._scale * rows.weights if summed else self._scale
-        pieces = [(k, piece) for k in self._groups for piece in self._pieces(k)]
-        out = np.zeros((len(pieces) if summed else n_samples, m, m))
-        more = np.zeros((len(self._marked) if summed else 0, m, m))
-
-        def fill_piece(number: int, worker: int) -> None:
-            k, (start, stop) = pieces[number]
-            on, off = (values[:, start:stop] for values in self._tilted_probability)
-            sums = pair_sums(on, off, self._table.values[k])
-            if summed:
-                out[number] = sums @ scale[start:stop]
-            else:
-                np.minimum((sums * scale[start:stop]).transpose(2, 0, 1), 1.0, out=out[start:stop])
-
-        def redo(row: int, k: int, found: LogPosterior) -> None:
-            own = np.minimum(pair_sums_of_row(np.exp(found.log_posterior)), 1.0)
-            if summed:
-                more[np.searchsorted(self._marked, row)] = rows.weights[row] * own
-            else:
-                out[row] = own
-
-        with single_threaded_blas():
-            run(fill_piece, len(pieces), self._n_threads)
-            self._each_marked_row(redo)
-        return out.sum(axis=0) + more.sum(axis=0) if summed else out
-
-    def information(self, posterior: Array) -> tuple[Array, Array]:
+    def entropy_and_divergence(self, posterior: Array) -> tuple[Array, Array]:
         """Return entropy of the posterior and its divergence from the prior.
 
         Parameters
@@ -255,8 +189,8 @@ class ConfigurationPosterior:
         values, tiny = self._table.values, np.finfo(np.float64).tiny
         log_density = self._expected_under(
             *self._tilted_probability,
-            lambda k: values[k : k + 1] * np.log(np.maximum(values[k : k + 1], tiny)),
-        )[0]
+            lambda k: values[k] * np.log(np.maximum(values[k], tiny)),
+        )
         with np.errstate(divide="ignore"):  # rows of log space
             log_density = log_density * self._scale - np.log(self._likelihood)
         q = np.where(np.abs(self._tilted) > _CERTAIN, self._tilted > 0.0, posterior)
@@ -286,9 +220,9 @@ class ConfigurationPosterior:
 
         def log_table(k: int) -> Array:
             target = k if self._tilts is None else groups.references[k]
-            return np.maximum(table.log_table(target), LEAST_LOG_DENSITY)[None]
+            return finite_log_table(table, target)
 
-        out = self._expected_under(q, 1.0 - q, log_table)[0]
+        out = self._expected_under(q, 1.0 - q, log_table)
         if self._tilts is not None:
             out += (q * self._tilts).sum(axis=0) + groups.constants
         return out

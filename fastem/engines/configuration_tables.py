@@ -184,7 +184,7 @@ class HiddenTable:
         m, m_above = shape.hidden_layer_sizes[layer : layer + 2]
         self._shape, self._layer, self._n_units = shape, layer, m
         self._above = table_of_layer(shape, layer + 1, n_threads)
-        self._inputs = _configuration_inputs(m, shape.fit_intercept)
+        self._inputs = configuration_inputs(m, shape.fit_intercept)
         self.slices = table_slices(*halves(m))
         self._pieces, self._tile, _ = _cut(shape, layer)
         seconds = 6.0 * shape.n_outputs * 2.0 ** (m + m_above) * _SECONDS_PER_FLOP
@@ -324,11 +324,10 @@ class HiddenTable:
         return HiddenStatistics(self._inputs, weights, on, sums.posterior, gradient)
 
 
-def _configuration_inputs(n_hidden: int, fit_intercept: bool) -> Array:
+def configuration_inputs(n_hidden: int, fit_intercept: bool = True) -> Array:
     """Return all configurations of a layer as rows, bit h in column h, (2**m, n_inputs)."""
-    states = np.arange(2**n_hidden)
-    inputs = np.ones((2**n_hidden, n_hidden + fit_intercept))
-    for unit in range(n_hidden):
+    states, inputs = np.arange(2**n_hidden), np.ones((2**n_hidden, n_hidden + fit_intercept))
+    for unit in range(n_hidden):  # one by one: all at once would need twice the memory
         inputs[:, unit] = (states >> unit) & 1
     return inputs
 

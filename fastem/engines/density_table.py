@@ -14,7 +14,7 @@ from fastem.engines.configuration_tables import (
     halves,
 )
 from fastem.engines.expected_counts import ExpectedCounts
-from fastem.engines.grouping import Groups, groups_of_targets, most_groups
+from fastem.engines.grouping import LARGEST_SPAN, Groups, groups_of_targets, most_groups
 from fastem.kernels import configurations
 from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows
@@ -75,7 +75,7 @@ class DensityTable:
         self._weighted_targets = rows.weights[:, None] * rows.targets
         self._largest_targets = np.abs(rows.targets).max(axis=0, initial=0.0)
 
-    def fill(self, parameters: Parameters, largest_span: float) -> None:
+    def fill(self, parameters: Parameters, largest_span: float = LARGEST_SPAN) -> None:
         """Choose groups of at most a given span, and compute their tables.
 
         Raises

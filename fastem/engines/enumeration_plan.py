@@ -9,7 +9,7 @@ import numpy as np
 from fastem.engines.base import Plan
 from fastem.engines.configuration_tables import LOG_TABLES, Redo, UpperStatistics, halves
 from fastem.engines.expected_counts import ExpectedCounts
-from fastem.engines.grouping import Groups
+from fastem.engines.grouping import LARGEST_SPAN, Groups
 from fastem.engines.row_tables import row_table
 from fastem.expectations import Expectations, HiddenStatistics, Statistics
 from fastem.kernels import (
@@ -33,10 +33,7 @@ from fastem.runtime import (
     worth_sharing,
 )
 
-# Largest span (nats) of the exponents of rows that share a table, in double and in single
-# precision. No sum of a row with a likely configuration underflows. Rows whose sum is below the
-# bound of the kernel are summed again in log space.
-_SPANS = 300.0, 40.0
+_SPAN_IN_SINGLE = 40.0  # nats; as `LARGEST_SPAN` for sums in single precision
 _FEWEST_UNITS_IN_SINGLE = 10  # with fewer, the products take too small a share of the time
 # In single precision, rows that are summed again in log space must be few: this share of the rows.
 _MOST_REDONE = 1 / 32
@@ -201,7 +198,7 @@ class EnumerationPlan(Plan):
 
     def _sum_rows(self, parameters: Parameters, is_single: bool) -> None:
         """Sum over the configurations of all rows."""
-        self._table.fill(parameters, _SPANS[is_single])
+        self._table.fill(parameters, _SPAN_IN_SINGLE if is_single else LARGEST_SPAN)
         self._cut(is_single)
         self._fill_rows(parameters.hidden[0], parameters, is_single)
 

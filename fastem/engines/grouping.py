@@ -16,6 +16,10 @@ from fastem.parameters import Array, Parameters, Shape, split_intercepts
 from fastem.rows import MOST_GROUPS, TrainingRows
 
 _MOST_GROUP_BYTES = 2**28
+LARGEST_SPAN = 300.0
+"""Largest span (nats) of the exponents of rows that share a table, for sums in double precision.
+
+No sum of a row with a likely configuration underflows."""
 
 
 class Groups(NamedTuple):

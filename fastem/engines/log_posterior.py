@@ -1,15 +1,14 @@
 """Posteriors of single rows over all configurations, in log space; log priors of many rows."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastem.engines.row_tables import RowTable
 from fastem.kernels import posterior as kernels
 from fastem.parameters import Array
 
-LEAST_LOG_DENSITY = -1e300
-"""Log-densities are clipped to it: sums stay finite."""
-
+_LEAST_LOG_DENSITY = -1e300  # log-densities are clipped to it: sums stay finite
 _LARGEST_LOG_ODDS = 1e300  # their sum over units is finite
 
 
@@ -20,6 +19,11 @@ class LogPosterior(NamedTuple):
     log_posterior: Array
 
 
+def finite_log_table(table: RowTable, target: Any) -> Array:
+    """Return ``log p(target | configuration)`` (nats), (n_high, n_low), without infinities."""
+    return np.maximum(table.log_table(target), _LEAST_LOG_DENSITY)
+
+
 def log_posterior_of(log_on: Array, log_off: Array, log_table: Array) -> LogPosterior:
     """Return prior and posterior of all configurations of one row.
 
@@ -27,7 +31,7 @@ def log_posterior_of(log_on: Array, log_off: Array, log_table: Array) -> LogPost
     ----------
     log_on, log_off : arrays (n_hidden,), nats
     log_table : array (n_high, n_low), nats
-        At least `LEAST_LOG_DENSITY`.
+        Finite: see `finite_log_table`.
     """
     found = LogPosterior(np.empty(log_table.shape), np.empty(log_table.shape))
     kernels.fill_log_posterior(log_on, log_off, log_table, *found)

@@ -12,7 +12,7 @@ from fastem.engines.configuration_tables import (
 )
 from fastem.engines.density_table import DensityTable
 from fastem.engines.expected_counts import ExpectedCounts
-from fastem.engines.grouping import Groups, groups_of_classes
+from fastem.engines.grouping import LARGEST_SPAN, Groups, groups_of_classes
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import Shapes
@@ -39,7 +39,7 @@ class RowTable(Protocol):
     def bind(self, rows: TrainingRows) -> None:
         """Set the rows whose targets the tables serve."""
 
-    def fill(self, parameters: Parameters, largest_span: float) -> None:
+    def fill(self, parameters: Parameters, largest_span: float = LARGEST_SPAN) -> None:
         """Choose groups of at most a given span (nats), and compute their tables."""
 
     def redo_lanes(self, marked: Array, counts: Array) -> list[Redo]:
@@ -70,7 +70,7 @@ class ClassTable:
         """See `RowTable`."""
         self.groups = groups_of_classes(rows)
 
-    def fill(self, parameters: Parameters, largest_span: float) -> None:
+    def fill(self, parameters: Parameters, largest_span: float = LARGEST_SPAN) -> None:
         """See `RowTable`."""
         self._above.fill(parameters)
 

@@ -21,8 +21,11 @@ _GEMM = ir.FunctionType(
 )  # fmt: skip
 
 
-def _product(transposes_a, transposes_b, adds):
-    """Return a compiled function ``(a, b, out)`` for one form of the product."""
+def _product(name, form, transposes_a=False, transposes_b=False, adds=False):
+    """Return a function ``(a, b, out)`` for kernels, for one form of the product.
+
+    The last axis of every array is contiguous, and no axis is empty.
+    """
 
     def generate(context, builder, signature, args):
         kind = signature.args[2].dtype
@@ -64,43 +67,21 @@ def _product(transposes_a, transposes_b, adds):
         )  # fmt: skip
         return context.get_dummy_value()
 
-    def typed(typing_context, a, b, out):
+    def product(typing_context, a, b, out):
         return types.void(a, b, out), generate
 
-    return typed
+    product.__name__ = product.__qualname__ = name
+    product.__doc__ = f"``{form}``"
+    return intrinsic(product)
 
 
-@intrinsic
-def fill_product(typing_context, a, b, out):
-    """``out = a b``: the last axis of every array is contiguous, and no axis is empty."""
-    return _product(False, False, False)(typing_context, a, b, out)
-
-
-@intrinsic
-def fill_product_at_b(typing_context, a, b, out):
-    """``out = a' b``."""
-    return _product(True, False, False)(typing_context, a, b, out)
-
-
-@intrinsic
-def fill_product_at_bt(typing_context, a, b, out):
-    """``out = a' b'``."""
-    return _product(True, True, False)(typing_context, a, b, out)
-
-
-@intrinsic
-def fill_product_a_bt(typing_context, a, b, out):
-    """``out = a b'``."""
-    return _product(False, True, False)(typing_context, a, b, out)
-
-
-@intrinsic
-def add_product_a_bt(typing_context, a, b, out):
-    """``out += a b'``."""
-    return _product(False, True, True)(typing_context, a, b, out)
-
-
-@intrinsic
-def add_product_at_bt(typing_context, a, b, out):
-    """``out += a' b'``."""
-    return _product(True, True, True)(typing_context, a, b, out)
+fill_product = _product("fill_product", "out = a b")
+fill_product_at_b = _product("fill_product_at_b", "out = a' b", transposes_a=True)
+fill_product_at_bt = _product(
+    "fill_product_at_bt", "out = a' b'", transposes_a=True, transposes_b=True
+)
+fill_product_a_bt = _product("fill_product_a_bt", "out = a b'", transposes_b=True)
+add_product_a_bt = _product("add_product_a_bt", "out += a b'", transposes_b=True, adds=True)
+add_product_at_bt = _product(
+    "add_product_at_bt", "out += a' b'", transposes_a=True, transposes_b=True, adds=True
+)

@@ -13,17 +13,15 @@ from fastem.expectations import Statistics
 from fastem.m_step.parts import (
     MAX_HALVINGS,
     floor_of,
-    half_sums,
     independent_moments,
     moments_bound,
     penalty_of,
     regular_factor,
-    second_moments,
-    unit_moments,
 )
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows
 from fastem.runtime import Shapes, n_low_bits
+from fastem.tables import first_moments, half_sums, second_moments
 
 
 class IndependentOutputsPart:
@@ -137,7 +135,7 @@ class IndependentOutputsPart:
     def _eta(self, weights: Array, d: int) -> Array:
         """Return the natural parameter of output d in every configuration, (n_high, n_low)."""
         coefs, intercepts = split_intercepts(weights[:, d : d + 1], self._shape.last)
-        high, low = half_sums(coefs, intercepts, 2 ** n_low_bits(self._shape.last))
+        high, low = half_sums(coefs, intercepts, n_low_bits(self._shape.last))
         return high[0][:, None] + low[0]
 
     def _damped(self, parameters: Parameters, statistics: Statistics, d: int, step: Array) -> Array:
@@ -146,7 +144,7 @@ class IndependentOutputsPart:
         dispersion = parameters.dispersion[d]
         eta, family = self._eta(weights, d), self._family
         means = totals * family.mean(eta)
-        moments = unit_moments(means.sum(axis=1)[None], means.sum(axis=0)[None])
+        moments = first_moments(means.sum(axis=1)[None], means.sum(axis=0)[None])
         moments = moments[: self.n_inputs, 0] + dispersion * statistics.output_gradient[:, d]
 
         def objective(v: Array, eta: Array) -> float:

@@ -6,9 +6,10 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.m_step.base import Parts
 from fastem.m_step.bound import Bound
-from fastem.m_step.parts import RIDGE, HiddenPart, grams_of_bits, layer_rows
+from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import TILE, Shapes, bytes_of, run, threads_worth
+from fastem.tables import second_moments_of_sums
 
 
 class Newton:
@@ -132,7 +133,7 @@ class Newton:
 
         seconds = 1e-9 * len(pairs) * totals.size
         run(fill_pair, len(pairs), threads_worth(seconds, self._n_threads))
-        return grams_of_bits(high_sums, low_sums, bit_sums)
+        return second_moments_of_sums(high_sums, low_sums, bit_sums)
 
 
 def _hessian_buffers(n_rows: int, n_inputs: int, n_hidden: int, n_threads: int) -> Shapes:

@@ -13,9 +13,10 @@ from scipy.linalg import cho_solve
 
 from fastem.expectations import Statistics
 from fastem.m_step.base import Parts
-from fastem.m_step.parts import independent_moments, regular_factor, second_moments
+from fastem.m_step.parts import independent_moments, regular_factor
 from fastem.parameters import Array, Shape
 from fastem.runtime import Shapes
+from fastem.tables import second_moments
 
 # Smallest share of a class. It keeps the weights of a class without rows finite.
 _SMALLEST_SHARE = 1e-3

@@ -12,6 +12,7 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.parameters import Array, Shape, split_intercepts
 from fastem.runtime import TILE, Shapes, row_ranges, run, table_slices, threads_worth
+from fastem.tables import first_moments, half_sums
 
 RIDGE = 1e-10
 """Share of the mean curvature that is added to it: singular systems become solvable."""
@@ -157,7 +158,7 @@ class OutputPart:
         """
         n_high, n_low = totals.shape
         coefs, intercepts = split_intercepts(weights, self.shape.last)
-        high, low = half_sums(coefs, intercepts, n_low)
+        high, low = half_sums(coefs, intercepts, n_low.bit_length() - 1)
         (exp_high, largest_high), (exp_low, largest_low) = map(_scaled_exponentials, (high, low))
         slices = table_slices(n_high, n_low)
         parts = np.zeros(len(slices))
@@ -185,7 +186,7 @@ class OutputPart:
         weights : array (n_inputs, n_classes) or None
             None if this part falls at every length that was tried.
         """
-        moments = unit_moments(counts.sum(axis=2), counts.sum(axis=1))
+        moments = first_moments(counts.sum(axis=2), counts.sum(axis=1))
         moments, totals = moments[: self.n_inputs], counts.sum(axis=0)
         floor = floor_of(self.objective(weights, moments, totals))
         for halvings in range(MAX_HALVINGS):
@@ -236,75 +237,6 @@ def regular_factor(curvature: Array, penalty: Array) -> tuple[Array, bool]:
     """Return the Cholesky factor of ``curvature + diag(penalty)``, made regular by a ridge."""
     ridge = RIDGE * curvature.trace() / len(curvature) + np.finfo(float).tiny
     return cho_factor(curvature + np.diag(penalty + ridge))
-
-
-def second_moments(weights: Array) -> Array:
-    """Return ``sum_s weights(s) z z'`` (n_hidden + 1, n_hidden + 1), the last entry of z a one."""
-    bit_sums = _bits(len(weights)).T @ weights
-    sums = weights.sum(axis=1), weights.sum(axis=0), bit_sums
-    return grams_of_bits(*(x[None] for x in sums))[0]
-
-
-def grams_of_bits(high_sums: Array, low_sums: Array, bit_sums: Array) -> Array:
-    """Return ``sum_s D(s) z z'`` for several tables D; z holds the bits of s and a last entry 1.
-
-    Parameters
-    ----------
-    high_sums, low_sums : arrays (n_tables, n_high), (n_tables, n_low)
-        Sums of each table over low parts and over high parts.
-    bit_sums : array (n_tables, n_high_bits, n_low)
-        Sums over the high parts in which a bit is set.
-
-    Returns
-    -------
-    grams : array (n_tables, n_hidden + 1, n_hidden + 1)
-    """
-    high, low = _bits(high_sums.shape[1]), _bits(low_sums.shape[1])
-    n_low, n_hidden = low.shape[1], low.shape[1] + high.shape[1]
-    grams = np.empty((len(low_sums), n_hidden + 1, n_hidden + 1))
-    grams[:, :n_low, :n_low] = (low.T * low_sums[:, None]) @ low
-    grams[:, n_low:-1, n_low:-1] = (high.T * high_sums[:, None]) @ high
-    grams[:, n_low:-1, :n_low] = bit_sums @ low
-    grams[:, :n_low, n_low:-1] = grams[:, n_low:-1, :n_low].swapaxes(1, 2)
-    units = np.arange(n_hidden)
-    grams[:, -1, :-1] = grams[:, :-1, -1] = grams[:, units, units]
-    grams[:, -1, -1] = low_sums.sum(axis=1)
-    return grams
-
-
-def _bits(size: int) -> Array:
-    """Return the bits of the integers below ``size``, a power of two: (size, n_bits)."""
-    return (np.arange(size)[:, None] >> np.arange(size.bit_length() - 1) & 1).astype(float)
-
-
-def unit_moments(high_sums: Array, low_sums: Array) -> Array:
-    """Return ``sum_s D(s) z`` for several tables D; z holds the bits of s and a last entry 1.
-
-    Parameters
-    ----------
-    high_sums, low_sums : arrays (n_tables, n_high), (n_tables, n_low)
-        Sums of each table over low parts and over high parts.
-
-    Returns
-    -------
-    moments : array (n_hidden + 1, n_tables)
-    """
-    high, low = _bits(high_sums.shape[1]), _bits(low_sums.shape[1])
-    return np.vstack([low.T @ low_sums.T, high.T @ high_sums.T, low_sums.sum(axis=1)])
-
-
-def half_sums(coefs: Array, intercepts: Array, n_low: int) -> tuple[Array, Array]:
-    """Split the natural parameters of all configurations into a high and a low part.
-
-    Returns
-    -------
-    high, low : arrays (n_outputs, n_high), (n_outputs, n_low)
-        Output d has the natural parameter ``high[d, hi] + low[d, lo]``.
-    """
-    n_low_bits = n_low.bit_length() - 1
-    high = _bits(2 ** (len(coefs) - n_low_bits)) @ coefs[n_low_bits:] + intercepts
-    low = _bits(n_low) @ coefs[:n_low_bits]
-    return np.ascontiguousarray(high.T), np.ascontiguousarray(low.T)
 
 
 def _scaled_exponentials(logits: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from fastem.expectations import Expectations
 from fastem.families import Categorical, Family
 from fastem.parameters import CATEGORICAL, Array, Shape
 from fastem.rows import LARGEST_WEIGHT
-from fastem.runtime import finite_array
+from fastem.runtime import finite_array, real_array
 
 SMALLEST_VARIANCE = 1e-100
 """Smallest noise variance: the square of its reciprocal is finite."""
@@ -59,6 +59,11 @@ def check_outputs(targets: np.ndarray, family: Family, n_classes: int | None) ->
     if isinstance(n_classes, bool) or not isinstance(n_classes, numbers.Integral) or n_classes < 2:
         raise ValueError(f"n_classes must be an integer of at least 2, got {n_classes!r}.")
     return int(n_classes)
+
+
+def as_vector(variance: ArrayLike | None) -> Array | None:
+    """Return noise variances with one dimension: a number is the variance of a single output."""
+    return None if variance is None else np.atleast_1d(real_array("variance", variance))
 
 
 def check_parameters(

@@ -1,5 +1,7 @@
 """Derivatives of the log-likelihood that `EStep` offers beside its gradient."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -28,6 +30,7 @@ class DerivativesMixin(FlatVectorsMixin):
     _engine: Engine
     _plan: Plan
     _n_threads: int
+    _as_given: Callable[[Array], Array]
 
     @exclusive
     def input_gradient(
@@ -75,10 +78,9 @@ class DerivativesMixin(FlatVectorsMixin):
         parameters = self._parameters(coefs, intercepts, variance)
         layer = self._plan.expect(parameters).hidden[0]
         weights = parameters.hidden[0][:-1]
-        gradient = np.empty((len(self._rows.weights), len(weights)))
         with np.errstate(over="ignore", invalid="ignore"):
-            gradient[self._rows.order] = (layer.posterior - layer.probability).T @ weights.T
-        return _finite(gradient)
+            gradient = (layer.posterior - layer.probability).T @ weights.T
+        return self._as_given(_finite(gradient))
 
     @exclusive
     def row_gradients(
@@ -144,9 +146,7 @@ class DerivativesMixin(FlatVectorsMixin):
             sorted_rows = row_gradients(*given, self._n_threads)
         else:
             sorted_rows = row_products(*given, self._vector(vector), self._n_threads)
-        gradients = np.empty_like(sorted_rows)
-        gradients[self._rows.order] = sorted_rows
-        return _finite(gradients)
+        return self._as_given(_finite(sorted_rows))
 
     @exclusive
     def information(

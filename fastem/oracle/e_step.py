@@ -12,6 +12,7 @@ from fastem.expectations import Expectations, Statistics
 from fastem.families import Family, resolve_family
 from fastem.kernels import caller_order
 from fastem.oracle.checks import (
+    as_vector,
     check_out,
     check_outputs,
     check_parameters,
@@ -129,9 +130,10 @@ class EStep(DerivativesMixin, PosteriorMixin):
 
     def __setstate__(self, state: tuple[Shape, TrainingRows, Engine, int]) -> None:
         """Prepare E-steps on sorted rows."""
-        self._shape, self._rows, self._engine, self._n_threads = shape, rows, engine, _ = state
+        shape, rows, engine, n_threads = state
+        self._shape, self._rows, self._engine, self._n_threads = shape, rows, engine, n_threads
         self._most_rows, self._lock = len(rows.weights), threading.RLock()
-        self._plan = engine.plan(rows, shape, self._n_threads)
+        self._plan = engine.plan(rows, shape, n_threads)
         self._has_call = isinstance(self._plan, EnumerationPlan)
         self._flat = np.zeros(shape.n_parameters)
         self._own = shape.unpack(self._flat)
@@ -213,13 +215,12 @@ class EStep(DerivativesMixin, PosteriorMixin):
         """Return checked parameters, in memory of this instance that the next call overwrites."""
         shape = self._shape
         if not (self._take(coefs, intercepts) and variance is None and not shape.n_variances):
-            if variance is not None and np.ndim(variance) == 0:
-                variance = real_array("variance", variance).reshape(1)
+            variance = as_vector(variance)
             checked = check_parameters(coefs, intercepts, shape.n_features, shape.family, variance)
             check_shapes(checked[0], shape)
             self._take(*checked)
         if shape.n_variances:
-            return self._own._replace(variance=real_array("variance", variance))
+            return self._own._replace(variance=np.array(variance))
         return self._own
 
     def _take(self, coefs: list[ArrayLike], intercepts: list[ArrayLike]) -> bool:
@@ -391,8 +392,7 @@ def e_step(
     """
     X = real_array("X", X, 2)
     family = resolve_family(family)
-    if variance is not None and np.ndim(variance) == 0:
-        variance = real_array("variance", variance).reshape(1)
+    variance = as_vector(variance)
     coefs, intercepts = check_parameters(coefs, intercepts, X.shape[1], family, variance)
     oracle = EStep.__new__(EStep)._prepare(
         X, y, shape_of(coefs, family), method, sample_weight, n_jobs, random_state

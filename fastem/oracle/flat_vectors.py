@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.expectations import Statistics
+from fastem.oracle.checks import as_vector
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import finite_array
 
@@ -62,8 +63,7 @@ class FlatVectorsMixin:
         if shape.n_variances > 0:
             if variance is None:
                 raise ValueError("variance is missing: pass one value per output.")
-            values = [variance] if np.ndim(variance) == 0 else variance
-            in_order.append(_of_shape("variance", values, (shape.n_variances,)))
+            in_order.append(_of_shape("variance", as_vector(variance), (shape.n_variances,)))
         return np.concatenate(in_order)
 
     def unflatten(self, vector: ArrayLike) -> tuple[list[Array], list[Array], Array | None]:

@@ -14,13 +14,13 @@ from fastem.oracle.moments import (
     MOST_CHUNKS,
     Enumerated,
     Tile,
-    pair_sums,
     tables_in_use,
 )
 from fastem.oracle.scores import ClassScores
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
+from fastem.tables import second_moments
 
 
 def exact_hessian(
@@ -144,6 +144,5 @@ def _class_block(source: Enumerated, counts: Array) -> Array:
             of_pair -= counts[k] * table[c] + counts[c] * table[k]
             if c == k:
                 of_pair += counts[k] - total * table[k]
-            sums = pair_sums(of_pair, source.low_states, source.high_states)
-            block[:, k, :, c] = block[:, c, :, k] = sums
+            block[:, k, :, c] = block[:, c, :, k] = second_moments(of_pair)
     return block.reshape((m + 1) * n_classes, -1)

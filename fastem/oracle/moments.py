@@ -12,9 +12,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
-from fastem.engines import buffers_of_row_table, row_table
+from fastem.engines import (
+    buffers_of_row_table,
+    finite_log_table,
+    half_priors,
+    log_posterior_of,
+    log_probabilities,
+    row_table,
+)
+from fastem.kernels.enumeration import SMALLEST_LIKELIHOOD
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
@@ -25,27 +33,13 @@ from fastem.runtime import (
     single_threaded_blas,
     threads_worth,
 )
+from fastem.tables import first_moments, second_moments, states_of
 
-# Rows of smaller likelihood are summed in log space, one by one.
-_SMALLEST_LIKELIHOOD = 1e-200
-_LARGEST_LOG_ODDS = 1e300
-_LARGEST_SPAN = 300.0  # nats, of the exponents of rows that share a table
 _TILE_ENTRIES = 2**17
 _SMALLEST_TILE = 64
 _SECONDS_PER_FLOP = 5e-11
 MOST_CHUNKS = 8
 """Largest number of pieces of work with sums of their own."""
-
-
-def bits(n_bits: int) -> Array:
-    """Return the states of all units in all configurations, (n_bits, 2**n_bits)."""
-    states = np.arange(2**n_bits)
-    return ((states >> np.arange(n_bits)[:, None]) & 1).astype(np.float64)
-
-
-def with_ones(states: Array) -> Array:
-    """Return the states with a last row of ones: the inputs of the layer above."""
-    return np.vstack([states, np.ones((1, states.shape[1]))])
 
 
 def table_products(table: Array, factors: Array) -> Array:
@@ -85,13 +79,13 @@ class Enumerated:
         self.table = row_table(shape, len(rows.weights), n_threads)
         self.table.bind(rows)
         with single_threaded_blas():
-            self.table.fill(parameters, _LARGEST_SPAN)
+            self.table.fill(parameters)
         self.groups = self.table.groups
         self.coefs_T = np.ascontiguousarray(parameters.hidden[0].T)
         self.output_coefs = parameters.output[: shape.last]
         self.low_bits = n_low_bits(shape.first)
-        self.low_states = bits(self.low_bits)
-        self.high_states = bits(shape.first - self.low_bits)
+        self.low_states = states_of(self.low_bits)
+        self.high_states = states_of(shape.first - self.low_bits)
         self._log_table: tuple[int, Array] | None = None
 
     def tile_size(self) -> int:
@@ -137,16 +131,15 @@ class Enumerated:
 
     def unit_sums(self, table: Array) -> Array:
         """Return ``sum_s table(s) (s, 1)`` over all configurations s, (n_hidden + 1,)."""
-        low, high = table.sum(axis=0), table.sum(axis=1)
-        return np.concatenate([self.low_states @ low, self.high_states @ high, [low.sum()]])
+        return first_moments(table.sum(axis=1)[None], table.sum(axis=0)[None])[:, 0]
 
     def log_table(self, group: int, row: int) -> Array:
         """Return ``log p(y | configuration)`` (nats) of one row; for classes, that of its class."""
         if not self.shape.has_classes:
-            return self.table.log_table(self.rows.targets[row])
+            return finite_log_table(self.table, self.rows.targets[row])
         kept = self._log_table  # one assignment: another thread may replace it
         if kept is None or kept[0] != group:
-            kept = self._log_table = group, self.table.log_table(group)
+            kept = self._log_table = group, finite_log_table(self.table, group)
         return kept[1]
 
 
@@ -185,12 +178,11 @@ class Tile:
         tilts = source.groups.tilts
         if tilts is not None:
             tilted = tilted + source.output_coefs @ tilts[start:stop].T
-        on, off, low = expit(tilted), expit(-tilted), source.low_bits
-        self._high, self._low = _prior(on[low:], off[low:]), _prior(on[:low], off[:low])
+        self._high, self._low = half_priors(expit(tilted), expit(-tilted))
         self._table = source.table.values[group]
         self._of_low = self._table.T @ self._high
         likelihood = np.einsum("sn,sn->n", self._of_low, self._low)
-        self._marked = np.flatnonzero(~(likelihood >= _SMALLEST_LIKELIHOOD))
+        self._marked = np.flatnonzero(~(likelihood >= SMALLEST_LIKELIHOOD))
         likelihood[self._marked] = np.inf
         self._low /= likelihood
 
@@ -264,7 +256,7 @@ class Tile:
             out[j, :m, m] = out[j, m, :m] = out[j, diagonal, diagonal]
         for i, posterior in self._redone():
             for j, table in enumerate(self._redone_tables(posterior, factors)):
-                out[j, :, :, i] = pair_sums(table, source.low_states, source.high_states)
+                out[j, :, :, i] = second_moments(table)
         return out
 
     def counts(self) -> Array:
@@ -326,67 +318,13 @@ class Tile:
 
     def _redone(self) -> Iterator[tuple[int, Array]]:
         """Yield (number of the row in the tile, its posterior (n_high, n_low)) of marked rows."""
-        source, n_low = self._source, self._source.low_bits
-        for i in self._marked:
-            log_odds = np.clip(self._log_odds[:, i : i + 1], -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
-            on, off = log_expit(log_odds), log_expit(-log_odds)
-            joint = _log_prior(on[n_low:], off[n_low:]) + _log_prior(on[:n_low], off[:n_low]).T
-            joint = joint + source.log_table(self.group, self.start + i)
-            joint -= joint.max()
-            posterior = np.exp(joint)
-            yield i, posterior / posterior.sum()
-
-
-def pair_sums(table: Array, low_states: Array, high_states: Array) -> Array:
-    """Return ``sum_s table(s) (s, 1) (s, 1)'`` over all configurations s.
-
-    Parameters
-    ----------
-    table : array (n_high, n_low)
-    low_states, high_states : arrays (n_low_bits, n_low), (n_high_bits, n_high)
-        From `bits`.
-
-    Returns
-    -------
-    sums : array (n_hidden + 1, n_hidden + 1)
-    """
-    low, high = with_ones(low_states), high_states
-    of_low = low * table.sum(axis=0)
-    of_high = high * table.sum(axis=1)
-    n_low, m = len(low_states), len(low_states) + len(high_states)
-    out = np.empty((m + 1, m + 1))
-    cross = high @ table @ low.T
-    units = [*range(n_low), m]
-    out[np.ix_(units, units)] = of_low @ low.T
-    out[n_low:m, n_low:m] = of_high @ high.T
-    out[n_low:m, units] = cross
-    out[units, n_low:m] = cross.T
-    return out
+        log_on, log_off = log_probabilities(self._log_odds.T[self._marked])
+        for j, i in enumerate(self._marked):
+            log_table = self._source.log_table(self.group, self.start + i)
+            found = log_posterior_of(log_on[j], log_off[j], log_table)
+            yield i, np.exp(found.log_posterior)
 
 
 def _pairs(states: Array) -> Array:
     """Return ``states[a] * states[b]`` for all pairs, (n_bits**2, n_states)."""
     return (states[:, None] * states[None]).reshape(-1, states.shape[1])
-
-
-def _prior(on: Array, off: Array) -> Array:
-    """Return the probabilities of all states of a group of units, (2**n_bits, n_rows)."""
-    out = np.empty((2 ** len(on), on.shape[1]))
-    out[0] = 1.0
-    size = 1
-    for p_on, p_off in zip(on, off, strict=True):
-        np.multiply(out[:size], p_on, out=out[size : 2 * size])
-        out[:size] *= p_off
-        size *= 2
-    return out
-
-
-def _log_prior(log_on: Array, log_off: Array) -> Array:
-    """Return the log probabilities (nats) of all states of a group of units."""
-    out = np.zeros((2 ** len(log_on), log_on.shape[1]))
-    size = 1
-    for on, off in zip(log_on, log_off, strict=True):
-        np.add(out[:size], on, out=out[size : 2 * size])
-        out[:size] += off
-        size *= 2
-    return out

@@ -1,4 +1,4 @@
-"""Second moments of hidden units under the posterior, by any exact engine.
+"""Second moments of hidden units under the posterior: by enumeration, and by any exact engine.
 
 ``E[z_h z_k | x, y] = P(z_h = 1 | x, y) P(z_k = 1 | x, y, z_h = 1)``. The last factor is the
 posterior of a smaller network: without unit h, and with the weights of this unit added to the
@@ -11,8 +11,33 @@ import numpy as np
 
 from fastem.engines import Engine
 from fastem.expectations import Statistics
+from fastem.oracle.moments import MOST_CHUNKS, Enumerated, Tile
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
+
+
+def pair_moments(
+    rows: TrainingRows, shape: Shape, parameters: Parameters, summed: bool, n_threads: int
+) -> Array:
+    """Return ``E[z_h z_k | x, y]`` by enumeration.
+
+    Returns
+    -------
+    moments : array (n_samples, n_hidden, n_hidden) or (n_hidden, n_hidden), probability
+        In the order of the rows, or summed by weight.
+    """
+    m, source = shape.first, Enumerated(rows, shape, parameters, n_threads)
+    out = np.zeros((MOST_CHUNKS if summed else len(rows.weights), m, m))
+
+    def fill(tile: Tile, chunk: int) -> None:
+        moments = np.minimum(tile.second_moments()[0, :m, :m], 1.0)
+        if summed:
+            out[chunk] += moments @ tile.weights
+        else:
+            out[tile.start : tile.stop] = moments.transpose(2, 0, 1)
+
+    source.run(fill, 2.0 + m / 4)
+    return out.sum(axis=0) if summed else out
 
 
 def without_unit(parameters: Parameters, shape: Shape, h: int) -> tuple[Parameters, Shape]:

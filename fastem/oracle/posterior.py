@@ -5,13 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastem.engines import Engine, Enumeration, expected_log_prior, upper_posteriors
+from fastem.engines import Engine, Enumeration, expected_log_prior
 from fastem.expectations import Statistics
 from fastem.oracle.configurations import ConfigurationsMixin
 from fastem.oracle.exclusive import exclusive
-from fastem.oracle.pair_moments import joint_probabilities
+from fastem.oracle.moments import tables_in_use
+from fastem.oracle.pair_moments import joint_probabilities, pair_moments
+from fastem.oracle.upper_layers import buffers_above, posteriors_of_layers
 from fastem.parameters import Array, Parameters
-from fastem.runtime import check_memory, single_threaded_blas
+from fastem.runtime import bytes_of, check_memory, single_threaded_blas
 
 
 class PosteriorMixin(ConfigurationsMixin):
@@ -115,21 +117,18 @@ class PosteriorMixin(ConfigurationsMixin):
         array([[0.4986],
                [0.2223]])
         """
-        shape, parameters = self._shape, self._parameters(coefs, intercepts, variance)
+        parameters = self._parameters(coefs, intercepts, variance)
+        if isinstance(self._engine, Enumeration):
+            self._check_tables("layer_posteriors", 1 + max(self._shape.hidden_layer_sizes))
+            given = self._rows, self._shape, parameters, self._n_threads
+            return [self._as_given(posterior.T) for posterior in posteriors_of_layers(*given)]
         statistics = self._statistics(parameters)
         hidden, effective = statistics.hidden, statistics.effective_sample_size
         if effective is not None and len(effective) > 0:
             self._engine.warn_if_noisy(float(np.median(effective)))
-        if isinstance(self._engine, Enumeration):
-            found = [hidden[0].posterior]
-            if shape.depth > 1:
-                above = upper_posteriors(self._rows, shape, parameters, self._n_threads)
-                found = [found[0], *above]
-        elif any(layer.inputs is not None for layer in hidden[1:]):
+        if any(layer.inputs is not None for layer in hidden[1:]):
             self._need_enumeration("layer_posteriors of several hidden layers")
-        else:
-            found = [layer.posterior for layer in hidden]
-        return [self._as_given(posterior.T) for posterior in found]
+        return [self._as_given(layer.posterior.T) for layer in hidden]
 
     @exclusive
     def pair_moments(
@@ -189,7 +188,8 @@ class PosteriorMixin(ConfigurationsMixin):
             )
         parameters = self._parameters(coefs, intercepts, variance)
         if isinstance(self._engine, Enumeration):
-            found = self._configurations(parameters).pair_moments(summed)
+            self._check_tables("pair_moments", 1)
+            found = pair_moments(rows, shape, parameters, summed, self._n_threads)
             return found if summed else self._as_given(found)
         out = np.zeros((m, m) if summed else (n_samples, m, m))
         for h, joint in enumerate(self._joint(parameters, self._statistics(parameters))):
@@ -242,7 +242,7 @@ class PosteriorMixin(ConfigurationsMixin):
         array([1.3564])
         """
         parameters = self._parameters(coefs, intercepts, variance)
-        return self._information(parameters, "posterior_entropy")[0]
+        return self._entropy_and_divergence(parameters, "posterior_entropy")[0]
 
     @exclusive
     def posterior_divergence(
@@ -283,24 +283,24 @@ class PosteriorMixin(ConfigurationsMixin):
         array([0.0299])
         """
         parameters = self._parameters(coefs, intercepts, variance)
-        return self._information(parameters, "posterior_divergence")[1]
+        return self._entropy_and_divergence(parameters, "posterior_divergence")[1]
 
-    def _information(self, parameters: Parameters, method: str) -> tuple[Array, Array]:
+    def _entropy_and_divergence(self, parameters: Parameters, method: str) -> tuple[Array, Array]:
         """Return entropy and divergence of the posterior, (n_samples,), in the order of X."""
         family = self._shape.family
         if isinstance(self._engine, Enumeration):
             # in double precision, because log-odds multiply the errors of the posterior
             statistics = self._statistics(parameters, Enumeration(precision="double"))
             posterior = statistics.hidden[0].posterior
-            found = self._configurations(parameters).information(posterior)
+            found = self._configurations(parameters).entropy_and_divergence(posterior)
         elif family.has_variance:
             self._need_exact(method)
-            found = self._normal_information(parameters)
+            found = self._of_normal_noise(parameters)
         else:
             self._need_enumeration(method)
         return self._as_given(found[0]), self._as_given(found[1])
 
-    def _normal_information(self, parameters: Parameters) -> tuple[Array, Array]:
+    def _of_normal_noise(self, parameters: Parameters) -> tuple[Array, Array]:
         """Return entropy and divergence for normal noise: ``E[log p(y | z)]`` needs two moments."""
         statistics = self._statistics(parameters)
         posterior = statistics.hidden[0].posterior.copy()
@@ -317,6 +317,18 @@ class PosteriorMixin(ConfigurationsMixin):
         entropy = -divergence - log_prior
         most = len(posterior) * np.log(2.0)
         return np.clip(entropy, 0.0, most), np.maximum(divergence, 0.0)
+
+    def _check_tables(self, method: str, n_tables: int) -> None:
+        """Raise ValueError if tables over the configurations do not fit into memory."""
+        shape, n_samples = self._shape, len(self._rows.weights)
+        declared = tables_in_use(shape, n_samples, n_tables, self._n_threads)
+        declared += buffers_above(shape, n_tables, sum(shape.hidden_layer_sizes), self._n_threads)
+        check_memory(
+            f"{method} with hidden_layer_sizes={shape.hidden_layer_sizes}",
+            f"for tables over 2**{max(shape.hidden_layer_sizes)} configurations",
+            "Use fewer hidden units: one unit less halves the memory.",
+            bytes_of(*declared),
+        )
 
     def _statistics(self, parameters: Parameters, engine: Engine | None = None) -> Statistics:
         """Run the E-step in a plan of its own, with the engine of this instance by default."""

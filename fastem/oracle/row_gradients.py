@@ -6,9 +6,10 @@ from fastem.engines import Engine, Enumeration
 from fastem.oracle.flat_vectors import flat_gradient, split_vector
 from fastem.oracle.moments import Enumerated, Tile, tables_in_use
 from fastem.oracle.scores import ClassScores, FamilyScores
+from fastem.oracle.upper_layers import buffers_above, functions_above, network_above
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
-from fastem.runtime import bytes_of, check_memory, n_low_bits
+from fastem.runtime import bytes_of, check_memory
 
 
 def row_gradients(
@@ -55,12 +56,11 @@ def _check_memory(
     engine: Engine, rows: TrainingRows, shape: Shape, n_threads: int, n_columns: int
 ) -> None:
     """Raise ValueError if a matrix of so many columns, and tables, do not fit into memory."""
-    n_samples, m, g = len(rows.weights), shape.first, shape.n_outputs
+    n_samples, g = len(rows.weights), shape.n_outputs
     declared = [{"gradients": (n_samples, n_columns)}]
     if isinstance(engine, Enumeration):
         declared += tables_in_use(shape, n_samples, 1 + g + shape.n_variances, n_threads)
-        if shape.depth > 1:
-            declared.append({"above": (2, g, 2**m, n_columns), "inputs": (2, g, 2**m, m + 1)})
+        declared += buffers_above(shape, 1 + g, n_columns, n_threads)
     if n_columns > 1:
         subject = f"A gradient of {shape.n_parameters} parameters for each of {n_samples} rows"
         remedy = "Use vector=... for products with a vector, or fewer rows at a time."
@@ -181,18 +181,6 @@ def _enumerated_products(
     return products
 
 
-def _rows_above(shape: Shape, parameters: Parameters) -> tuple[TrainingRows, Shape, Parameters]:
-    """Return the network above the first layer; its rows are the configurations, per class."""
-    m, g = shape.first, shape.n_outputs
-    states = (np.arange(2**m)[:, None] >> np.arange(m)) & 1
-    inputs = np.ones((g * 2**m, m + 1))
-    inputs[:, :m] = np.tile(states, (g, 1))
-    starts = 2**m * np.arange(g + 1)
-    rows = TrainingRows(inputs, np.ones(len(inputs)), starts, np.arange(len(inputs)))
-    above = shape._replace(n_features=m, hidden_layer_sizes=shape.hidden_layer_sizes[1:])
-    return rows, above, Parameters(parameters.hidden[1:], parameters.output)
-
-
 def _upper_gradients(shape: Shape, parameters: Parameters, n_threads: int) -> Array | None:
     """Return gradients of ``log P(y | configuration)`` by all weights above the first layer.
 
@@ -203,11 +191,8 @@ def _upper_gradients(shape: Shape, parameters: Parameters, n_threads: int) -> Ar
     """
     if shape.depth == 1:
         return None
-    rows, above, weights = _rows_above(shape, parameters)
-    gradients = _enumerated(rows, above, weights, n_threads)
-    by_class = gradients.reshape(shape.n_outputs, -1, above.n_parameters).transpose(0, 2, 1)
-    n_low = 2 ** n_low_bits(shape.first)
-    return np.ascontiguousarray(by_class).reshape(*by_class.shape[:2], -1, n_low)
+    gradients = _enumerated(*network_above(shape, parameters), n_threads)
+    return functions_above(gradients.T, shape)
 
 
 def _upper_products(
@@ -216,7 +201,6 @@ def _upper_products(
     """Return products of these gradients with a vector, (n_classes, n_high, n_low), or None."""
     if shape.depth == 1:
         return None
-    rows, above, weights = _rows_above(shape, parameters)
     own = vector[shape.n_inputs * shape.first :]
-    products = _enumerated_products(rows, above, weights, own, n_threads)
-    return products.reshape(shape.n_outputs, -1, 2 ** n_low_bits(shape.first))
+    products = _enumerated_products(*network_above(shape, parameters), own, n_threads)
+    return functions_above(products[None], shape)[:, 0]

@@ -10,7 +10,7 @@ from scipy.special import expit
 from fastem.engines import Engine, resolve_engine
 from fastem.expectations import Expectations
 from fastem.families import Family, resolve_family
-from fastem.oracle.checks import check_parameters, check_targets, shape_of
+from fastem.oracle.checks import as_vector, check_parameters, check_targets, shape_of
 from fastem.oracle.e_step import EStep
 from fastem.parameters import Array
 from fastem.runtime import effective_n_jobs, finite_array
@@ -64,9 +64,8 @@ class RowLikelihood:
         ValueError
             As `fastem.e_step`.
         """
-        X, variance = finite_array("X", point.X, 2), None
-        if self.family.has_variance and point.variance is not None:
-            variance = np.atleast_1d(finite_array("variance", point.variance))
+        X = finite_array("X", point.X, 2)
+        variance = as_vector(point.variance) if self.family.has_variance else None
         coefs, intercepts = check_parameters(
             point.coefs, point.intercepts, X.shape[1], self.family, variance
         )

@@ -8,8 +8,9 @@ sum of a function of the configuration and of a number of the row.
 
 import numpy as np
 
-from fastem.oracle.moments import Enumerated, Tile, bits
+from fastem.oracle.moments import Enumerated, Tile
 from fastem.parameters import Array
+from fastem.tables import half_sums
 
 
 class ClassScores:
@@ -23,7 +24,7 @@ class ClassScores:
 
     def __init__(self, source: Enumerated) -> None:
         self._table = source.table.values
-        self._bits = source.low_bits, source.shape.last - source.low_bits
+        self._n_low = source.low_bits
 
     def factors(self, group: int) -> Array:
         """Return P(c | z) of the other classes, (n_classes - 1, n_high, n_low)."""
@@ -54,12 +55,12 @@ class ClassScores:
         direction : array (n_hidden + 1, n_classes)
             Of the weights and intercepts of the output layer.
         """
-        logits = _linear(direction, *self._bits)
+        logits = _linear(direction, self._n_low)
         return ((logits[group] - logits) * self._table).sum(axis=0)
 
     def tables(self, group: int, direction: Array) -> tuple[Array, Array]:
         """Return residuals and their derivatives along a direction, (n_classes, n_high, n_low)."""
-        logits = _linear(direction, *self._bits)
+        logits = _linear(direction, self._n_low)
         residuals = -self._table
         residuals[group] = np.delete(self._table, group, axis=0).sum(axis=0)
         mean = (logits * self._table).sum(axis=0)
@@ -79,8 +80,8 @@ class FamilyScores:
         self._dispersion = source.parameters.dispersion
         self._family = source.shape.family
         self._has_variance = source.shape.n_variances > 0
-        self._bits = source.low_bits, source.shape.last - source.low_bits
-        self._eta = _linear(source.parameters.output, *self._bits)
+        self._n_low = source.low_bits
+        self._eta = _linear(source.parameters.output, self._n_low)
 
     def factors(self, group: int) -> Array:
         """Return the residuals of the reference value, (n_outputs, n_high, n_low).
@@ -115,7 +116,7 @@ class FamilyScores:
         """
         scaled = self._scaled(self._source.groups.references[group])
         with _infinite():
-            total = (scaled * _linear(direction, *self._bits)).sum(axis=0)
+            total = (scaled * _linear(direction, self._n_low)).sum(axis=0)
             for d, change in enumerate(variances):
                 total += 0.5 * change * scaled[d] ** 2
         return total
@@ -155,7 +156,7 @@ class FamilyScores:
         """
         residuals = self._scaled(self._source.groups.references[group])
         with _infinite():
-            derivatives = -self.curvature() * _linear(direction, *self._bits)
+            derivatives = -self.curvature() * _linear(direction, self._n_low)
         if self._has_variance:
             derivatives -= residuals * (variances / self._dispersion)[:, None, None]
         return residuals, derivatives
@@ -180,8 +181,7 @@ def _infinite() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _linear(weights: Array, low_bits: int, high_bits: int) -> Array:
+def _linear(weights: Array, n_low_units: int) -> Array:
     """Return ``(z, 1) weights`` of all configurations, (n_outputs, n_high, n_low)."""
-    low = weights[:low_bits].T @ bits(low_bits)
-    high = weights[low_bits:-1].T @ bits(high_bits) + weights[-1][:, None]
+    high, low = half_sums(weights[:-1], weights[-1], n_low_units)
     return high[:, :, None] + low[:, None, :]
