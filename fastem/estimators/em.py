@@ -47,6 +47,12 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         """Return family and targets of a fit; set the attributes that describe y."""
         raise NotImplementedError
 
+    def _with_class_weights(
+        self, targets: np.ndarray, weights: Array, *, incremental: bool
+    ) -> Array:
+        """Return the weights of the rows times those of their classes, if there are any."""
+        return weights
+
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
         """Return the targets of every row for a fitted estimator."""
         raise NotImplementedError
@@ -159,6 +165,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         check_weights(weights, LARGEST_WEIGHT)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
+        weights = self._with_class_weights(targets, weights, incremental=classes is not None)
         if resumes:
             check_same_em_network(self, sizes, family)
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)

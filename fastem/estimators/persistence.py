@@ -174,6 +174,8 @@ def _to_json(value: Any) -> Any:
         return {"engine": value.name, "settings": settings}
     if isinstance(value, Family):
         return {"family": value.name, "settings": value.get_params()}
+    if isinstance(value, dict):  # JSON would turn the keys into strings
+        return {"items": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
@@ -188,6 +190,8 @@ def _from_json(value: Any) -> Any:
         return ENGINES[value["engine"]](**value["settings"])
     if isinstance(value, dict) and value.get("family") in FAMILIES:
         return FAMILIES[value["family"]](**value["settings"])
+    if isinstance(value, dict) and "items" in value:
+        return dict(value["items"])
     return value
 
 
