@@ -17,6 +17,7 @@ from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
+from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
 from fastem.families import Categorical, Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
@@ -111,14 +112,16 @@ class BaseFastEM(
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes)
                 training = kind(self, problem)
-            n_starts = 1 if resumes else self.n_init
+            n_starts = 1 if resumes else n_finalists(self, is_exact=problem.engine.is_exact)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
             self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
             if resumes:
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
             else:
-                ascent = training.best_of_starts(progress)
+                starts = Starts(training, self, n_starts)
+                ascent = starts.best(progress)
+                self.starts_ = starts.records
             vars(self).update(training.attributes(ascent.theta, ascent.monitor))
             vars(self).pop("_ascent", None)
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it

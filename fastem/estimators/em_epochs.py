@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Problem, ended_in
 from fastem.estimators.em_training import (
+    RATE_OF_FIRST_EPOCH,
     Training,
     learning_rate,
     rows_per_e_step,
@@ -15,7 +16,7 @@ from fastem.estimators.em_training import (
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
-from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, run_adam
+from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
 
 
 class EpochTraining(Training):
@@ -27,7 +28,12 @@ class EpochTraining(Training):
         As for `Training`.
     seen : Extent, default=Extent()
         Number and weight of the rows of earlier calls of `partial_fit`.
+    streams : bool, default=False
+        Whether the rows are those of `partial_fit`.
     """
+
+    # Steps of a fit whose learning rate falls, and limits of its epochs.
+    _N_STEPS, _EPOCHS = 1200, (10, 400)
 
     def __init__(
         self,
@@ -35,38 +41,46 @@ class EpochTraining(Training):
         problem: Problem,
         standardization: Standardization | None = None,
         seen: Extent = Extent(),  # noqa: B008  a constant
+        *,
+        streams: bool = False,
     ) -> None:
-        self._seen = seen
+        self._seen, self._streams = seen, streams
         super().__init__(estimator, problem, standardization)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)
         self._extent = self._seen.plus(problem.weights)
+        batch_size = min(rows_per_e_step(estimator, n_rows, streams=self._streams), n_rows)
+        fewest, most = self._EPOCHS
+        self.n_epochs = min(max(-(-self._N_STEPS * batch_size // n_rows), fewest), most)
         return BatchedNetwork(
             problem.X,
             problem.targets,
             problem.weights,
             self._shape,
             self._engine,
-            min(rows_per_e_step(estimator, n_rows), n_rows),
+            batch_size,
             alpha=float(estimator.alpha),
             extent=self._extent,
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
-    def _new_monitor(self) -> EpochMonitor:
+    def new_monitor(self) -> EpochMonitor:
         return EpochMonitor(float(self._estimator.tol), scale=self._scale)
 
-    def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
+    def new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(
+    def run(
         self, theta: Array, monitor: EpochMonitor, optimizer: AdamState, max_iter: int
     ) -> Array:
         self._update(optimizer)
-        return run_adam(self._model, theta, monitor, max_iter, optimizer)
+        schedule = None
+        if isinstance(self._estimator.learning_rate_init, str):
+            schedule = FallingRate(RATE_OF_FIRST_EPOCH, self.n_epochs)
+        return run_adam(self._model, theta, monitor, max_iter, optimizer, schedule)
 
-    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+    def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         return theta  # the steps of mini-batches are noisy enough to leave a poor start
 
     def _update(self, state: AdamState) -> None:
@@ -80,7 +94,7 @@ class EpochTraining(Training):
             # A class without rows so far gets the weight of one average row.
             typical = np.where(typical > 0.0, typical, self._extent.weight / self._extent.n_rows)
         random_state = check_random_state(self._estimator.random_state)
-        return self._at(self._start(random_state, typical), random_state)
+        return self._at(self.start(random_state, typical), random_state)
 
     def join_stream(self, parameters: Parameters) -> Ascent:
         """Return the starting point of a stream that begins at given parameters."""
@@ -89,9 +103,9 @@ class EpochTraining(Training):
         return self._at(theta, random_state)
 
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
-        state = self._new_optimizer(random_state)
+        state = self.new_optimizer(random_state)
         state.restart(theta)
-        return Ascent(theta, self._new_monitor(), state, self._standardization)
+        return Ascent(theta, self.new_monitor(), state, self._standardization)
 
     def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
         """Process the rows once; return the new ascent and the running loss (nats).
@@ -109,7 +123,7 @@ class EpochTraining(Training):
             loss = self.loss(state.run_epoch(self._model))
         theta = state.theta.copy()
         self._check_finite(theta)
-        return Ascent(theta, self._new_monitor(), state, self._standardization), loss
+        return Ascent(theta, self.new_monitor(), state, self._standardization), loss
 
 
 def place_in_stream(
@@ -127,12 +141,12 @@ def place_in_stream(
         The ascent of the earlier call.
     """
     if parameters is None:
-        training = EpochTraining(estimator, problem)
+        training = EpochTraining(estimator, problem, streams=True)
         return training, training.begin_stream()
     if ended_in(last, problem.shape, parameters) and isinstance(last.optimizer, AdamState):
         training = EpochTraining(
-            estimator, problem, last.standardization, seen=last.optimizer.extent
+            estimator, problem, last.standardization, last.optimizer.extent, streams=True
         )
         return training, last
-    training = EpochTraining(estimator, problem)
+    training = EpochTraining(estimator, problem, streams=True)
     return training, training.join_stream(parameters)
