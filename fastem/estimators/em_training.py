@@ -215,6 +215,47 @@ class Training:
 
         return run
 
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._model.set_penalty(alpha)
+
+    def follow(
+        self, theta: Array, alpha: float, random_state: np.random.RandomState, *, begins: bool = False
+    ) -> Array:
+        """Return the parameters under a penalty, with a small part of the precision of a fit.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            Starting values, such as the parameters under another penalty.
+        alpha : float
+        random_state : RandomState
+        begins : bool, default=False
+            Whether theta is random.
+        """
+        self._model.set_penalty(alpha)
+        with single_threaded_blas():
+            theta, interrupted = self.run_shortly(random_state)(theta, _COARSE_TOL, _COARSE_ITER)
+        if interrupted:
+            raise KeyboardInterrupt
+        return theta
+
+    def mean_log_likelihood(self, theta: Array) -> float:
+        """Return the mean log-likelihood of the rows without penalty, in nats in the unit of y."""
+        return -self.loss(float(self._weights @ self._log_likelihood(theta)))
+
+    def leave_one_out(self, theta: Array, alpha: float) -> LeaveOneOut:
+        """Return approximate leave-one-out scores, for one hidden layer of few units."""
+        shape, rows = self._shape, self._rows
+        gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
+        return leave_one_out(
+            gradients, self._log_likelihood(theta), rows.weights, alpha * shape.penalty_weights()
+        )
+
+    def folded(self, theta: Array) -> Parameters:
+        """Return parameters in the units of X and y."""
+        return self._standardization.fold(self._shape.unpack(theta))
+
     def path(self, floors: Iterable[float]) -> Iterator[tuple[float, Parameters]]:
         """Yield every bound of the noise variance with the parameters found under it.
 
