@@ -142,12 +142,13 @@ class BaseFastEM(
                 training, ascent = place_in_stream(
                     self, problem, parameters, getattr(self, "_ascent", None)
                 )
-            self._ascent, loss = training.stream(ascent)
+            self._ascent, loss, data_loss = training.stream(ascent)
             vars(self).update(training.weights(self._ascent.theta))
             self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
             seconds = list(getattr(self, "loss_curve_seconds_", []))
             elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
             self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
+            self.data_loss_curve_ = [*getattr(self, "data_loss_curve_", []), data_loss]
             self.loss_curve_seconds_ = [*seconds, elapsed]
             self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
             if self.verbose:
