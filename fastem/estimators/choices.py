@@ -10,6 +10,7 @@ from fastem.parameters import Parameters, Shape
 SMALL_PENALTY = 0.01
 """Penalty of ``alpha="auto"`` with too few rows to choose one."""
 
+_FIRST_OF_CLASSES, _FIRST_OF_NUMBERS = 0.15, 0.5
 # A fit takes this many E-steps. The first M-steps are complete; quasi-Newton steps follow.
 _E_STEPS, _M_STEPS = 200, 20
 _SECONDS_PER_FLOP = 1e-10
@@ -50,6 +51,21 @@ def with_values(estimator: Any, **values: Any) -> Any:
     for name, value in values.items():
         setattr(settings, name, value)
     return settings
+
+
+def first_penalty(shape: Shape) -> float:
+    """Return the penalty that is tried first, and that streams of rows have."""
+    return _FIRST_OF_CLASSES if shape.has_classes else _FIRST_OF_NUMBERS
+
+
+def without_choice(estimator: Any, shape: Shape, solver: str) -> Any:
+    """Return a copy of an estimator that uses fixed values in place of "auto"."""
+    return with_values(
+        estimator,
+        solver=solver if estimator.solver == "auto" else estimator.solver,
+        m_step="newton" if estimator.m_step == "auto" else estimator.m_step,
+        alpha=first_penalty(shape) if isinstance(estimator.alpha, str) else estimator.alpha,
+    )
 
 
 def resolve_solver(estimator: Any, problem: Problem) -> tuple[Any, Problem, Engine]:

@@ -120,6 +120,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         The loss of every iterate, starting with the starting point. Adam: the running loss of every
         epoch or call of `partial_fit`, each batch evaluated before its step. Sampling: estimates,
         which are not monotone.
+    data_loss_curve_ : list of float, nats
+        The same without penalty.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_` since the ascent began. A resumed curve adds to
         the time of the earlier one.
@@ -151,10 +153,10 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         hidden_layer_sizes: tuple[int, ...] | int = (10,),
         *,
         e_step: str | Engine = "auto",
-        m_step: str = "newton",
-        solver: str = "em",
+        m_step: str = "auto",
+        solver: str = "auto",
         accelerate: bool = True,
-        alpha: float = 0.15,
+        alpha: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
         class_weight: dict | str | None = None,

@@ -19,6 +19,12 @@ from fastem.runtime import effective_n_jobs, single_threaded_blas
 from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
 
 
+# First rate and number of epochs, as shares of those of a fit: of the first of several penalties, of
+# every further one, which begins at the parameters of the last, and of a fit that begins at the
+# parameters of the best.
+_PILOT, _NEXT_PILOT, _POLISH = (1.0, 0.5), (0.5, 0.2), (0.5, 0.5)
+
+
 class EpochTraining(Training):
     """Training by mini-batches: epochs of `fit`, or one call of `partial_fit`.
 
@@ -30,6 +36,13 @@ class EpochTraining(Training):
         Number and weight of the rows of earlier calls of `partial_fit`.
     streams : bool, default=False
         Whether the rows are those of `partial_fit`.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs of a fit whose learning rate falls.
+    polishes : bool
+        Whether the starting values come from a fit to most of the rows.
     """
 
     # Steps of a fit whose learning rate falls, and limits of its epochs.
@@ -45,6 +58,7 @@ class EpochTraining(Training):
         streams: bool = False,
     ) -> None:
         self._seen, self._streams = seen, streams
+        self.polishes = False
         super().__init__(estimator, problem, standardization)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
@@ -66,7 +80,9 @@ class EpochTraining(Training):
         )
 
     def new_monitor(self) -> EpochMonitor:
-        return EpochMonitor(float(self._estimator.tol), scale=self._scale)
+        monitor = EpochMonitor(float(self._estimator.tol), scale=self._scale)
+        monitor.penalty = self._model.penalty
+        return monitor
 
     def new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
         return AdamState(learning_rate(self._estimator), random_state)
@@ -77,8 +93,26 @@ class EpochTraining(Training):
         self._update(optimizer)
         schedule = None
         if isinstance(self._estimator.learning_rate_init, str):
-            schedule = FallingRate(RATE_OF_FIRST_EPOCH, self.n_epochs)
+            rate, share = _POLISH if self.polishes else (1.0, 1.0)
+            n_epochs = max(1, round(share * self.n_epochs))
+            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
         return run_adam(self._model, theta, monitor, max_iter, optimizer, schedule)
+
+    def follow(
+        self, theta: Array, alpha: float, random_state: np.random.RandomState, *, begins: bool = False
+    ) -> Array:
+        """Return the parameters under a penalty, after fewer epochs than those of a fit."""
+        self._model.set_penalty(alpha)
+        rate, share = _PILOT if begins else _NEXT_PILOT
+        n_epochs = max(1, round(share * self.n_epochs))
+        monitor, state = self.new_monitor(), self.new_optimizer(random_state)
+        state.extent = self._extent
+        with single_threaded_blas():
+            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
+            theta = run_adam(self._model, theta, monitor, n_epochs, state, schedule)
+        if monitor.interrupted:
+            raise KeyboardInterrupt
+        return theta
 
     def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         return theta  # the steps of mini-batches are noisy enough to leave a poor start
@@ -107,8 +141,10 @@ class EpochTraining(Training):
         state.restart(theta)
         return Ascent(theta, self.new_monitor(), state, self._standardization)
 
-    def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
-        """Process the rows once; return the new ascent and the running loss (nats).
+    def stream(self, ascent: Ascent) -> tuple[Ascent, float, float]:
+        """Process the rows once; return the new ascent, and its running losses (nats).
+
+        The first loss includes the penalty, the second one does not.
 
         Raises
         ------
@@ -120,10 +156,12 @@ class EpochTraining(Training):
             state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
-            loss = self.loss(state.run_epoch(self._model))
+            objective, penalty = state.run_epoch(self._model)
+        loss, data_loss = self.loss(objective), self.loss(objective + penalty)
         theta = state.theta.copy()
         self._check_finite(theta)
-        return Ascent(theta, self.new_monitor(), state, self._standardization), loss
+        ascent = Ascent(theta, self.new_monitor(), state, self._standardization)
+        return ascent, loss, data_loss
 
 
 def place_in_stream(

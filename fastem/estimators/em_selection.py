@@ -11,6 +11,7 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import (
     SMALL_PENALTY,
     Choice,
+    first_penalty,
     resized,
     resolve_solver,
     with_values,
@@ -30,17 +31,11 @@ _MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
-_FIRST_OF_CLASSES, _FIRST_OF_NUMBERS = 0.15, 0.5
 _NEGLIGIBLE = 1e-3  # difference of scores, relative, that does not justify a smaller penalty
 _LEAST_GAIN = 0.01  # relative, of a larger network
 _TINY_PENALTY = 0.05  # at most: the number of units limits the fit
 _ROWS_PER_PARAMETER = 20  # at least: the same
 _MANY_CLASSES = 5
-
-
-def first_penalty(problem: Problem) -> float:
-    """Return the penalty that is tried first, and that is used for streams of rows."""
-    return _FIRST_OF_CLASSES if problem.shape.has_classes else _FIRST_OF_NUMBERS
 
 
 class _Fold:
@@ -175,7 +170,7 @@ class _Selection:
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
             return sum(own) / total
 
-        scores = search(score, first_penalty(self._problem))
+        scores = search(score, first_penalty(self._problem.shape))
         alpha = _largest_good(scores)
         path = _path(scores, cross_validation=scores, training=training)
         start = folds[0].parameters(alpha) if n_folds == 1 else None
@@ -202,7 +197,7 @@ class _Selection:
             columns["training"][alpha] = fold.training_score(alpha)
             return found.score
 
-        scores = search(score, first_penalty(self._problem))
+        scores = search(score, first_penalty(self._problem.shape))
         alpha = _largest_good(scores)
         if not leverages[alpha] <= _LARGEST_LEVERAGE:
             return None

@@ -1,5 +1,6 @@
 """Training of networks with stochastic units on all rows at once."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -8,14 +9,17 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from fastem.engines import Enumeration
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
 from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.starting_values import given_start
 from fastem.estimators.validation import check_raw_features
+from fastem.oracle import row_gradients
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
+from fastem.selection import LeaveOneOut, leave_one_out
 from fastem.solvers import (
     FLOORS_OF_STARTS,
     BatchedNetwork,
@@ -40,6 +44,9 @@ _RATE_OF_STREAMS = 0.05
 RATE_OF_FIRST_EPOCH = 0.2
 # Values of batch_size="auto": 200 in `partial_fit`, otherwise a sixteenth of the rows, within limits.
 _BATCH_SIZES = 50, 200
+
+
+_COARSE_TOL, _COARSE_ITER = 1e-4, 100  # of runs that only compare penalties
 
 
 class Training:
@@ -97,8 +104,9 @@ class Training:
         estimator = self._estimator
         if self._engine.is_exact:
             problem = problem.merged()
+        self._rows = sort_rows(problem.X, problem.targets, problem.weights, self._shape)
         return Network(
-            sort_rows(problem.X, problem.targets, problem.weights, self._shape),
+            self._rows,
             self._shape,
             self._engine,
             estimator.m_step if estimator.solver == "em" else None,
@@ -134,12 +142,14 @@ class Training:
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
         losses = [self.loss(objective) for objective in monitor.history]
+        likelihoods = map(operator.add, monitor.history, monitor.penalties)
         return {
             **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
             "loss_": self.loss(monitor.objective),
             "loss_curve_": losses,
+            "data_loss_curve_": [self.loss(value) for value in likelihoods],
             "loss_curve_seconds_": list(monitor.seconds),
         }
 
@@ -155,8 +165,11 @@ class Training:
         return self._standardization.log_scale - objective / self._total_weight
 
     def new_monitor(self) -> Monitor:
+        """Return an empty record."""
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol), scale=self._scale)
+        monitor = kind(float(self._estimator.tol), scale=self._scale)
+        monitor.penalty = self._model.penalty
+        return monitor
 
     def new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
@@ -242,15 +255,16 @@ class Training:
 
     def mean_log_likelihood(self, theta: Array) -> float:
         """Return the mean log-likelihood of the rows without penalty, in nats in the unit of y."""
-        return -self.loss(float(self._weights @ self._log_likelihood(theta)))
+        model = self._model
+        return -self.loss(model.objective(theta) + model.penalty(theta))
 
     def leave_one_out(self, theta: Array, alpha: float) -> LeaveOneOut:
         """Return approximate leave-one-out scores, for one hidden layer of few units."""
         shape, rows = self._shape, self._rows
         gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
-        return leave_one_out(
-            gradients, self._log_likelihood(theta), rows.weights, alpha * shape.penalty_weights()
-        )
+        _, statistics = self._model.expect(theta)
+        penalty = alpha * shape.penalty_weights()
+        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
 
     def folded(self, theta: Array) -> Parameters:
         """Return parameters in the units of X and y."""
@@ -317,6 +331,7 @@ class Training:
         ValueError
             If a weight overflows in the units of X and y.
         """
+        monitor.penalty = None  # the ascent is stored without the model
         self._check_finite(theta)
         effective = self._model.median_effective_size()
         return Ascent(theta, monitor, optimizer, self._standardization, effective)
