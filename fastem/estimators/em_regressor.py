@@ -102,7 +102,7 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        hidden_layer_sizes: tuple[int, ...] | int | str = (10,),
         *,
         family: str | Family = "gaussian",
         e_step: str | Engine = "auto",

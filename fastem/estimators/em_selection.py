@@ -25,8 +25,11 @@ from fastem.selection import LeaveOneOut, search, split_rows
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
 
-_SIZES = 64, 128
+_SIZES = (64,)
+_SIZES_FOR_NUMBERS = 16, 32
+_SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
 _FEWEST_ROWS = 20  # with fewer rows, leave-one-out says nothing
+_MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
 _MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
@@ -34,6 +37,8 @@ _LARGEST_LEVERAGE = 0.75
 _NEGLIGIBLE = 1e-3  # difference of scores, relative, that does not justify a smaller penalty
 _LEAST_GAIN = 0.01  # relative, of a larger network
 _TINY_PENALTY = 0.05  # at most: the number of units limits the fit
+_FEWEST_ROWS_TO_GROW = 500
+_SOLVED = 0.01  # nats per row that are left at most: more units cannot gain
 _ROWS_PER_PARAMETER = 20  # at least: the same
 _MANY_CLASSES = 5
 
@@ -54,22 +59,30 @@ class _Fold:
         self._training = kind(with_values(settings, alpha=1.0), trained)
         self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
         self._random_state = check_random_state(copy.deepcopy(settings.random_state))
+        self._by_epochs = settings.solver == "adam"
+        self._base: Array | None = None
         self._solutions: dict[float, Array] = {}
 
     def solve(self, alpha: float) -> Array:
         """Return the parameters under a penalty, on standardised features.
 
-        The run begins at the solution under the penalty that is closest.
+        EM begins at the solution under the penalty that is closest. Runs by mini-batches all begin
+        at the parameters of one longer run, because later ones would gain from further epochs.
         """
         training = self._training
-        if self._solutions:
+        if self._solutions and not self._by_epochs:
             last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
-            theta = training.follow(self._solutions[last], alpha, self._random_state)
-        else:
+            theta = self._solutions[last]
+        elif self._base is None:
             theta = training.start(self._random_state)
             training.set_penalty(alpha)
             theta = training.settled(theta, self._random_state)
             theta = training.follow(theta, alpha, self._random_state, begins=True)
+            self._base = theta
+        else:
+            theta = self._base
+        if self._by_epochs or self._solutions:
+            theta = training.follow(theta, alpha, self._random_state)
         self._solutions[alpha] = theta
         return theta
 
@@ -153,7 +166,7 @@ class _Selection:
             found = self._by_leave_one_out()
             if found is not None:
                 return found
-        return self._by_folds(len(self._held))
+        return self._by_folds(len(self._held) if self.size < _MANY_ROWS else _FEW_FOLDS)
 
     def _by_folds(self, n_folds: int) -> _Found:
         folds = [self._fold(held) for held in self._held[:n_folds] if held.any()]
@@ -170,7 +183,8 @@ class _Selection:
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
             return sum(own) / total
 
-        scores = search(score, first_penalty(self._problem.shape))
+        first, coarse = first_penalty(self._problem.shape), self._settings.solver == "adam"
+        scores = search(score, first, coarse=coarse)
         alpha = _largest_good(scores)
         path = _path(scores, cross_validation=scores, training=training)
         start = folds[0].parameters(alpha) if n_folds == 1 else None
@@ -271,6 +285,8 @@ def choose(
 def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
     """Return whether the number of units, and not the noise, limits the fit."""
     shape = problem.shape
+    if size < _FEWEST_ROWS_TO_GROW or (shape.has_classes and found.score > -_SOLVED):
+        return False
     return (
         found.alpha <= _TINY_PENALTY
         or size >= _ROWS_PER_PARAMETER * shape.n_parameters
@@ -285,9 +301,14 @@ def _grown(
     if np.isnan(found.of_split):
         found = selection.best(single=True)
     of_split = found.of_split
-    for n_units in _SIZES:
+    has_classes = problem.shape.has_classes
+    for n_units in _SIZES if has_classes else _SIZES_FOR_NUMBERS:
         larger = resized(estimator, problem, n_units, best.engine)
         settings, larger, engine = resolve_solver(estimator, larger)
+        if not has_classes:
+            seconds = larger.engine.seconds(larger.shape, len(larger.weights))
+            if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
+                break
         kept = larger.of_rows(larger.weights > 0.0)
         candidate = _Selection(settings, kept, engine).best(single=True)
         if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):

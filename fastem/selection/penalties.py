@@ -12,7 +12,9 @@ PENALTIES = (
 _PATIENCE = 2  # penalties in a row with lower scores, after which a direction is given up
 
 
-def search(score: Callable[[float], float], first: float) -> dict[float, float]:
+def search(
+    score: Callable[[float], float], first: float, *, coarse: bool = False
+) -> dict[float, float]:
     """Return the scores of penalties around the best one.
 
     Larger penalties than the first are tried until two in a row score lower than the best. Then
@@ -26,6 +28,8 @@ def search(score: Callable[[float], float], first: float) -> dict[float, float]:
         found for the penalty before. A score that is not finite counts as the lowest.
     first : float
         One of `PENALTIES`.
+    coarse : bool, default=False
+        Whether to try every second penalty only, and to turn back at the first lower score.
 
     Returns
     -------
@@ -35,15 +39,17 @@ def search(score: Callable[[float], float], first: float) -> dict[float, float]:
     start = PENALTIES.index(first)
     scores: dict[float, float] = {}
     best = -np.inf
-    for path in (PENALTIES[start:], PENALTIES[:start][::-1]):
+    step, patience = (2, 1) if coarse else (1, _PATIENCE)
+    up, down = PENALTIES[start::step], PENALTIES[start - step :: -step] if start >= step else ()
+    for path in (up, down):
         n_lower = 0
         for alpha in path:
             found = score(alpha)
             scores[alpha] = found if np.isfinite(found) else -np.inf
             n_lower = 0 if scores[alpha] > best else n_lower + 1
             best = max(best, scores[alpha])
-            if n_lower == _PATIENCE:
+            if n_lower == patience:
                 break
-        if best > max(scores[alpha] for alpha in PENALTIES[start : start + 2] if alpha in scores):
+        if best > max(scores[alpha] for alpha in up[:patience] if alpha in scores):
             break
     return dict(sorted(scores.items()))
