@@ -20,7 +20,7 @@ from fastem.estimators.em_epochs import EpochTraining
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.parameters import Array, Parameters
-from fastem.selection import LeaveOneOut, search, split_rows
+from fastem.selection import LeaveOneOut, largest_good, search, split_rows
 
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
@@ -34,7 +34,6 @@ _MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
-_NEGLIGIBLE = 1e-3  # difference of scores, relative, that does not justify a smaller penalty
 _LEAST_GAIN = 0.01  # relative, of a larger network
 _TINY_PENALTY = 0.05  # at most: the number of units limits the fit
 _FEWEST_ROWS_TO_GROW = 500
@@ -86,15 +85,15 @@ class _Fold:
         self._solutions[alpha] = theta
         return theta
 
-    def score(self, alpha: float) -> float:
-        """Return the log-likelihood of the held-out rows under a penalty, in nats."""
+    def log_density(self, alpha: float) -> Array:
+        """Return the log-density of every held-out row under a penalty, in nats."""
         self.solve(alpha)
         held, parameters = self._held, self.parameters(alpha)
         coefs, intercepts = held.shape.to_lists(parameters)
         network = FittedNetwork(
             coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
         )
-        return float(held.weights @ network.log_density(held.X, held.targets))
+        return network.log_density(held.X, held.targets)
 
     def parameters(self, alpha: float) -> Parameters:
         """Return the parameters found under a penalty, in the units of X and y."""
@@ -169,26 +168,28 @@ class _Selection:
         return self._by_folds(len(self._held) if self.size < _MANY_ROWS else _FEW_FOLDS)
 
     def _by_folds(self, n_folds: int) -> _Found:
-        folds = [self._fold(held) for held in self._held[:n_folds] if held.any()]
-        total = self._held[:n_folds].sum()
-        of_first: dict[float, float] = {}
+        shares = [held for held in self._held[:n_folds] if held.any()]
+        folds = [self._fold(held) for held in shares]
+        weights = np.concatenate([held[held > 0.0] for held in shares])
+        n_first = np.count_nonzero(shares[0])
+        by_row: dict[float, Array] = {}
         training: dict[float, float] = {}
 
         def score(alpha: float) -> float:
             try:
-                own = [fold.score(alpha) for fold in folds]
+                by_row[alpha] = np.concatenate([fold.log_density(alpha) for fold in folds])
             except FloatingPointError:
                 return -np.inf
-            of_first[alpha] = own[0] / self._held[0].sum()
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
-            return sum(own) / total
+            return float(np.average(by_row[alpha], weights=weights))
 
         first, coarse = first_penalty(self._problem.shape), self._settings.solver == "adam"
         scores = search(score, first, coarse=coarse)
-        alpha = _largest_good(scores)
+        alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
-        start = folds[0].parameters(alpha) if n_folds == 1 else None
-        return _Found(alpha, path, scores[alpha], of_first[alpha], start)
+        of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
+        start = folds[0].parameters(alpha) if len(folds) == 1 else None
+        return _Found(alpha, path, scores[alpha], of_split, start)
 
     def _fold(self, held: Array) -> _Fold:
         problem = self._problem
@@ -212,7 +213,7 @@ class _Selection:
             return found.score
 
         scores = search(score, first_penalty(self._problem.shape))
-        alpha = _largest_good(scores)
+        alpha = max(scores, key=scores.get)
         if not leverages[alpha] <= _LARGEST_LEVERAGE:
             return None
         path = _path(scores, leave_one_out=scores, **columns)
@@ -222,12 +223,6 @@ class _Selection:
 def _enumerates(engine: Engine, shape: Any) -> bool:
     """Return whether gradients of single rows are sums over all configurations."""
     return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
-
-
-def _largest_good(scores: dict[float, float]) -> float:
-    """Return the largest penalty whose score is the best up to a negligible difference."""
-    best = max(scores.values())
-    return max(alpha for alpha, score in scores.items() if score >= best - _NEGLIGIBLE * abs(best))
 
 
 def _path(scores: dict[float, float], **columns: dict[float, float]) -> dict[str, Array]:

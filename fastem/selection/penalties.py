@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastem.parameters import Array
+
 PENALTIES = (
     1.5e-4, 5e-4, 1.5e-3, 5e-3, 0.015, 0.05, 0.15, 0.5, 1.5, 5.0, 15.0, 50.0, 150.0, 500.0,
 )  # fmt: skip
 """Penalties that ``alpha="auto"`` chooses from."""
 
 _PATIENCE = 2  # penalties in a row with lower scores, after which a direction is given up
+
+# Share of the standard error of a difference of scores that does not justify a smaller penalty.
+_NEGLIGIBLE_ERROR = 0.25
 
 
 def search(
@@ -53,3 +58,27 @@ def search(
         if best > max(scores[alpha] for alpha in up[:patience] if alpha in scores):
             break
     return dict(sorted(scores.items()))
+
+
+def largest_good(by_row: dict[float, Array], weights: Array) -> float:
+    """Return the largest penalty whose score is not clearly lower than the best.
+
+    A difference of scores counts if it exceeds a share of its standard error, which is that of a
+    mean of differences of single rows.
+
+    Parameters
+    ----------
+    by_row : dict of float to array (n_rows,)
+        Log-density of every held-out row, by penalty.
+    weights : array (n_rows,)
+    """
+    total = weights.sum()
+    best = max(by_row, key=lambda alpha: weights @ by_row[alpha])
+    good = best
+    for alpha, values in by_row.items():
+        lower = by_row[best] - values
+        mean = weights @ lower / total
+        error = np.sqrt(weights**2 @ (lower - mean) ** 2) / total
+        if alpha > good and mean <= _NEGLIGIBLE_ERROR * error:
+            good = alpha
+    return good
