@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.solvers import FLOORS_OF_STARTS
+from fastem.sparse import SparseFeatures
 
 # Used if there are too few rows to choose the bound. All bounds are shares of the variance of y.
 _USUAL_FLOOR = 0.05
@@ -90,6 +92,23 @@ def _numbers_of_rows(problem: Problem) -> np.ndarray:
     Equal rows are held out together. The choice depends neither on the order of the rows nor on
     whether a row is repeated or has a weight.
     """
-    values = np.ascontiguousarray(np.hstack([problem.X, problem.targets]))
-    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
+    digests = [hashlib.blake2b(row, digest_size=8).digest() for row in _bytes_of_rows(problem)]
     return np.frombuffer(b"".join(digests), dtype="<u8") / 2.0**64
+
+
+def _bytes_of_rows(problem: Problem) -> Iterator[bytes]:
+    """Yield the values of every row.
+
+    Sparse rows are written out if possible, so that the same rows are held out as if X were dense.
+    """
+    X, targets = problem.X, problem.targets
+    if not isinstance(X, SparseFeatures):
+        for row in np.ascontiguousarray(np.hstack([X, targets])):
+            yield row.tobytes()
+    elif X.is_written_out:
+        for rows, block in X.dense_blocks():
+            for row in np.hstack([block, targets[rows]]):
+                yield row.tobytes()
+    else:
+        for features, target in zip(X.bytes_of_rows(), targets, strict=True):
+            yield features + target.tobytes()
