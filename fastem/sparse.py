@@ -17,7 +17,7 @@ FORM = {"accept_sparse": ["csr", "csc"], "dtype": np.float64, "order": "C"}
 _ROWS_PER_PIECE = 1024
 _MOST_PIECES = 16
 _SECONDS_PER_PRODUCT = 5e-10
-_MOST_FEATURES_WRITTEN_OUT = 20_000
+_MOST_FEATURES_WRITTEN_OUT = 8000
 _VALUES_PER_BLOCK = 2**20
 
 
@@ -69,10 +69,11 @@ class SparseFeatures:
             If a column index is out of range, or entries of the same place have an infinite sum.
         """
         try:
-            X.check_format(full_check=True)  # the kernels check no column index
+            own = type(X)((X.data, X.indices, X.indptr), shape=X.shape)  # the check may cut arrays
+            own.check_format(full_check=True)  # the kernels check no column index
         except ValueError as error:
             raise ValueError(f"X is not a valid sparse matrix: {error}.") from error
-        csr = X.tocsr()
+        csr = own.tocsr()
         index = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
         parts = (
             kernel_array(csr.data),

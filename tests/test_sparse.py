@@ -93,6 +93,15 @@ def test_every_form_has_the_same_values(form):
         np.testing.assert_array_equal(before, after)
 
 
+def test_arrays_that_are_longer_than_the_entries():
+    rows = sparse.csr_array(X)
+    n = rows.nnz
+    rows.data, rows.indices = np.append(rows.data, np.nan), np.append(rows.indices, 10**6)
+    features = SparseFeatures.of(rows)
+    assert (len(rows.data), len(rows.indices)) == (n + 1, n + 1)
+    np.testing.assert_array_equal(features.toarray(), X)
+
+
 @pytest.mark.parametrize("has_ones", [False, True])
 @pytest.mark.parametrize("n", [0, 1, N, 5000])
 def test_products_and_second_moments(n, has_ones):
@@ -403,6 +412,18 @@ def test_overflow_of_log_odds():
         with pytest.raises(FloatingPointError, match="overflow"):
             getattr(model, name)(rows, *arguments)
     assert not np.isnan(model.transform(rows)).any()
+
+
+def test_density_displays(figures_closed):
+    for columns in (slice(2, 3), slice(None)):
+        values = X[:40, columns]
+        model = FastEMRegressor((2,), max_iter=3, variance_floor=0.1).fit(values, NUMBERS[:40])
+        ours, dense = (
+            fastem.DensityDisplay.from_estimator(model, rows, NUMBERS[:40])
+            for rows in (sparse.csr_matrix(values), values)
+        )
+        for a, b in zip(ours.grid or ours.forecasts, dense.grid or dense.forecasts, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
 # Warm starts and streams
