@@ -212,7 +212,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,)
             Labels among `classes`. Not every class needs to occur.
         classes : array-like (n_classes,), optional

@@ -21,6 +21,7 @@ from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.parameters import Array, Parameters
 from fastem.selection import LeaveOneOut, largest_good, search, split_rows
+from fastem.sparse import SparseFeatures
 
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
@@ -161,7 +162,8 @@ class _Selection:
         if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
             return self._by_folds(1)
         is_small = shape.n_parameters <= _LARGEST_SHARE * self.size
-        if is_small and _enumerates(engine, shape) and shape.has_classes:
+        is_dense = not isinstance(self._problem.X, SparseFeatures)
+        if is_small and is_dense and shape.has_classes and _enumerates(engine, shape):
             found = self._by_leave_one_out()
             if found is not None:
                 return found

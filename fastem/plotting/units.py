@@ -101,7 +101,7 @@ class HiddenUnitsDisplay:
         Parameters
         ----------
         estimator : FastEMClassifier, FastMLPClassifier or FastMLPRegressor
-        X : array-like (n_samples, n_features), optional
+        X : array-like or sparse matrix (n_samples, n_features), optional
             Rows for the mean activations, only for `FastEMClassifier`.
         y : array-like (n_samples,), optional
             Their labels. The mean of P(Z_h = 1 | x, y) over the rows of every class is plotted.
