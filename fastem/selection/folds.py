@@ -83,7 +83,7 @@ def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint6
 
 def _entry_numbers(columns: NDArray | int, ranks: NDArray) -> NDArray[np.uint64]:
     """Return numbers of entries, whose sum over a row does not depend on entries that are zero."""
-    of_columns = np.asarray(columns, dtype=np.uint64) * _GOLDEN
+    of_columns = np.atleast_1d(columns).astype(np.uint64) * _GOLDEN
     return _mixed(_mixed(ranks.astype(np.uint64) + _GOLDEN) ^ _mixed(of_columns + _FIRST))
 
 
