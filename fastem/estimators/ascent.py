@@ -29,6 +29,8 @@ class Problem(NamedTuple):
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
+    held_out : Problem or None
+        Rows that are not trained on, of positive weight.
     """
 
     shape: Shape
@@ -36,11 +38,19 @@ class Problem(NamedTuple):
     X: Array
     targets: np.ndarray
     weights: Array
+    held_out: "Problem | None" = None
 
     def of_rows(self, kept: np.ndarray) -> "Problem":
         """Return the problem of some of the rows, given by a mask or by numbers."""
-        rows = (values[kept] for values in (self.X, self.targets, self.weights))
-        return Problem(self.shape, self.engine, *rows)
+        X, targets, weights = (values[kept] for values in (self.X, self.targets, self.weights))
+        return self._replace(X=X, targets=targets, weights=weights)
+
+    def standardized(self, standardization: Standardization) -> "Problem":
+        """Return the problem for standardised features and outputs."""
+        return self._replace(
+            X=standardization.apply(self.X),
+            targets=standardization.apply_to_targets(self.targets),
+        )
 
     def merged(self) -> "Problem":
         """Return the problem with equal rows merged, if at most half of the rows are distinct.
@@ -72,13 +82,15 @@ class Ascent(NamedTuple):
     Attributes
     ----------
     theta : array (n_parameters,)
-        Parameters on standardised features.
+        Parameters to keep, on standardised features.
     monitor : Monitor
     optimizer : Stepper or AdamState
         Chooses the steps, and stores quantities of earlier iterates.
     standardization : Standardization
     median_effective_size : float or None
         Median effective sample size of the last E-step; None for exact engines.
+    end : array (n_parameters,) or None
+        The last iterate, if another one is kept. On the same rows, the ascent continues there.
     """
 
     theta: Array
@@ -86,6 +98,7 @@ class Ascent(NamedTuple):
     optimizer: Optimizer
     standardization: Standardization
     median_effective_size: float | None = None
+    end: Array | None = None
 
 
 def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
+from fastem.estimators.held_out import HeldOutRows, losses_of
 from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features, check_start
@@ -73,15 +75,17 @@ class Training:
                 features=estimator.standardize,
             )
         self._standardization = standardization
-        problem = problem._replace(
-            X=standardization.apply(problem.X),
-            targets=standardization.apply_to_targets(problem.targets),
-        )
+        problem = problem.standardized(standardization)
         self._typical = self._typical_outputs(problem)
         summed = self._typical if self._shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
         self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
         self._model = self._new_model(problem)
+        self._held_out = None
+        if problem.held_out is not None:
+            self._held_out = HeldOutRows(
+                problem.held_out, standardization, estimator, self._new_held_out_model
+            )
 
     def _typical_outputs(self, problem: Problem) -> Array:
         """Return the weight of every class, or the mean of every output."""
@@ -105,6 +109,11 @@ class Training:
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
+    def _new_held_out_model(self, problem: Problem) -> Network | BatchedNetwork:
+        rows = sort_rows(problem.X, problem.targets, problem.weights, self._shape)
+        n_threads = effective_n_jobs(self._estimator.n_jobs)
+        return Network(rows, self._shape, self._engine, None, alpha=0.0, n_threads=n_threads)
+
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
         """Continue from earlier parameters.
 
@@ -118,16 +127,28 @@ class Training:
         theta = self._shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
         optimizer, monitor = self._new_optimizer(random_state), self._new_monitor()
+        end = None
         if ended_in(last, self._shape, parameters) and type(last.optimizer) is type(optimizer):
             optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
                 theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
+                end = last.end
         try:
             with single_threaded_blas():
+                if end is not None and self._is_last(end, monitor):
+                    theta = np.array(end)
                 return self._ascend(theta, monitor, optimizer, progress)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
+
+    def _is_last(self, theta: Array, monitor: Monitor) -> bool:
+        """Return whether parameters have the last recorded objective: then the rows are the same.
+
+        An ascent continues at its last iterate, on other rows at the one that it has kept.
+        """
+        objective, _ = self._model.expect(theta, monitor.n_iter)
+        return objective == monitor.objective
 
     def best_of_starts(self, progress: Progress) -> Ascent:
         """Run an ascent from every start; return the one with the highest objective.
@@ -164,7 +185,7 @@ class Training:
                     ConvergenceWarning,
                 )
                 continue
-            if best is None or ascent.monitor.objective > best.monitor.objective:
+            if best is None or ascent.monitor.merit > best.monitor.merit:
                 best = ascent
             if ascent.monitor.interrupted:
                 # warn even if an earlier start is the best
@@ -185,10 +206,11 @@ class Training:
             **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
-            "loss_": self.loss(monitor.objective),
+            "loss_": self.loss(monitor.kept_objective),
             "loss_curve_": losses,
             "data_loss_curve_": [self.loss(value) for value in likelihoods],
             "loss_curve_seconds_": list(monitor.seconds),
+            **losses_of(self._held_out, monitor.held_out),
         }
 
     def weights(self, theta: Array) -> dict[str, Any]:
@@ -292,17 +314,40 @@ class Training:
     def _ascend(
         self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
     ) -> Ascent:
+        held_out = self._held_out
+
         def report(n_iter: int, objective: float, theta: Array) -> bool:
-            return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
+            loss = None if held_out is None else held_out.loss(monitor.held_out.history[-1])
+            fitted = partial(self.attributes, theta, monitor)
+            return progress.iterate(n_iter, objective, fitted, loss)
 
         monitor.report, monitor.penalty = report, self._model.penalty
+        monitor.held_out = None if held_out is None else held_out.new_record(monitor.held_out)
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
-        monitor.report = monitor.penalty = None
+        end = self._run(theta, monitor, optimizer, self._estimator.max_iter)
+        theta = self._kept(end, monitor)
+        monitor.detach()
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
         effective = self._model.median_effective_size()
-        return Ascent(theta, monitor, optimizer, self._standardization, effective)
+        return Ascent(
+            theta, monitor, optimizer, self._standardization, effective,
+            None if end is theta else end,
+        )  # fmt: skip
+
+    def _kept(self, theta: Array, monitor: Monitor) -> Array:
+        """Return the iterate to keep: the last one, or the best one on held-out rows."""
+        kept = monitor.kept
+        if kept is None or monitor.held_out.index == monitor.n_iter:
+            return theta
+        index = monitor.held_out.index
+        try:
+            objective, _ = self._model.expect(kept, index)
+        except KeyboardInterrupt:
+            monitor.interrupted, monitor.converged = True, False
+            objective = monitor.history[index]
+        monitor.settle(objective)
+        return kept
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._standardization.fold(self._shape.unpack(theta))
@@ -341,43 +386,3 @@ def rows_per_e_step(estimator: Any, n_samples: int) -> int:
     if estimator.solver != "adam":
         return n_samples
     return _BATCH_SIZE if isinstance(estimator.batch_size, str) else int(estimator.batch_size)
-
-
-def warn_of_ending(estimator: Any, monitor: Monitor) -> None:
-    """Warn if the ascent ended before convergence.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the fit was interrupted or did not converge.
-    RuntimeWarning
-        If the objective fell, which is an error in the package.
-    """
-    if monitor.fell:
-        warn_user(
-            f"The penalised log-likelihood fell in iteration {monitor.n_iter + 1}. This is an "
-            "error in fastem, not convergence; please report it. The parameters before the fall "
-            "are kept.",
-            RuntimeWarning,
-        )
-    elif monitor.interrupted or monitor.stopped:
-        warn_user(
-            f"The fit was interrupted after {monitor.n_iter} iterations. The best parameters "
-            "so far are kept.",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged and monitor.n_iter < estimator.max_iter:
-        remedy = f"Use a smaller learning_rate_init than {learning_rate(estimator):g}."
-        if estimator.solver == "lbfgs":
-            remedy = "Use solver='em', standardize=True, or other starting values."
-        warn_user(
-            f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
-            f"increased the objective. {remedy}",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged:
-        warn_user(
-            f"The fit did not converge in {estimator.max_iter} iterations. Increase max_iter or "
-            "tol, or increase alpha, which makes the optimum better determined.",
-            ConvergenceWarning,
-        )
