@@ -86,7 +86,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Stop when the loss of a validation set no longer improves, and keep the iterate with the
         lowest one. The set is passed to `fit` or split off.
     validation_fraction : float, default=0.1
-        Fraction of the rows that `early_stopping` splits off, of every class.
+        Fraction of the rows that `early_stopping` splits off, of every class. `random_state`
+        selects them; an integer selects the same rows in every fit.
     n_iter_no_change : int, default=10
         With `early_stopping`, training stops after this number of iterations in a row without an
         improvement by the fraction `tol`. For Adam, also the number of epochs under `tol`.
@@ -103,8 +104,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     n_jobs : int, optional
         Number of threads; None uses all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Seed of the starting values, of the order of the rows in every epoch, and of `Sampling`
-        without a seed of its own.
+        Seed of the starting values, of the validation split, of the order of the rows in every
+        epoch, and of `Sampling` without a seed of its own.
     verbose : int, default=0
         0 prints nothing, 1 a progress line, 2 one line per iteration.
 
