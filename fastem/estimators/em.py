@@ -11,9 +11,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import Choice, first_penalty, without_choice
+from fastem.estimators.em_ending import warn_of_ending
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_selection import FIRST_SIZE, choose
-from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
+from fastem.estimators.em_training import Training, rows_per_e_step
+from fastem.estimators.held_out import hold_out
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.persistence import ModelFiles
@@ -58,12 +60,26 @@ class BaseFastEM(
         """Return the weights of the rows times those of their classes, if there are any."""
         return weights
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        """Return the targets of every row for a fitted estimator."""
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
+        """Return the targets of every row.
+
+        ``n_outputs`` is needed if the estimator is not fitted yet.
+        """
         raise NotImplementedError
 
     @with_callbacks
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network by maximum penalised marginal likelihood.
 
         Parameters
@@ -75,6 +91,10 @@ class BaseFastEM(
             1 for every label. Regressor: numbers or counts.
         sample_weight : array-like (n_samples,), optional
             Nonnegative. A row of weight w counts as w identical rows.
+        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
+            Validation set. Its loss is recorded at every iterate, at the cost of an E-step on these
+            rows. `early_stopping` uses it instead of splitting one off. Class weights do not apply
+            to it.
 
         Returns
         -------
@@ -108,6 +128,7 @@ class BaseFastEM(
         with unchanged_on_failure(self):
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
+            problem = hold_out(self, problem, X_val, y_val, sample_weight_val)
             self._forget_choices(problem, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
                 if problem.shape.n_variances > 0:
@@ -117,7 +138,7 @@ class BaseFastEM(
                 kind = EpochTraining if settings.solver == "adam" else Training
                 training = kind(settings, problem)
             is_single = resumes or choice.start is not None
-            n_starts = 1 if is_single else n_finalists(settings, is_exact=problem.engine.is_exact)
+            n_starts = 1 if is_single else n_finalists(settings, problem)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
             vars(self).update(choice.attributes)
             self.e_step_, self.n_layers_ = choice.engine, problem.shape.depth + 2
@@ -160,6 +181,8 @@ class BaseFastEM(
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
         """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
         with unchanged_on_failure(self):
+            if self.early_stopping:
+                raise ValueError("partial_fit does not support early_stopping=True")
             resumes = hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)
             parameters = self._parameters(problem.shape) if resumes else None
@@ -176,6 +199,7 @@ class BaseFastEM(
             seconds = list(getattr(self, "loss_curve_seconds_", []))
             elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
             self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
+            self.validation_loss_curve_ = self.best_validation_loss_ = None
             self.data_loss_curve_ = [*getattr(self, "data_loss_curve_", []), data_loss]
             self.loss_curve_seconds_ = [*seconds, elapsed]
             self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
@@ -189,10 +213,7 @@ class BaseFastEM(
         """Check parameters and rows; set the attributes that depend on the rows alone."""
         sizes = check_em_parameters(self)
         resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
-        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=not resumes)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        check_weights(weights, LARGEST_WEIGHT)
-        X = features_of(X)
+        X, y, weights = self._check_rows(X, y, sample_weight, reset=not resumes)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
         counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
@@ -210,6 +231,15 @@ class BaseFastEM(
         check_solver(self.solver, engine)
         self.family_ = family
         return Problem(shape, engine, X, targets, weights, counts)
+
+    def _check_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Array, Any, Array]:
+        """Return checked X, y and weights; unless `reset`, X must have the columns of `fit`."""
+        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=reset)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        check_weights(weights, LARGEST_WEIGHT)
+        return features_of(X), y, weights
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False

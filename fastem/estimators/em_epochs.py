@@ -78,8 +78,28 @@ class EpochTraining(Training):
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
+    def _new_held_out_model(self, problem: Problem) -> BatchedNetwork:
+        estimator, n_rows = self._estimator, len(problem.weights)
+        return BatchedNetwork(
+            problem.X,
+            problem.targets,
+            problem.weights,
+            self._shape,
+            self._engine,
+            min(rows_per_e_step(estimator, n_rows), n_rows),
+            alpha=0.0,
+            extent=Extent().plus(problem.weights),
+            n_threads=effective_n_jobs(estimator.n_jobs),
+        )
+
+    def _kept(self, theta: Array, monitor: EpochMonitor) -> Array:
+        return theta  # `run_adam` has chosen it
+
     def new_monitor(self) -> EpochMonitor:
-        monitor = EpochMonitor(float(self._estimator.tol), scale=self._scale)
+        estimator = self._estimator
+        monitor = EpochMonitor(
+            float(estimator.tol), scale=self._scale, patience=estimator.n_iter_no_change
+        )
         monitor.penalty = self._model.penalty
         return monitor
 

@@ -150,7 +150,7 @@ class _Selection:
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
         self._problem = problem.of_rows(split.rows)._replace(weights=split.weights * ratio)
-        self._problem = self._problem._replace(counts=None)
+        self._problem = self._problem._replace(counts=None, held_out=None)
         self._held = split.held * ratio
         self._engine, self.size = engine, split.size
 

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from fastem.engines import Enumeration
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
+from fastem.estimators.held_out import HeldOutRows, losses_of
 from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.starting_values import given_start
@@ -84,15 +86,17 @@ class Training:
                 features=estimator.standardize,
             )
         self._standardization = standardization
-        problem = problem._replace(
-            X=standardization.apply(problem.X),
-            targets=standardization.apply_to_targets(problem.targets),
-        )
+        problem = problem.standardized(standardization)
         self._typical = self._typical_outputs(problem)
         summed = self._typical if self._shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
         self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
         self._model = self._new_model(problem)
+        self._held_out = None
+        if problem.held_out is not None:
+            self._held_out = HeldOutRows(
+                problem.held_out, standardization, estimator, self._new_held_out_model
+            )
 
     def _typical_outputs(self, problem: Problem) -> Array:
         """Return the weight of every class, or the mean of every output."""
@@ -117,6 +121,11 @@ class Training:
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
+    def _new_held_out_model(self, problem: Problem) -> Network | BatchedNetwork:
+        rows = sort_rows(problem.X, problem.targets, problem.weights, self._shape)
+        n_threads = effective_n_jobs(self._estimator.n_jobs)
+        return Network(rows, self._shape, self._engine, None, alpha=0.0, n_threads=n_threads)
+
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
         """Continue from earlier parameters.
 
@@ -130,16 +139,28 @@ class Training:
         theta = self._shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
         optimizer, monitor = self.new_optimizer(random_state), self.new_monitor()
+        end = None
         if ended_in(last, self._shape, parameters) and type(last.optimizer) is type(optimizer):
             optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
                 theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
+                end = last.end
         try:
             with single_threaded_blas():
+                if end is not None and self._is_last(end, monitor):
+                    theta = np.array(end)
                 return self.ascend(theta, monitor, optimizer, progress)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
+
+    def _is_last(self, theta: Array, monitor: Monitor) -> bool:
+        """Return whether parameters have the last recorded objective: then the rows are the same.
+
+        An ascent continues at its last iterate, on other rows at the one that it has kept.
+        """
+        objective, _ = self._model.expect(theta, monitor.n_iter)
+        return objective == monitor.objective
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
@@ -149,10 +170,11 @@ class Training:
             **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
-            "loss_": self.loss(monitor.objective),
+            "loss_": self.loss(monitor.kept_objective),
             "loss_curve_": losses,
             "data_loss_curve_": [self.loss(value) for value in likelihoods],
             "loss_curve_seconds_": list(monitor.seconds),
+            **losses_of(self._held_out, monitor.held_out),
         }
 
     def weights(self, theta: Array) -> dict[str, Any]:
@@ -317,30 +339,51 @@ class Training:
         n_before: int = 0,
     ) -> Ascent:
         """Maximise the objective; ``n_before`` is the number of iterations that are done."""
+        held_out = self._held_out
 
         def report(n_iter: int, objective: float, theta: Array) -> bool:
-            return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
+            loss = None if held_out is None else held_out.loss(monitor.held_out.history[-1])
+            fitted = partial(self.attributes, theta, monitor)
+            return progress.iterate(n_iter, objective, fitted, loss)
 
         monitor.report = report
+        monitor.held_out = None if held_out is None else held_out.new_record(monitor.held_out)
         progress.begin_start()
-        n_left = self._estimator.max_iter - n_before
-        theta = self.run(theta, monitor, optimizer, n_left)
-        monitor.report = None
+        end = self.run(theta, monitor, optimizer, self._estimator.max_iter - n_before)
+        theta = self._kept(end, monitor)
+        monitor.detach()
         progress.end_start(lambda: self.attributes(theta, monitor))
-        return self.finished(theta, monitor, optimizer)
+        return self.finished(theta, monitor, optimizer, end)
 
-    def finished(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Ascent:
-        """Return a finished ascent.
+    def finished(
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, end: Array | None = None
+    ) -> Ascent:
+        """Return a finished ascent; ``end`` is its last iterate, if another one is kept.
 
         Raises
         ------
         ValueError
             If a weight overflows in the units of X and y.
         """
-        monitor.penalty = None  # the ascent is stored without the model
+        monitor.detach()
         self._check_finite(theta)
         effective = self._model.median_effective_size()
-        return Ascent(theta, monitor, optimizer, self._standardization, effective)
+        end = None if end is theta else end
+        return Ascent(theta, monitor, optimizer, self._standardization, effective, end)
+
+    def _kept(self, theta: Array, monitor: Monitor) -> Array:
+        """Return the iterate to keep: the last one, or the best one on held-out rows."""
+        kept = monitor.kept
+        if kept is None or monitor.held_out.index == monitor.n_iter:
+            return theta
+        index = monitor.held_out.index
+        try:
+            objective, _ = self._model.expect(kept, index)
+        except KeyboardInterrupt:
+            monitor.interrupted, monitor.converged = True, False
+            objective = monitor.history[index]
+        monitor.settle(objective)
+        return kept
 
     def _check_finite(self, theta: Array) -> None:
         folded = self._standardization.fold(self._shape.unpack(theta))
@@ -376,43 +419,3 @@ def rows_per_e_step(estimator: Any, n_samples: int, *, streams: bool = False) ->
     if not isinstance(estimator.batch_size, str):
         return int(estimator.batch_size)
     return largest if streams else min(max(n_samples // 16, smallest), largest)
-
-
-def warn_of_ending(estimator: Any, monitor: Monitor) -> None:
-    """Warn if the ascent ended before convergence.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the fit was interrupted or did not converge.
-    RuntimeWarning
-        If the objective fell, which is an error in the package.
-    """
-    if monitor.fell:
-        warn_user(
-            f"The penalised log-likelihood fell in iteration {monitor.n_iter + 1}. This is an "
-            "error in fastem, not convergence; please report it. The parameters before the fall "
-            "are kept.",
-            RuntimeWarning,
-        )
-    elif monitor.interrupted or monitor.stopped:
-        warn_user(
-            f"The fit was interrupted after {monitor.n_iter} iterations. The best parameters "
-            "so far are kept.",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged and monitor.n_iter < estimator.max_iter:
-        remedy = f"Use a smaller learning_rate_init than {learning_rate(estimator):g}."
-        if estimator.solver == "lbfgs":
-            remedy = "Use solver='em', standardize=True, or other starting values."
-        warn_user(
-            f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
-            f"increased the objective. {remedy}",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged:
-        warn_user(
-            f"The fit did not converge in {estimator.max_iter} iterations. Increase max_iter or "
-            "tol, or increase alpha, which makes the optimum better determined.",
-            ConvergenceWarning,
-        )
