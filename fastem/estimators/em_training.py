@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
 from fastem.estimators.progress import Progress
-from fastem.estimators.standardization import Standardization
+from fastem.estimators.standardization import Standardization, feature_deviations
 from fastem.estimators.validation import check_raw_features, check_start
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
@@ -61,6 +61,9 @@ class Training:
         self._estimator = estimator
         self._shape, self._engine = problem.shape, problem.engine
         problem = problem.of_rows(problem.weights > 0.0)
+        self._deviations = getattr(estimator, "feature_deviation_", None)
+        if standardization is None or self._deviations is None:
+            self._deviations = feature_deviations(problem.X, problem.weights)
         if standardization is None:
             if not estimator.standardize:
                 check_raw_features(problem.X)
@@ -189,10 +192,14 @@ class Training:
         }
 
     def weights(self, theta: Array) -> dict[str, Any]:
-        """Return the fitted weights, and noise variances if any, in the units of X and y."""
+        """Return the fitted weights, and noise variances if any, in the units of X and y.
+
+        The standard deviations of the features belong to them.
+        """
         folded = self._standardization.fold(self._shape.unpack(theta))
         coefs, intercepts = self._shape.to_lists(folded)
         weights = {"coefs_": coefs, "intercepts_": intercepts}
+        weights["feature_deviation_"] = self._deviations
         return weights | ({"variance_": folded.variance} if self._shape.n_variances else {})
 
     def loss(self, objective: float) -> float:
