@@ -149,7 +149,7 @@ def test_learning_curves_of_several_layers():
     X, y = load_iris(return_X_y=True)
     model = FastEMClassifier((3, 2), max_iter=5, random_state=0).fit(X, y)
     display = LossCurveDisplay.from_estimator(model)
-    np.testing.assert_array_equal(display.losses[0], model.loss_curve_)
+    np.testing.assert_array_equal(display.losses[0], model.data_loss_curve_)
 
 
 def test_bars_agree_with_permutation_importance():

@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -42,8 +43,6 @@ def fitted():
     for estimator in fitted.values():
         with pytest.warns(ConvergenceWarning):
             estimator.fit(X, y)
-    for final in (em, network):  # other numbers than those with penalty
-        final.data_loss_curve_ = [0.9 * loss for loss in final.loss_curve_]
     return fitted
 
 
@@ -193,6 +192,18 @@ def test_several_estimators(fitted, ax):
     np.testing.assert_array_equal(network.get_ydata(), final.data_loss_curve_)
     assert ax.get_xlabel() == "iteration of EM, or epoch of backpropagation"
     assert ax.get_title() == "Learning curves"
+
+
+def test_the_last_loss_is_the_log_loss_of_the_predictions(ax):
+    X, y = load_iris(return_X_y=True)
+    em = FastEMClassifier((3,), alpha=2.0, max_iter=8, random_state=0).fit(X, y)
+    network = FastMLPClassifier((3,), solver="lbfgs", alpha=2.0, max_iter=8, random_state=0)
+    estimators = {"EM": em, "L-BFGS": network.fit(X, y)}
+    display = LossCurveDisplay.from_estimator(estimators, ax=ax)
+    for line, model in zip(display.lines_, estimators.values(), strict=True):
+        expected = log_loss(y, model.predict_proba(X))
+        assert line.get_ydata()[-1] == pytest.approx(expected, rel=1e-9)
+        assert model.loss_curve_[-1] > 1.01 * expected
 
 
 def test_the_objective(fitted, ax):

@@ -10,11 +10,17 @@ from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
 from fastem.estimators.class_predictions import ClassPredictions
+from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.labels import known_labels, learn_labels
-from fastem.estimators.validation import announced_classes
+from fastem.estimators.validation import (
+    announced_classes,
+    check_two_classes,
+    check_weights,
+)
 from fastem.families import Family
 from fastem.parameters import Array
+from fastem.rows import LARGEST_WEIGHT
 
 
 class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstimator):
@@ -56,6 +62,10 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
         Whether to standardise the features internally. `coefs_` are in the units of X either way.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of every class, by label. Multiplies the weights of the rows in `fit` and
+        `partial_fit`, and so enters the losses. `log_likelihood`, `aic` and `bic` do not use it.
+        "balanced" gives all classes the same total weight. Not for multilabel.
     prediction : {"marginal", "plugin"}, default="marginal"
         Exact predictive probability, or softmax (multilabel: sigmoid) of the mean hidden
         activation.
@@ -114,6 +124,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         The loss of every iterate, starting with the starting point. Adam: the running loss of every
         epoch or call of `partial_fit`, each batch evaluated before its step. Sampling: estimates,
         which are not monotone.
+    data_loss_curve_ : list of float, nats
+        The same without penalty.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_` since the ascent began. A resumed curve adds to
         the time of the earlier one.
@@ -151,6 +163,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         alpha: float = 0.15,
         fit_intercept: bool = True,
         standardize: bool = True,
+        class_weight: dict | str | None = None,
         prediction: str = "marginal",
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
@@ -172,6 +185,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.standardize = standardize
+        self.class_weight = class_weight
         self.prediction = prediction
         self.learning_rate_init = learning_rate_init
         self.batch_size = batch_size
@@ -242,6 +256,20 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
         return learn_labels(self, y, weights, classes, resumes=resumes)
+
+    def _with_class_weights(
+        self, targets: np.ndarray, weights: Array, *, incremental: bool
+    ) -> Array:
+        by_class = class_weight_of_rows(
+            self.class_weight, self.classes_, targets, weights, incremental=incremental
+        )
+        if by_class is None:
+            return weights
+        weights = weights * by_class
+        check_weights(weights, LARGEST_WEIGHT)
+        if not incremental:
+            check_two_classes(weights, targets, self.classes_)
+        return weights
 
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
         return known_labels(self, y, n_samples)

@@ -93,8 +93,10 @@ class EpochTraining(Training):
         state.restart(theta)
         return Ascent(theta, self._new_monitor(), state, self._standardization)
 
-    def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
-        """Process the rows once; return the new ascent and the running loss (nats).
+    def stream(self, ascent: Ascent) -> tuple[Ascent, float, float]:
+        """Process the rows once; return the new ascent, and its running losses (nats).
+
+        The first loss includes the penalty, the second one does not.
 
         Raises
         ------
@@ -106,10 +108,12 @@ class EpochTraining(Training):
             state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
-            loss = self.loss(state.run_epoch(self._model))
+            objective, penalty = state.run_epoch(self._model)
+        loss, data_loss = self.loss(objective), self.loss(objective + penalty)
         theta = state.theta.copy()
         self._check_finite(theta)
-        return Ascent(theta, self._new_monitor(), state, self._standardization), loss
+        ascent = Ascent(theta, self._new_monitor(), state, self._standardization)
+        return ascent, loss, data_loss
 
 
 def place_in_stream(

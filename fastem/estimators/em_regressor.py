@@ -85,7 +85,8 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     variance_floor_ : float
         Lower bound of the noise variance, as a share of the variance of y. Only if the family has a
         variance.
-    n_iter_, converged_, loss_, loss_curve_, loss_curve_seconds_, e_step_, n_layers_
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_, e_step_,
+    n_layers_
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y. For numbers,
         up to 140 iterations under falling bounds of the variance improve the random start.
         `n_iter_` and `loss_curve_` exclude them; the seconds include them.

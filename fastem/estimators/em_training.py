@@ -1,5 +1,6 @@
 """Training of networks with stochastic units on all rows at once."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import pairwise
@@ -182,12 +183,14 @@ class Training:
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
         losses = [self.loss(objective) for objective in monitor.history]
+        likelihoods = map(operator.add, monitor.history, monitor.penalties)
         return {
             **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
             "loss_": self.loss(monitor.objective),
             "loss_curve_": losses,
+            "data_loss_curve_": [self.loss(value) for value in likelihoods],
             "loss_curve_seconds_": list(monitor.seconds),
         }
 
@@ -299,10 +302,10 @@ class Training:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
-        monitor.report = report
+        monitor.report, monitor.penalty = report, self._model.penalty
         progress.begin_start()
         theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
-        monitor.report = None
+        monitor.report = monitor.penalty = None
         progress.end_start(lambda: self.attributes(theta, monitor))
         self._check_finite(theta)
         effective = self._model.median_effective_size()

@@ -9,9 +9,10 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._version import __version__
 from fastem.engines import ENGINES, Engine, resolve_engine
@@ -21,6 +22,7 @@ from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
+_CURVES = "data_loss_curve", "loss_curve_seconds"
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -118,8 +120,9 @@ def save(model: Any, path: str | os.PathLike) -> None:
         arrays["variance"] = model.variance_
     if hasattr(model, "feature_deviation_"):
         arrays["feature_deviation"] = model.feature_deviation_
-    if hasattr(model, "loss_curve_seconds_"):
-        arrays["loss_curve_seconds"] = np.array(model.loss_curve_seconds_)
+    for name in _CURVES:
+        if hasattr(model, f"{name}_"):
+            arrays[name] = np.array(getattr(model, f"{name}_"))
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
     if hasattr(model, "feature_names_in_"):
@@ -176,6 +179,8 @@ def _to_json(value: Any) -> Any:
         return {"engine": value.name, "settings": settings}
     if isinstance(value, Family):
         return {"family": value.name, "settings": value.get_params()}
+    if isinstance(value, dict):  # JSON would turn the keys into strings
+        return {"items": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
@@ -190,6 +195,8 @@ def _from_json(value: Any) -> Any:
         return ENGINES[value["engine"]](**value["settings"])
     if isinstance(value, dict) and value.get("family") in FAMILIES:
         return FAMILIES[value["family"]](**value["settings"])
+    if isinstance(value, dict) and "items" in value:
+        return dict(value["items"])
     return value
 
 
@@ -258,8 +265,9 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.n_features_in_ = n_features
     model.n_layers_ = n_arrays + 1
     model.loss_curve_ = arrays["loss_curve"].tolist()
-    if "loss_curve_seconds" in arrays:  # absent from files of earlier versions
-        model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()
+    for name in _CURVES:
+        if name in arrays:  # absent from files of earlier versions
+            setattr(model, f"{name}_", arrays[name].tolist())
     model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # older files lack it
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))
@@ -287,3 +295,55 @@ def check_version(kind: type, state: dict[str, Any]) -> dict[str, Any]:
             "results may differ. Models written by save() do not depend on the version."
         )
     return state
+
+
+class ModelFiles:
+    """Methods of a network with stochastic units that write and read model files and pickles."""
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model to a file of plain arrays.
+
+        Parameters
+        ----------
+        path : path-like
+            No suffix is added. If it is a symbolic link, its target is written.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If the labels are neither numbers nor strings, or the engine or the family is not one of
+            this package. Then no file is written.
+        OSError
+            If the file cannot be written. An earlier file of that name is kept then.
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read a model that `save` has written. No code from the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        model : estimator
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated or is not a model of this class.
+        """
+        return load([cls], path)
+
+    def __getstate__(self) -> dict:
+        return add_version(super().__getstate__())
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(check_version(type(self), state))

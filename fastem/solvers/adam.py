@@ -55,6 +55,12 @@ class BatchModel(Protocol):
         ``draw`` is the number of the random draw, for models that sample.
         """
 
+    def penalty(self, theta: Array) -> float:
+        """Return the penalty that the objective of all rows contains."""
+
+    def share(self, batch: NDArray[np.int64]) -> float:
+        """Return the share of the penalty that the objective of a batch contains."""
+
     def objective(self, theta: Array) -> float:
         """Return the objective of all rows."""
 
@@ -149,6 +155,14 @@ class BatchedNetwork:
         typical = len(batch) * (self._extent.weight / self._extent.n_rows)
         return objective, self._network.gradient(theta, statistics) / typical
 
+    def penalty(self, theta: Array) -> float:
+        """Return the penalty (nats) of the whole data."""
+        return self._network.penalty(theta)
+
+    def share(self, batch: NDArray[np.int64]) -> float:
+        """Return the share of the penalty that belongs to a batch: its share of the weight."""
+        return float(self._weights[batch].sum()) / self._extent.weight
+
     def objective(self, theta: Array) -> float:
         """Return the penalised log-likelihood (nats) of all rows, at the cost of an E-step."""
         every = np.arange(self.n_rows)
@@ -214,15 +228,20 @@ class AdamState:
         self.best, self._n_steps = theta.copy(), 0
         self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
-    def run_epoch(self, model: BatchModel) -> float:
-        """Process all rows once in a new order; return the running objective (nats).
+    def run_epoch(self, model: BatchModel) -> tuple[float, float]:
+        """Process all rows once in a new order.
+
+        Returns
+        -------
+        objective, penalty : float, nats
+            Of every batch before its step, summed. The objective contains the penalty.
 
         Raises
         ------
         DivergenceError
             If the objective is not finite, or a weight exceeds 1e100.
         """
-        total = 0.0
+        total = penalty = 0.0
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -232,10 +251,11 @@ class AdamState:
             total += objective
             if not np.isfinite(total):
                 raise self.divergence("The objective is not finite.")
+            penalty += model.share(batch) * model.penalty(self.theta)
             self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
-        return total
+        return total, penalty
 
     def _step(self, gradient: Array) -> None:
         """Take a step of Adam that lowers the objective of ``gradient``."""
@@ -289,11 +309,12 @@ def run_adam(
     An epoch costs an E-step on all rows. Two or three further E-steps evaluate the starting
     values and the candidates for the result.
     """
-    if not monitor.start(model.objective(theta)):
+    if not monitor.start(model.objective(theta), theta):
         state.restart(theta)
     try:
         for _ in range(max_epochs):
-            stop = monitor.update(state.run_epoch(model), state.theta)
+            objective, penalty = state.run_epoch(model)
+            stop = monitor.update(objective, state.theta, penalty)
             if monitor.improved:
                 state.best = state.theta.copy()
             if stop:

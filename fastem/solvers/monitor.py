@@ -8,6 +8,7 @@ import numpy as np
 from fastem.parameters import Array
 
 Report = Callable[[int, float, Array], bool | None]
+Penalty = Callable[[Array], float]
 
 # A fall by less than this share of the objective is rounding; a larger one is a fault in the code.
 _ROUNDING = 1e-9
@@ -35,8 +36,12 @@ class Monitor:
 
     Attributes
     ----------
+    penalty : callable or None
+        Returns the penalty (nats) that the objective contains, for given parameters.
     history : list of float, nats
         Objective of every iterate, including the starting point.
+    penalties : list of float, nats
+        Penalty of every iterate. The sum of objective and penalty is the log-likelihood.
     seconds : list of float
         Wall time from the creation of the monitor to each iterate. When a run is continued, the
         clock continues from the last entry, and the time in between is not counted.
@@ -55,7 +60,9 @@ class Monitor:
     def __init__(self, tol: float, report: Report | None = None, scale: float = 0.0) -> None:
         self.tol, self.scale = tol, scale
         self.report = report
+        self.penalty: Penalty | None = None
         self.history: list[float] = []
+        self.penalties: list[float] = []
         self.seconds: list[float] = []
         self._began = time.perf_counter()
         self.converged = False
@@ -72,6 +79,7 @@ class Monitor:
     def follow(self, last: "Monitor") -> None:
         """Copy a record, so that the next run may continue it."""
         self.history, self.seconds = list(last.history), list(last.seconds)
+        self.penalties = list(last.penalties)
         self.before_correction = last.before_correction
 
     @property
@@ -79,7 +87,7 @@ class Monitor:
         """Iterations done."""
         return max(len(self.history) - 1, 0)
 
-    def start(self, objective: float) -> bool:
+    def start(self, objective: float, theta: Array) -> bool:
         """Record the starting point, or continue the run that ended at this objective.
 
         Returns
@@ -104,6 +112,7 @@ class Monitor:
             self._began = now - self.seconds[-1]
         else:
             self.history, self.seconds = [objective], [now - self._began]
+            self.penalties = [self._penalty_at(theta)]
         self.converged = self.stopped = self.interrupted = self.fell = False
         return continues
 
@@ -142,12 +151,16 @@ class Monitor:
         if self.falls(objective):
             self.fell = True
             return True
-        self._record(objective)
+        self._record(objective, self._penalty_at(theta))
         self.converged = self.has_converged() and (may_converge is None or may_converge())
         return self._report(objective, theta)
 
-    def _record(self, objective: float) -> None:
+    def _penalty_at(self, theta: Array) -> float:
+        return 0.0 if self.penalty is None else self.penalty(theta)
+
+    def _record(self, objective: float, penalty: float) -> None:
         self.history.append(objective)
+        self.penalties.append(penalty)
         self.seconds.append(time.perf_counter() - self._began)
 
     def _report(self, objective: float, theta: Array) -> bool:
@@ -166,7 +179,8 @@ class EpochMonitor(Monitor):
     It has converged when ten epochs in a row each exceed the best objective before them by less
     than ``tol`` times its absolute value, provided that the run
     ends above its starting point. All entries of ``history`` except the first are running
-    objectives: the objective of every batch before its step, summed over an epoch.
+    objectives: the objective of every batch before its step, summed over an epoch. So are the
+    entries of ``penalties``.
 
     Attributes
     ----------
@@ -192,23 +206,23 @@ class EpochMonitor(Monitor):
         super().follow(last)
         self._current, self.best, self._n_stale = last._current, last.best, last._n_stale
 
-    def start(self, objective: float) -> bool:
+    def start(self, objective: float, theta: Array) -> bool:
         """Record the starting point, or continue the run that ended at this objective."""
-        continues = super().start(objective)
+        continues = super().start(objective, theta)
         if not continues:
             self._current = self.best = objective
             self._n_stale = 0
         return continues
 
-    def update(self, objective: float, theta: Array) -> bool:
-        """Record an epoch by its running objective; return whether the run should stop."""
+    def update(self, objective: float, theta: Array, penalty: float = 0.0) -> bool:
+        """Record an epoch by its running objective and penalty; return whether to stop."""
         gain = objective - self.best
         is_stale = gain <= self.tol * max(abs(objective), abs(self.best), self.scale)
         self._n_stale = self._n_stale + 1 if is_stale else 0
         self.improved = gain > 0.0
         self._current, self.best = objective, max(objective, self.best)
         self.converged = self._n_stale >= _PATIENCE
-        self._record(objective)
+        self._record(objective, penalty)
         return self._report(objective, theta)
 
     def settle(self, objective: float) -> None:

@@ -111,7 +111,11 @@ class Network:
         statistics = self._plan.expect(self.shape.unpack(theta), draw)
         self._effective = statistics.effective_sample_size
         total = np.sum(self._weights * statistics.log_likelihood)
-        return float(total - 0.5 * np.sum(self._penalty * theta * theta)), statistics
+        return float(total - _half_squares(self._penalty, theta)), statistics
+
+    def penalty(self, theta: Array) -> float:
+        """Return the whole penalty (nats), not only a share of it."""
+        return float(_half_squares(self._whole_penalty, theta))
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
@@ -125,3 +129,7 @@ class Network:
             variance = self.shape.unpack(theta).variance
             gradient = gradient._replace(variance=statistics.variance_gradient(variance))
         return self.shape.pack_gradient(gradient, theta) - self._penalty * theta
+
+
+def _half_squares(penalty: Array, theta: Array) -> float:
+    return 0.5 * np.sum(penalty * theta * theta)
