@@ -286,6 +286,8 @@ def test_deviations_after_later_calls():
         model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
         np.testing.assert_allclose(model.feature_deviation_, X[::2].std(axis=0))
     model = FastEMClassifier((2,), warm_start=True, max_iter=2, random_state=0).fit(X, y)
+    np.testing.assert_allclose(model.fit(X[::2], y[::2]).feature_deviation_, X.std(axis=0))
+    model.set_params(warm_start=False)
     np.testing.assert_allclose(model.fit(2.0 * X, y).feature_deviation_, 2.0 * X.std(axis=0))
 
 

@@ -3,7 +3,7 @@
 Your own engine needs only the names of this module: see `Engine`.
 """
 
-from fastem.engines.auto import ENGINES, resolve_engine
+from fastem.engines.auto import ENGINES, cheapest_engine, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.configuration_tables import configuration_inputs
@@ -43,6 +43,7 @@ __all__ = [
     "Statistics",
     "TrainingRows",
     "buffers_of_row_table",
+    "cheapest_engine",
     "configuration_inputs",
     "distribution_buffers",
     "draw_seed",

@@ -29,6 +29,8 @@ class Problem(NamedTuple):
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
+    counts : array (n_samples,) or None
+        The weights without those of classes; None if they are equal.
     """
 
     shape: Shape
@@ -36,11 +38,13 @@ class Problem(NamedTuple):
     X: Array
     targets: np.ndarray
     weights: Array
+    counts: Array | None = None
 
     def of_rows(self, kept: np.ndarray) -> "Problem":
         """Return the problem of some of the rows, given by a mask or by numbers."""
         rows = (values[kept] for values in (self.X, self.targets, self.weights))
-        return Problem(self.shape, self.engine, *rows)
+        counts = None if self.counts is None else self.counts[kept]
+        return Problem(self.shape, self.engine, *rows, counts)
 
     def merged(self) -> "Problem":
         """Return the problem with equal rows merged, if at most half of the rows are distinct.
@@ -58,7 +62,7 @@ class Problem(NamedTuple):
         if 2 * len(first) > n_samples:
             return self
         weights = np.bincount(numbers, self.weights)
-        return self.of_rows(first)._replace(weights=weights)
+        return self.of_rows(first)._replace(weights=weights, counts=None)
 
     def _keys(self) -> np.ndarray:
         """Return one value per row, equal for rows with equal features and targets."""

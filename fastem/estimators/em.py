@@ -10,13 +10,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.engines import resolve_engine
 from fastem.estimators.ascent import Problem
+from fastem.estimators.choices import Choice, first_penalty, without_choice
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
+from fastem.estimators.em_selection import FIRST_SIZE, choose
 from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
+from fastem.estimators.standardization import feature_deviations
+from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
 from fastem.families import Categorical, Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
@@ -103,32 +107,54 @@ class BaseFastEM(
         with unchanged_on_failure(self):
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
-            if problem.shape.n_variances == 0:  # an earlier fit may have had another family
-                for name in ("variance_", "variance_floor_"):
-                    vars(self).pop(name, None)
+            self._forget_choices(problem, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
-                kind = EpochTraining if self.solver == "adam" else Training
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes)
-                training = kind(self, problem)
-            n_starts = 1 if resumes else self.n_init
+                choice = self._choose(problem, resumes=resumes)
+                settings, problem = choice.settings, choice.problem
+                kind = EpochTraining if settings.solver == "adam" else Training
+                training = kind(settings, problem)
+            is_single = resumes or choice.start is not None
+            n_starts = 1 if is_single else n_finalists(settings, is_exact=problem.engine.is_exact)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
-            self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
+            vars(self).update(choice.attributes)
+            self.e_step_, self.n_layers_ = choice.engine, problem.shape.depth + 2
             if resumes:
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
+            elif choice.start is not None:
+                training.polishes = True
+                ascent = training.resume(choice.start, None, progress)
             else:
-                ascent = training.best_of_starts(progress)
+                starts = Starts(training, settings, n_starts)
+                ascent = starts.best(progress)
+                self.starts_ = starts.records
             vars(self).update(training.attributes(ascent.theta, ascent.monitor))
             vars(self).pop("_ascent", None)
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it
                 self._ascent = ascent
             progress.end()
-            warn_of_ending(self, ascent.monitor)
+            warn_of_ending(settings, ascent.monitor)
             self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)
         return self
+
+    def _forget_choices(self, problem: Problem, *, resumes: bool) -> None:
+        """Delete attributes of an earlier fit that this fit may not set again."""
+        names = [] if resumes else ["alpha_", "alpha_path_", "solver_", "starts_"]
+        if problem.shape.n_variances == 0:  # an earlier fit may have had another family
+            names += ["variance_", "variance_floor_"]
+        for name in names:
+            vars(self).pop(name, None)
+
+    def _choose(self, problem: Problem, *, resumes: bool) -> Choice:
+        """Replace every "auto" of the parameters."""
+        if not resumes:
+            return choose(self, problem, grows=isinstance(self.hidden_layer_sizes, str))
+        alpha = getattr(self, "alpha_", first_penalty(problem.shape))
+        return choose(self, problem, grows=False, alpha=alpha)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
         """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
@@ -139,8 +165,9 @@ class BaseFastEM(
             with single_threaded_blas():
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes, streams=True)
+                settings = without_choice(self, problem.shape, "adam")
                 training, ascent = place_in_stream(
-                    self, problem, parameters, getattr(self, "_ascent", None)
+                    settings, problem, parameters, getattr(self, "_ascent", None)
                 )
             self._ascent, loss, data_loss = training.stream(ascent)
             vars(self).update(training.weights(self._ascent.theta))
@@ -167,7 +194,10 @@ class BaseFastEM(
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         check_weights(weights, LARGEST_WEIGHT)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
+        counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
+        if sizes is None:
+            sizes = tuple(len(b) for b in self.intercepts_[:-1]) if resumes else (FIRST_SIZE,)
         if resumes:
             check_same_em_network(self, sizes, family)
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
@@ -178,7 +208,9 @@ class BaseFastEM(
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
         self.family_ = family
-        return Problem(shape, engine, X, targets, weights)
+        if not (resumes and hasattr(self, "feature_deviation_")):
+            self.feature_deviation_ = feature_deviations(X, weights)
+        return Problem(shape, engine, X, targets, weights, counts)
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False

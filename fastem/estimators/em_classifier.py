@@ -110,9 +110,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         label, in log-odds.
     intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds or logits
     feature_deviation_ : array (n_features,), in the features' units
-        Standard deviation of every feature in the training rows; `partial_fit`: in those of the
-        first call. A weight of `coefs_[0]` times this deviation does not depend on the unit of
-        the feature.
+        Standard deviation of every feature in the training rows. Warm starts and `partial_fit`
+        keep that of the first call. A weight of `coefs_[0]` times this deviation does not depend
+        on the unit of the feature.
     n_iter_ : int
         Iterations of the best start. Adam: epochs plus calls of `partial_fit`.
     converged_ : bool
@@ -157,10 +157,10 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         hidden_layer_sizes: tuple[int, ...] | int = (10,),
         *,
         e_step: str | Engine = "auto",
-        m_step: str = "newton",
-        solver: str = "em",
+        m_step: str = "auto",
+        solver: str = "auto",
         accelerate: bool = True,
-        alpha: float = 0.15,
+        alpha: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
         class_weight: dict | str | None = None,

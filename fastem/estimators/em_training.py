@@ -3,20 +3,23 @@
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from fastem.engines import Enumeration
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
 from fastem.estimators.progress import Progress
-from fastem.estimators.standardization import Standardization, feature_deviations
-from fastem.estimators.validation import check_raw_features, check_start
+from fastem.estimators.standardization import Standardization
+from fastem.estimators.starting_values import given_start
+from fastem.estimators.validation import check_raw_features
+from fastem.oracle import row_gradients
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import sort_rows
 from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
+from fastem.selection import LeaveOneOut, leave_one_out
 from fastem.solvers import (
     FLOORS_OF_STARTS,
     BatchedNetwork,
@@ -33,11 +36,17 @@ from fastem.solvers import (
     settle,
 )
 
-# Values of learning_rate_init="auto". The length of a step of Adam is about its rate. The gradient
-# M-step multiplies a sum over rows by its rate. This command compares Adam with EM for several
-# rates: python benches/choose_defaults.py --settings "solver='adam',learning_rate_init=0.05"
-_LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
-_BATCH_SIZE = 200  # value of batch_size="auto"
+# Values of learning_rate_init="auto". The gradient M-step multiplies a sum over rows by its rate. The
+# rate of Adam is about the length of a step. In `partial_fit` it is constant. In `fit` it falls
+# from the second value to zero, which ends closer to the optimum in fewer epochs.
+_RATE_OF_GRADIENT_STEPS = 0.005
+_RATE_OF_STREAMS = 0.05
+RATE_OF_FIRST_EPOCH = 0.2
+# Values of batch_size="auto": 200 in `partial_fit`, otherwise a sixteenth of the rows, within limits.
+_BATCH_SIZES = 50, 200
+
+
+_COARSE_TOL, _COARSE_ITER = 1e-4, 100  # of runs that only compare penalties
 
 
 class Training:
@@ -62,9 +71,6 @@ class Training:
         self._estimator = estimator
         self._shape, self._engine = problem.shape, problem.engine
         problem = problem.of_rows(problem.weights > 0.0)
-        self._deviations = getattr(estimator, "feature_deviation_", None)
-        if standardization is None or self._deviations is None:
-            self._deviations = feature_deviations(problem.X, problem.weights)
         if standardization is None:
             if not estimator.standardize:
                 check_raw_features(problem.X)
@@ -98,8 +104,9 @@ class Training:
         estimator = self._estimator
         if self._engine.is_exact:
             problem = problem.merged()
+        self._rows = sort_rows(problem.X, problem.targets, problem.weights, self._shape)
         return Network(
-            sort_rows(problem.X, problem.targets, problem.weights, self._shape),
+            self._rows,
             self._shape,
             self._engine,
             estimator.m_step if estimator.solver == "em" else None,
@@ -120,7 +127,7 @@ class Training:
         """
         theta = self._shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
-        optimizer, monitor = self._new_optimizer(random_state), self._new_monitor()
+        optimizer, monitor = self.new_optimizer(random_state), self.new_monitor()
         if ended_in(last, self._shape, parameters) and type(last.optimizer) is type(optimizer):
             optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
@@ -128,57 +135,9 @@ class Training:
                 theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
         try:
             with single_threaded_blas():
-                return self._ascend(theta, monitor, optimizer, progress)
+                return self.ascend(theta, monitor, optimizer, progress)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
-
-    def best_of_starts(self, progress: Progress) -> Ascent:
-        """Run an ascent from every start; return the one with the highest objective.
-
-        Raises
-        ------
-        DivergenceError
-            If no start has a finite objective.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If a start is dropped because its objective is not finite.
-        """
-        estimator = self._estimator
-        random_state = check_random_state(estimator.random_state)
-        best, failure = None, None
-        for start in range(estimator.n_init):
-            theta, monitor = self._start(random_state, self._typical), self._new_monitor()
-            try:
-                with single_threaded_blas():
-                    theta = self._settled(theta, random_state)
-                    optimizer = self._new_optimizer(random_state)
-                    ascent = self._ascend(theta, monitor, optimizer, progress)
-            except KeyboardInterrupt:
-                if best is None:
-                    raise  # there is no result to keep
-                best.monitor.interrupted, best.monitor.converged = True, False
-                break
-            except FloatingPointError as error:
-                failure = error
-                warn_user(
-                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
-                    ConvergenceWarning,
-                )
-                continue
-            if best is None or ascent.monitor.objective > best.monitor.objective:
-                best = ascent
-            if ascent.monitor.interrupted:
-                # warn even if an earlier start is the best
-                best.monitor.interrupted, best.monitor.converged = True, False
-                break
-        if best is None:
-            raise DivergenceError(
-                f"No start reached a finite objective: {failure} Use smaller coefs_init, a "
-                "smaller alpha, or standardize=True."
-            ) from failure
-        return best
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
@@ -195,25 +154,24 @@ class Training:
         }
 
     def weights(self, theta: Array) -> dict[str, Any]:
-        """Return the fitted weights, and noise variances if any, in the units of X and y.
-
-        The standard deviations of the features belong to them.
-        """
+        """Return the fitted weights, and noise variances if any, in the units of X and y."""
         folded = self._standardization.fold(self._shape.unpack(theta))
         coefs, intercepts = self._shape.to_lists(folded)
         weights = {"coefs_": coefs, "intercepts_": intercepts}
-        weights["feature_deviation_"] = self._deviations
         return weights | ({"variance_": folded.variance} if self._shape.n_variances else {})
 
     def loss(self, objective: float) -> float:
         """Return an objective (nats) as a loss per unit weight in the unit of y."""
         return self._standardization.log_scale - objective / self._total_weight
 
-    def _new_monitor(self) -> Monitor:
+    def new_monitor(self) -> Monitor:
+        """Return an empty record."""
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol), scale=self._scale)
+        monitor = kind(float(self._estimator.tol), scale=self._scale)
+        monitor.penalty = self._model.penalty
+        return monitor
 
-    def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
+    def new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
         if not self._engine.is_exact:
             return StochasticStep(float(self._estimator.tol))
@@ -221,14 +179,20 @@ class Training:
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
 
-    def _start(self, random_state: np.random.RandomState, typical: Array) -> Array:
+    def start(self, random_state: np.random.RandomState, typical: Array | None = None) -> Array:
         """Return starting values on standardised features.
 
         The random numbers drawn do not depend on `coefs_init` and `intercepts_init`.
+
+        Parameters
+        ----------
+        random_state : RandomState
+        typical : array (n_outputs,), optional
+            Weight of every class, or mean of every output; by default those of the rows.
         """
-        estimator, shape = self._estimator, self._shape
-        coefs, intercepts = _given_start(estimator, shape)
-        drawn = draw_start(shape, typical, random_state)
+        shape = self._shape
+        coefs, intercepts = given_start(self._estimator, shape)
+        drawn = draw_start(shape, self._typical if typical is None else typical, random_state)
         if coefs is None and intercepts is None:
             return shape.pack(drawn)
         folded = self._standardization.fold(drawn)
@@ -240,29 +204,71 @@ class Training:
         )
         return shape.pack(self._standardization.unfold(given))
 
-    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+    def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         """Return random starting values, improved if the outputs have noise variances."""
         shape = self._shape
         if shape.n_variances == 0 or self._estimator.coefs_init is not None:
             return theta
         floors = [floor for floor in FLOORS_OF_STARTS if floor > shape.variance_floor]
-        run = self._run_shortly(random_state)
+        run = self.run_shortly(random_state)
         found = [shape.unpack(theta)]
         found += [last for _, last in settle(self._model, found[0], run, floors)]
         return shape.pack(found[-1])
 
-    def _run_shortly(
+    def run_shortly(
         self, random_state: np.random.RandomState
     ) -> Callable[[Array, float, int], tuple[Array, bool]]:
         """Return a function that runs a few iterations from given starting values."""
 
         def run(theta: Array, tol: float, max_iter: int) -> tuple[Array, bool]:
-            monitor = self._new_monitor()
+            monitor = self.new_monitor()
             monitor.tol = max(monitor.tol, tol)
-            theta = self._run(theta, monitor, self._new_optimizer(random_state), max_iter)
+            theta = self.run(theta, monitor, self.new_optimizer(random_state), max_iter)
             return theta, monitor.interrupted
 
         return run
+
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._model.set_penalty(alpha)
+
+    def follow(
+        self, theta: Array, alpha: float, random_state: np.random.RandomState, *, begins: bool = False
+    ) -> Array:
+        """Return the parameters under a penalty, with a small part of the precision of a fit.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            Starting values, such as the parameters under another penalty.
+        alpha : float
+        random_state : RandomState
+        begins : bool, default=False
+            Whether theta is random.
+        """
+        self._model.set_penalty(alpha)
+        with single_threaded_blas():
+            theta, interrupted = self.run_shortly(random_state)(theta, _COARSE_TOL, _COARSE_ITER)
+        if interrupted:
+            raise KeyboardInterrupt
+        return theta
+
+    def mean_log_likelihood(self, theta: Array) -> float:
+        """Return the mean log-likelihood of the rows without penalty, in nats in the unit of y."""
+        model = self._model
+        return -self.loss(model.objective(theta) + model.penalty(theta))
+
+    def leave_one_out(self, theta: Array, alpha: float) -> LeaveOneOut:
+        """Return approximate leave-one-out scores, for one hidden layer of few units."""
+        shape, rows = self._shape, self._rows
+        gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
+        _, statistics = self._model.expect(theta)
+        penalty = alpha * shape.penalty_weights()
+        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
+
+    def folded(self, theta: Array) -> Parameters:
+        """Return parameters in the units of X and y."""
+        return self._standardization.fold(self._shape.unpack(theta))
 
     def path(self, floors: Iterable[float]) -> Iterator[tuple[float, Parameters]]:
         """Yield every bound of the noise variance with the parameters found under it.
@@ -286,27 +292,46 @@ class Training:
             If an objective is not finite.
         """
         random_state = check_random_state(self._estimator.random_state)
-        start = self._shape.unpack(self._start(random_state, self._typical))
+        start = self._shape.unpack(self.start(random_state))
         with single_threaded_blas():
             try:
                 for floor, found in settle(
-                    self._model, start, self._run_shortly(random_state), floors
+                    self._model, start, self.run_shortly(random_state), floors
                 ):
                     yield floor, self._standardization.fold(found)
             except FloatingPointError as error:
                 raise DivergenceError(str(error)) from error
 
-    def _ascend(
-        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
+    def ascend(
+        self,
+        theta: Array,
+        monitor: Monitor,
+        optimizer: Optimizer,
+        progress: Progress,
+        n_before: int = 0,
     ) -> Ascent:
+        """Maximise the objective; ``n_before`` is the number of iterations that are done."""
+
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
 
-        monitor.report, monitor.penalty = report, self._model.penalty
+        monitor.report = report
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
-        monitor.report = monitor.penalty = None
+        n_left = self._estimator.max_iter - n_before
+        theta = self.run(theta, monitor, optimizer, n_left)
+        monitor.report = None
         progress.end_start(lambda: self.attributes(theta, monitor))
+        return self.finished(theta, monitor, optimizer)
+
+    def finished(self, theta: Array, monitor: Monitor, optimizer: Optimizer) -> Ascent:
+        """Return a finished ascent.
+
+        Raises
+        ------
+        ValueError
+            If a weight overflows in the units of X and y.
+        """
+        monitor.penalty = None  # the ascent is stored without the model
         self._check_finite(theta)
         effective = self._model.median_effective_size()
         return Ascent(theta, monitor, optimizer, self._standardization, effective)
@@ -316,7 +341,8 @@ class Training:
         if not np.isfinite(folded.flat).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
-    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
+    def run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
+        """Run at most so many iterations; return the last iterate."""
         if self._estimator.solver == "lbfgs":
             return run_lbfgs(self._model, theta, monitor, max_iter)
         coarse = None
@@ -326,28 +352,24 @@ class Training:
         return run_em(self._model, theta, monitor, max_iter, optimizer, coarse)
 
 
-def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:
-    """Return `coefs_init` and `intercepts_init`, checked."""
-    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_outputs]
-    coefs, intercepts = check_start(estimator, list(pairwise(units)), [(m,) for m in units[1:]])
-    if intercepts is not None and not shape.fit_intercept and any(b.any() for b in intercepts):
-        raise ValueError(
-            "intercepts_init must be zeros or None when fit_intercept=False; it has other values."
-        )
-    return coefs, intercepts
-
-
 def learning_rate(estimator: Any) -> float:
-    """Return `learning_rate_init` as a number."""
-    rate = estimator.learning_rate_init
-    return _LEARNING_RATES[estimator.solver] if isinstance(rate, str) else float(rate)
+    """Return `learning_rate_init` as a number; for Adam, the rate of `partial_fit`."""
+    if not isinstance(estimator.learning_rate_init, str):
+        return float(estimator.learning_rate_init)
+    return _RATE_OF_STREAMS if estimator.solver == "adam" else _RATE_OF_GRADIENT_STEPS
 
 
-def rows_per_e_step(estimator: Any, n_samples: int) -> int:
-    """Return the number of rows of one E-step: all rows, or a mini-batch."""
+def rows_per_e_step(estimator: Any, n_samples: int, *, streams: bool = False) -> int:
+    """Return the number of rows of one E-step: all rows, or a mini-batch.
+
+    ``streams`` is True in `partial_fit`.
+    """
     if estimator.solver != "adam":
         return n_samples
-    return _BATCH_SIZE if isinstance(estimator.batch_size, str) else int(estimator.batch_size)
+    smallest, largest = _BATCH_SIZES
+    if not isinstance(estimator.batch_size, str):
+        return int(estimator.batch_size)
+    return largest if streams else min(max(n_samples // 16, smallest), largest)
 
 
 def warn_of_ending(estimator: Any, monitor: Monitor) -> None:

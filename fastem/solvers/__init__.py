@@ -1,7 +1,7 @@
 """Solvers: EM, its acceleration, L-BFGS and Adam on the same objective."""
 
 from fastem.solvers.acceleration import QuasiNewtonStep
-from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, run_adam
+from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, FallingRate, run_adam
 from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
@@ -16,6 +16,7 @@ __all__ = [
     "DampedStep",
     "EpochMonitor",
     "Extent",
+    "FallingRate",
     "Monitor",
     "Network",
     "PlainStep",

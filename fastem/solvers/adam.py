@@ -39,6 +39,24 @@ class Extent(NamedTuple):
         return Extent(self.n_rows + len(weights), self.weight + float(weights.sum()))
 
 
+class FallingRate(NamedTuple):
+    """A learning rate that falls linearly from epoch to epoch, and ends the run at zero.
+
+    Attributes
+    ----------
+    first : float
+        Rate of the first epoch.
+    n_epochs : int
+    """
+
+    first: float
+    n_epochs: int
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch; the first has the number 0."""
+        return self.first * (1.0 - epoch / self.n_epochs)
+
+
 class BatchModel(Protocol):
     """A model whose objective is a sum over rows, evaluated on a mini-batch at a time."""
 
@@ -120,6 +138,10 @@ class BatchedNetwork:
         self._extent = extent
         first = self._sorted(np.arange(batch_size))
         self._network = Network(first, shape, engine, None, alpha=alpha, n_threads=n_threads)
+
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._network.set_penalty(alpha)
 
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last batch; None for exact engines."""
@@ -205,6 +227,8 @@ class AdamState:
         The iterate after the best epoch, or the starting values.
     extent : Extent
         Size of the data seen so far.
+    n_epochs : int
+        Epochs since the start.
     """
 
     def __init__(self, learning_rate: float, random_state: np.random.RandomState) -> None:
@@ -225,7 +249,7 @@ class AdamState:
 
     def restart(self, theta: Array) -> None:
         """Start at the given parameters, with moments of zero."""
-        self.best, self._n_steps = theta.copy(), 0
+        self.best, self._n_steps, self.n_epochs = theta.copy(), 0, 0
         self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
     def run_epoch(self, model: BatchModel) -> tuple[float, float]:
@@ -255,6 +279,7 @@ class AdamState:
             self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
+        self.n_epochs += 1
         return total, penalty
 
     def _step(self, gradient: Array) -> None:
@@ -274,7 +299,12 @@ class AdamState:
 
 
 def run_adam(
-    model: BatchModel, theta: Array, monitor: EpochMonitor, max_epochs: int, state: AdamState
+    model: BatchModel,
+    theta: Array,
+    monitor: EpochMonitor,
+    max_epochs: int,
+    state: AdamState,
+    schedule: FallingRate | None = None,
 ) -> Array:
     """Maximise the objective by steps of Adam, each on a mini-batch of rows.
 
@@ -289,6 +319,10 @@ def run_adam(
     max_epochs : int
     state : AdamState
         Modified in place. Restarted, unless the objective shows that it ended at theta.
+    schedule : FallingRate, optional
+        The run ends after the last epoch of the schedule, and not before. A run that continues
+        after it begins the schedule again. By default the rate is constant, and the run ends when
+        ten epochs in a row gain too little.
 
     Returns
     -------
@@ -311,10 +345,15 @@ def run_adam(
     """
     if not monitor.start(model.objective(theta), theta):
         state.restart(theta)
+    if schedule is not None and state.n_epochs >= schedule.n_epochs:
+        state.n_epochs = 0
     try:
         for _ in range(max_epochs):
+            if schedule is not None:
+                state.learning_rate = schedule.rate(state.n_epochs)
             objective, penalty = state.run_epoch(model)
-            stop = monitor.update(objective, state.theta, penalty)
+            is_last = None if schedule is None else state.n_epochs >= schedule.n_epochs
+            stop = monitor.update(objective, state.theta, penalty, is_last)
             if monitor.improved:
                 state.best = state.theta.copy()
             if stop:

@@ -214,14 +214,24 @@ class EpochMonitor(Monitor):
             self._n_stale = 0
         return continues
 
-    def update(self, objective: float, theta: Array, penalty: float = 0.0) -> bool:
-        """Record an epoch by its running objective and penalty; return whether to stop."""
+    def update(
+        self,
+        objective: float,
+        theta: Array,
+        penalty: float = 0.0,
+        is_last: bool | None = None,
+    ) -> bool:
+        """Record an epoch by its running objective and penalty; return whether to stop.
+
+        ``is_last`` states whether a run of fixed length ends here. Without it, the run has
+        converged after ten epochs without gain.
+        """
         gain = objective - self.best
         is_stale = gain <= self.tol * max(abs(objective), abs(self.best), self.scale)
         self._n_stale = self._n_stale + 1 if is_stale else 0
         self.improved = gain > 0.0
         self._current, self.best = objective, max(objective, self.best)
-        self.converged = self._n_stale >= _PATIENCE
+        self.converged = self._n_stale >= _PATIENCE if is_last is None else is_last
         self._record(objective, penalty)
         return self._report(objective, theta)
 

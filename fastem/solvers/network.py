@@ -1,10 +1,12 @@
 """The network with stochastic hidden units, in the form of a model for the solvers."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastem.engines import Engine, EnumerationPlan
 from fastem.expectations import Statistics
-from fastem.m_step import M_STEPS, Parts
+from fastem.m_step import M_STEPS, MStep, Parts
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
@@ -54,7 +56,7 @@ class Network:
         if isinstance(self._plan, EnumerationPlan):
             self._plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
-        self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
+        self._new_m_step: Callable[[float], MStep] | None = None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
             declared = step.buffers(shape, n_samples, engine.statistics, n_threads)
@@ -65,8 +67,19 @@ class Network:
                 "Use fewer features or hidden units, or m_step='gradient'.",
                 engine.bytes_needed(shape, n_samples, n_threads) + bytes_of(*declared),
             )
-            parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
-            self._m_step = step(parts, learning_rate)
+
+            def new_m_step(alpha: float) -> MStep:
+                parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
+                return step(parts, learning_rate)
+
+            self._new_m_step = new_m_step
+        self.set_penalty(alpha)
+
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._whole_penalty = self._penalty = alpha * self.shape.penalty_weights()
+        if self._new_m_step is not None:
+            self._m_step = self._new_m_step(alpha)
 
     def rebind(self, rows: TrainingRows, share: float) -> None:
         """Rebind to new rows, at most as many as the first, and to a share of the penalty.
@@ -116,6 +129,10 @@ class Network:
     def penalty(self, theta: Array) -> float:
         """Return the whole penalty (nats), not only a share of it."""
         return float(_half_squares(self._whole_penalty, theta))
+
+    def objective(self, theta: Array) -> float:
+        """Return the penalised log-likelihood (nats)."""
+        return self.expect(theta)[0]
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""

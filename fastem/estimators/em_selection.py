@@ -1,0 +1,301 @@
+"""Choice of the penalty and of the number of hidden units on rows that are held out."""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastem.engines import Engine, Enumeration, Quadrature
+from fastem.estimators.ascent import Problem
+from fastem.estimators.choices import (
+    SMALL_PENALTY,
+    Choice,
+    first_penalty,
+    resized,
+    resolve_solver,
+    with_values,
+)
+from fastem.estimators.em_epochs import EpochTraining
+from fastem.estimators.em_training import Training
+from fastem.estimators.inference import FittedNetwork
+from fastem.parameters import Array, Parameters
+from fastem.selection import LeaveOneOut, search, split_rows
+
+FIRST_SIZE = 10
+"""Units with which ``hidden_layer_sizes="auto"`` begins."""
+
+_SIZES = 64, 128
+_FEWEST_ROWS = 20  # with fewer rows, leave-one-out says nothing
+_MOST_ROWS_IN_FOLDS = 5000
+_SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
+_LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
+_LARGEST_LEVERAGE = 0.75
+_NEGLIGIBLE = 1e-3  # difference of scores, relative, that does not justify a smaller penalty
+_LEAST_GAIN = 0.01  # relative, of a larger network
+_TINY_PENALTY = 0.05  # at most: the number of units limits the fit
+_ROWS_PER_PARAMETER = 20  # at least: the same
+_MANY_CLASSES = 5
+
+
+class _Fold:
+    """A network on the training rows of a split, followed along a path of penalties.
+
+    Parameters
+    ----------
+    settings : BaseFastEM
+    trained, held : Problem
+    engine : Engine
+        The engine that predicts.
+    """
+
+    def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
+        kind = EpochTraining if settings.solver == "adam" else Training
+        self._training = kind(with_values(settings, alpha=1.0), trained)
+        self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
+        self._random_state = check_random_state(copy.deepcopy(settings.random_state))
+        self._solutions: dict[float, Array] = {}
+
+    def solve(self, alpha: float) -> Array:
+        """Return the parameters under a penalty, on standardised features.
+
+        The run begins at the solution under the penalty that is closest.
+        """
+        training = self._training
+        if self._solutions:
+            last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
+            theta = training.follow(self._solutions[last], alpha, self._random_state)
+        else:
+            theta = training.start(self._random_state)
+            training.set_penalty(alpha)
+            theta = training.settled(theta, self._random_state)
+            theta = training.follow(theta, alpha, self._random_state, begins=True)
+        self._solutions[alpha] = theta
+        return theta
+
+    def score(self, alpha: float) -> float:
+        """Return the log-likelihood of the held-out rows under a penalty, in nats."""
+        self.solve(alpha)
+        held, parameters = self._held, self.parameters(alpha)
+        coefs, intercepts = held.shape.to_lists(parameters)
+        network = FittedNetwork(
+            coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
+        )
+        return float(held.weights @ network.log_density(held.X, held.targets))
+
+    def parameters(self, alpha: float) -> Parameters:
+        """Return the parameters found under a penalty, in the units of X and y."""
+        return self._training.folded(self._solutions[alpha])
+
+    def training_score(self, alpha: float) -> float:
+        """Return the mean log-likelihood of the training rows, in nats."""
+        return self._training.mean_log_likelihood(self._solutions[alpha])
+
+    def leave_one_out(self, alpha: float) -> LeaveOneOut:
+        """Return approximate leave-one-out scores of the training rows under a penalty."""
+        return self._training.leave_one_out(self.solve(alpha), alpha)
+
+
+class _Found(NamedTuple):
+    """The best penalty for a network, and the path that led to it.
+
+    Attributes
+    ----------
+    alpha : float
+    path : dict of arrays
+    score : float
+        Mean log-likelihood of held-out rows, in nats.
+    of_split : float
+        The same for the rows of the single split only; NaN if they were not scored.
+    start : Parameters or None
+        Parameters of the single split under the penalty.
+    """
+
+    alpha: float
+    path: dict[str, Array]
+    score: float
+    of_split: float
+    start: Parameters | None
+
+
+class _Selection:
+    """Scores of penalties for one network.
+
+    Parameters
+    ----------
+    settings : BaseFastEM
+        Without "auto", except for `alpha`.
+    problem : Problem
+        Rows have positive weights.
+    engine : Engine
+        The engine that predicts.
+    """
+
+    def __init__(self, settings: Any, problem: Problem, engine: Engine) -> None:
+        self._settings = with_values(settings, verbose=0)
+        counts = problem.weights if problem.counts is None else problem.counts
+        split = split_rows(problem.X, problem.targets, counts)
+        ratio = problem.weights[split.rows] / counts[split.rows]
+        self._problem = problem.of_rows(split.rows)._replace(weights=split.weights * ratio)
+        self._problem = self._problem._replace(counts=None)
+        self._held = split.held * ratio
+        self._engine, self.size = engine, split.size
+
+    def best(self, *, single: bool) -> _Found:
+        """Return the best penalty, by a single split or in the best affordable way."""
+        shape, engine = self._problem.shape, self._problem.engine
+        seconds = engine.seconds(shape, len(self._problem.weights))
+        is_fast = self._settings.solver != "adam" and engine.is_exact and seconds < _SLOW_E_STEP
+        if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
+            return self._by_folds(1)
+        is_small = shape.n_parameters <= _LARGEST_SHARE * self.size
+        if is_small and _enumerates(engine, shape) and shape.has_classes:
+            found = self._by_leave_one_out()
+            if found is not None:
+                return found
+        return self._by_folds(len(self._held))
+
+    def _by_folds(self, n_folds: int) -> _Found:
+        folds = [self._fold(held) for held in self._held[:n_folds] if held.any()]
+        total = self._held[:n_folds].sum()
+        of_first: dict[float, float] = {}
+        training: dict[float, float] = {}
+
+        def score(alpha: float) -> float:
+            try:
+                own = [fold.score(alpha) for fold in folds]
+            except FloatingPointError:
+                return -np.inf
+            of_first[alpha] = own[0] / self._held[0].sum()
+            training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
+            return sum(own) / total
+
+        scores = search(score, first_penalty(self._problem.shape))
+        alpha = _largest_good(scores)
+        path = _path(scores, cross_validation=scores, training=training)
+        start = folds[0].parameters(alpha) if n_folds == 1 else None
+        return _Found(alpha, path, scores[alpha], of_first[alpha], start)
+
+    def _fold(self, held: Array) -> _Fold:
+        problem = self._problem
+        weights = problem.weights - held
+        trained = problem._replace(weights=np.where(weights > 1e-9 * problem.weights, weights, 0.0))
+        trained = trained.of_rows(trained.weights > 0.0)
+        tested = problem._replace(weights=held).of_rows(held > 0.0)
+        return _Fold(self._settings, trained, tested, self._engine)
+
+    def _by_leave_one_out(self) -> _Found | None:
+        """Return the best penalty by approximate leave-one-out; None if it is not reliable."""
+        fold = self._fold(np.zeros(len(self._problem.weights)))
+        leverages: dict[float, float] = {}
+        columns: dict[str, dict[float, float]] = {"effective_parameters": {}, "training": {}}
+
+        def score(alpha: float) -> float:
+            found = fold.leave_one_out(alpha)
+            leverages[alpha] = found.leverage
+            columns["effective_parameters"][alpha] = found.effective_parameters
+            columns["training"][alpha] = fold.training_score(alpha)
+            return found.score
+
+        scores = search(score, first_penalty(self._problem.shape))
+        alpha = _largest_good(scores)
+        if not leverages[alpha] <= _LARGEST_LEVERAGE:
+            return None
+        path = _path(scores, leave_one_out=scores, **columns)
+        return _Found(alpha, path, scores[alpha], np.nan, None)
+
+
+def _enumerates(engine: Engine, shape: Any) -> bool:
+    """Return whether gradients of single rows are sums over all configurations."""
+    return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
+
+
+def _largest_good(scores: dict[float, float]) -> float:
+    """Return the largest penalty whose score is the best up to a negligible difference."""
+    best = max(scores.values())
+    return max(alpha for alpha, score in scores.items() if score >= best - _NEGLIGIBLE * abs(best))
+
+
+def _path(scores: dict[float, float], **columns: dict[float, float]) -> dict[str, Array]:
+    """Return the path as columns of equal length; NaN where a value was not computed."""
+    names = "leave_one_out", "cross_validation", "training", "effective_parameters"
+    path = {"alpha": np.array(list(scores))}
+    for name in names:
+        values = columns.get(name, {})
+        path[name] = np.array([values.get(alpha, np.nan) for alpha in scores])
+    return path
+
+
+def choose(
+    estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None
+) -> Choice:
+    """Replace every "auto" of an estimator for given rows.
+
+    Parameters
+    ----------
+    estimator : BaseFastEM
+    problem : Problem
+        With the first size, if the number of units is to be chosen.
+    grows : bool
+        Whether to choose the number of units.
+    alpha : float, optional
+        Penalty to use in place of "auto": that of an earlier fit.
+
+    Returns
+    -------
+    choice : Choice
+    """
+    settings, problem, engine = resolve_solver(estimator, problem)
+    if not isinstance(estimator.alpha, str):
+        alpha = float(estimator.alpha)
+    if alpha is not None and not grows:
+        settings = with_values(settings, alpha=alpha)
+        return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
+    kept = problem.of_rows(problem.weights > 0.0)
+    selection = _Selection(settings, kept, engine)
+    if selection.size < _FEWEST_ROWS:
+        alpha = SMALL_PENALTY if alpha is None else alpha
+        settings = with_values(settings, alpha=alpha)
+        return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
+    found = selection.best(single=False)
+    best = Choice(
+        with_values(settings, alpha=found.alpha), problem, engine,
+        {"alpha_": found.alpha, "alpha_path_": found.path, "solver_": settings.solver},
+        found.start,
+    )  # fmt: skip
+    if grows and _needs_more_units(found, problem, selection.size):
+        return _grown(estimator, problem, best, found, selection)
+    return best
+
+
+def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
+    """Return whether the number of units, and not the noise, limits the fit."""
+    shape = problem.shape
+    return (
+        found.alpha <= _TINY_PENALTY
+        or size >= _ROWS_PER_PARAMETER * shape.n_parameters
+        or (shape.has_classes and shape.n_outputs > _MANY_CLASSES)
+    )
+
+
+def _grown(
+    estimator: Any, problem: Problem, best: Choice, found: _Found, selection: _Selection
+) -> Choice:
+    """Return the best choice among larger networks, as long as they gain."""
+    if np.isnan(found.of_split):
+        found = selection.best(single=True)
+    of_split = found.of_split
+    for n_units in _SIZES:
+        larger = resized(estimator, problem, n_units, best.engine)
+        settings, larger, engine = resolve_solver(estimator, larger)
+        kept = larger.of_rows(larger.weights > 0.0)
+        candidate = _Selection(settings, kept, engine).best(single=True)
+        if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
+            break
+        of_split = candidate.of_split
+        attributes = {
+            "alpha_": candidate.alpha, "alpha_path_": candidate.path, "solver_": settings.solver
+        }  # fmt: skip
+        settings = with_values(settings, alpha=candidate.alpha)
+        best = Choice(settings, larger, engine, attributes, candidate.start)
+    return best
