@@ -34,7 +34,7 @@ from fastem import (
 
 FOLDER = "docs/images"
 ENGINES = ("enumeration", "quadrature", "sampling")
-FEW, MANY = (4, 8, 12, 16, 20, 22), (32, 64, 100)  # units; many are too many for enumeration
+FEW, MANY = (4, 8, 12, 16, 20, 22), (50, 100)  # units; many are too many for enumeration
 N_UNITS = 12
 PENALTY = 0.15  # both methods: times half the sum of squared weights, against the summed loss
 
@@ -149,7 +149,7 @@ def engines(largest, n_rows):
         profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
         if many:
             profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
-        ScalingDisplay.from_results(profiles, ax=ax)
+        ScalingDisplay.from_results(profiles, ax=ax).ax_.legend(loc="lower right")
         ax.set_title(f"E-step with gradients, {classes} classes")
     return figure
 
@@ -177,7 +177,7 @@ def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100, n_repeats=300):
         save(density(5 * max_iter), folder / "density.png")
     draw_example("calibration", folder / "calibration.png")
     draw_example("gradient_estimators", folder / "gradient_estimators.png", n_repeats=n_repeats)
-    save(engines(largest, min(1000, len(y))), folder / "engines.png")
+    save(engines(largest, min(500, len(y))), folder / "engines.png")
 
 
 if __name__ == "__main__":

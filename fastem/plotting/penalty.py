@@ -135,9 +135,8 @@ class PenaltyDisplay:
             alpha = getattr(final, "alpha", None)
             given = "" if alpha is None or isinstance(alpha, str) else f" Its alpha is {alpha:g}."
             raise ValueError(
-                f"{type(final).__name__} has no alpha_path_ to plot: its penalty was not chosen "
-                f"in fit.{given} Use FastEMClassifier or FastEMRegressor with alpha='auto', and "
-                "fit again."
+                f"{type(final).__name__} has no alpha_path_ to plot.{given} Use FastEMClassifier "
+                "or FastEMRegressor with alpha='auto', and fit again."
             )
         require_matplotlib("PenaltyDisplay.from_estimator")
         columns = {name: path.get(name) for name in (*_SCORES, _COUNT)}
