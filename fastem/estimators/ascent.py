@@ -11,6 +11,7 @@ from fastem.engines import Engine
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters, Shape
 from fastem.solvers import AdamState, Monitor, Stepper
+from fastem.sparse import SparseFeatures
 
 _FEWEST_ROWS_TO_MERGE = 500  # the E-steps of fewer rows take no longer than the code around them
 _TRIED_ROWS = 1000  # size of the sample of rows in which equal rows are counted first
@@ -25,7 +26,7 @@ class Problem(NamedTuple):
     ----------
     shape : Shape
     engine : Engine
-    X : array (n_samples, n_features)
+    X : array (n_samples, n_features) or SparseFeatures
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
@@ -35,7 +36,7 @@ class Problem(NamedTuple):
 
     shape: Shape
     engine: Engine
-    X: Array
+    X: Array | SparseFeatures
     targets: np.ndarray
     weights: Array
     counts: Array | None = None
@@ -66,6 +67,11 @@ class Problem(NamedTuple):
 
     def _keys(self) -> np.ndarray:
         """Return one value per row, equal for rows with equal features and targets."""
+        if isinstance(self.X, SparseFeatures):
+            pairs = zip(self.X.bytes_of_rows(), self.targets + 0, strict=True)
+            keys = np.empty(len(self.weights), dtype=object)
+            keys[:] = [features + target.tobytes() for features, target in pairs]
+            return keys
         rows = np.column_stack([self.X, self.targets]) + 0.0  # -0.0 becomes 0.0
         return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
 

@@ -3,9 +3,10 @@
 import copy
 from typing import Any, NamedTuple
 
-from fastem.engines import Engine, Sampling, cheapest_engine
+from fastem.engines import Engine, Sampling, cheapest_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
 from fastem.parameters import Parameters, Shape
+from fastem.sparse import SparseFeatures
 
 SMALL_PENALTY = 0.01
 """Penalty of ``alpha="auto"`` with too few rows to choose one."""
@@ -132,5 +133,6 @@ def _newton_seconds(shape: Shape, n_samples: int) -> float:
 def resized(estimator: Any, problem: Problem, n_units: int, earlier: Engine | None) -> Problem:
     """Return the problem for another number of hidden units."""
     shape = problem.shape._replace(hidden_layer_sizes=(n_units,))
-    engine = cheapest_engine(shape, len(problem.weights))
+    of_engine = shape_on_log_odds(shape) if isinstance(problem.X, SparseFeatures) else shape
+    engine = cheapest_engine(of_engine, len(problem.weights))
     return problem._replace(shape=shape, engine=engine.seeded(estimator.random_state, earlier))

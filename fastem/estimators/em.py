@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines import resolve_engine
+from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import Choice, first_penalty, without_choice
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
@@ -26,6 +26,7 @@ from fastem.families import Categorical, Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import single_threaded_blas
+from fastem.sparse import FORM, SparseFeatures, features_of
 
 
 def has_batches(estimator: Any) -> bool:
@@ -68,7 +69,8 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
+            No dense copy of a sparse matrix is made.
         y : array-like (n_samples,) or (n_samples, n_outputs)
             Classifier: labels, strings or integers, of at least two classes; or one column of 0 and
             1 for every label. Regressor: numbers or counts.
@@ -188,11 +190,10 @@ class BaseFastEM(
         """Check parameters and rows; set the attributes that depend on the rows alone."""
         sizes = check_em_parameters(self)
         resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, order="C", multi_output=True, reset=not resumes
-        )
+        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=not resumes)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         check_weights(weights, LARGEST_WEIGHT)
+        X = features_of(X)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
         counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
@@ -203,7 +204,8 @@ class BaseFastEM(
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         shape = Shape(X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family)
         n_rows = rows_per_e_step(self, len(X))
-        engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
+        of_plan = shape_on_log_odds(shape) if isinstance(X, SparseFeatures) else shape
+        engine = resolve_engine(self.e_step, shape=of_plan, n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
@@ -233,7 +235,7 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
 
         Returns
         -------
@@ -256,7 +258,7 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like
             Labels or values, as in `fit`.
 
@@ -288,7 +290,7 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like
             Labels or values, as in `fit`.
         sample_weight : array-like (n_samples,), optional
@@ -311,7 +313,9 @@ class BaseFastEM(
         """
         X = self._check_X(X)
         targets = self._known_targets(y, len(X))
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(
+            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
+        )
         return float(np.sum(weights * self._network().log_density(X, targets)))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -367,9 +371,9 @@ class BaseFastEM(
             self.coefs_, self.intercepts_, self.e_step_, self.n_jobs, self.family_, variance
         )
 
-    def _check_X(self, X: ArrayLike) -> Array:
+    def _check_X(self, X: ArrayLike) -> Array | SparseFeatures:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, order="C", reset=False)
+        return features_of(validate_data(self, X, **FORM, reset=False))
 
     def _n_free_parameters(self) -> int:
         """Count parameters; one class of the softmax is redundant."""
@@ -379,3 +383,9 @@ class BaseFastEM(
         n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
         n_variances = len(getattr(self, "variance_", NO_VARIANCE))
         return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse X is accepted."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

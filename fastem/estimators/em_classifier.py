@@ -154,7 +154,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        hidden_layer_sizes: tuple[int, ...] | int | str = "auto",
         *,
         e_step: str | Engine = "auto",
         m_step: str = "auto",
@@ -216,7 +216,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,)
             Labels among `classes`. Not every class needs to occur.
         classes : array-like (n_classes,), optional

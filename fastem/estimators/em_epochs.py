@@ -19,10 +19,9 @@ from fastem.runtime import effective_n_jobs, single_threaded_blas
 from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
 
 
-# First rate and number of epochs, as shares of those of a fit: of the first of several penalties, of
-# every further one, which begins at the parameters of the last, and of a fit that begins at the
-# parameters of the best.
-_PILOT, _NEXT_PILOT, _POLISH = (1.0, 0.5), (0.5, 0.2), (0.5, 0.5)
+# First rate and number of epochs, as shares of those of a fit: of a run that precedes the comparison
+# of penalties, of the runs that are compared, and of the fit that begins where the best one ended.
+_BASE, _BRANCH, _POLISH = (1.0, 0.4), (0.5, 0.15), (0.5, 0.4)
 
 
 class EpochTraining(Training):
@@ -103,7 +102,7 @@ class EpochTraining(Training):
     ) -> Array:
         """Return the parameters under a penalty, after fewer epochs than those of a fit."""
         self._model.set_penalty(alpha)
-        rate, share = _PILOT if begins else _NEXT_PILOT
+        rate, share = _BASE if begins else _BRANCH
         n_epochs = max(1, round(share * self.n_epochs))
         monitor, state = self.new_monitor(), self.new_optimizer(random_state)
         state.extent = self._extent

@@ -104,7 +104,7 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        hidden_layer_sizes: tuple[int, ...] | int | str = (10,),
         *,
         family: str | Family = "gaussian",
         e_step: str | Engine = "auto",
@@ -160,7 +160,7 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like (n_samples,), optional
             Nonnegative. Rows of weight zero are ignored.

@@ -20,20 +20,25 @@ from fastem.estimators.em_epochs import EpochTraining
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.parameters import Array, Parameters
-from fastem.selection import LeaveOneOut, search, split_rows
+from fastem.selection import LeaveOneOut, largest_good, search, split_rows
+from fastem.sparse import SparseFeatures
 
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
 
-_SIZES = 64, 128
+_SIZES = (64,)
+_SIZES_FOR_NUMBERS = 16, 32
+_SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
 _FEWEST_ROWS = 20  # with fewer rows, leave-one-out says nothing
+_MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
 _MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
-_NEGLIGIBLE = 1e-3  # difference of scores, relative, that does not justify a smaller penalty
 _LEAST_GAIN = 0.01  # relative, of a larger network
 _TINY_PENALTY = 0.05  # at most: the number of units limits the fit
+_FEWEST_ROWS_TO_GROW = 500
+_SOLVED = 0.01  # nats per row that are left at most: more units cannot gain
 _ROWS_PER_PARAMETER = 20  # at least: the same
 _MANY_CLASSES = 5
 
@@ -54,34 +59,42 @@ class _Fold:
         self._training = kind(with_values(settings, alpha=1.0), trained)
         self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
         self._random_state = check_random_state(copy.deepcopy(settings.random_state))
+        self._by_epochs = settings.solver == "adam"
+        self._base: Array | None = None
         self._solutions: dict[float, Array] = {}
 
     def solve(self, alpha: float) -> Array:
         """Return the parameters under a penalty, on standardised features.
 
-        The run begins at the solution under the penalty that is closest.
+        EM begins at the solution under the penalty that is closest. Runs by mini-batches all begin
+        at the parameters of one longer run, because later ones would gain from further epochs.
         """
         training = self._training
-        if self._solutions:
+        if self._solutions and not self._by_epochs:
             last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
-            theta = training.follow(self._solutions[last], alpha, self._random_state)
-        else:
+            theta = self._solutions[last]
+        elif self._base is None:
             theta = training.start(self._random_state)
             training.set_penalty(alpha)
             theta = training.settled(theta, self._random_state)
             theta = training.follow(theta, alpha, self._random_state, begins=True)
+            self._base = theta
+        else:
+            theta = self._base
+        if self._by_epochs or self._solutions:
+            theta = training.follow(theta, alpha, self._random_state)
         self._solutions[alpha] = theta
         return theta
 
-    def score(self, alpha: float) -> float:
-        """Return the log-likelihood of the held-out rows under a penalty, in nats."""
+    def log_density(self, alpha: float) -> Array:
+        """Return the log-density of every held-out row under a penalty, in nats."""
         self.solve(alpha)
         held, parameters = self._held, self.parameters(alpha)
         coefs, intercepts = held.shape.to_lists(parameters)
         network = FittedNetwork(
             coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
         )
-        return float(held.weights @ network.log_density(held.X, held.targets))
+        return network.log_density(held.X, held.targets)
 
     def parameters(self, alpha: float) -> Parameters:
         """Return the parameters found under a penalty, in the units of X and y."""
@@ -149,32 +162,36 @@ class _Selection:
         if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
             return self._by_folds(1)
         is_small = shape.n_parameters <= _LARGEST_SHARE * self.size
-        if is_small and _enumerates(engine, shape) and shape.has_classes:
+        is_dense = not isinstance(self._problem.X, SparseFeatures)
+        if is_small and is_dense and shape.has_classes and _enumerates(engine, shape):
             found = self._by_leave_one_out()
             if found is not None:
                 return found
-        return self._by_folds(len(self._held))
+        return self._by_folds(len(self._held) if self.size < _MANY_ROWS else _FEW_FOLDS)
 
     def _by_folds(self, n_folds: int) -> _Found:
-        folds = [self._fold(held) for held in self._held[:n_folds] if held.any()]
-        total = self._held[:n_folds].sum()
-        of_first: dict[float, float] = {}
+        shares = [held for held in self._held[:n_folds] if held.any()]
+        folds = [self._fold(held) for held in shares]
+        weights = np.concatenate([held[held > 0.0] for held in shares])
+        n_first = np.count_nonzero(shares[0])
+        by_row: dict[float, Array] = {}
         training: dict[float, float] = {}
 
         def score(alpha: float) -> float:
             try:
-                own = [fold.score(alpha) for fold in folds]
+                by_row[alpha] = np.concatenate([fold.log_density(alpha) for fold in folds])
             except FloatingPointError:
                 return -np.inf
-            of_first[alpha] = own[0] / self._held[0].sum()
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
-            return sum(own) / total
+            return float(np.average(by_row[alpha], weights=weights))
 
-        scores = search(score, first_penalty(self._problem.shape))
-        alpha = _largest_good(scores)
+        first, coarse = first_penalty(self._problem.shape), self._settings.solver == "adam"
+        scores = search(score, first, coarse=coarse)
+        alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
-        start = folds[0].parameters(alpha) if n_folds == 1 else None
-        return _Found(alpha, path, scores[alpha], of_first[alpha], start)
+        of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
+        start = folds[0].parameters(alpha) if len(folds) == 1 else None
+        return _Found(alpha, path, scores[alpha], of_split, start)
 
     def _fold(self, held: Array) -> _Fold:
         problem = self._problem
@@ -198,7 +215,7 @@ class _Selection:
             return found.score
 
         scores = search(score, first_penalty(self._problem.shape))
-        alpha = _largest_good(scores)
+        alpha = max(scores, key=scores.get)
         if not leverages[alpha] <= _LARGEST_LEVERAGE:
             return None
         path = _path(scores, leave_one_out=scores, **columns)
@@ -208,12 +225,6 @@ class _Selection:
 def _enumerates(engine: Engine, shape: Any) -> bool:
     """Return whether gradients of single rows are sums over all configurations."""
     return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
-
-
-def _largest_good(scores: dict[float, float]) -> float:
-    """Return the largest penalty whose score is the best up to a negligible difference."""
-    best = max(scores.values())
-    return max(alpha for alpha, score in scores.items() if score >= best - _NEGLIGIBLE * abs(best))
 
 
 def _path(scores: dict[float, float], **columns: dict[float, float]) -> dict[str, Array]:
@@ -271,6 +282,8 @@ def choose(
 def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
     """Return whether the number of units, and not the noise, limits the fit."""
     shape = problem.shape
+    if size < _FEWEST_ROWS_TO_GROW or (shape.has_classes and found.score > -_SOLVED):
+        return False
     return (
         found.alpha <= _TINY_PENALTY
         or size >= _ROWS_PER_PARAMETER * shape.n_parameters
@@ -285,9 +298,14 @@ def _grown(
     if np.isnan(found.of_split):
         found = selection.best(single=True)
     of_split = found.of_split
-    for n_units in _SIZES:
+    has_classes = problem.shape.has_classes
+    for n_units in _SIZES if has_classes else _SIZES_FOR_NUMBERS:
         larger = resized(estimator, problem, n_units, best.engine)
         settings, larger, engine = resolve_solver(estimator, larger)
+        if not has_classes:
+            seconds = larger.engine.seconds(larger.shape, len(larger.weights))
+            if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
+                break
         kept = larger.of_rows(larger.weights > 0.0)
         candidate = _Selection(settings, kept, engine).best(single=True)
         if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):

@@ -46,7 +46,9 @@ RATE_OF_FIRST_EPOCH = 0.2
 _BATCH_SIZES = 50, 200
 
 
-_COARSE_TOL, _COARSE_ITER = 1e-4, 100  # of runs that only compare penalties
+# Runs that only compare penalties are coarse. Each but the first begins with few EM steps, because
+# the optimum under the last penalty is close.
+_COARSE_TOL, _COARSE_ITER, _PLAIN_STEPS_BETWEEN = 2e-4, 100, 2
 
 
 class Training:
@@ -247,9 +249,13 @@ class Training:
             Whether theta is random.
         """
         self._model.set_penalty(alpha)
+        monitor, optimizer = self.new_monitor(), self.new_optimizer(random_state)
+        monitor.tol = max(monitor.tol, _COARSE_TOL)
+        if isinstance(optimizer, QuasiNewtonStep) and not begins:
+            optimizer = QuasiNewtonStep(_PLAIN_STEPS_BETWEEN)
         with single_threaded_blas():
-            theta, interrupted = self.run_shortly(random_state)(theta, _COARSE_TOL, _COARSE_ITER)
-        if interrupted:
+            theta = self.run(theta, monitor, optimizer, _COARSE_ITER)
+        if monitor.interrupted:
             raise KeyboardInterrupt
         return theta
 

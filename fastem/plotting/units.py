@@ -140,7 +140,7 @@ class HiddenUnitsDisplay:
             `FastEMClassifier`, `FastEMRegressor`, `FastMLPClassifier`, `FastMLPRegressor`,
             scikit-learn's `MLPClassifier` or `MLPRegressor`, or a pipeline that ends with one of
             them. Bars then have the names of the features that the earlier steps return.
-        X : array-like (n_samples, n_features), optional
+        X : array-like or sparse matrix (n_samples, n_features), optional
             Rows as for ``estimator.predict``.
         y : array-like (n_samples,) or (n_samples, n_labels), optional
             Labels of X, only for `FastEMClassifier`. The mean of P(Z_h = 1 | x, y) over the rows

@@ -2,12 +2,13 @@
 
 from fastem.selection.folds import Split, row_numbers, split_rows
 from fastem.selection.leave_one_out import LeaveOneOut, leave_one_out
-from fastem.selection.penalties import PENALTIES, search
+from fastem.selection.penalties import PENALTIES, largest_good, search
 
 __all__ = [
     "PENALTIES",
     "LeaveOneOut",
     "Split",
+    "largest_good",
     "leave_one_out",
     "row_numbers",
     "search",

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.parameters import Array
+from fastem.sparse import SparseFeatures
 
 N_FOLDS = 5
 """Number of folds. A single split holds out the first of them."""
+
+_LARGEST_COUNT = 2.0**50  # of all rows; larger weights are not numbers of rows
 
 # Constants of the finaliser of SplitMix64: Steele, Lea and Flood (2014), Fast splittable
 # pseudorandom number generators.
@@ -34,7 +37,7 @@ class Split(NamedTuple):
     held : array (n_folds, n_distinct)
         The part of the weight that a fold holds out.
     size : int
-        Number of rows, if a row of weight w counts as w rows, rounded up.
+        Number of rows; a row counts as often as it was divided.
     """
 
     rows: NDArray[np.int64]
@@ -43,20 +46,45 @@ class Split(NamedTuple):
     size: int
 
 
-def row_numbers(X: Array, targets: NDArray) -> NDArray[np.uint64]:
+def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint64]:
     """Return a pseudorandom 64-bit number for every row, from its values only.
+
+    It depends on the ranks of the values in their columns, and so not on the units of the features
+    and of the outputs. Sparse features have the same numbers as the same features in an array.
 
     Parameters
     ----------
-    X : array (n_samples, n_features)
+    X : array (n_samples, n_features) or SparseFeatures
     targets : array (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    numbers : array of uint64 (n_samples,)
     """
-    columns = [*X.T, *(targets[None] if targets.ndim == 1 else targets.T)]
     numbers = np.zeros(len(X), dtype=np.uint64)
-    for column in columns:
-        values = np.ascontiguousarray(column, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
-        numbers = _mixed(numbers + _GOLDEN ^ values.view(np.uint64))
+    if isinstance(X, SparseFeatures):
+        rows, columns, values = X.coordinates()
+        order = np.lexsort((values, columns))
+        rows, columns, values = rows[order], columns[order], values[order]
+        is_first = np.diff(columns, prepend=-1) != 0
+        ranks = np.cumsum(is_first | (np.diff(values, prepend=np.nan) != 0.0))
+        ranks -= np.maximum.accumulate(np.where(is_first, ranks, 0))
+        np.add.at(numbers, rows, _entry_numbers(columns, ranks))
+    else:
+        for column, values in enumerate(X.T):
+            rows = np.flatnonzero(values)
+            ranks = np.unique(values[rows], return_inverse=True)[1]
+            numbers[rows] += _entry_numbers(column, ranks)
+    for values in targets[None] if targets.ndim == 1 else targets.T:
+        ranks = np.unique(values, return_inverse=True)[1]
+        numbers = _mixed(numbers ^ _mixed(ranks.astype(np.uint64) + _GOLDEN))
     return numbers
+
+
+def _entry_numbers(columns: NDArray | int, ranks: NDArray) -> NDArray[np.uint64]:
+    """Return numbers of entries, whose sum over a row does not depend on entries that are zero."""
+    of_columns = np.atleast_1d(columns).astype(np.uint64) * _GOLDEN
+    return _mixed(_mixed(ranks.astype(np.uint64) + _GOLDEN) ^ _mixed(of_columns + _FIRST))
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -68,12 +96,13 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     """Divide rows among five folds, at random and in equal shares of every class.
 
-    A row of weight w counts as w rows of weight 1, which are held out in turn by different folds.
-    The last of them has the rest of the weight. A class with a single row is never held out.
+    If all weights are integers, a row of weight w counts as w rows, which are held out in turn by
+    different folds. Otherwise a row is held out as a whole. A class with a single row is never held
+    out.
 
     Parameters
     ----------
-    X : array (n_samples, n_features)
+    X : array (n_samples, n_features) or SparseFeatures
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
@@ -90,15 +119,14 @@ def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     classes = targets[first] if targets.ndim == 1 else np.zeros(len(first), dtype=np.int64)
     order = np.lexsort((numbers, classes))
     first, summed, classes = first[order], summed[order], classes[order]
-    whole = np.floor(summed)
-    counts = np.ceil(summed)
+    are_counts = bool((weights == np.round(weights)).all() and weights.sum() < _LARGEST_COUNT)
+    counts = summed if are_counts else np.ones(len(summed))
     start = np.cumsum(counts) - counts
     folds = np.arange(N_FOLDS)[:, None]
-    # entries start, ..., start + whole - 1 of a sequence that passes through all folds again
-    # and again have weight 1, and the next one has the rest
-    held = np.floor((start + whole - 1.0 - folds) / N_FOLDS)
+    # entries start, ..., start + counts - 1 of a sequence that passes through all folds repeatedly
+    held = np.floor((start + counts - 1.0 - folds) / N_FOLDS)
     held -= np.floor((start - 1.0 - folds) / N_FOLDS)
-    held += np.where((start + whole) % N_FOLDS == folds, summed - whole, 0.0)
+    held *= summed / counts
     if targets.ndim == 1:
         held[:, np.bincount(classes, counts)[classes] < 2] = 0.0
     return Split(first, summed, held, int(counts.sum()))

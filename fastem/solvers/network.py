@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem.engines import Engine, EnumerationPlan
+from fastem.engines import Engine, EnumerationPlan, SparsePlan, shape_on_log_odds
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS, MStep, Parts
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 from fastem.solvers.em import CoarsePhase
+from fastem.sparse import SparseFeatures
 
 # Error of a log-likelihood in single precision, per unit of weight (nats). Rounding of the tables,
 # which rows share, is at most 6e-8. Errors of single rows are larger, but have either sign.
@@ -52,20 +53,30 @@ class Network:
         learning_rate: float = 0.0,
     ) -> None:
         self.shape = shape
-        self._plan = engine.plan(rows, shape, n_threads)  # first: it checks its own memory
-        if isinstance(self._plan, EnumerationPlan):
-            self._plan.is_single = False  # but for `begin_in_single_precision`
+        is_sparse = isinstance(rows.inputs, SparseFeatures)
+        # first: the plan checks its own memory
+        if is_sparse:
+            self._plan = SparsePlan(engine, rows, shape, n_threads)
+            self._own_plan = self._plan.of_log_odds
+        else:
+            self._plan = self._own_plan = engine.plan(rows, shape, n_threads)
+        if isinstance(self._own_plan, EnumerationPlan):
+            self._own_plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
         self._new_m_step: Callable[[float], MStep] | None = None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
-            declared = step.buffers(shape, n_samples, engine.statistics, n_threads)
+            declared = step.buffers(
+                shape, n_samples, engine.statistics, n_threads, is_sparse=is_sparse
+            )
+            of_plan = shape_on_log_odds(shape) if is_sparse else shape
             check_memory(
                 f"m_step={m_step!r} on {shape.n_inputs} inputs, hidden_layer_sizes="
                 f"{shape.hidden_layer_sizes}",
                 "together with its E-step",
-                "Use fewer features or hidden units, or m_step='gradient'.",
-                engine.bytes_needed(shape, n_samples, n_threads) + bytes_of(*declared),
+                "Use fewer features or hidden units, m_step='gradient', or solver='lbfgs' or "
+                "'adam'.",
+                engine.bytes_needed(of_plan, n_samples, n_threads) + bytes_of(*declared),
             )
 
             def new_m_step(alpha: float) -> MStep:
@@ -102,7 +113,7 @@ class Network:
         phase : CoarsePhase or None
             None if nothing has changed.
         """
-        plan = self._plan
+        plan = self._own_plan
         if not (isinstance(plan, EnumerationPlan) and plan.may_begin_in_single_precision):
             return None
         plan.is_single = True
