@@ -228,6 +228,11 @@ def test_a_scaler_without_scaling_gives_no_deviations():
 
 def test_sparse_rows_give_deviations():
     X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((2,), max_iter=2, random_state=0).fit(csr_matrix(X), y)
+    display = HiddenUnitsDisplay.from_estimator(model, csr_matrix(X), y)
+    assert_scaled(display, model, X)
+    dense = HiddenUnitsDisplay.from_estimator(model, X, y)
+    np.testing.assert_allclose(display.activations, dense.activations)
     model = MLPClassifier((2,), max_iter=2, random_state=0).fit(csr_matrix(X), y)
     assert_scaled(HiddenUnitsDisplay.from_estimator(model, csr_matrix(X)), model, X)
 
@@ -273,10 +278,11 @@ def test_deviations_of_the_features(solver, options):
     X = np.column_stack([X, np.full(len(X), 0.1)])  # the mean of a constant is not exact
     weights = np.random.default_rng(0).integers(0, 3, len(X))
     model = FastEMClassifier((2,), solver=solver, max_iter=2, random_state=0, **options)
-    model.fit(X, y, sample_weight=weights)
     expected = np.repeat(X, weights, axis=0).std(axis=0)
-    np.testing.assert_allclose(model.feature_deviation_[:4], expected[:4], rtol=1e-12)
-    assert model.feature_deviation_[4] == 0.0
+    for rows in (X, csr_matrix(X)):
+        deviation = model.fit(rows, y, sample_weight=weights).feature_deviation_
+        np.testing.assert_allclose(deviation[:4], expected[:4], rtol=1e-12)
+        assert deviation[4] == 0.0
 
 
 def test_deviations_after_later_calls():

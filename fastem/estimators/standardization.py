@@ -127,7 +127,7 @@ class Standardization(NamedTuple):
         return len(parameters.hidden[0]) > len(self.scale)
 
 
-def feature_deviations(X: Array, weights: Array) -> Array:
+def feature_deviations(X: Array | SparseFeatures, weights: Array) -> Array:
     """Return the weighted standard deviation of every feature (n_features,), in its unit.
 
     Unlike `Standardization.scale`, it is zero for a constant feature, and it does not depend on
