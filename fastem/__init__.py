@@ -15,7 +15,13 @@ from fastem.expectations import Expectations
 from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
 from fastem.oracle import EStep, e_step
 from fastem.perceptron import Backpropagation, backpropagate
-from fastem.plotting import DensityDisplay, HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
+from fastem.plotting import (
+    DensityDisplay,
+    HiddenUnitsDisplay,
+    LossCurveDisplay,
+    PenaltyDisplay,
+    ScalingDisplay,
+)
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
 from fastem.runtime import DivergenceError
 
@@ -38,6 +44,7 @@ __all__ = [
     "HiddenUnitsDisplay",
     "IndependentOutputs",
     "LossCurveDisplay",
+    "PenaltyDisplay",
     "Poisson",
     "Quadrature",
     "Sampling",

@@ -21,6 +21,7 @@ from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
+from fastem.estimators.standardization import feature_deviations
 from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
 from fastem.families import Categorical, Family
@@ -230,6 +231,8 @@ class BaseFastEM(
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
         self.family_ = family
+        if not (resumes and hasattr(self, "feature_deviation_")):
+            self.feature_deviation_ = feature_deviations(X, weights)
         return Problem(shape, engine, X, targets, weights, counts)
 
     def _check_rows(

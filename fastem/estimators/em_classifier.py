@@ -119,6 +119,10 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Log-odds per unit of the feature; then logits per active unit. Multilabel: one column per
         label, in log-odds.
     intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds or logits
+    feature_deviation_ : array (n_features,), in the features' units
+        Standard deviation of every feature in the training rows. Warm starts and `partial_fit`
+        keep that of the first call. A weight of `coefs_[0]` times this deviation does not depend
+        on the unit of the feature.
     n_iter_ : int
         Iterations of the best start. Adam: epochs plus calls of `partial_fit`.
     converged_ : bool

@@ -80,6 +80,8 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         Log-odds per unit of the feature; then natural parameter per active unit: units of y, or
         log-rates.
     intercepts_ : list of arrays (n_hidden,), ..., (n_outputs,)
+    feature_deviation_ : array (n_features,)
+        As for `FastEMClassifier`.
     variance_ : array (n_outputs,), squared unit of y
         Noise variance given the hidden states. Only if the family has one.
     variance_floor_ : float

@@ -118,6 +118,8 @@ def save(model: Any, path: str | os.PathLike) -> None:
         arrays["classes"] = _plain_labels(model.classes_)
     if hasattr(model, "variance_"):
         arrays["variance"] = model.variance_
+    if hasattr(model, "feature_deviation_"):
+        arrays["feature_deviation"] = model.feature_deviation_
     for name in _CURVES:
         if getattr(model, f"{name}_", None) is not None:
             arrays[name] = np.array(getattr(model, f"{name}_"))
@@ -255,6 +257,12 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
         if arrays["feature_names"].shape != (n_features,):
             raise ValueError(f"{arrays['feature_names'].shape} names for {n_features} features")
         model.feature_names_in_ = arrays["feature_names"].astype(object)
+    if "feature_deviation" in arrays:  # absent from files of earlier versions
+        model.feature_deviation_ = arrays["feature_deviation"]
+        if model.feature_deviation_.shape != (n_features,):
+            raise ValueError(
+                f"{model.feature_deviation_.shape} deviations for {n_features} features"
+            )
     model.n_features_in_ = n_features
     model.n_layers_ = n_arrays + 1
     model.loss_curve_ = arrays["loss_curve"].tolist()

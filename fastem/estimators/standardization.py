@@ -127,6 +127,16 @@ class Standardization(NamedTuple):
         return len(parameters.hidden[0]) > len(self.scale)
 
 
+def feature_deviations(X: Array | SparseFeatures, weights: Array) -> Array:
+    """Return the weighted standard deviation of every feature (n_features,), in its unit.
+
+    Unlike `Standardization.scale`, it is zero for a constant feature, and it does not depend on
+    whether features are standardised.
+    """
+    _, deviation, largest = _relative_moments(X, weights, centred=True)
+    return np.where(deviation > _CONSTANT, deviation, 0.0) * largest
+
+
 def warn_of_constant_outputs(targets: Array, weights: Array) -> None:
     """Warn if an output has one value only, or varies by little more than its rounding error.
 
