@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "solvers": BASE - {"families"} | {"engines", "m_step"},
     "estimators": {"_version", "expectations", "families", "parameters", "rows", "runtime"}
     | {"engines", "m_step", "oracle", "perceptron", "solvers"},
+    "inference": {"estimators", "families", "oracle", "parameters", "runtime", "tables"},
     "profiling": {
         "families",
         "oracle",
@@ -105,7 +106,7 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "cli/", "plotting/")
+    allowed = ("estimators/", "inference/", "cli/", "plotting/")
     assert _outside(users, *allowed) == []
 
 
