@@ -1,6 +1,5 @@
 """BaseFastEM: training, inference and model files of networks with stochastic hidden units."""
 
-import os
 import time
 from typing import Any, Self
 
@@ -10,12 +9,12 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastem.engines import resolve_engine
-from fastem.estimators import persistence
 from fastem.estimators.ascent import Problem
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
+from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
@@ -35,7 +34,9 @@ def has_batches(estimator: Any) -> bool:
     return True
 
 
-class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin):
+class BaseFastEM(
+    ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
+):
     """Estimator whose hidden units are stochastic and binary.
 
     Subclasses define the constructor, the coding of y, and the predictions.
@@ -46,6 +47,12 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
     ) -> tuple[Family, np.ndarray]:
         """Return family and targets of a fit; set the attributes that describe y."""
         raise NotImplementedError
+
+    def _with_class_weights(
+        self, targets: np.ndarray, weights: Array, *, incremental: bool
+    ) -> Array:
+        """Return the weights of the rows times those of their classes, if there are any."""
+        return weights
 
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
         """Return the targets of every row for a fitted estimator."""
@@ -159,6 +166,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         check_weights(weights, LARGEST_WEIGHT)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
+        weights = self._with_class_weights(targets, weights, incremental=classes is not None)
         if resumes:
             check_same_em_network(self, sizes, family)
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
@@ -255,7 +263,7 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         Returns
         -------
         log_likelihood : float, nats
-            Without penalty.
+            Without penalty and without class weights.
 
         Raises
         ------
@@ -316,48 +324,6 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         n = np.sum(np.broadcast_to(weights, len(y)))
         return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted model to a file of plain arrays.
-
-        Parameters
-        ----------
-        path : path-like
-            No suffix is added. If it is a symbolic link, its target is written.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If the labels are neither numbers nor strings, or the engine or the family is not one of
-            this package. Then no file is written.
-        OSError
-            If the file cannot be written. An earlier file of that name is kept then.
-        """
-        check_is_fitted(self)
-        persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> Self:
-        """Read a model that `save` has written. No code from the file is run.
-
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        model : estimator
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is truncated or is not a model of this class.
-        """
-        return persistence.load([cls], path)
-
     @property
     def _n_features_out(self) -> int:
         return len(self.intercepts_[0])
@@ -380,9 +346,3 @@ class BaseFastEM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupp
         n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
         n_variances = len(getattr(self, "variance_", NO_VARIANCE))
         return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
-
-    def __getstate__(self) -> dict:
-        return persistence.add_version(super().__getstate__())
-
-    def __setstate__(self, state: dict) -> None:
-        super().__setstate__(persistence.check_version(type(self), state))

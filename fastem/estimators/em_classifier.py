@@ -4,22 +4,26 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_softmax
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from fastem.engines import Engine
+from fastem.estimators.class_predictions import ClassPredictions
+from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.labels import known_labels, learn_labels
-from fastem.estimators.validation import announced_classes
-from fastem.families import Bernoulli, Family
+from fastem.estimators.validation import (
+    announced_classes,
+    check_two_classes,
+    check_weights,
+)
+from fastem.families import Family
 from fastem.parameters import Array
+from fastem.rows import LARGEST_WEIGHT
 
 
-class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
+class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstimator):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
@@ -58,6 +62,10 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
         Whether to standardise the features internally. `coefs_` are in the units of X either way.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of every class, by label. Multiplies the weights of the rows in `fit` and
+        `partial_fit`, and so enters the losses. `log_likelihood`, `aic` and `bic` do not use it.
+        "balanced" gives all classes the same total weight. Not for multilabel.
     prediction : {"marginal", "plugin"}, default="marginal"
         Exact predictive probability, or softmax (multilabel: sigmoid) of the mean hidden
         activation.
@@ -149,6 +157,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         alpha: float = 0.15,
         fit_intercept: bool = True,
         standardize: bool = True,
+        class_weight: dict | str | None = None,
         prediction: str = "marginal",
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
@@ -170,6 +179,7 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.standardize = standardize
+        self.class_weight = class_weight
         self.prediction = prediction
         self.learning_rate_init = learning_rate_init
         self.batch_size = batch_size
@@ -236,133 +246,24 @@ class FastEMClassifier(ClassifierMixin, BaseFastEM, BaseEstimator):
         began = time.perf_counter()
         return self._partial_fit(X, y, sample_weight, announced_classes(self, classes), began)
 
-    def predict(self, X: ArrayLike) -> NDArray:
-        """Return the most probable label of every row; for multilabel, of every label by itself.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-
-        Returns
-        -------
-        labels : array (n_samples,), or (n_samples, n_labels) of 0 and 1 for multilabel
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `predict_log_proba` does.
-        """
-        if self._has_labels():
-            return (self.predict_proba(X) > 0.5).astype(np.int64)
-        log_probability = self.predict_log_proba(X)
-        return self.classes_[np.argmax(log_probability, axis=1)]
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Return P(y = k | x) of every class.
-
-        With ``prediction="marginal"`` this is the exact sum ``sum_z P(z|x) P(y|z)``. With
-        ``prediction="plugin"`` it is the softmax of the mean hidden activation, computed layer by
-        layer. A model fitted by `Sampling` averages P(y|z) over samples of P(z|x). The samples
-        depend on its seed and the row only. Equal rows therefore have equal probabilities.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-
-        Returns
-        -------
-        probability : array (n_samples, n_classes)
-            For multilabel, P(y_l = 1 | x) of every label by itself, (n_samples, n_labels).
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `predict_log_proba` does.
-        """
-        if not self._has_labels():
-            return np.exp(self.predict_log_proba(X))
-        X = self._check_X(X)
-        if self.prediction == "plugin":
-            return expit(self._network().natural_parameter(self._network().mean_activation(X)))
-        return self._network().label_probability(X)
-
-    def predict_log_proba(self, X: ArrayLike) -> Array:
-        """Return log P(y = k | x); finite for every probability of a class.
-
-        For multilabel, the logarithm of `predict_proba`.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-
-        Returns
-        -------
-        log_probability : array (n_samples, n_classes), nats
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity, or does not fit into memory.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        if self._has_labels():
-            with np.errstate(divide="ignore"):
-                return np.log(self.predict_proba(X))
-        X = self._check_X(X)
-        if self.prediction == "plugin":
-            return self._network().log_plugin(X)
-        # The probabilities sum to one up to rounding; normalise.
-        return log_softmax(self._network().log_marginal(X, len(self.classes_)), axis=1)
-
-    def sample(
-        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
-    ) -> tuple[NDArray, Array]:
-        """Draw hidden states and labels for given rows.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        y : array (n_samples,), or (n_samples, n_labels) for multilabel
-            Labels drawn from P(y | z), those of a row jointly.
-        z : array (n_samples, n_hidden)
-            Hidden states, 0.0 or 1.0, drawn from P(z | x). Columns of several hidden layers are
-            concatenated, the first layer first.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        X = self._check_X(X)
-        random_state = check_random_state(random_state)
-        states = self._network().sample_states(X, random_state)
-        eta = self._network().natural_parameter(states[-1])
-        if self._has_labels():
-            y = self.family_.draw(eta, np.ones(1), random_state).astype(np.int64)
-        else:
-            y = self.classes_[self.family_.draw(log_softmax(eta, axis=1), random_state)]
-        return y, np.hstack(states)
-
-    def _has_labels(self) -> bool:
-        """Whether y has several labels, each absent or present."""
-        check_is_fitted(self)
-        return isinstance(self.family_, Bernoulli)
-
     def _learn_targets(
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
         return learn_labels(self, y, weights, classes, resumes=resumes)
+
+    def _with_class_weights(
+        self, targets: np.ndarray, weights: Array, *, incremental: bool
+    ) -> Array:
+        by_class = class_weight_of_rows(
+            self.class_weight, self.classes_, targets, weights, incremental=incremental
+        )
+        if by_class is None:
+            return weights
+        weights = weights * by_class
+        check_weights(weights, LARGEST_WEIGHT)
+        if not incremental:
+            check_two_classes(weights, targets, self.classes_)
+        return weights
 
     def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
         return known_labels(self, y, n_samples)

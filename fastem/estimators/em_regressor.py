@@ -6,29 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight
 
 from fastem.engines import Engine
 from fastem.estimators.ascent import Problem
+from fastem.estimators.density_predictions import DensityPredictions
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.noise import variance_floor
 from fastem.estimators.numbers import known_numbers, learn_numbers
-from fastem.estimators.predictive import (
-    PredictiveDistribution,
-    deviance_explained,
-    levels_of_interval,
-    quantile_levels,
-)
 from fastem.estimators.standardization import warn_of_constant_outputs
 from fastem.estimators.validation import warn_of_variance_at_floor
 from fastem.families import Family
 from fastem.parameters import Array
 
 
-class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
+class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstimator):
     """Neural network for numbers or counts with stochastic binary hidden units, by exact EM.
 
     ``p(y|x) = sum_z p(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic
@@ -186,193 +178,6 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
         """
         return self._partial_fit(X, y, sample_weight, None, time.perf_counter())
 
-    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
-        """Return the mean of y given x, and its standard deviation if requested.
-
-        With one hidden layer both are exact and need no sum over hidden states: for numbers the
-        mean is the network with sigmoid units, ``u V + c``, and the variance is
-        ``variance_ + sum_h V_h**2 u_h (1 - u_h)``.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        return_std : bool, default=False
-
-        Returns
-        -------
-        mean : array (n_samples,) or (n_samples, n_outputs)
-        std : array of the same shape
-            Only if ``return_std=True``. Of y, the noise included.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        mean, variance = self._distribution(X).moments()
-        if return_std:
-            return _squeezed(mean), _squeezed(np.sqrt(variance))
-        return _squeezed(mean)
-
-    def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
-        """Return quantiles of y given x, of every output by itself.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        q : float or array-like (n_quantiles,), probability
-            Between 1e-300 and 1 - 1e-15.
-
-        Returns
-        -------
-        quantiles : array (n_samples,) or (n_samples, n_outputs)
-            With a further axis (n_quantiles,) last if q is an array. For counts the smallest y with
-            ``P(Y <= y) >= q``.
-
-        Raises
-        ------
-        NotFittedError, FloatingPointError
-            As `predict` does.
-        ValueError
-            As `predict` does, or if q is out of range.
-        """
-        found = self._distribution(X).quantiles(quantile_levels(q))
-        found = found[:, 0] if found.shape[1] == 1 else found
-        return found[..., 0] if np.ndim(q) == 0 else found
-
-    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Array:
-        """Return central prediction intervals of y given x, of every output by itself.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        coverage : float, default=0.9, probability
-            Above 0, and at most 1 - 2e-15.
-
-        Returns
-        -------
-        interval : array (n_samples, 2) or (n_samples, n_outputs, 2)
-            The quantiles ``(1 - coverage) / 2`` and ``(1 + coverage) / 2``.
-
-        Raises
-        ------
-        NotFittedError, FloatingPointError
-            As `predict` does.
-        ValueError
-            As `predict` does, or if `coverage` is out of range.
-        """
-        return self.predict_quantile(X, levels_of_interval(coverage))
-
-    def predict_cdf(self, X: ArrayLike, y: ArrayLike) -> Array:
-        """Return ``P(Y <= y | x)`` of every row, of every output by itself.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        y : array-like (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        probability : array of the shape of y
-            Uniform over rows if the model is right and y is continuous.
-
-        Raises
-        ------
-        NotFittedError, FloatingPointError
-            As `predict` does.
-        ValueError
-            As `predict` does, or if y is out of range.
-        """
-        distribution = self._distribution(X)
-        return _squeezed(distribution.cdf(self._known_targets(y, len(distribution.X))))
-
-    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
-        """Return ``log p(y | x)`` of every row; of all outputs jointly.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        y : array-like (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        log_density : array (n_samples,), nats
-            Densities are per unit of y; for counts, probabilities.
-
-        Raises
-        ------
-        NotFittedError, FloatingPointError
-            As `predict` does.
-        ValueError
-            As `predict` does, or if y is out of range, or the problem does not fit into memory.
-        """
-        X = self._check_X(X)
-        return self._network().log_density(X, self._known_targets(y, len(X)))
-
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return R^2 of the predicted means; for counts D^2, the share of deviance explained.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        y : array-like (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like (n_samples,), optional
-
-        Returns
-        -------
-        score : float
-            At most 1; the mean over outputs.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `predict` does.
-        """
-        predicted = self.predict(X)
-        if self.family_.name != "poisson":
-            return float(r2_score(y, predicted, sample_weight=sample_weight))
-        counts = self._known_targets(y, len(predicted))
-        weights = _check_sample_weight(sample_weight, counts, dtype=np.float64)
-        return deviance_explained(counts, predicted.reshape(counts.shape), weights)
-
-    def sample(
-        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
-    ) -> tuple[Array, Array]:
-        """Draw hidden states and y for given rows.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        y : array (n_samples,) or (n_samples, n_outputs)
-            Drawn from p(y | z).
-        z : array (n_samples, n_hidden)
-            Hidden states, 0.0 or 1.0, drawn from P(z | x). Columns of several hidden layers are
-            concatenated, the first layer first.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `predict` does.
-        """
-        X, network = self._check_X(X), self._network()
-        random_state = check_random_state(random_state)
-        states = network.sample_states(X, random_state)
-        eta = network.natural_parameter(states[-1])
-        y = self.family_.draw(eta, network.dispersion, random_state)
-        return _squeezed(y), np.hstack(states)
-
-    def _distribution(self, X: ArrayLike) -> PredictiveDistribution:
-        X = self._check_X(X)  # first: it raises NotFittedError
-        return PredictiveDistribution(self._network(), X)
-
     def _learn_targets(
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
@@ -393,8 +198,3 @@ class FastEMRegressor(RegressorMixin, BaseFastEM, BaseEstimator):
     def _warn_of_result(self, scale: Array) -> None:
         if self.family_.has_variance and not isinstance(self.variance_floor, str):
             warn_of_variance_at_floor(self.variance_ / scale**2, self.variance_floor)
-
-
-def _squeezed(values: Array) -> Array:
-    """Return (n_samples,) in place of (n_samples, 1)."""
-    return values[:, 0] if values.shape[1] == 1 else values

@@ -74,6 +74,7 @@ def fitted_problem(
     X = model._check_X(X)
     targets = model._known_targets(y, len(X))
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = model._with_class_weights(targets, weights, incremental=False)
     check_weights(weights, LARGEST_WEIGHT)
     kept = weights > 0.0
     X, targets, weights = X[kept], targets[kept], weights[kept]

@@ -75,6 +75,7 @@ _SHARED = {
     "coefs_init": _ARRAYS,
     "intercepts_init": _ARRAYS,
 }
+_CLASS_WEIGHT = [_among(("balanced",)), _instance("an instance of 'dict'", dict), _NONE]
 _EM_COUNT = _interval(numbers.Integral, 1, booleans=False)
 _EM_RULES: dict[str, list[_Rule]] = {
     **_SHARED,
@@ -94,6 +95,7 @@ _EM_RULES: dict[str, list[_Rule]] = {
     "n_init": [_EM_COUNT],
 }
 _EM_OPTIONAL: dict[str, list[_Rule]] = {
+    "class_weight": _CLASS_WEIGHT,
     "prediction": [_among(("marginal", "plugin"))],
     "variance_floor": [_among(("auto",)), _interval(numbers.Real, 0, 1, "()", booleans=False)],
 }
@@ -136,7 +138,6 @@ _MLP_RULES: dict[str, list[_Rule]] = {
         ),
     ],
 }
-_CLASS_WEIGHT = [_among(("balanced",)), _instance("an instance of 'dict'", dict), _NONE]
 
 
 def check_em_parameters(estimator: Any) -> tuple[int, ...]:

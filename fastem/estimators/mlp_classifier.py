@@ -7,17 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
+from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.hyperparameters import CLASSIFIER_LOSSES
 from fastem.estimators.mlp import BaseFastMLP, has_epochs
 from fastem.estimators.validation import announced_classes
 from fastem.parameters import Array
-
-_TINY = np.finfo(float).tiny
 
 
 class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
@@ -354,29 +353,10 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         return self._label_binarizer.transform(y).astype(bool).astype(np.float64)
 
     def _class_weights(self, y: Any, weights: Array, *, incremental: bool) -> Array | None:
-        if self.class_weight is None:
-            return None
-        if y.ndim == 2:
-            raise ValueError("class_weight needs one label per row; use sample_weight instead.")
-        labels = np.searchsorted(self.classes_, y)
-        if self.class_weight == "balanced":
-            if incremental:
-                raise ValueError(
-                    "class_weight='balanced' is not supported by partial_fit, because it needs all "
-                    "labels at once; pass a dict of weights."
-                )
-            # a row of weight w counts as w rows
-            totals = np.bincount(labels, weights)
-            return (totals.sum() / (np.count_nonzero(totals) * np.maximum(totals, _TINY)))[labels]
-        try:
-            of_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=self.classes_
-            )
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"class_weight={self.class_weight!r}: {error}") from error
-        if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
-            raise ValueError(f"class_weight must be finite and >= 0, got {self.class_weight!r}.")
-        return of_class[labels]
+        targets = y if y.ndim == 2 else np.searchsorted(self.classes_, y)
+        return class_weight_of_rows(
+            self.class_weight, self.classes_, targets, weights, incremental=incremental
+        )
 
     def _labels(self, outputs: Array) -> np.ndarray:
         return self._label_binarizer.inverse_transform(

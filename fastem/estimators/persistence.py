@@ -9,9 +9,10 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from fastem._version import __version__
 from fastem.engines import ENGINES, Engine, resolve_engine
@@ -174,6 +175,8 @@ def _to_json(value: Any) -> Any:
         return {"engine": value.name, "settings": settings}
     if isinstance(value, Family):
         return {"family": value.name, "settings": value.get_params()}
+    if isinstance(value, dict):  # JSON would turn the keys into strings
+        return {"items": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
@@ -188,6 +191,8 @@ def _from_json(value: Any) -> Any:
         return ENGINES[value["engine"]](**value["settings"])
     if isinstance(value, dict) and value.get("family") in FAMILIES:
         return FAMILIES[value["family"]](**value["settings"])
+    if isinstance(value, dict) and "items" in value:
+        return dict(value["items"])
     return value
 
 
@@ -279,3 +284,55 @@ def check_version(kind: type, state: dict[str, Any]) -> dict[str, Any]:
             "results may differ. Models written by save() do not depend on the version."
         )
     return state
+
+
+class ModelFiles:
+    """Methods of a network with stochastic units that write and read model files and pickles."""
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model to a file of plain arrays.
+
+        Parameters
+        ----------
+        path : path-like
+            No suffix is added. If it is a symbolic link, its target is written.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If the labels are neither numbers nor strings, or the engine or the family is not one of
+            this package. Then no file is written.
+        OSError
+            If the file cannot be written. An earlier file of that name is kept then.
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read a model that `save` has written. No code from the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        model : estimator
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is truncated or is not a model of this class.
+        """
+        return load([cls], path)
+
+    def __getstate__(self) -> dict:
+        return add_version(super().__getstate__())
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(check_version(type(self), state))

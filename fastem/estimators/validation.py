@@ -102,7 +102,10 @@ def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None
         If all weights are zero, one is negative, or the largest is out of range.
     """
     if not weights.any():
-        raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        raise ValueError(
+            "sample_weight (times class_weight, if any) is zero for every row; give some row a "
+            "weight."
+        )
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
     if not smallest <= float(weights.max()) <= largest:
