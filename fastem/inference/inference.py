@@ -52,8 +52,9 @@ class Inference:
     Attributes
     ----------
     effective_parameters : float
-        Trace of ``J (J + alpha D)^-1`` with the information J, as used in the notes. At most the
-        number of parameters.
+        Trace of ``S (S + alpha D)^-1`` with the sum of squared scores ``S = sum_i w_i s_i s_i'``,
+        as in the notes. Between zero and the number of parameters. The information J is not used
+        for it: where two units are equal, J can have large negative eigenvalues.
     n_unidentified : int
         Directions of the parameters that neither the rows nor the penalty determine. The shift of
         all logits, which changes no probability, does not count.
@@ -91,10 +92,11 @@ class Inference:
     counts), has the variance ``g' H^-1 g``. This is the posterior variance if the penalty is read
     as the logarithm of a normal prior, so it accounts for the bias by the penalty on average over
     x. Noise variances at their lower bound, and the penalty, are treated as known. If H has a
-    negative eigenvalue, J is replaced by the sum of squared scores.
+    negative eigenvalue, J is replaced by S, with the gradients ``s_i`` of ``log p(y_i | x_i)``.
 
-    Directions with an eigenvalue below 1e-10 of the largest are not identified. The inverse is
-    taken on the others. A prediction that depends on such a direction has the standard error inf.
+    Directions with an eigenvalue of H below 1e-4, in units of standardised parameters, are not
+    identified: their standard errors exceed 100 log-odds. The inverse is taken on the others. A
+    prediction that depends on such a direction has the standard error inf.
 
     Coverage holds for the network with the given number of units, and near a well-separated global
     maximum. ``benches/coverage.py`` measures it.
@@ -142,8 +144,8 @@ class Inference:
                 "prediction='marginal', or fastem.bootstrap."
             )
         self._model, self._facts = model, _facts(model, X, y, sample_weight)
-        self._inverse, self.decrement = _invert(self._problem, model.n_jobs)
-        self.effective_parameters = self._inverse.effective
+        found = _invert(self._problem, model.n_jobs)
+        self._inverse, self.effective_parameters, self.decrement = found
         self.n_unidentified = max(self._inverse.null.shape[1] - _n_redundant(self._problem), 0)
 
     def standard_error(self, X: ArrayLike, scale: str = "response") -> Array:
@@ -284,8 +286,10 @@ def check_model(model: Any) -> None:
         )
 
 
-def _invert(problem: FittedProblem, n_jobs: int | None) -> tuple[PenalisedInformation, float]:
-    """Return the inverse of the penalised information, and the decrement."""
+def _invert(
+    problem: FittedProblem, n_jobs: int | None
+) -> tuple[PenalisedInformation, float, float]:
+    """Return the inverse of the penalised information, effective parameters, and the decrement."""
     shape = problem.shape
     oracle = EStep(
         problem.X, problem.targets, hidden_layer_sizes=shape.hidden_layer_sizes,
@@ -293,13 +297,14 @@ def _invert(problem: FittedProblem, n_jobs: int | None) -> tuple[PenalisedInform
         method=problem.engine, sample_weight=problem.weights, n_jobs=n_jobs,
     )  # fmt: skip
     given = problem.coefs, problem.intercepts, problem.variance
+    scores = oracle.row_gradients(*given)
+    squared = (scores.T * problem.weights) @ scores
+    of_scores = PenalisedInformation.of(squared, problem.penalty, problem.free)
     information = oracle.information(*given)
     inverse = PenalisedInformation.of(information, problem.penalty, problem.free)
     is_maximum = inverse.smallest > _NEGATIVE
     if not is_maximum:
-        scores = oracle.row_gradients(*given)
-        information = (scores.T * problem.weights) @ scores
-        inverse = PenalisedInformation.of(information, problem.penalty, problem.free)
+        inverse = of_scores
     result = oracle(*given)
     gradient = oracle.flatten(
         result.coef_gradients, result.intercept_gradients, result.variance_gradient
@@ -315,7 +320,7 @@ def _invert(problem: FittedProblem, n_jobs: int | None) -> tuple[PenalisedInform
             f"{reason}. Pass the rows and weights of the fit, or fit with a smaller tol and a "
             "larger max_iter."
         )
-    return inverse, decrement
+    return inverse, of_scores.trace(squared), decrement
 
 
 def _n_redundant(problem: FittedProblem) -> int:
@@ -329,22 +334,21 @@ def _n_redundant(problem: FittedProblem) -> int:
 
 def _facts(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict:
     """Return the attributes of a summary that need no derivatives."""
-    X = np.asarray(model._check_X(X))
-    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    n_outputs = len(model.intercepts_[-1])
-    names = getattr(model, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
+    n_outputs, n_features = len(model.intercepts_[-1]), model.n_features_in_
+    n_samples = np.shape(X)[0] if sample_weight is None else np.sum(sample_weight)
+    names = getattr(model, "feature_names_in_", [f"x{j}" for j in range(n_features)])
     outputs = getattr(model, "classes_", range(n_outputs))
     return {
         "model": type(model).__name__,
         "family": model.family_.name,
         "hidden_layer_sizes": tuple(len(b) for b in model.intercepts_[:-1]),
-        "n_samples": float(weights.sum()),
+        "n_samples": float(n_samples),
         "n_parameters": model._n_free_parameters(),
         "log_likelihood": model.log_likelihood(X, y, sample_weight),
         "aic": model.aic(X, y, sample_weight),
         "bic": model.bic(X, y, sample_weight),
         "alpha": penalty_in_use(model),
-        "n_starts": int(model.n_init),
+        "n_starts": len(getattr(model, "starts_", range(model.n_init))),
         "n_iter": int(model.n_iter_),
         "converged": bool(model.converged_),
         "feature_names": [str(name) for name in names],

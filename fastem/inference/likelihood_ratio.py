@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor, fitted_problem
-from fastem.inference.bootstrap import Simulation, check_count, checked_rows
 from fastem.inference.inference import check_model
 from fastem.inference.refits import (
     Fit,
@@ -22,6 +21,7 @@ from fastem.inference.refits import (
     whole_weights,
     with_parameters,
 )
+from fastem.inference.resamples import Simulation, check_count, checked_rows
 from fastem.parameters import Array
 from fastem.runtime import DivergenceError
 

@@ -6,8 +6,11 @@ import numpy as np
 
 from fastem.parameters import Array
 
-# Eigenvalues below this share of the largest one are rounding errors: no direction is identified.
-_NEGLIGIBLE = 1e-10
+# Directions with less information are not identified (nats per squared unit). Parameters are
+# log-odds, logits and standardised outputs, so a standard error of 100 leaves everything open.
+_NEGLIGIBLE = 1e-4
+# Eigenvalues below this share of the largest one are rounding errors.
+_ROUNDING = 1e-12
 # A prediction depends on a direction if this share of its gradient lies in it.
 _SHARE = 1e-6
 
@@ -20,16 +23,13 @@ class PenalisedInformation(NamedTuple):
     root : array (n_parameters, n_identified)
         The covariance of the parameters is ``root @ root.T``.
     null : array (n_parameters, n_unidentified)
-        Orthonormal directions in which the penalised likelihood does not curve.
-    effective : float
-        Effective number of parameters: trace of information times inverse penalised information.
+        Orthonormal directions in which the penalised likelihood hardly curves.
     smallest : float
         Smallest eigenvalue, as a share of the largest.
     """
 
     root: Array
     null: Array
-    effective: float
     smallest: float
 
     @classmethod
@@ -49,13 +49,16 @@ class PenalisedInformation(NamedTuple):
         own = information[np.ix_(places, places)]
         values, vectors = np.linalg.eigh(own + np.diag(penalty[places]))
         largest = max(values.max(initial=0.0), np.finfo(float).tiny)
-        is_identified = values > _NEGLIGIBLE * largest
+        is_identified = values > max(_NEGLIGIBLE, _ROUNDING * largest)
         root = np.zeros((len(penalty), int(is_identified.sum())))
         root[places] = vectors[:, is_identified] / np.sqrt(values[is_identified])
         null = np.zeros((len(penalty), int((~is_identified).sum())))
         null[places] = vectors[:, ~is_identified]
-        effective = float(np.sum(root * (information @ root)))
-        return cls(root, null, effective, float(values.min(initial=0.0) / largest))
+        return cls(root, null, float(values.min(initial=0.0) / largest))
+
+    def trace(self, information: Array) -> float:
+        """Return the trace of an information, without penalty, times the inverse."""
+        return float(np.sum(self.root * (information @ self.root)))
 
     def standard_errors(self, gradients: Array) -> Array:
         """Return standard errors of functions, given their gradients (..., n_parameters).

@@ -230,8 +230,8 @@ def draw_until_complete(draw: Callable[[], Any], is_complete: Callable[[Any], bo
         if is_complete(found):
             return found
     raise ValueError(
-        f"In each of {_MOST_REDRAWS} draws of a resample, a class of y does not occur, or an output "
-        "is constant. Merge rare classes, or drop the output."
+        f"In each of {_MOST_REDRAWS} draws of a resample, a class of y does not occur, or an "
+        "output is constant. Merge rare classes, or drop the output."
     )
 
 

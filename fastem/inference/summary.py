@@ -32,7 +32,7 @@ class Summary:
         Random starts, and iterations of the best one.
     converged : bool
     effective_parameters : float
-        Trace of the information times the inverse of the penalised information.
+        See `Inference`.
     n_unidentified : int
         Directions of the parameters that neither the rows nor the penalty determine.
     feature_names, output_names : lists of str
@@ -117,7 +117,7 @@ class Summary:
         left = pairs[: len(pairs) // 2]
         right = pairs[len(pairs) // 2 :]
         lines = [
-            f"{a + ':':<22}{b:>15}    {c + ':':<24}{d:>13}"
+            f"{a + ':':<22}{b:>16}   {c + ':':<24}{d:>13}"
             for (a, b), (c, d) in zip(left, right, strict=True)
         ]
         return "\n".join(lines)
@@ -127,9 +127,9 @@ class Summary:
         names = [*self.feature_names, "feature"]
         width = max(8, min(24, max(map(len, names))))
         lines = ["-" * _WIDTH, "Average marginal effects on " + self._predicted()]
-        head = ("effect", "std. error", "z", "P>|z|", f"[{low:.3g}", f"{high:.3g}]")
-        lines.append(f"{'feature':<{width}}" + "".join(f"{word:>11}" for word in head[:2])
-                     + f"{head[2]:>8}{head[3]:>8}" + "".join(f"{word:>11}" for word in head[4:]))  # fmt: skip
+        low_word, high_word = f"[{low:.3g}", f"{high:.3g}]"
+        head = f"{'feature':<{width}}{'effect':>11}{'std. error':>11}{'z':>8}{'P>|z|':>8}"
+        lines.append(head + f"{low_word:>11}{high_word:>11}")
         z, p, intervals = self.z_values, self.p_values, self.effect_intervals
         for k, output in enumerate(self.output_names):
             if len(self.output_names) > 1:
