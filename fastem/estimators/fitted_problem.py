@@ -38,6 +38,7 @@ class FittedProblem(NamedTuple):
     penalty : array (n_parameters,)
         The objective is the log-likelihood minus half the sum of ``penalty * parameter**2``.
     standardization : Standardization
+    n_jobs : int or None
     """
 
     shape: Shape
@@ -51,6 +52,7 @@ class FittedProblem(NamedTuple):
     free: np.ndarray
     penalty: Array
     standardization: Standardization
+    n_jobs: int | None
 
 
 def fitted_problem(
@@ -96,7 +98,7 @@ def fitted_problem(
     return FittedProblem(
         shape, model.e_step_, standardization.apply(X), standardization.apply_to_targets(targets),
         weights, coefs, intercepts, variance, free, penalty_in_use(model) * is_weight,
-        standardization,
+        standardization, model.n_jobs,
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def response(problem: FittedProblem, link: Array) -> Array:
     if is_probability(problem):
         return expit(link)
     if is_rate(problem):
-        return np.exp(link)
+        with np.errstate(over="ignore"):
+            return np.exp(link)
     return link
 
 
@@ -79,7 +80,7 @@ def class_oracle(problem: FittedProblem, X: Array, n_classes: int) -> EStep:
     """Return an E-step on the rows, for a network of the same units with some classes."""
     return EStep(
         X, np.zeros(len(X), dtype=int), hidden_layer_sizes=problem.shape.hidden_layer_sizes,
-        n_classes=n_classes, method=problem.engine,
+        n_classes=n_classes, method=problem.engine, n_jobs=problem.n_jobs,
     )  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def bootstrap(
     given that every class occurs.
 
     *Intervals* are quantiles of the predictions of the refits. On data from known networks
-    (``benches/coverage.py``) they cover better than the basic, the normal and the bias-corrected
+    (``benches/interval_coverage.py``) they cover better than the basic, the normal and the bias-corrected
     interval, than those of the parametric bootstrap, and than the delta method, which ignores that
     predictions are not linear in the parameters. They do not account for the bias by a large
     penalty, nor for the choice of the penalty and of the number of units. All refits start at the
@@ -266,7 +266,19 @@ class Simulation(NamedTuple):
 
     @classmethod
     def of(cls, model: Any, X: Array, y: Any, weights: Array) -> "Simulation":
-        """Return the simulation for rows with whole numbers as weights."""
+        """Return the simulation for rows with whole numbers as weights.
+
+        Raises
+        ------
+        ValueError
+            If a weight is not a whole number, or the model has class weights: it describes rows
+            with these weights, and not the rows to be simulated.
+        """
+        if getattr(model, "class_weight", None) is not None:
+            raise ValueError(
+                f"y cannot be simulated from a model with class_weight={model.class_weight!r}: its "
+                "probabilities are those of weighted rows. Fit it with class_weight=None."
+            )
         repeated = np.repeat(X, whole_weights(weights, "A simulation"), axis=0)
         targets = model._known_targets(y, len(X))
         return cls(model, repeated, n_values(model.family_, targets[weights > 0.0]))
