@@ -218,6 +218,34 @@ def test_errors_are_those_of_brute_force(name):
         np.testing.assert_allclose(summary.noise_variance_error, wanted, rtol=2e-3)
 
 
+class Rates(fastem.Poisson):
+    """A family of a user: its mean is not known to be positive."""
+
+
+def test_families_of_users_have_intervals_of_the_mean():
+    y = Y["counts"]
+    models = [
+        FastEMRegressor((2,), family=family, **EXACT, alpha=0.1).fit(X, y)
+        for family in (fastem.Poisson(), Rates())
+    ]
+    poisson, own = (fastem.Inference(model, X, y) for model in models)
+    errors = poisson.standard_error(NEW)
+    np.testing.assert_allclose(own.standard_error(NEW), errors, rtol=1e-6)
+    np.testing.assert_allclose(own.standard_error(NEW, scale="link"), errors, rtol=1e-6)
+    middle = own.interval(NEW).mean(axis=1)
+    np.testing.assert_allclose(middle, models[1].predict(NEW), rtol=1e-6)
+
+
+def test_one_label_of_a_regressor():
+    y = Y["labels"][:, 0].astype(float)
+    model = FastEMRegressor((2,), family=fastem.Bernoulli(), alpha=0.05, **EXACT).fit(X, y)
+    interval = fastem.Inference(model, X, y).interval(NEW)
+    assert interval.shape == (len(NEW), 2)
+    assert interval.min() > 0.0
+    assert interval.max() < 1.0
+    assert fastem.bootstrap(model, X, y, n_resamples=2).interval(NEW).shape == (len(NEW), 2)
+
+
 def test_units_of_features_and_outputs_do_not_matter():
     y = Y["number"]
     options = {"alpha": 0.5, "variance_floor": 0.01} | EXACT
@@ -588,6 +616,9 @@ def test_one_unit_is_enough_or_not(kind, is_enough):
     assert result.statistic == pytest.approx(gain)
     fits = result.null_model, result.alternative_model
     assert [len(fit.intercepts_[0]) for fit in fits] == [1, 2]
+    for fit in fits:
+        assert fit.loss_curve_[-1] == fit.loss_
+        assert fit.predict(rows).shape == (len(rows),)
     # the statistic is that of the penalised likelihood
     for fit in fits:
         own = FastEMClassifier if kind != "number" else FastEMRegressor

@@ -14,11 +14,11 @@ from fastem.estimators import (
     levels_of_interval,
     penalty_in_use,
 )
+from fastem.inference.checks import check_model
 from fastem.inference.effects import average_effects
 from fastem.inference.penalised_information import PenalisedInformation
 from fastem.inference.predictions import (
     flat_parameters,
-    is_probability,
     link_gradients,
     response,
     slope,
@@ -98,8 +98,10 @@ class Inference:
     identified: their standard errors exceed 100 log-odds. The inverse is taken on the others. A
     prediction that depends on such a direction has the standard error inf.
 
-    Coverage holds for the network with the given number of units, and near a well-separated global
-    maximum. ``benches/interval_coverage.py`` measures it.
+    Intervals ignore that predictions are not linear in the parameters, and that the likelihood has
+    other maxima. With two or three units, 300 to 500 rows and a small penalty they cover less often
+    than they state (``benches/interval_coverage.py``). Those of `fastem.bootstrap` cover better
+    there.
 
     The information costs ``(4 + m / 2) g n 2**m`` flops for classes; see `EStep.information`. Deep
     networks of classes are supported.
@@ -270,23 +272,8 @@ class Inference:
 
     def _in_shape(self, values: Array) -> Array:
         """Return (n_samples,) in place of (n_samples, 1) for a regressor."""
-        is_single = values.shape[1] == 1 and not is_probability(self._problem)
+        is_single = values.shape[1] == 1 and isinstance(self._model, FastEMRegressor)
         return values[:, 0] if is_single else values
-
-
-def check_model(model: Any) -> None:
-    """Check that a model has stochastic units.
-
-    Raises
-    ------
-    TypeError
-        If it has not.
-    """
-    if not isinstance(model, (FastEMClassifier, FastEMRegressor)):
-        raise TypeError(
-            "model must be a fitted FastEMClassifier or FastEMRegressor, got "
-            f"{type(model).__name__}."
-        )
 
 
 def _invert(problem: FittedProblem) -> tuple[PenalisedInformation, float, float]:

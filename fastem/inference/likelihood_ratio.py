@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor, fitted_problem
-from fastem.inference.inference import check_model
+from fastem.inference.checks import check_count, check_model, checked_rows
 from fastem.inference.refits import (
     Fit,
     fit_copy,
@@ -21,7 +21,7 @@ from fastem.inference.refits import (
     whole_weights,
     with_parameters,
 )
-from fastem.inference.resamples import Simulation, check_count, checked_rows
+from fastem.inference.resamples import Simulation
 from fastem.parameters import Array
 from fastem.runtime import DivergenceError
 
@@ -72,12 +72,15 @@ class _Models(NamedTuple):
     ----------
     null, alternative : estimators
         `fit` resumes from the parameters of the null model; the alternative has one more unit.
+    standardization : Standardization
+        Of the features, for the weights of a new unit.
     n_starts : int
         Random starts of either model, and new units that are tried for the alternative.
     """
 
     null: Any
     alternative: Any
+    standardization: Any
     n_starts: int
 
 
@@ -174,6 +177,7 @@ def likelihood_ratio_test(
     models = _Models(
         template(model, n_workers),
         template(model, n_workers, hidden_layer_sizes=(m + 1,)),
+        problem.standardization,
         n_starts,
     )
     X, y, weights = checked_rows(model, X, y, sample_weight)
@@ -183,10 +187,10 @@ def likelihood_ratio_test(
     if null is None or alternative is None:
         raise DivergenceError("No fit to the data has a finite objective; increase alpha.")
     null_model = with_parameters(model, null)
-    alternative_model = with_parameters(models.alternative, alternative)
-    alternative_model.set_params(warm_start=model.warm_start, n_jobs=model.n_jobs)
-    simulation = Simulation.of(_moved(models.null, null), X, y, weights)
-    models = models._replace(null=_moved(models.null, null))
+    larger = copy.copy(model).set_params(hidden_layer_sizes=(m + 1,))
+    alternative_model = with_parameters(larger, alternative)
+    models = models._replace(null=with_parameters(models.null, null))
+    simulation = Simulation.of(models.null, X, y, weights)
     task = partial(_statistic_of, models, simulation)
     found = run_all(task, seeds, n_workers, "likelihood-ratio test", verbose)
     warn_of_refits([None if one is None else one[1] for one in found], "likelihood-ratio test")
@@ -208,11 +212,6 @@ def _check_network(engine: Any, sizes: tuple[int, ...]) -> None:
             f"likelihood_ratio_test needs exact E-steps, got e_step={engine!r}: differences of "
             "estimates are noise. Fit with e_step='enumeration' or 'quadrature'."
         )
-
-
-def _moved(prepared: Any, fit: Fit) -> Any:
-    """Return a copy of a prepared model that resumes from other parameters."""
-    return with_parameters(prepared, fit)
 
 
 def _statistic(null: Fit, alternative: Fit, n: float) -> float:
@@ -237,12 +236,12 @@ def _fit_both(
 ) -> tuple[Fit | None, Fit | None]:
     """Return the best fits of both models to the same rows."""
     random_state = np.random.RandomState(np.random.MT19937(seed))
-    null = _best([fit_copy(models.null, *rows), *_from_random(models.null, rows, models.n_starts,
-                                                             random_state)])  # fmt: skip
+    resumed = fit_copy(models.null, *rows)
+    null = _best([resumed, *_from_random(models.null, rows, models.n_starts, random_state)])
     if null is None:
         return None, None
     extended = [
-        fit_copy(_with_new_unit(models.alternative, null, rows[0], random_state), *rows)
+        fit_copy(_with_new_unit(models, null, random_state), *rows)
         for _ in range(max(models.n_starts, 1))
     ]
     others = _from_random(models.alternative, rows, models.n_starts, random_state)
@@ -265,12 +264,11 @@ def _from_random(
     return [fit_copy(cold, *rows)]
 
 
-def _with_new_unit(prepared: Any, fit: Fit, X: Array, random_state: np.random.RandomState) -> Any:
-    """Return a prepared model that resumes from a fit with a new unit, without output weights."""
-    deviation = X.std(axis=0)
-    w = _LOG_ODDS_DEVIATION / np.sqrt(X.shape[1]) * random_state.standard_normal(X.shape[1])
-    w /= np.where(deviation > 0.0, deviation, 1.0)
-    b = -X.mean(axis=0) @ w if prepared.fit_intercept else 0.0
-    (W, V), (own, c) = fit.coefs, fit.intercepts
+def _with_new_unit(models: _Models, fit: Fit, random_state: np.random.RandomState) -> Any:
+    """Return the alternative, to resume from a fit with a new unit without output weights."""
+    centre, scale = models.standardization.centre, models.standardization.scale
+    w = random_state.standard_normal(len(scale)) * _LOG_ODDS_DEVIATION / np.sqrt(len(scale)) / scale
+    (W, V), (b, c) = fit.coefs, fit.intercepts
     coefs = [np.column_stack([W, w]), np.vstack([V, np.zeros((1, V.shape[1]))])]
-    return with_parameters(prepared, fit._replace(coefs=coefs, intercepts=[np.append(own, b), c]))
+    intercepts = [np.append(b, -centre @ w), c]
+    return with_parameters(models.alternative, fit._replace(coefs=coefs, intercepts=intercepts))

@@ -69,7 +69,7 @@ def link_gradients(problem: FittedProblem, X: Array) -> Iterator[tuple[slice, Ar
     for start in range(0, len(X), n_rows):
         rows = slice(start, min(start + n_rows, len(X)))
         if shape.has_classes:
-            yield rows, *_of_classes(problem, X[rows])
+            yield rows, *_class_link(problem, X[rows], problem.coefs, problem.intercepts)
         elif type(shape.family) is Bernoulli:
             yield rows, *_of_labels(problem, X[rows])
         else:
@@ -101,11 +101,7 @@ def label_places(problem: FittedProblem, label: int) -> tuple[np.ndarray, np.nda
     return in_two, np.concatenate([hidden, below + shape.n_outputs * inputs + label])
 
 
-def _of_classes(problem: FittedProblem, X: Array) -> tuple[Array, Array]:
-    return class_link(problem, X, problem.coefs, problem.intercepts)
-
-
-def class_link(
+def _class_link(
     problem: FittedProblem, X: Array, coefs: list[Array], intercepts: list[Array]
 ) -> tuple[Array, Array]:
     """Return log-odds (n, g) of every class against all others, and gradients (g, n, P)."""
@@ -132,7 +128,7 @@ def _of_labels(problem: FittedProblem, X: Array) -> tuple[Array, Array]:
     link = np.empty((len(X), shape.n_outputs))
     gradients = np.zeros((shape.n_outputs, len(X), shape.n_parameters))
     for label in range(shape.n_outputs):
-        found, of_two = class_link(problem, X, *label_network(problem, label))
+        found, of_two = _class_link(problem, X, *label_network(problem, label))
         in_two, places = label_places(problem, label)
         link[:, label] = found[:, 1]
         gradients[label][:, places] = of_two[1][:, in_two]

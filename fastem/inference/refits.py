@@ -20,6 +20,9 @@ from fastem.runtime import DivergenceError, effective_n_jobs, warn_user
 
 _BATCHES = 4  # tasks per worker between two lines of progress
 _MOST_REDRAWS = 1000
+_HISTORY = (
+    "n_iter_", "loss_curve_", "loss_curve_seconds_", "data_loss_curve_", "validation_loss_curve_",
+)  # fmt: skip
 
 
 class Fit(NamedTuple):
@@ -32,6 +35,8 @@ class Fit(NamedTuple):
     loss : float, nats
         Penalised negative log-likelihood per unit weight.
     converged : bool
+    history : dict
+        The attributes that describe the iterations.
     """
 
     coefs: list[Array]
@@ -39,6 +44,7 @@ class Fit(NamedTuple):
     variance: Array | None
     loss: float
     converged: bool
+    history: dict[str, Any]
 
 
 def template(model: Any, n_workers: int, **settings: Any) -> Any:
@@ -103,16 +109,19 @@ def fit_copy(prepared: Any, X: ArrayLike, y: ArrayLike, weights: Array | None = 
             return None
     if any("was interrupted" in str(found.message) for found in caught):
         raise KeyboardInterrupt
+    history = {name: vars(fitted)[name] for name in _HISTORY if name in vars(fitted)}
     return Fit(
         fitted.coefs_, fitted.intercepts_, getattr(fitted, "variance_", None), fitted.loss_,
-        fitted.converged_,
+        fitted.converged_, history,
     )  # fmt: skip
 
 
 def with_parameters(model: Any, fit: Fit) -> Any:
     """Return a copy of a fitted model with the parameters of a refit."""
     copied = copy.copy(model)
-    vars(copied).pop("_ascent", None)
+    for name in ("_ascent", *_HISTORY):
+        vars(copied).pop(name, None)
+    vars(copied).update(fit.history)
     copied.coefs_, copied.intercepts_ = list(fit.coefs), list(fit.intercepts)
     if fit.variance is not None:
         copied.variance_ = fit.variance

@@ -1,6 +1,5 @@
 """The bootstrap: refits to resampled rows, and intervals of predictions from them."""
 
-import numbers
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from fastem.estimators import (
     levels_of_interval,
 )
 from fastem.families import Family
-from fastem.inference.inference import check_model
+from fastem.inference.checks import check_count, check_model, checked_rows
 from fastem.inference.refits import (
     Fit,
     draw_until_complete,
@@ -212,12 +211,10 @@ def bootstrap(
     label has no variation, although it has in y, are drawn again. The intervals therefore hold
     given that every class occurs.
 
-    *Intervals* are quantiles of the predictions of the refits. On data from known networks
-    (``benches/interval_coverage.py``) they cover better than the basic, the normal and the bias-corrected
-    interval, than those of the parametric bootstrap, and than the delta method, which ignores that
-    predictions are not linear in the parameters. They do not account for the bias by a large
-    penalty, nor for the choice of the penalty and of the number of units. All refits start at the
-    model, so other maxima are found only if the resample leads there.
+    *Intervals* are quantiles of the predictions of the refits. ``benches/interval_coverage.py``
+    compares them with other intervals on data from known networks. They do not account for the
+    bias by a large penalty, nor for the choice of the penalty and of the number of units. All
+    refits start at the model, so other maxima are found only if the resample leads there.
 
     References
     ----------
@@ -256,7 +253,7 @@ class Simulation(NamedTuple):
     model : FastEMClassifier or FastEMRegressor
     X : array (n_rows, n_features)
         Rows are repeated by their weights.
-    n_values : list of int
+    wanted : list of int
         Numbers of classes, or of values of every output, that must occur.
     """
 
@@ -333,22 +330,3 @@ class _Rows(NamedTuple):
 def _refit(prepared: Any, rows: _Rows | Simulation, seed: np.random.SeedSequence) -> Fit | None:
     """Fit to one resample."""
     return fit_copy(prepared, *rows.draw(seed))
-
-
-def checked_rows(model: Any, X: ArrayLike, y: Any, sample_weight: Any) -> tuple[Array, Any, Array]:
-    """Return X as an array, y, and the weights of all rows; they have been checked."""
-    X = model._check_X(X)
-    weights = np.ones(len(X)) if sample_weight is None else np.array(sample_weight, dtype=float)
-    return X, y, weights
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Check a number of resamples or starts.
-
-    Raises
-    ------
-    ValueError
-        If it is not an integer, or too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
