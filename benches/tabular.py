@@ -59,7 +59,7 @@ def add_result(path: str | Path, table_name: str, part: str, name: str, result) 
     rounded = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.6g}"))
     one_line_per_result = re.compile(r"\n(?: {4,}| {3}(?=\}))")
     text = one_line_per_result.sub(" ", json.dumps(rounded, indent=1))
-    beside = Path(f"{path}.part")
+    beside = Path(f"{path}.{os.getpid()}")  # two processes can add results
     write_text(beside, text + "\n")
     os.replace(beside, path)
 

@@ -115,10 +115,11 @@ def summary(results: dict) -> str:
     if not full:
         return "No table has results of all methods."
     stable = _without(full, near_zero(full))
+    ratios_of = (full,) if stable == full else (full, stable)
     places = dict(zip(methods, ranks(full, methods).mean(axis=1), strict=True))
     rows = []
     for method in [*methods, "best peer"]:
-        cells = [method, *(_geometric_mean(tables, method) for tables in (full, stable))]
+        cells = [method, *(_geometric_mean(tables, method) for tables in ratios_of)]
         cells.append(f"{places[method]:.2f}" if method in places else "-")
         counts = "em" in methods and method != "em"
         cells += map(str, wins_and_losses(full, method)) if counts else ["-", "-"]
@@ -129,7 +130,8 @@ def summary(results: dict) -> str:
         else:
             cells += [f"{losses(full, method).mean():.4f}", *["-"] * 4]
         rows.append(cells)
-    header = ["method", "ratio", "ratio without them", "rank", "EM wins", "EM loses"]
+    header = ["method", "ratio", "ratio without them"][: 1 + len(ratios_of)]
+    header += ["rank", "EM wins", "EM loses"]
     header += ["log-loss", "calibration error", "Brier score", "accuracy", "seconds"]
     count = f"Number of tables with results of all methods: {len(full)} of {len(results)}."
     return f"{count} {_caution(full)}\n\n{markdown(header, rows, left=1)}"
@@ -180,18 +182,25 @@ def _loss(value):
 
 
 def time_table(results: dict) -> str:
-    """Return the seconds of one default fit of each table, by EM and by MLPClassifier."""
-    timed = {
-        n: r["times"] for n, r in results.items() if {"em", "mlp"} <= r.get("times", {}).keys()
-    }
-    if not timed:
+    """Return the seconds of a default fit of each table, by EM and by MLPClassifier."""
+    seconds = _fit_seconds(results)
+    if not seconds:
         return "Not measured."
-    seconds = {n: (t["em"]["seconds"], t["mlp"]["seconds"]) for n, t in timed.items()}
     rows = [[n, duration(em), duration(mlp), f"{mlp / em:.2f}"] for n, (em, mlp) in seconds.items()]
     em, mlp = np.array(list(seconds.values())).T
-    middle = [duration(float(np.median(em))), duration(float(np.median(mlp)))]
-    rows.append(["median", *middle, f"{np.median(mlp / em):.2f}"])
+    medians = [duration(float(np.median(em))), duration(float(np.median(mlp)))]
+    rows.append(["median", *medians, f"{np.median(mlp / em):.2f}"])
     return markdown(["table", "em", "mlp", "ratio of mlp to em"], rows, left=1)
+
+
+def _fit_seconds(results):
+    """Return the seconds of EM and of MLPClassifier for the tables that have both."""
+    times = {name: of_table.get("times", {}) for name, of_table in results.items()}
+    return {
+        name: (found["em"]["seconds"], found["mlp"]["seconds"])
+        for name, found in times.items()
+        if {"em", "mlp"} <= found.keys()
+    }
 
 
 def _origins(results, part):
@@ -221,8 +230,8 @@ def document(results: dict) -> str:
         "their defaults and run in turn in one process, without other work on the machine "
         "(`python benches/tabular.py --time`)."
     )
-    parts += ["## Time of a fit", times, *_origins(results, "times"), time_table(results)]
-    return "\n\n".join(parts) + "\n"
+    parts += ["## Time of a fit", times, "\n".join(_origins(results, "times"))]
+    return "\n\n".join([*filter(None, parts), time_table(results)]) + "\n"
 
 
 def readme_lines(results: dict) -> str:
@@ -233,7 +242,7 @@ def readme_lines(results: dict) -> str:
         return "- No table for judgement has results of all methods."
     against = ("best peer", *BEST_OF, "logistic", "mlp")
     counts = [(m, *wins_and_losses(full, m)) for m in against]
-    shown = "; ".join(f"{_quoted(m)} {won} : {lost}" for m, won, lost in counts)
+    shown = "; ".join(f"{_quoted(m)} {won}:{lost}" for m, won, lost in counts)
     stable = _without(full, near_zero(full))
     quotients = _list(methods, lambda m: _geometric_mean(full, m))
     others = _list(methods, lambda m: _geometric_mean(stable, m))
@@ -241,12 +250,20 @@ def readme_lines(results: dict) -> str:
     lines = [
         f"Log-loss divided by that of the best peer, geometric mean over {len(full)} tables: "
         f"{quotients}. {_caution(full)}" + (f" Without them: {others}." if stable != full else ""),
-        f"Number of tables on which `em` has the lower : the higher log-loss: {shown}.",
+        f"Number of tables on which `em` has the lower:the higher log-loss: {shown}.",
         f"Mean calibration error of the predicted class: {errors}.",
-        f"Median time of a fit with its tuning: "
-        f"{_list(methods, lambda m: duration(_seconds(full, m)))}.",
+        f"Median time of a fit with its tuning, measured while other programs ran: "
+        f"{_list(methods, lambda m: duration(_seconds(full, m)))}.{_idle_times(chosen)}",
     ]
     return "\n".join(_wrapped(f"- {line}") for line in lines)
+
+
+def _idle_times(results):
+    seconds = list(_fit_seconds(results).values())
+    if not seconds:
+        return ""
+    em, mlp = (duration(float(median)) for median in np.median(seconds, axis=0))
+    return f" A default fit, without other programs: `em` {em}, `mlp` {mlp}."
 
 
 def _quoted(method):

@@ -221,12 +221,21 @@ def test_loss_table_names_the_best_peer_and_marks_the_lowest_loss():
     assert cells(text, "wine")[-2:] == ["boosting", "0.500"]
 
 
-def test_time_table_by_hand():
+def test_ratios_without_unstable_tables_are_shown_if_there_are_such_tables():
+    text = tabular_report.summary({name: RESULTS[name] for name in ("iris", "wine")})
+    assert "nowhere below 0.01" in text
+    assert "ratio without them" not in text
+    assert cells(text, "em")[:2] == ["1.000", "1.50"]
+
+
+def test_times_by_hand():
     times = [(0.1, 0.4), (0.3, 0.6), (2.0, 1.0)]
     results = {
-        name: {"times": {"em": {"seconds": em}, "mlp": {"seconds": mlp}}}
+        name: {**RESULTS[name], "times": {"em": {"seconds": em}, "mlp": {"seconds": mlp}}}
         for name, (em, mlp) in zip(RESULTS, times, strict=True)
     }
+    line = tabular_report.readme_lines(results).replace("\n  ", " ").splitlines()[3]
+    assert line.endswith("A default fit, without other programs: `em` 300 ms, `mlp` 600 ms.")
     text = tabular_report.time_table({**results, "banana": {"scores": {}}})
     assert cells(text, "mushroom") == ["2.00 s", "1.00 s", "0.50"]
     assert cells(text, "median") == ["300 ms", "600 ms", "2.00"]
@@ -243,9 +252,9 @@ def test_four_lines_of_the_readme():
     assert "over 3 tables: `em` 1.587," in items[0]
     assert "(mushroom)" in items[0]
     assert "Without them: `em` 1.000," in items[0]
-    assert "loss: best peer 1 : 2; `logistic_tuned` 2 : 1;" in items[1]
+    assert "loss: best peer 1:2; `logistic_tuned` 2:1;" in items[1]
     assert "class: `em` 0.100," in items[2]
-    assert "tuning: `em` 500 ms," in items[3]
+    assert "ran: `em` 500 ms," in items[3]
     assert max(map(len, text.splitlines())) <= 125
     assert tabular_report.with_readme_lines(text, RESULTS) == text
 
