@@ -138,7 +138,7 @@ def summary(results: dict) -> str:
 
 
 def _geometric_mean(full, method):
-    return f"{gmean(ratios(full, method)):.3f}" if full else "-"
+    return _ratio(gmean(ratios(full, method))) if full else "-"
 
 
 def _seconds(full, method):
@@ -169,12 +169,16 @@ def loss_table(results: dict) -> str:
             cells.append(f"**{value}**" if least else value)
         if found.keys() >= {"em", *BEST_OF}:
             best = min(BEST_OF, key=found.__getitem__)
-            cells += [best, f"{found['em'] / found[best]:.3f}"]
+            cells += [best, _ratio(found["em"] / found[best])]
         else:
             cells += ["-", "-"]
         rows.append(cells)
     header = ["table", "rows", "features", "classes", *methods, "best peer", "em / best peer"]
     return markdown(header, rows, left=1)
+
+
+def _ratio(value):
+    return f"{value:.3f}" if value < 1000 else f"{value:.1e}"
 
 
 def _loss(value):

@@ -219,6 +219,9 @@ def test_loss_table_names_the_best_peer_and_marks_the_lowest_loss():
     assert banana[:4] == ["-", "-", "-", "**9.0000**"]
     assert set(banana[4:]) == {"-"}
     assert cells(text, "wine")[-2:] == ["boosting", "0.500"]
+    certain = tabular_report.loss_table({"mushroom": made_up_table(0.2, 0.5, 0.6, 2e-16, 0.4)})
+    assert cells(certain, "mushroom")[-2:] == ["forest", "1.0e+15"]
+    assert "| **2.0e-16** |" in certain
 
 
 def test_ratios_without_unstable_tables_are_shown_if_there_are_such_tables():
