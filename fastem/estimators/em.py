@@ -10,21 +10,22 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
-from fastem.estimators.choices import Choice, first_penalty, without_choice
+from fastem.estimators.choices import Choice, first_penalty, rows_per_e_step, without_choice
 from fastem.estimators.em_ending import warn_of_ending
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_selection import FIRST_SIZE, choose
-from fastem.estimators.em_training import Training, rows_per_e_step
+from fastem.estimators.em_training import Training
 from fastem.estimators.held_out import hold_out
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
+from fastem.estimators.likelihoods import Likelihoods
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
 from fastem.estimators.standardization import feature_deviations
 from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
-from fastem.families import Categorical, Family
+from fastem.families import Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import single_threaded_blas
@@ -42,7 +43,7 @@ def has_batches(estimator: Any) -> bool:
 
 
 class BaseFastEM(
-    ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
+    Likelihoods, ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
 ):
     """Estimator whose hidden units are stochastic and binary.
 
@@ -310,87 +311,6 @@ class BaseFastEM(
         X = self._check_X(X)
         return self._network().posterior(X, self._known_targets(y, len(X)))
 
-    def log_likelihood(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
-
-        With several outputs, p is their joint density or probability. Densities are in the unit
-        of y.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n_samples, n_features)
-        y : array-like
-            Labels or values, as in `fit`.
-        sample_weight : array-like (n_samples,), optional
-
-        Returns
-        -------
-        log_likelihood : float, nats
-            Without penalty and without class weights.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit` or a value that is impossible under the family, a weight is negative, or the
-            problem does not fit into memory.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        X = self._check_X(X)
-        targets = self._known_targets(y, len(X))
-        weights = _check_sample_weight(
-            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
-        )
-        return float(np.sum(weights * self._network().log_density(X, targets)))
-
-    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`.
-
-        Returns
-        -------
-        aic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
-
-    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`; n is the summed weight.
-
-        Returns
-        -------
-        bic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        log_likelihood = self.log_likelihood(X, y, sample_weight)
-        weights = 1.0 if sample_weight is None else sample_weight
-        n = np.sum(np.broadcast_to(weights, len(y)))
-        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
-
     @property
     def _n_features_out(self) -> int:
         return len(self.intercepts_[0])
@@ -404,15 +324,6 @@ class BaseFastEM(
     def _check_X(self, X: ArrayLike) -> Array | SparseFeatures:
         check_is_fitted(self)
         return features_of(validate_data(self, X, **FORM, reset=False))
-
-    def _n_free_parameters(self) -> int:
-        """Count parameters; one class of the softmax is redundant."""
-        check_is_fitted(self)
-        ones = int(bool(self.fit_intercept))
-        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
-        n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
-        n_variances = len(getattr(self, "variance_", NO_VARIANCE))
-        return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is accepted."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.estimators.em_training import learning_rate
+from fastem.estimators.choices import learning_rate
 from fastem.runtime import warn_user
 from fastem.solvers import Monitor
 

@@ -159,10 +159,6 @@ class Network:
         """Return the whole penalty (nats), not only a share of it."""
         return _half_squares(self._whole_penalty, theta)
 
-    def objective(self, theta: Array) -> float:
-        """Return the penalised log-likelihood (nats)."""
-        return self.expect(theta)[0]
-
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
         return self.shape.pack(self._m_step(self.shape.unpack(theta), statistics))
