@@ -13,6 +13,7 @@ from fastem.estimators import (
 )
 from fastem.expectations import Expectations
 from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
+from fastem.inference import Inference, bootstrap, likelihood_ratio_test
 from fastem.oracle import EStep, e_step
 from fastem.perceptron import Backpropagation, backpropagate
 from fastem.plotting import (
@@ -43,6 +44,7 @@ __all__ = [
     "Gaussian",
     "HiddenUnitsDisplay",
     "IndependentOutputs",
+    "Inference",
     "LossCurveDisplay",
     "PenaltyDisplay",
     "Poisson",
@@ -52,7 +54,9 @@ __all__ = [
     "ScalingProfile",
     "__version__",
     "backpropagate",
+    "bootstrap",
     "e_step",
+    "likelihood_ratio_test",
     "profile_scaling",
     "warmup",
 ]

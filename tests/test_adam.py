@@ -134,6 +134,7 @@ class Scripted:
     """Objectives of epochs as they are told, of one batch each; steps of no length."""
 
     n_rows = 1
+    last_penalty = 0.0
 
     def __init__(self, running, at_the_end=0.0):
         self.running, self.at_the_end = iter(running), at_the_end
@@ -149,9 +150,6 @@ class Scripted:
 
     def penalty(self, theta):
         return 0.0
-
-    def share(self, batch):
-        return 1.0
 
     def objective(self, theta):
         return -100.0 if theta[0] == 0.0 else self.at_the_end

@@ -35,8 +35,10 @@ MAY_IMPORT = {
     "m_step": BASE - {"families"} | {"sparse", "tables"},
     "perceptron": {"kernels", "parameters", "runtime"},
     "solvers": BASE - {"families"} | {"engines", "m_step", "sparse"},
+    "selection": {"parameters", "sparse"},
     "estimators": {"_version", "expectations", "families", "parameters", "rows", "runtime"}
-    | {"engines", "m_step", "oracle", "perceptron", "solvers", "sparse"},
+    | {"engines", "m_step", "oracle", "perceptron", "selection", "solvers", "sparse"},
+    "inference": {"estimators", "families", "oracle", "parameters", "runtime", "tables"},
     "profiling": {
         "families",
         "oracle",
@@ -107,7 +109,7 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "cli/", "plotting/")
+    allowed = ("estimators/", "inference/", "cli/", "plotting/")
     assert _outside(users, *allowed) == []
 
 

@@ -5,26 +5,13 @@ import pickle
 import numpy as np
 import pytest
 import reference_backprop as reference
+from em_problems import at_the_last_epoch, data_loss, stochastic
 from mlp_problems import ADAM, BY_SOLVER, CONVERGENCE, REGRESSIONS, SGD, TARGETS, WEIGHTS, X, fast
 
-from fastem import FastEMClassifier, FastEMRegressor, Quadrature, Sampling
+from fastem import FastEMClassifier, Quadrature, Sampling
 
 pytestmark = pytest.mark.filterwarnings(CONVERGENCE)
 rng = np.random.default_rng(3)
-
-
-def stochastic(task, n_hidden=(3,), **options):
-    """Return an estimator with stochastic units for a task of the perceptrons."""
-    options = {"random_state": 0, "max_iter": 6, "tol": 0.0, "n_jobs": 1, **options}
-    if task not in REGRESSIONS:
-        return FastEMClassifier(n_hidden, **options)
-    family = "poisson" if task == "poisson" else "gaussian"
-    return FastEMRegressor(n_hidden, family=family, variance_floor=0.05, **options)
-
-
-def data_loss(model, X, y, weights=None):
-    total = len(X) if weights is None else weights.sum()
-    return -model.log_likelihood(X, y, weights) / total
 
 
 # Networks with stochastic units
@@ -65,24 +52,9 @@ def test_every_epoch_of_one_batch(task):
     assert len(model.data_loss_curve_) == 7
     assert model.data_loss_curve_[0] == pytest.approx(model.data_loss_curve_[1], rel=1e-12)
     for n in (1, 5):  # a batch is evaluated before its step
-        part = stochastic(task, **{**options, "max_iter": n})
-        # of the last iterate, which `fit` need not keep
-        theta = part.fit(X, y, WEIGHTS)._ascent.optimizer.theta
-        part.coefs_, part.intercepts_ = weights_of(part, theta)
+        part = stochastic(task, **{**options, "max_iter": n}).fit(X, y, WEIGHTS)
+        part = at_the_last_epoch(part)
         assert model.data_loss_curve_[n + 1] == pytest.approx(data_loss(part, X, y, WEIGHTS))
-
-
-def weights_of(model, theta):
-    """Return the weights of a vector in the units of X and y; set the variance, if any."""
-    from fastem.parameters import Shape
-
-    n_outputs = model.coefs_[-1].shape[1]
-    floor = getattr(model, "variance_floor_", 0.0)
-    shape = Shape(X.shape[1], (3,), n_outputs, True, model.family_, floor)
-    found = model._ascent.standardization.fold(shape.unpack(theta))
-    if hasattr(model, "variance_"):
-        model.variance_ = found.variance
-    return shape.to_lists(found)
 
 
 def test_epochs_of_several_batches():

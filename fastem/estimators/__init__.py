@@ -2,10 +2,12 @@
 
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
+from fastem.estimators.fitted_problem import FittedProblem, fitted_problem, penalty_in_use
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.estimators.models import load_model
+from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
     "BaseFastMLP",
@@ -13,5 +15,9 @@ __all__ = [
     "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "FittedProblem",
+    "fitted_problem",
+    "levels_of_interval",
     "load_model",
+    "penalty_in_use",
 ]

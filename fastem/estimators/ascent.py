@@ -32,6 +32,8 @@ class Problem(NamedTuple):
     weights : array (n_samples,)
     counts : array (n_samples,) or None
         The weights without those of classes; None if they are equal.
+    held_out : Problem or None
+        Rows that are not trained on, of positive weight.
     """
 
     shape: Shape
@@ -40,12 +42,20 @@ class Problem(NamedTuple):
     targets: np.ndarray
     weights: Array
     counts: Array | None = None
+    held_out: "Problem | None" = None
 
     def of_rows(self, kept: np.ndarray) -> "Problem":
         """Return the problem of some of the rows, given by a mask or by numbers."""
-        rows = (values[kept] for values in (self.X, self.targets, self.weights))
+        X, targets, weights = (values[kept] for values in (self.X, self.targets, self.weights))
         counts = None if self.counts is None else self.counts[kept]
-        return Problem(self.shape, self.engine, *rows, counts)
+        return self._replace(X=X, targets=targets, weights=weights, counts=counts)
+
+    def standardized(self, standardization: Standardization) -> "Problem":
+        """Return the problem for standardised features and outputs."""
+        return self._replace(
+            X=standardization.apply(self.X),
+            targets=standardization.apply_to_targets(self.targets),
+        )
 
     def merged(self) -> "Problem":
         """Return the problem with equal rows merged, if at most half of the rows are distinct.
@@ -82,13 +92,15 @@ class Ascent(NamedTuple):
     Attributes
     ----------
     theta : array (n_parameters,)
-        Parameters on standardised features.
+        Parameters to keep, on standardised features.
     monitor : Monitor
     optimizer : Stepper or AdamState
         Chooses the steps, and stores quantities of earlier iterates.
     standardization : Standardization
     median_effective_size : float or None
         Median effective sample size of the last E-step; None for exact engines.
+    end : array (n_parameters,) or None
+        The last iterate, if another one is kept. On the same rows, the ascent continues there.
     """
 
     theta: Array
@@ -96,6 +108,7 @@ class Ascent(NamedTuple):
     optimizer: Optimizer
     standardization: Standardization
     median_effective_size: float | None = None
+    end: Array | None = None
 
 
 def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:

@@ -21,6 +21,15 @@ _PASSES = 50  # epochs of a typical fit by mini-batches
 _SLOW_PREDICTION = 2.0  # seconds; samples predict in place of an exact sum that takes longer
 _SECONDS_OF_NEWTON = 0.02  # of a step; more only in proportion to the E-step
 
+# Values of learning_rate_init="auto". The gradient M-step multiplies a sum over rows by its rate.
+# The rate of Adam is about the length of a step. In `partial_fit` it is constant. In `fit` it falls
+# from the last of these values to zero, which ends closer to the optimum in fewer epochs.
+_RATE_OF_GRADIENT_STEPS = 0.005
+_RATE_OF_STREAMS = 0.05
+RATE_OF_FIRST_EPOCH = 0.2
+# Values of batch_size="auto": the largest in `partial_fit`, otherwise a sixteenth of the rows.
+_BATCH_SIZES = 50, 200
+
 
 class Choice(NamedTuple):
     """What a fit uses in place of "auto".
@@ -136,3 +145,23 @@ def resized(estimator: Any, problem: Problem, n_units: int, earlier: Engine | No
     of_engine = shape_on_log_odds(shape) if isinstance(problem.X, SparseFeatures) else shape
     engine = cheapest_engine(of_engine, len(problem.weights))
     return problem._replace(shape=shape, engine=engine.seeded(estimator.random_state, earlier))
+
+
+def learning_rate(estimator: Any) -> float:
+    """Return `learning_rate_init` as a number; for Adam, the rate of `partial_fit`."""
+    if not isinstance(estimator.learning_rate_init, str):
+        return float(estimator.learning_rate_init)
+    return _RATE_OF_STREAMS if estimator.solver == "adam" else _RATE_OF_GRADIENT_STEPS
+
+
+def rows_per_e_step(estimator: Any, n_samples: int, *, streams: bool = False) -> int:
+    """Return the number of rows of one E-step: all rows, or a mini-batch.
+
+    ``streams`` is True in `partial_fit`.
+    """
+    if estimator.solver != "adam":
+        return n_samples
+    smallest, largest = _BATCH_SIZES
+    if not isinstance(estimator.batch_size, str):
+        return int(estimator.batch_size)
+    return largest if streams else min(max(n_samples // 16, smallest), largest)

@@ -10,19 +10,22 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
-from fastem.estimators.choices import Choice, first_penalty, without_choice
+from fastem.estimators.choices import Choice, first_penalty, rows_per_e_step, without_choice
+from fastem.estimators.em_ending import warn_of_ending
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_selection import FIRST_SIZE, choose
-from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
+from fastem.estimators.em_training import Training
+from fastem.estimators.held_out import hold_out
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
+from fastem.estimators.likelihoods import Likelihoods
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
 from fastem.estimators.standardization import feature_deviations
 from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
-from fastem.families import Categorical, Family
+from fastem.families import Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import single_threaded_blas
@@ -40,7 +43,7 @@ def has_batches(estimator: Any) -> bool:
 
 
 class BaseFastEM(
-    ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
+    Likelihoods, ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
 ):
     """Estimator whose hidden units are stochastic and binary.
 
@@ -59,12 +62,26 @@ class BaseFastEM(
         """Return the weights of the rows times those of their classes, if there are any."""
         return weights
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        """Return the targets of every row for a fitted estimator."""
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
+        """Return the targets of every row.
+
+        ``n_outputs`` is needed if the estimator is not fitted yet.
+        """
         raise NotImplementedError
 
     @with_callbacks
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network by maximum penalised marginal likelihood.
 
         Parameters
@@ -76,6 +93,10 @@ class BaseFastEM(
             1 for every label. Regressor: numbers or counts.
         sample_weight : array-like (n_samples,), optional
             Nonnegative. A row of weight w counts as w identical rows.
+        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
+            Validation set. Its loss is recorded at every iterate, at the cost of an E-step on these
+            rows. `early_stopping` uses it instead of splitting one off. Class weights do not apply
+            to it.
 
         Returns
         -------
@@ -109,6 +130,7 @@ class BaseFastEM(
         with unchanged_on_failure(self):
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
+            problem = hold_out(self, problem, X_val, y_val, sample_weight_val)
             self._forget_choices(problem, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
                 if problem.shape.n_variances > 0:
@@ -118,7 +140,7 @@ class BaseFastEM(
                 kind = EpochTraining if settings.solver == "adam" else Training
                 training = kind(settings, problem)
             is_single = resumes or choice.start is not None
-            n_starts = 1 if is_single else n_finalists(settings, is_exact=problem.engine.is_exact)
+            n_starts = 1 if is_single else n_finalists(settings, problem)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
             vars(self).update(choice.attributes)
             self.e_step_, self.n_layers_ = choice.engine, problem.shape.depth + 2
@@ -161,6 +183,8 @@ class BaseFastEM(
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
         """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
         with unchanged_on_failure(self):
+            if self.early_stopping:
+                raise ValueError("partial_fit does not support early_stopping=True")
             resumes = hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)
             parameters = self._parameters(problem.shape) if resumes else None
@@ -177,6 +201,7 @@ class BaseFastEM(
             seconds = list(getattr(self, "loss_curve_seconds_", []))
             elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
             self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
+            self.validation_loss_curve_ = self.best_validation_loss_ = None
             self.data_loss_curve_ = [*getattr(self, "data_loss_curve_", []), data_loss]
             self.loss_curve_seconds_ = [*seconds, elapsed]
             self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
@@ -190,10 +215,7 @@ class BaseFastEM(
         """Check parameters and rows; set the attributes that depend on the rows alone."""
         sizes = check_em_parameters(self)
         resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
-        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=not resumes)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        check_weights(weights, LARGEST_WEIGHT)
-        X = features_of(X)
+        X, y, weights = self._check_rows(X, y, sample_weight, reset=not resumes)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
         counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
@@ -213,6 +235,15 @@ class BaseFastEM(
         if not (resumes and hasattr(self, "feature_deviation_")):
             self.feature_deviation_ = feature_deviations(X, weights)
         return Problem(shape, engine, X, targets, weights, counts)
+
+    def _check_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Array, Any, Array]:
+        """Return checked X, y and weights; unless `reset`, X must have the columns of `fit`."""
+        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=reset)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        check_weights(weights, LARGEST_WEIGHT)
+        return features_of(X), y, weights
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False
@@ -280,87 +311,6 @@ class BaseFastEM(
         X = self._check_X(X)
         return self._network().posterior(X, self._known_targets(y, len(X)))
 
-    def log_likelihood(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
-
-        With several outputs, p is their joint density or probability. Densities are in the unit
-        of y.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n_samples, n_features)
-        y : array-like
-            Labels or values, as in `fit`.
-        sample_weight : array-like (n_samples,), optional
-
-        Returns
-        -------
-        log_likelihood : float, nats
-            Without penalty and without class weights.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit` or a value that is impossible under the family, a weight is negative, or the
-            problem does not fit into memory.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        X = self._check_X(X)
-        targets = self._known_targets(y, len(X))
-        weights = _check_sample_weight(
-            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
-        )
-        return float(np.sum(weights * self._network().log_density(X, targets)))
-
-    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`.
-
-        Returns
-        -------
-        aic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
-
-    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`; n is the summed weight.
-
-        Returns
-        -------
-        bic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        log_likelihood = self.log_likelihood(X, y, sample_weight)
-        weights = 1.0 if sample_weight is None else sample_weight
-        n = np.sum(np.broadcast_to(weights, len(y)))
-        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
-
     @property
     def _n_features_out(self) -> int:
         return len(self.intercepts_[0])
@@ -374,15 +324,6 @@ class BaseFastEM(
     def _check_X(self, X: ArrayLike) -> Array | SparseFeatures:
         check_is_fitted(self)
         return features_of(validate_data(self, X, **FORM, reset=False))
-
-    def _n_free_parameters(self) -> int:
-        """Count parameters; one class of the softmax is redundant."""
-        check_is_fitted(self)
-        ones = int(bool(self.fit_intercept))
-        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
-        n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
-        n_variances = len(getattr(self, "variance_", NO_VARIANCE))
-        return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is accepted."""

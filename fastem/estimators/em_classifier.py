@@ -79,11 +79,21 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Maximum number of iterations of a call of `fit`, per start; for Adam, of epochs.
     tol : float, default=1e-6
         Relative tolerance. A fit has converged when an iteration increases the objective by less
-        than this fraction. Adam: when ten epochs in a row increase the best running objective
-        by less. EM by sampling: when the mean objective of thirty iterations increases by less
-        than thirty times this fraction, twice.
+        than this fraction. Adam: when `n_iter_no_change` epochs in a row increase the best running
+        objective by less. EM by sampling: when the mean objective of thirty iterations increases
+        by less than thirty times this fraction, twice.
+    early_stopping : bool, default=False
+        Stop when the loss of a validation set no longer improves, and keep the iterate with the
+        lowest one. The set is passed to `fit` or split off.
+    validation_fraction : float, default=0.1
+        Fraction of the rows that `early_stopping` splits off, of every class. `random_state`
+        selects them; an integer selects the same rows in every fit.
+    n_iter_no_change : int, default=10
+        With `early_stopping`, training stops after this number of iterations in a row without an
+        improvement by the fraction `tol`. For Adam, also the number of epochs under `tol`.
     n_init : int, default=1
-        Number of random starts. The best result is kept.
+        Number of random starts. The best result is kept; with `early_stopping`, the one with the
+        lowest loss of the validation set.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
         initialisation.
@@ -94,8 +104,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     n_jobs : int, optional
         Number of threads; None uses all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Seed of the starting values, of the order of the rows in every epoch, and of `Sampling`
-        without a seed of its own.
+        Seed of the starting values, of the validation split, of the order of the rows in every
+        epoch, and of `Sampling` without a seed of its own.
     verbose : int, default=0
         0 prints nothing, 1 a progress line, 2 one line per iteration.
 
@@ -118,14 +128,21 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     converged_ : bool
         Always False after `partial_fit`.
     loss_ : float, nats
-        Penalised negative log-likelihood per unit weight. Adam evaluates it on all rows at the end
-        of `fit`. After `partial_fit` it is the last entry of `loss_curve_`, after Ctrl-C the best.
+        Penalised negative log-likelihood per unit weight, without held-out rows. Adam evaluates it
+        on all rows at the end of `fit`. After `partial_fit` it is the last entry of `loss_curve_`,
+        after Ctrl-C the best.
     loss_curve_ : list of float, nats
         The loss of every iterate, starting with the starting point. Adam: the running loss of every
         epoch or call of `partial_fit`, each batch evaluated before its step. Sampling: estimates,
         which are not monotone.
     data_loss_curve_ : list of float, nats
         The same without penalty.
+    validation_loss_curve_ : list of float or None, nats
+        Negative log-likelihood per unit weight of the validation set at every iterate of
+        `loss_curve_`, without penalty. For Adam, at the end of every epoch. NaN for iterates of an
+        earlier fit without this set, infinity if it overflows. None without a validation set.
+    best_validation_loss_ : float or None, nats
+        Its lowest value.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_` since the ascent began. A resumed curve adds to
         the time of the earlier one.
@@ -169,6 +186,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,
@@ -191,6 +211,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.n_init = n_init
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
@@ -271,7 +294,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
             check_two_classes(weights, targets, self.classes_)
         return weights
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
         return known_labels(self, y, n_samples)
 
     def __sklearn_tags__(self) -> Any:

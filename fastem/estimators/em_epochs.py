@@ -7,20 +7,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Problem, ended_in
-from fastem.estimators.em_training import (
-    RATE_OF_FIRST_EPOCH,
-    Training,
-    learning_rate,
-    rows_per_e_step,
-)
+from fastem.estimators.choices import RATE_OF_FIRST_EPOCH, learning_rate, rows_per_e_step
+from fastem.estimators.em_training import Training
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
 from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
 
-
-# First rate and number of epochs, as shares of those of a fit: of a run that precedes the comparison
-# of penalties, of the runs that are compared, and of the fit that begins where the best one ended.
+# First rate and number of epochs, as shares of those of a fit: of a run before the comparison of
+# penalties, of the runs that are compared, and of the fit that begins where the best one ended.
 _BASE, _BRANCH, _POLISH = (1.0, 0.4), (0.5, 0.15), (0.5, 0.4)
 
 
@@ -70,7 +65,7 @@ class EpochTraining(Training):
             problem.X,
             problem.targets,
             problem.weights,
-            self._shape,
+            self.shape,
             self._engine,
             batch_size,
             alpha=float(estimator.alpha),
@@ -78,42 +73,71 @@ class EpochTraining(Training):
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
+    def _new_held_out_model(self, problem: Problem) -> BatchedNetwork:
+        estimator, n_rows = self._estimator, len(problem.weights)
+        return BatchedNetwork(
+            problem.X,
+            problem.targets,
+            problem.weights,
+            self.shape,
+            self._engine,
+            min(rows_per_e_step(estimator, n_rows), n_rows),
+            alpha=0.0,
+            extent=Extent().plus(problem.weights),
+            n_threads=effective_n_jobs(estimator.n_jobs),
+        )
+
+    def _kept(self, theta: Array, monitor: EpochMonitor) -> Array:
+        return theta  # `run_adam` has chosen it
+
     def new_monitor(self) -> EpochMonitor:
-        monitor = EpochMonitor(float(self._estimator.tol), scale=self._scale)
-        monitor.penalty = self._model.penalty
+        """Return an empty record."""
+        estimator = self._estimator
+        monitor = EpochMonitor(
+            float(estimator.tol), scale=self._scale, patience=estimator.n_iter_no_change
+        )
+        monitor.penalty = self.model.penalty
         return monitor
 
     def new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
+        """Return a state without memory of earlier iterates."""
         return AdamState(learning_rate(self._estimator), random_state)
 
     def run(
         self, theta: Array, monitor: EpochMonitor, optimizer: AdamState, max_iter: int
     ) -> Array:
+        """Run at most so many epochs; return the iterate to keep."""
         self._update(optimizer)
         schedule = None
         if isinstance(self._estimator.learning_rate_init, str):
             rate, share = _POLISH if self.polishes else (1.0, 1.0)
             n_epochs = max(1, round(share * self.n_epochs))
             schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
-        return run_adam(self._model, theta, monitor, max_iter, optimizer, schedule)
+        return run_adam(self.model, theta, monitor, max_iter, optimizer, schedule)
 
     def follow(
-        self, theta: Array, alpha: float, random_state: np.random.RandomState, *, begins: bool = False
+        self,
+        theta: Array,
+        alpha: float,
+        random_state: np.random.RandomState,
+        *,
+        begins: bool = False,
     ) -> Array:
         """Return the parameters under a penalty, after fewer epochs than those of a fit."""
-        self._model.set_penalty(alpha)
+        self.model.set_penalty(alpha)
         rate, share = _BASE if begins else _BRANCH
         n_epochs = max(1, round(share * self.n_epochs))
         monitor, state = self.new_monitor(), self.new_optimizer(random_state)
         state.extent = self._extent
         with single_threaded_blas():
             schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
-            theta = run_adam(self._model, theta, monitor, n_epochs, state, schedule)
+            theta = run_adam(self.model, theta, monitor, n_epochs, state, schedule)
         if monitor.interrupted:
             raise KeyboardInterrupt
         return theta
 
     def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        """Return the starting values as they are."""
         return theta  # the steps of mini-batches are noisy enough to leave a poor start
 
     def _update(self, state: AdamState) -> None:
@@ -123,7 +147,7 @@ class EpochTraining(Training):
     def begin_stream(self) -> Ascent:
         """Return the starting point of a stream that begins with these rows."""
         typical = self._typical
-        if self._shape.has_classes:
+        if self.shape.has_classes:
             # A class without rows so far gets the weight of one average row.
             typical = np.where(typical > 0.0, typical, self._extent.weight / self._extent.n_rows)
         random_state = check_random_state(self._estimator.random_state)
@@ -132,7 +156,7 @@ class EpochTraining(Training):
     def join_stream(self, parameters: Parameters) -> Ascent:
         """Return the starting point of a stream that begins at given parameters."""
         random_state = check_random_state(self._estimator.random_state)
-        theta = self._shape.pack(self._standardization.unfold(parameters))
+        theta = self.shape.pack(self._standardization.unfold(parameters))
         return self._at(theta, random_state)
 
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
@@ -155,7 +179,7 @@ class EpochTraining(Training):
             state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
-            objective, penalty = state.run_epoch(self._model)
+            objective, penalty = state.run_epoch(self.model)
         loss, data_loss = self.loss(objective), self.loss(objective + penalty)
         theta = state.theta.copy()
         self._check_finite(theta)

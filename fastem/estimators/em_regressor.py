@@ -65,6 +65,8 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     tol : float, default=1e-6
         Relative tolerance, as for `FastEMClassifier`. For numbers, an objective of less than 1 nat
         per row counts as 1 nat per row, because log-densities can sum to zero.
+    early_stopping, validation_fraction, n_iter_no_change
+        As for `FastEMClassifier`; the split is not stratified.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`.
     warm_start, n_jobs, random_state, verbose
@@ -85,8 +87,8 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     variance_floor_ : float
         Lower bound of the noise variance, as a share of the variance of y. Only if the family has a
         variance.
-    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_, e_step_,
-    n_layers_
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_,
+    validation_loss_curve_, best_validation_loss_, e_step_, n_layers_
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y. For numbers,
         up to 140 iterations under falling bounds of the variance improve the random start.
         `n_iter_` and `loss_curve_` exclude them; the seconds include them.
@@ -119,6 +121,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,
@@ -141,6 +146,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.n_init = n_init
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
@@ -186,8 +194,11 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     ) -> tuple[Family, np.ndarray]:
         return learn_numbers(self, y, resumes=resumes)
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        return known_numbers(self, y, n_samples)
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
+        n_outputs = len(self.intercepts_[-1]) if n_outputs is None else n_outputs
+        return known_numbers(self, y, (n_samples, n_outputs))
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False

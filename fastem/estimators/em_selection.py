@@ -19,8 +19,9 @@ from fastem.estimators.choices import (
 from fastem.estimators.em_epochs import EpochTraining
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
+from fastem.oracle import row_gradients
 from fastem.parameters import Array, Parameters
-from fastem.selection import LeaveOneOut, largest_good, search, split_rows
+from fastem.selection import LeaveOneOut, largest_good, leave_one_out, search, split_rows
 from fastem.sparse import SparseFeatures
 
 FIRST_SIZE = 10
@@ -75,7 +76,7 @@ class _Fold:
             theta = self._solutions[last]
         elif self._base is None:
             theta = training.start(self._random_state)
-            training.set_penalty(alpha)
+            training.model.set_penalty(alpha)
             theta = training.settled(theta, self._random_state)
             theta = training.follow(theta, alpha, self._random_state, begins=True)
             self._base = theta
@@ -102,11 +103,17 @@ class _Fold:
 
     def training_score(self, alpha: float) -> float:
         """Return the mean log-likelihood of the training rows, in nats."""
-        return self._training.mean_log_likelihood(self._solutions[alpha])
+        model, theta = self._training.model, self._solutions[alpha]
+        return -self._training.loss(model.objective(theta) + model.penalty(theta))
 
     def leave_one_out(self, alpha: float) -> LeaveOneOut:
         """Return approximate leave-one-out scores of the training rows under a penalty."""
-        return self._training.leave_one_out(self.solve(alpha), alpha)
+        theta, training = self.solve(alpha), self._training
+        rows, shape = training.rows, training.shape
+        gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
+        _, statistics = training.model.expect(theta)
+        penalty = alpha * shape.penalty_weights()
+        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
 
 
 class _Found(NamedTuple):
@@ -150,7 +157,7 @@ class _Selection:
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
         self._problem = problem.of_rows(split.rows)._replace(weights=split.weights * ratio)
-        self._problem = self._problem._replace(counts=None)
+        self._problem = self._problem._replace(counts=None, held_out=None)
         self._held = split.held * ratio
         self._engine, self.size = engine, split.size
 
@@ -237,9 +244,7 @@ def _path(scores: dict[float, float], **columns: dict[float, float]) -> dict[str
     return path
 
 
-def choose(
-    estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None
-) -> Choice:
+def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None) -> Choice:
     """Replace every "auto" of an estimator for given rows.
 
     Parameters

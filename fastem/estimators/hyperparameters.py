@@ -69,6 +69,9 @@ _LAYERS = [
     _interval(numbers.Integral, 1),
 ]
 _SHARED = {
+    "early_stopping": _BOOLEAN,
+    "validation_fraction": [_interval(numbers.Real, 0, 1)],
+    "n_iter_no_change": [_interval(numbers.Integral, 1), _INFINITE],
     "hidden_layer_sizes": _LAYERS,
     "warm_start": _BOOLEAN,
     "verbose": [_interval(numbers.Integral, 0), *_BOOLEAN],
@@ -118,12 +121,9 @@ _MLP_RULES: dict[str, list[_Rule]] = {
     "tol": [_interval(numbers.Real, 0)],
     "momentum": [_interval(numbers.Real, 0, 1, "[]")],
     "nesterovs_momentum": _BOOLEAN,
-    "early_stopping": _BOOLEAN,
-    "validation_fraction": [_interval(numbers.Real, 0, 1)],
     "beta_1": [_interval(numbers.Real, 0, 1)],
     "beta_2": [_interval(numbers.Real, 0, 1)],
     "epsilon": [_interval(numbers.Real, 0, closed="()")],
-    "n_iter_no_change": [_interval(numbers.Integral, 1), _INFINITE],
     "max_fun": [_interval(numbers.Integral, 1)],
     "dropout": [_interval(numbers.Real, 0, 1)],
     "init": [_among(("glorot", "he"))],

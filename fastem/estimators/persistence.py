@@ -22,7 +22,7 @@ from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
-_CURVES = "data_loss_curve", "loss_curve_seconds"
+_CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -121,7 +121,7 @@ def save(model: Any, path: str | os.PathLike) -> None:
     if hasattr(model, "feature_deviation_"):
         arrays["feature_deviation"] = model.feature_deviation_
     for name in _CURVES:
-        if hasattr(model, f"{name}_"):
+        if getattr(model, f"{name}_", None) is not None:
             arrays[name] = np.array(getattr(model, f"{name}_"))
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
@@ -135,6 +135,7 @@ def save(model: Any, path: str | os.PathLike) -> None:
         "n_iter": model.n_iter_,
         "converged": bool(model.converged_),
         "loss": float(model.loss_),
+        "best_validation_loss": getattr(model, "best_validation_loss_", None),
         "family": _to_json(model.family_),
     }
     if hasattr(model, "variance_floor_"):
@@ -268,6 +269,9 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     for name in _CURVES:
         if name in arrays:  # absent from files of earlier versions
             setattr(model, f"{name}_", arrays[name].tolist())
+    if "validation_loss_curve" not in arrays:
+        model.validation_loss_curve_ = None
+    model.best_validation_loss_ = header.get("best_validation_loss")
     model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # older files lack it
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastem.estimators.ascent import Ascent, Optimizer
+from fastem.estimators.ascent import Ascent, Optimizer, Problem
 from fastem.estimators.progress import Progress
 from fastem.estimators.validation import check_start
 from fastem.parameters import Array, Shape
@@ -37,13 +37,14 @@ class _Run(NamedTuple):
     optimizer: Optimizer
 
 
-def n_finalists(estimator: Any, *, is_exact: bool) -> int:
+def n_finalists(estimator: Any, problem: Problem) -> int:
     """Return the number of random starts that run until convergence.
 
     These are a third of `n_init`, and at least two, after short runs of all starts. With Adam,
-    L-BFGS, and E-steps that are estimates, every start runs to its end.
+    L-BFGS, held-out rows, and E-steps that are estimates, every start runs to its end.
     """
-    if estimator.solver != "em" or not is_exact:
+    races = estimator.solver == "em" and problem.engine.is_exact and problem.held_out is None
+    if not races:
         return estimator.n_init
     return min(estimator.n_init, max(2, -(-estimator.n_init // 3)))
 
@@ -90,7 +91,7 @@ class Starts:
                 ascent = self._to_its_end(run, progress)
                 if ascent is None:
                     continue
-                if best is None or ascent.monitor.objective > best.monitor.objective:
+                if best is None or ascent.monitor.merit > best.monitor.merit:
                     best = ascent
                 if ascent.monitor.interrupted:
                     # warn even if an earlier start is the best

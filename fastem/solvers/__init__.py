@@ -3,6 +3,7 @@
 from fastem.solvers.acceleration import QuasiNewtonStep
 from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, FallingRate, run_adam
 from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
+from fastem.solvers.held_out import HeldOut
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network
@@ -17,6 +18,7 @@ __all__ = [
     "EpochMonitor",
     "Extent",
     "FallingRate",
+    "HeldOut",
     "Monitor",
     "Network",
     "PlainStep",

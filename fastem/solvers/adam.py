@@ -13,12 +13,11 @@ from fastem.parameters import Array, Shape
 from fastem.rows import TrainingRows, add_ones, sort_inputs
 from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
-from fastem.solvers.network import Network
+from fastem.solvers.network import FIRST_DRAW_OF_OBJECTIVE, Network
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_PARAMETER = 1e100  # far above any useful weight
-_FIRST_DRAW_OF_OBJECTIVE = 2**40  # above the number of any step
 
 
 class Extent(NamedTuple):
@@ -58,9 +57,13 @@ class FallingRate(NamedTuple):
 
 
 class BatchModel(Protocol):
-    """A model whose objective is a sum over rows, evaluated on a mini-batch at a time."""
+    """A model whose objective is a sum over rows, evaluated on a mini-batch at a time.
+
+    ``last_penalty`` is the penalty (nats) in the objective of the last batch.
+    """
 
     n_rows: int
+    last_penalty: float
 
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches."""
@@ -75,9 +78,6 @@ class BatchModel(Protocol):
 
     def penalty(self, theta: Array) -> float:
         """Return the penalty that the objective of all rows contains."""
-
-    def share(self, batch: NDArray[np.int64]) -> float:
-        """Return the share of the penalty that the objective of a batch contains."""
 
     def objective(self, theta: Array) -> float:
         """Return the objective of all rows."""
@@ -181,15 +181,16 @@ class BatchedNetwork:
         """Return the penalty (nats) of the whole data."""
         return self._network.penalty(theta)
 
-    def share(self, batch: NDArray[np.int64]) -> float:
-        """Return the share of the penalty that belongs to a batch: its share of the weight."""
-        return float(self._weights[batch].sum()) / self._extent.weight
+    @property
+    def last_penalty(self) -> float:
+        """The share of the penalty (nats) in the objective of the last batch."""
+        return self._network.last_penalty
 
     def objective(self, theta: Array) -> float:
         """Return the penalised log-likelihood (nats) of all rows, at the cost of an E-step."""
         every = np.arange(self.n_rows)
         # fixed draws, so that equal parameters have equal objectives
-        draws = enumerate(self.batches(every), _FIRST_DRAW_OF_OBJECTIVE)
+        draws = enumerate(self.batches(every), FIRST_DRAW_OF_OBJECTIVE)
         return float(sum(self._expect(theta, batch, draw)[0] for draw, batch in draws))
 
     def _expect(
@@ -275,7 +276,7 @@ class AdamState:
             total += objective
             if not np.isfinite(total):
                 raise self.divergence("The objective is not finite.")
-            penalty += model.share(batch) * model.penalty(self.theta)
+            penalty += model.last_penalty
             self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
@@ -329,7 +330,8 @@ def run_adam(
     theta : array (n_parameters,)
         The last iterate or the one after the best epoch, whichever has the higher objective on
         all rows. After ``KeyboardInterrupt`` it is the latter, without another E-step, and
-        ``monitor.interrupted`` is True.
+        ``monitor.interrupted`` is True. If the monitor keeps the best iterate on held-out rows, it
+        is that one.
 
     Raises
     ------
@@ -359,21 +361,29 @@ def run_adam(
             if stop:
                 break
         if not monitor.interrupted:
-            theta, objective = _better(model, state)
+            theta, objective = _best(model, _candidates(monitor, state), state)
             monitor.settle(objective)
     except KeyboardInterrupt:
         monitor.interrupted, monitor.converged = True, False
     if monitor.interrupted:
-        theta = state.best
-        monitor.settle(monitor.best)
+        theta, objective = state.best, monitor.best
+        if monitor.kept is not None:
+            theta, objective = monitor.kept, monitor.history[monitor.held_out.index]
+        monitor.settle(objective)
     return theta.copy()
 
 
-def _better(model: BatchModel, state: AdamState) -> tuple[Array, float]:
-    """Return the last iterate or the one after the best epoch, with its objective."""
-    candidates = [state.best]
-    if not np.array_equal(state.theta, state.best):
-        candidates.append(state.theta)
+def _candidates(monitor: EpochMonitor, state: AdamState) -> list[Array]:
+    """Return the iterates of which one is kept."""
+    if monitor.kept is not None:
+        return [monitor.kept]
+    if np.array_equal(state.theta, state.best):
+        return [state.best]
+    return [state.best, state.theta]
+
+
+def _best(model: BatchModel, candidates: list[Array], state: AdamState) -> tuple[Array, float]:
+    """Return the candidate with the highest objective, and this objective."""
     objectives = []
     for theta in candidates:
         try:

@@ -17,6 +17,10 @@ from fastem.sparse import SparseFeatures
 # which rows share, is at most 6e-8. Errors of single rows are larger, but have either sign.
 _SINGLE_ERROR = 1e-7
 
+FIRST_DRAW_OF_OBJECTIVE = 2**40
+"""Number of the first random draw of an objective that is compared with others: above the number of
+any step."""
+
 
 class Network:
     """Penalised marginal likelihood of given rows, over flat parameter vectors.
@@ -34,6 +38,11 @@ class Network:
     learning_rate : float, default=0.0
         Rate of the gradient M-step.
     n_threads : int
+
+    Attributes
+    ----------
+    last_penalty : float, nats
+        Penalty in the objective of the last E-step.
 
     Raises
     ------
@@ -63,6 +72,7 @@ class Network:
         if isinstance(self._own_plan, EnumerationPlan):
             self._own_plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
+        self.last_penalty = 0.0
         self._new_m_step: Callable[[float], MStep] | None = None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
@@ -135,15 +145,19 @@ class Network:
         statistics = self._plan.expect(self.shape.unpack(theta), draw)
         self._effective = statistics.effective_sample_size
         total = np.sum(self._weights * statistics.log_likelihood)
-        return float(total - _half_squares(self._penalty, theta)), statistics
+        self.last_penalty = _half_squares(self._penalty, theta)
+        return float(total - self.last_penalty), statistics
+
+    def objective(self, theta: Array) -> float:
+        """Return the penalised log-likelihood (nats), by fixed random draws if the engine samples.
+
+        Equal parameters have equal objectives.
+        """
+        return self.expect(theta, FIRST_DRAW_OF_OBJECTIVE)[0]
 
     def penalty(self, theta: Array) -> float:
         """Return the whole penalty (nats), not only a share of it."""
-        return float(_half_squares(self._whole_penalty, theta))
-
-    def objective(self, theta: Array) -> float:
-        """Return the penalised log-likelihood (nats)."""
-        return self.expect(theta)[0]
+        return _half_squares(self._whole_penalty, theta)
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
@@ -160,4 +174,4 @@ class Network:
 
 
 def _half_squares(penalty: Array, theta: Array) -> float:
-    return 0.5 * np.sum(penalty * theta * theta)
+    return float(0.5 * np.sum(penalty * theta * theta))
