@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import Choice, first_penalty, rows_per_e_step, without_choice
-from fastem.estimators.em_ending import warn_of_ending
+from fastem.estimators.em_ending import warn_of_ending, warn_of_equal_units
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
 from fastem.estimators.em_selection import FIRST_SIZE, choose
 from fastem.estimators.em_training import Training
@@ -160,6 +160,7 @@ class BaseFastEM(
                 self._ascent = ascent
             progress.end()
             warn_of_ending(settings, ascent.monitor)
+            warn_of_equal_units(self, self._network(), problem.X)
             self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)
