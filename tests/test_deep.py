@@ -175,7 +175,8 @@ def test_each_layer_climbs_its_part_of_q(m_step, fit_intercept):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_never_fall(settings):
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((4, 3, 2), random_state=0, max_iter=60, **settings).fit(X, y)
+    options = {"alpha": 0.15, "random_state": 0, "max_iter": 60, **settings}
+    model = FastEMClassifier((4, 3, 2), **options).fit(X, y)
     losses = np.array(model.loss_curve_)
     if settings.get("solver") != "lbfgs":
         assert (np.diff(losses) <= 1e-12 * np.abs(losses[:-1])).all()

@@ -25,7 +25,8 @@ def _line(family="gaussian", n=60, **parameters):
     rng = np.random.default_rng(0)
     x = rng.uniform(-2.0, 2.0, n)
     y = rng.poisson(np.exp(1.0 + x)) if family == "poisson" else x + rng.normal(size=n)
-    model = FastEMRegressor((3,), family=family, max_iter=10, random_state=0, **parameters)
+    parameters = {"alpha": 0.5, "max_iter": 10, "random_state": 0, **parameters}
+    model = FastEMRegressor((3,), family=family, **parameters)
     return model.fit(x[:, None], y), x[:, None], y
 
 

@@ -95,6 +95,7 @@ class Estimating(Plain):
 @pytest.mark.parametrize("solver", ["em", "lbfgs", "adam"])
 def test_a_users_engine_trains_the_classifier(solver, fit_intercept):
     options = {"solver": solver, "fit_intercept": fit_intercept, "max_iter": 15, "random_state": 0}
+    options["alpha"] = 0.15
     model = fastem.FastEMClassifier((3,), e_step=Plain(), **options)
     with pytest.warns(ConvergenceWarning):
         model.fit(X, y)

@@ -277,7 +277,8 @@ def test_deviations_of_the_features(solver, options):
     X, y = load_iris(return_X_y=True)
     X = np.column_stack([X, np.full(len(X), 0.1)])  # the mean of a constant is not exact
     weights = np.random.default_rng(0).integers(0, 3, len(X))
-    model = FastEMClassifier((2,), solver=solver, max_iter=2, random_state=0, **options)
+    shared = {"alpha": 0.15, "max_iter": 2, "random_state": 0}
+    model = FastEMClassifier((2,), solver=solver, **shared, **options)
     expected = np.repeat(X, weights, axis=0).std(axis=0)
     for rows in (X, csr_matrix(X)):
         deviation = model.fit(rows, y, sample_weight=weights).feature_deviation_

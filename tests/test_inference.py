@@ -299,7 +299,7 @@ def test_a_unit_without_weights_has_no_intercept():
 
 def test_a_variance_at_its_lower_bound_is_not_estimated():
     with pytest.warns(UserWarning, match="lower bound"):
-        model = FastEMRegressor((2,), variance_floor=0.5, **EXACT).fit(X, Y["number"])
+        model = FastEMRegressor((2,), variance_floor=0.5, alpha=0.5, **EXACT).fit(X, Y["number"])
     summary = fastem.Inference(model, X, Y["number"]).summary()
     np.testing.assert_array_equal(summary.noise_variance_error, 0.0)
     assert "at its lower bound" in str(summary)

@@ -441,7 +441,7 @@ def exact_objective(model, X, y):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_come_near_the_exact_fit(load, sizes, share):
     X, y = load(return_X_y=True)
-    settings = {"max_iter": 300, "random_state": 0, "accelerate": False}
+    settings = {"alpha": 0.15, "max_iter": 300, "random_state": 0, "accelerate": False}
     by_sum = fastem.FastEMClassifier(sizes, e_step="enumeration", **settings).fit(X, y)
     model = fastem.FastEMClassifier(sizes, e_step=Sampling(300), **settings).fit(X, y)
     best = -by_sum.loss_ * len(X)
@@ -478,7 +478,7 @@ def test_a_warm_start_goes_on_to_the_bit(random_state):
     given = reference.draw_network(rng, 4, 6, 3)
     settings = {
         "hidden_layer_sizes": (6,), "e_step": Sampling(40), "random_state": random_state,
-        "coefs_init": given[0], "intercepts_init": given[1],
+        "coefs_init": given[0], "intercepts_init": given[1], "alpha": 0.15,
     }  # fmt: skip
     steps = fastem.FastEMClassifier(max_iter=1, warm_start=True, **settings).fit(X, y)
     seed = steps.e_step_.random_state

@@ -22,7 +22,6 @@ from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
-_PATH = "alpha_path_"
 _CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
 
 
@@ -141,12 +140,6 @@ def save(model: Any, path: str | os.PathLike) -> None:
     }
     if hasattr(model, "variance_floor_"):
         header["variance_floor"] = float(model.variance_floor_)
-    if hasattr(model, "alpha_"):
-        header["alpha"] = float(model.alpha_)
-    if hasattr(model, "solver_"):
-        header["solver"] = model.solver_
-    if hasattr(model, "alpha_path_"):
-        arrays.update({_PATH + name: values for name, values in model.alpha_path_.items()})
     if "classes" in arrays:
         header["object_labels"] = model.classes_.dtype.kind == "O"
     write_model(path, header, arrays)
@@ -250,7 +243,6 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
         weights.append(model.variance_)
     if "variance_floor" in header:  # absent from files of earlier versions
         model.variance_floor_ = float(header["variance_floor"])
-    _restore_choices(model, header, arrays)
     n_features = len(model.coefs_[0])
     if any(values.dtype != np.float64 for values in weights):
         raise ValueError("weights are not float64")
@@ -284,17 +276,6 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))
     return model
-
-
-def _restore_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Set the attributes that describe a choice; files of earlier versions lack them."""
-    if "alpha" in header:
-        model.alpha_ = float(header["alpha"])
-    if "solver" in header:
-        model.solver_ = str(header["solver"])
-    path = {name.removeprefix(_PATH): arrays[name] for name in arrays if name.startswith(_PATH)}
-    if path:
-        model.alpha_path_ = path
 
 
 def add_version(state: dict[str, Any]) -> dict[str, Any]:
