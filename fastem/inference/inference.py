@@ -180,7 +180,9 @@ class Inference:
         link, errors = self._link(X)
         if scale == "response":
             with np.errstate(invalid="ignore"):
-                errors = np.where(np.isinf(errors), np.inf, slope(self._problem, link) * errors)
+                errors = np.where(
+                    np.isinf(errors), np.inf, slope(self._model.family_, link) * errors
+                )
         return self._in_shape(errors * self._problem.standardization.output_scale)
 
     def interval(self, X: ArrayLike, coverage: float = 0.95) -> Array:
@@ -209,7 +211,7 @@ class Inference:
         """
         half_width = ndtri(levels_of_interval(coverage)[1])
         link, errors = self._link(X)
-        ends = (response(self._problem, link + t * half_width * errors) for t in (-1.0, 1.0))
+        ends = (response(self._model.family_, link + t * half_width * errors) for t in (-1.0, 1.0))
         standardization = self._problem.standardization
         scale, centre = standardization.output_scale, standardization.output_centre
         return np.stack([self._in_shape(end * scale + centre) for end in ends], axis=-1)
