@@ -1,8 +1,10 @@
 """Draw the pictures of the documentation.
 
-Run: ``python examples/pictures.py [FOLDER]``; the default folder is docs/images.
+Run: ``python examples/pictures.py [FOLDER]``; the default folder is docs/images. It takes about
+one minute.
 """
 
+import runpy
 import sys
 import warnings
 from pathlib import Path
@@ -11,9 +13,10 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits, make_moons
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification, make_moons
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import DecisionBoundaryDisplay
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fastem import (
@@ -23,6 +26,7 @@ from fastem import (
     FastMLPClassifier,
     HiddenUnitsDisplay,
     LossCurveDisplay,
+    PenaltyDisplay,
     ScalingDisplay,
     profile_scaling,
     warmup,
@@ -30,6 +34,7 @@ from fastem import (
 
 FOLDER = "docs/images"
 ENGINES = ("enumeration", "quadrature", "sampling")
+FEW, MANY = (4, 8, 12, 16, 20, 22), (50, 100)  # units; many are too many for enumeration
 N_UNITS = 12
 PENALTY = 0.15  # both methods: times half the sum of squared weights, against the summed loss
 
@@ -55,20 +60,53 @@ def perceptron(n_rows, max_iter):
     )  # fmt: skip
 
 
-def learning_curves(em, X, y, max_iter):
+def learning_curves(X, y, max_iter):
     """Plot the losses of EM and backpropagation on digits against wall time."""
-    network = perceptron(len(y), 5 * max_iter).fit(X, y)
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
-    LossCurveDisplay.from_estimator(
-        {"exact EM": em, "backpropagation (Adam)": network}, x="seconds", ax=figure.subplots()
-    ).ax_.set_title(f"Digits, {N_UNITS} hidden units, the same penalty for both methods")
+    X, X_val, y, y_val = train_test_split(X, y, test_size=0.25, stratify=y, random_state=0)
+    held_out = {"X_val": X_val, "y_val": y_val}
+    em = FastEMClassifier((N_UNITS,), alpha=PENALTY, max_iter=max_iter, random_state=0)
+    network = perceptron(len(y), 5 * max_iter)
+    perceptron(len(y), 1).fit(X, y, **held_out)  # compiles this network's kernels
+    estimators = {
+        "exact EM": em.fit(X, y, **held_out),
+        "backpropagation (Adam)": network.fit(X, y, **held_out),
+    }
+    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    LossCurveDisplay.from_estimator(estimators, x="seconds", ax=figure.subplots()).ax_.set_title(
+        f"Digits, {N_UNITS} hidden units, the same penalty for both methods"
+    )
     return figure
 
 
-def hidden_units(em, X, y):
-    """Plot the weights of every hidden unit, and its mean activation for every digit."""
-    figure = Figure(figsize=(12.0, 3.8), layout="constrained")
+def hidden_units(X, y, max_iter):
+    """Plot the weights of every hidden unit on digits, and its mean activation for every digit."""
+    em = FastEMClassifier((N_UNITS,), alpha=PENALTY, max_iter=max_iter, random_state=0).fit(X, y)
+    figure = Figure(figsize=(15.0, 3.8), layout="constrained")
     HiddenUnitsDisplay.from_estimator(em, X, y, figure=figure)
+    return figure
+
+
+def table(max_iter):
+    """Plot the weights of a few hidden units on a table of thirty features."""
+    data = load_breast_cancer(as_frame=True)
+    names = data.target_names[data.target]
+    em = FastEMClassifier((4,), max_iter=max_iter, random_state=0).fit(data.data, names)
+    figure = Figure(figsize=(12.0, 6.0), layout="constrained")
+    HiddenUnitsDisplay.from_estimator(em, data.data, names, figure=figure)
+    return figure
+
+
+def penalty(n_rows, max_iter):
+    """Plot the scores of the penalties from which a fit chose."""
+    X, y = make_classification(
+        n_rows, n_features=8, n_informative=5, n_redundant=0, n_classes=3, flip_y=0.15,
+        random_state=0,
+    )  # fmt: skip
+    model = FastEMClassifier((6,), alpha="auto", max_iter=max_iter, random_state=0).fit(X, y)
+    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    PenaltyDisplay.from_estimator(model, ax=figure.subplots()).ax_.set_title(
+        f"{n_rows} rows, 3 classes, 6 hidden units: choice of the penalty"
+    )
     return figure
 
 
@@ -105,35 +143,41 @@ def density(max_iter):
 
 def engines(largest, n_rows):
     """Plot the time of an E-step against the number of hidden units, for every engine."""
-    few = [m for m in range(4, 23, 2) if m <= largest]
-    many = [m for m in (24, 32, 48, 64, 100) if m <= largest]
+    few, many = ([m for m in sizes if m <= largest] for sizes in (FEW, MANY))
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     for ax, classes in zip(figure.subplots(1, 2, sharey=True), (2, 3), strict=True):
         profiles = [profile_scaling(few, [n_rows], n_classes=classes, engines=ENGINES)]
-        if many:  # too many for enumeration
+        if many:
             profiles.append(profile_scaling(many, [n_rows], n_classes=classes, engines=ENGINES[1:]))
-        ScalingDisplay.from_results(profiles, ax=ax)
+        ScalingDisplay.from_results(profiles, ax=ax).ax_.legend(loc="lower right")
         ax.set_title(f"E-step with gradients, {classes} classes")
     return figure
 
 
-def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100):
+def draw_example(name, path, **options):
+    """Let another example draw its picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))["main"](str(path), **options)
+
+
+def main(folder=FOLDER, max_iter=200, n_rows=None, largest=100, n_repeats=300):
     """Write all figures to a folder."""
     matplotlib.use("Agg")
     X, y = load_digits(return_X_y=True)
-    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]  # comparable weights
+    X, y = StandardScaler().fit_transform(X[:n_rows]), y[:n_rows]
     folder = Path(folder)
     warmup()  # times do not include compilation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        perceptron(len(y), 1).fit(X, y)  # compiles this network's kernels
-        em = FastEMClassifier((N_UNITS,), alpha=PENALTY, max_iter=max_iter, random_state=0)
-        em.fit(X, y)
-        save(learning_curves(em, X, y, max_iter), folder / "learning_curves.png")
-        save(hidden_units(em, X, y), folder / "hidden_units.png")
+        save(learning_curves(X, y, max_iter), folder / "learning_curves.png")
+        save(hidden_units(X, y, max_iter), folder / "hidden_units.png")
+        save(table(max_iter), folder / "table_units.png")
+        save(penalty(min(300, len(y)), max_iter), folder / "penalty.png")
         save(moons(max_iter), folder / "moons.png")
         save(density(5 * max_iter), folder / "density.png")
-    save(engines(largest, min(1000, len(y))), folder / "engines.png")
+    draw_example("calibration", folder / "calibration.png")
+    draw_example("gradient_estimators", folder / "gradient_estimators.png", n_repeats=n_repeats)
+    save(engines(largest, min(500, len(y))), folder / "engines.png")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ from fastem.families import Bernoulli, Categorical, Family, Gaussian, Independen
 from fastem.inference import Inference, bootstrap, likelihood_ratio_test
 from fastem.oracle import EStep, e_step
 from fastem.perceptron import Backpropagation, backpropagate
-from fastem.plotting import DensityDisplay, HiddenUnitsDisplay, LossCurveDisplay, ScalingDisplay
+from fastem.plotting import (
+    DensityDisplay,
+    HiddenUnitsDisplay,
+    LossCurveDisplay,
+    PenaltyDisplay,
+    ScalingDisplay,
+)
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
 from fastem.runtime import DivergenceError
 
@@ -40,6 +46,7 @@ __all__ = [
     "IndependentOutputs",
     "Inference",
     "LossCurveDisplay",
+    "PenaltyDisplay",
     "Poisson",
     "Quadrature",
     "Sampling",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastem.parameters import Array
+from fastem.sparse import SparseFeatures
 
 
 class Expectations(NamedTuple):
@@ -44,7 +45,7 @@ class HiddenStatistics(NamedTuple):
 
     Attributes
     ----------
-    inputs : array (n_rows, n_inputs)
+    inputs : array (n_rows, n_inputs), or SparseFeatures of that shape
         Inputs of the layer: the samples, or the configurations of the layer below.
     weights : array (n_rows,), summed weight
         Weights of the samples, or expected weights of the configurations.
@@ -57,7 +58,7 @@ class HiddenStatistics(NamedTuple):
         Posterior of the layer below, if there are no inputs.
     """
 
-    inputs: Array | None
+    inputs: Array | SparseFeatures | None
     weights: Array
     probability: Array | None
     posterior: Array

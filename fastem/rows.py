@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fastem.kernels import caller_order
 from fastem.parameters import Array, Shape
 from fastem.runtime import finite_array
+from fastem.sparse import SparseFeatures
 
 LARGEST_WEIGHT = 1e100
 """Largest weight of a row: below it, sums over rows and configurations stay finite."""
@@ -22,8 +23,9 @@ class TrainingRows(NamedTuple):
 
     Attributes
     ----------
-    inputs : array (n_samples, n_inputs)
-        In C order. In a network with intercepts the last column is ones.
+    inputs : array (n_samples, n_inputs), or SparseFeatures of that shape
+        In C order. In a network with intercepts the last column is ones. Engines get arrays only:
+        see `fastem.engines.SparsePlan`.
     weights : array (n_samples,)
     class_starts : array (n_classes + 1,) or None
         Rows ``class_starts[k]:class_starts[k + 1]`` are of class k. None if the outputs are not
@@ -39,7 +41,7 @@ class TrainingRows(NamedTuple):
         Largest absolute value of every input, if it is known already.
     """
 
-    inputs: Array
+    inputs: Array | SparseFeatures
     weights: Array
     class_starts: NDArray[np.int64] | None
     order: NDArray[np.int64]
@@ -58,21 +60,25 @@ class TrainingRows(NamedTuple):
         return np.repeat(np.arange(len(self.class_starts) - 1), np.diff(self.class_starts))
 
 
-def add_ones(X: Array, fit_intercept: bool) -> Array:
+def add_ones(X: Array | SparseFeatures, fit_intercept: bool) -> Array | SparseFeatures:
     """Return X as float64 in C order, with a column of ones last if there are intercepts."""
+    if isinstance(X, SparseFeatures):
+        return X.with_ones() if fit_intercept else X
     X = np.asarray(X, dtype=np.float64)
     if fit_intercept:
         X = np.hstack([X, np.ones((X.shape[0], 1))])
     return np.ascontiguousarray(X)
 
 
-def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
+def sort_rows(
+    X: Array | SparseFeatures, targets: NDArray, weights: Array, shape: Shape
+) -> TrainingRows:
     """Sort rows by class, or such that neighbours have similar targets.
 
     Parameters
     ----------
-    X : array (n_samples, n_features)
-        In the form of `fastem.runtime.kernel_array`.
+    X : array (n_samples, n_features) in the form of `fastem.runtime.kernel_array`, or
+        SparseFeatures
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
@@ -87,14 +93,21 @@ def sort_rows(X: Array, targets: NDArray, weights: Array, shape: Shape) -> Train
     ValueError
         If X contains NaN or infinity.
     """
+    if isinstance(X, SparseFeatures):
+        return sort_inputs(add_ones(X, shape.fit_intercept), targets, weights, shape)
     rows = _gather(X, targets, weights, shape, X.shape[1] + shape.fit_intercept)
     if not np.isfinite(rows.largest).all():
         finite_array("X", X)  # raises
     return rows
 
 
-def sort_inputs(inputs: Array, targets: NDArray, weights: Array, shape: Shape) -> TrainingRows:
+def sort_inputs(
+    inputs: Array | SparseFeatures, targets: NDArray, weights: Array, shape: Shape
+) -> TrainingRows:
     """Sort rows as `sort_rows` does; the inputs have their column of ones already."""
+    if isinstance(inputs, SparseFeatures):
+        order, sorting = _order(targets, shape)
+        return TrainingRows(inputs[order], weights[order], order=order, **sorting)
     return _gather(inputs, targets, weights, shape, inputs.shape[1])
 
 
@@ -154,8 +167,13 @@ def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[i
     return order, cuts
 
 
-def largest_inputs(inputs: Array) -> Array:
-    """Return the largest absolute value of every column, without a copy of the inputs."""
+def largest_inputs(inputs: Array | SparseFeatures) -> Array:
+    """Return the largest absolute value of every column, without a copy of the inputs.
+
+    Of sparse inputs it is an upper bound.
+    """
+    if isinstance(inputs, SparseFeatures):
+        return inputs.largest
     return np.maximum(inputs.max(axis=0, initial=0.0), -inputs.min(axis=0, initial=0.0))
 
 

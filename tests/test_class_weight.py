@@ -1,12 +1,11 @@
 """Class weights of the networks with stochastic units."""
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
+from em_problems import fitted, same_bits
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fastem import FastEMClassifier, FastMLPClassifier, Sampling
@@ -29,17 +28,6 @@ SETTINGS = [
 def classifier(n_hidden=(3,), **options):
     options = {"random_state": 0, "max_iter": 6, "n_jobs": 1, **options}
     return FastEMClassifier(n_hidden, **options)
-
-
-def fitted(model, *data, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(*data, **options)
-
-
-def same_bits(a, b):
-    pairs = zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True)
-    return a.loss_curve_ == b.loss_curve_ and all(np.array_equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])

@@ -203,6 +203,10 @@ def test_learning_curves_as_json(capsys):
     assert [len(em["loss"]), len(network["loss"])] == [21, 20]
     assert max(np.diff(em["loss"])) <= 1e-12
     assert network["loss"][-1] < network["loss"][0]
+    for curve in (em, network):  # without penalty
+        assert len(curve["data_loss"]) == len(curve["loss"])
+        assert min(np.subtract(curve["loss"], curve["data_loss"])) > 0.0
+    assert em["data_loss"][-1] == pytest.approx(content["methods"][0]["train_log_loss"])
 
 
 @pytest.mark.parametrize("activation", HIDDEN_ACTIVATIONS)
@@ -354,13 +358,13 @@ def test_a_fit_that_ends_where_it_began_has_no_learning_curve(capsys, monkeypatc
 
     def without_a_step(self, X, y):
         fit(self, X, y)
-        self.n_iter_, self.loss_curve_ = 0, []
+        self.n_iter_, self.loss_curve_, self.data_loss_curve_ = 0, [], []
         return self
 
     monkeypatch.setattr(FastMLPClassifier, "fit", without_a_step)
     content = json.loads(succeed(capsys, "--json", "--solver", "lbfgs", *QUICK_COMPARE))
     assert content["learning_curves"][1] == {
-        "method": "backpropagation", "first_iteration": None, "loss": []
+        "method": "backpropagation", "first_iteration": None, "loss": [], "data_loss": []
     }  # fmt: skip
 
 
@@ -383,14 +387,15 @@ def test_plot(capsys, tmp_path, name, begins):
     pytest.importorskip("matplotlib")
     path = tmp_path / name
     text = succeed(capsys, "compare", "iris", "--plot", path, *QUICK_COMPARE)
-    assert f"\nlearning curves written to {path}\nthe curves include different penalties; " in text
+    remark = "the curves do not contain the penalties, which differ between the methods; "
+    assert f"\nlearning curves written to {path}\n{remark}" in text
     assert path.read_bytes().startswith(begins)
 
 
 def test_plot_with_one_penalty_needs_no_remark(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     argv = ["compare", "breast_cancer", "--alpha", "0.1", "--plot", tmp_path / "a.png"]
-    assert "different penalties" not in succeed(capsys, *argv, *QUICK_COMPARE)
+    assert "penalties" not in succeed(capsys, *argv, *QUICK_COMPARE)
 
 
 def test_plot_as_json(capsys, tmp_path):

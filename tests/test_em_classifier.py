@@ -518,7 +518,8 @@ def test_parameters_are_kept_and_copied():
         "standardize": False, "prediction": "plugin", "learning_rate_init": 0.1, "max_iter": 2,
         "batch_size": 7, "tol": 1e-3, "n_init": 2, "coefs_init": model.coefs_,
         "intercepts_init": model.intercepts_, "warm_start": True, "n_jobs": 1,
-        "random_state": 3, "verbose": 0,
+        "random_state": 3, "verbose": 0, "class_weight": {0: 2.0}, "early_stopping": True,
+        "validation_fraction": 0.2, "n_iter_no_change": 3,
     }  # fmt: skip
     assert set(options) == set(FastEMClassifier().get_params())
     before = [values.copy() for values in options["coefs_init"]]
@@ -832,7 +833,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     fit(max_iter=1)
     start, fails = Monitor.start, iter([True])
-    Monitor.start = lambda *args: start(args[0], np.nan) if next(fails, False) else start(*args)
+    Monitor.start = lambda m, value, x: start(m, np.nan if next(fails, False) else value, x)
     fit(n_init=2)
     Monitor.update = lambda self, *_, **__: setattr(self, "interrupted", True) or True
     fit()

@@ -318,6 +318,29 @@ def test_gradient_estimators(capsys, tmp_path):
     assert 10_000 < path.stat().st_size < 150_000
 
 
+def test_calibration(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    example = _example("calibration")
+    first = np.repeat([0.2, 0.7], 50) + 1e-9 * np.arange(100)  # ten bins of ten rows
+    positive = np.concatenate([np.arange(50) % 10 < 2, np.arange(50) % 10 < 7])
+    labels, probability = (np.stack([x, 1 - x], axis=1) for x in (positive, first))
+    assert example.calibration_error(labels == 1, probability) == pytest.approx(0.0, abs=1e-7)
+    probability += [0.1, -0.1]
+    assert example.calibration_error(labels == 1, probability) == pytest.approx(0.1)
+
+    path = tmp_path / "calibration.png"
+    example.main(str(path))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "400 training rows, 4000 new rows, 8 hidden units"
+    for line, name in zip(lines[2:4], ("exact EM", "perceptron"), strict=True):
+        assert line.startswith(name)
+        loss, error = map(float, line[11:].split())
+        assert 0.6 < loss < 0.8  # the classes alone have log 3 = 1.1
+        assert error < 0.08
+    assert lines[4] == str(path)
+    assert 10_000 < path.stat().st_size < 150_000
+
+
 def test_online_digits(capsys, tmp_path):
     example = _example("online_digits")
     paths = example.make_files(tmp_path, shifts=(0, 2))
@@ -408,8 +431,9 @@ def test_documented_defaults_are_the_defaults(kind):
 @pytest.mark.usefixtures("short_timings")
 def test_pictures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6)
+    _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6, n_repeats=20)
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    names = "learning_curves", "hidden_units", "moons", "density", "engines"
-    assert set(sizes) == {f"{name}.png" for name in names}
+    names = "learning_curves", "hidden_units", "table_units", "penalty", "moons", "density"
+    of_examples = "calibration", "gradient_estimators", "engines"
+    assert set(sizes) == {f"{name}.png" for name in (*names, *of_examples)}
     assert max(sizes.values()) < 150_000

@@ -12,7 +12,7 @@ THETA = np.zeros(2)
 
 def _started(objective=-100.0, tol=1e-3, report=None):
     monitor = Monitor(tol, report)
-    monitor.start(objective)
+    monitor.start(objective, THETA)
     return monitor
 
 
@@ -34,7 +34,7 @@ def test_iterates_are_counted_without_the_start():
 @pytest.mark.parametrize("objective", [math.nan, math.inf, -math.inf])
 def test_a_start_that_is_not_finite_raises(objective):
     with pytest.raises(FloatingPointError, match="starting values"):
-        Monitor(0.1).start(objective)
+        Monitor(0.1).start(objective, THETA)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -120,10 +120,10 @@ def test_convergence_is_not_stopped():
 @pytest.mark.parametrize("flag", ["converged", "stopped", "interrupted", "fell"])
 def test_an_ascent_continues_where_it_ended(flag):
     monitor = Monitor(0.0)
-    assert not monitor.start(-100.0)
+    assert not monitor.start(-100.0, THETA)
     monitor.update(-90.0, THETA)
     setattr(monitor, flag, True)
-    assert monitor.start(-90.0)
+    assert monitor.start(-90.0, THETA)
     assert monitor.history == [-100.0, -90.0]
     assert not any([monitor.converged, monitor.stopped, monitor.interrupted, monitor.fell])
 
@@ -131,6 +131,6 @@ def test_an_ascent_continues_where_it_ended(flag):
 def test_another_objective_begins_anew():
     monitor = _started()
     monitor.update(-90.0, THETA)
-    assert not monitor.start(math.nextafter(-90.0, 0.0))
+    assert not monitor.start(math.nextafter(-90.0, 0.0), THETA)
     assert len(monitor.history) == 1
     assert monitor.n_iter == 0

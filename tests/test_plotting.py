@@ -6,12 +6,21 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastem import FastEMClassifier, FastMLPClassifier, FastMLPRegressor, LossCurveDisplay
+from fastem import (
+    FastEMClassifier,
+    FastEMRegressor,
+    FastMLPClassifier,
+    FastMLPRegressor,
+    LossCurveDisplay,
+)
 from fastem.plotting import loss_curve, save_loss_curves
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws, and is not installed")
@@ -37,6 +46,20 @@ def fitted():
     return fitted
 
 
+class Recorder(BaseEstimator):
+    """An estimator that has recorded the given attributes."""
+
+    def __init__(self, alpha=0.1, **record):
+        self.alpha = alpha
+        vars(self).update(record)
+
+    def fit(self, X, y):
+        raise NotImplementedError
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
 def drawn(display):
     return [(line.get_label(), *map(list, line.get_data())) for line in display.lines_]
 
@@ -49,16 +72,24 @@ def legend(ax):
 
 
 def test_the_record_of_em_begins_at_the_starting_point(fitted):
-    steps, losses = loss_curve(fitted["EM"])
-    assert steps.tolist() == list(range(9))
-    assert losses.tolist() == fitted["EM"].loss_curve_
-    assert losses[-1] == fitted["EM"].loss_
+    record = loss_curve(fitted["EM"])
+    assert record.iterations.tolist() == list(range(9))
+    assert record.objective.tolist() == fitted["EM"].loss_curve_
+    assert record.objective[-1] == fitted["EM"].loss_
+    assert record.data.tolist() == fitted["EM"].data_loss_curve_
+    assert record.validation is None
+
+
+def test_the_record_of_numbers_begins_at_the_starting_point():
+    X = load_iris().data
+    model = FastEMRegressor((2,), max_iter=3, variance_floor=0.1, random_state=0).fit(X, X[:, 0])
+    assert loss_curve(model).iterations.tolist() == [0, 1, 2, 3]
 
 
 def test_the_record_of_backpropagation_begins_after_the_first_epoch(fitted):
-    steps, losses = loss_curve(fitted["backpropagation"])
-    assert steps.tolist() == list(range(1, 81))
-    assert losses.tolist() == fitted["backpropagation"][-1].loss_curve_
+    record = loss_curve(fitted["backpropagation"])
+    assert record.iterations.tolist() == list(range(1, 81))
+    assert record.objective.tolist() == fitted["backpropagation"][-1].loss_curve_
 
 
 def test_the_record_of_a_warm_start_goes_on():
@@ -68,7 +99,45 @@ def test_the_record_of_a_warm_start_goes_on():
         (FastMLPClassifier((2,), max_iter=2, warm_start=True, random_state=0), 1),
     ):
         model.fit(X, y).fit(X, y)
-        assert loss_curve(model)[0].tolist() == list(range(first, 5))
+        assert loss_curve(model).iterations.tolist() == list(range(first, 5))
+
+
+def test_the_record_of_a_stream_begins_after_the_first_call():
+    X, y = load_iris(return_X_y=True)
+    model = FastEMClassifier((2,), solver="adam", random_state=0)
+    for _ in range(3):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    assert loss_curve(model).iterations.tolist() == [1, 2, 3]
+
+
+def test_the_data_loss_of_a_fit_without_penalty_is_its_objective():
+    losses = [0.7, 0.5]
+    without = Recorder(alpha=0.0, loss_curve_=losses)
+    assert loss_curve(without).data.tolist() == losses
+    with_penalty = Recorder(alpha=0.1, loss_curve_=losses)
+    assert loss_curve(with_penalty).data is None
+    chosen = Recorder(alpha="auto", alpha_=0.0, loss_curve_=losses)
+    assert loss_curve(chosen).data.tolist() == losses
+
+
+def test_a_record_of_another_length():
+    broken = Recorder(loss_curve_=[0.7, 0.5], data_loss_curve_=[0.6])
+    with pytest.raises(ValueError, match=r"data_loss_curve_ of Recorder has 1 entries.* has 2"):
+        loss_curve(broken)
+
+
+def test_held_out_losses_of_the_record():
+    losses = [0.7, 0.5, 0.4]
+
+    def record(held_out):
+        return loss_curve(Recorder(loss_curve_=losses, validation_loss_curve_=held_out)).validation
+
+    assert record([0.8, 0.6, 0.5]).tolist() == [0.8, 0.6, 0.5]
+    assert record(None) is None
+    assert record([]) is None
+    np.testing.assert_array_equal(record([0.6]), [np.nan, np.nan, 0.6])  # L-BFGS: of its end
+    with pytest.warns(UserWarning, match="left out: there are 2 for 3 iterations"):
+        assert record([0.6, 0.5]) is None
 
 
 def test_not_fitted():
@@ -89,11 +158,13 @@ def test_an_estimator_without_a_record(ax):
 
 def test_one_estimator(fitted):
     display = LossCurveDisplay.from_estimator(fitted["EM"])
-    assert drawn(display) == [("FastEMClassifier", list(range(9)), fitted["EM"].loss_curve_)]
+    losses = fitted["EM"].data_loss_curve_
+    assert drawn(display) == [("FastEMClassifier", list(range(9)), losses)]
+    assert display.validation_lines_ == [None]
     assert legend(display.ax_) == ["FastEMClassifier"]
     assert display.ax_.get_title() == "Learning curve"
     assert display.ax_.get_xlabel() == "iteration"
-    assert display.ax_.get_ylabel() == "training loss with penalty (nats per row)"
+    assert display.ax_.get_ylabel() == "log-loss without penalty (nats per row)"
     assert display.figure_ is display.ax_.figure
     assert display.figure_.number in plt.get_fignums()
 
@@ -116,17 +187,99 @@ def test_several_estimators(fitted, ax):
     em, network = display.lines_
     assert em.get_xdata()[0] == 0
     assert network.get_xdata()[0] == 1
-    np.testing.assert_array_equal(em.get_ydata(), fitted["EM"].loss_curve_)
-    np.testing.assert_array_equal(network.get_ydata(), fitted["backpropagation"][-1].loss_curve_)
+    np.testing.assert_array_equal(em.get_ydata(), fitted["EM"].data_loss_curve_)
+    final = fitted["backpropagation"][-1]
+    np.testing.assert_array_equal(network.get_ydata(), final.data_loss_curve_)
     assert ax.get_xlabel() == "iteration of EM, or epoch of backpropagation"
     assert ax.get_title() == "Learning curves"
 
 
-def test_losses_that_are_no_log_losses_are_not_in_nats(fitted, ax):
+def test_the_last_loss_is_the_log_loss_of_the_predictions(ax):
     X, y = load_iris(return_X_y=True)
-    regressor = FastMLPRegressor(hidden_layer_sizes=(2,), max_iter=3, random_state=0).fit(X, y)
-    display = LossCurveDisplay.from_estimator({"a": regressor, **fitted}, ax=ax)
-    assert display.ax_.get_ylabel() == "training loss with penalty (mean per row)"
+    em = FastEMClassifier((3,), alpha=2.0, max_iter=8, random_state=0).fit(X, y)
+    network = FastMLPClassifier((3,), solver="lbfgs", alpha=2.0, max_iter=8, random_state=0)
+    estimators = {"EM": em, "L-BFGS": network.fit(X, y)}
+    display = LossCurveDisplay.from_estimator(estimators, ax=ax)
+    for line, model in zip(display.lines_, estimators.values(), strict=True):
+        expected = log_loss(y, model.predict_proba(X))
+        assert line.get_ydata()[-1] == pytest.approx(expected, rel=1e-9)
+        assert model.loss_curve_[-1] > 1.01 * expected
+
+
+def test_the_objective(fitted, ax):
+    display = LossCurveDisplay.from_estimator(fitted, curve="objective", ax=ax)
+    em, network = display.lines_
+    np.testing.assert_array_equal(em.get_ydata(), fitted["EM"].loss_curve_)
+    np.testing.assert_array_equal(network.get_ydata(), fitted["backpropagation"][-1].loss_curve_)
+    assert ax.get_ylabel() == "log-loss with penalty (nats per row)"
+    with pytest.raises(ValueError, match=r"curve must be 'data' or 'objective'\. Got 'loss'"):
+        LossCurveDisplay.from_estimator(fitted, curve="loss")
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_losses_of_scikit_learn_contain_the_penalty(fitted, ax, solver):
+    X, y = load_iris(return_X_y=True)
+    theirs = MLPClassifier((3,), solver=solver, max_iter=5, random_state=0).fit(X, y)
+    display = LossCurveDisplay.from_estimator({"theirs": theirs, **fitted}, ax=ax)
+    assert legend(ax) == ["theirs, with penalty", "EM", "backpropagation"]
+    assert ax.get_ylabel() == "log-loss (nats per row)"
+    assert display.lines_[0].get_ydata().tolist() == theirs.loss_curve_
+    LossCurveDisplay.from_estimator({"theirs": theirs}, ax=ax)
+    assert legend(ax)[-1] == "theirs"
+    assert ax.get_ylabel() == "log-loss with penalty (nats per row)"
+    theirs = MLPClassifier((3,), solver=solver, alpha=0.0, max_iter=5, random_state=0).fit(X, y)
+    LossCurveDisplay.from_estimator({"theirs": theirs, **fitted}, ax=ax)
+    assert ax.get_ylabel() == "log-loss without penalty (nats per row)"
+
+
+def test_different_losses_are_named(fitted, ax):
+    X = load_iris().data
+    X, y = X[:, :3], X[:, 3]
+    squares = FastMLPRegressor(hidden_layer_sizes=(2,), alpha=0.0, max_iter=3, random_state=0)
+    theirs = MLPRegressor(hidden_layer_sizes=(2,), alpha=0.0, max_iter=3, random_state=0)
+    density = FastEMRegressor((2,), alpha=0.0, variance_floor=1e-3, max_iter=3, random_state=0)
+    regressors = {"ours": squares.fit(X, y), "theirs": theirs.fit(X, y)}
+    LossCurveDisplay.from_estimator(regressors, ax=ax)
+    assert ax.get_ylabel() == "squared_error loss without penalty (mean per row)"
+    every = {**regressors, "EM": density.fit(X, y), "classes": fitted["EM"]}
+    LossCurveDisplay.from_estimator(every, ax=ax)
+    assert legend(ax)[-4:] == [
+        "ours, squared_error loss",
+        "theirs, squared_error loss",
+        "EM, minus log-density",
+        "classes, log-loss",
+    ]
+    assert ax.get_ylabel() == "loss without penalty (mean per row)"
+
+
+def test_held_out_rows_are_dashed(ax):
+    first = Recorder(
+        loss_curve_=[3.0, 2.0], data_loss_curve_=[2.0, 1.0], validation_loss_curve_=[2.5, 1.5]
+    )
+    second = Recorder(loss_curve_=[3.0, 2.0], data_loss_curve_=[1.5, 1.0])
+    style = {"c": "red", "ls": ":", "lw": 3.0}
+    display = LossCurveDisplay.from_estimator(
+        {"a": first, "b": second}, ax=ax, curve_kwargs=[style, {}]
+    )
+    assert legend(ax) == ["a, training rows", "a, held-out rows", "b"]
+    dashed, none = display.validation_lines_
+    assert none is None
+    assert dashed.get_ydata().tolist() == [2.5, 1.5]
+    assert [display.lines_[0].get_linestyle(), dashed.get_linestyle()] == [":", "--"]
+    assert [x.get_color() for x in (display.lines_[0], dashed)] == ["red", "red"]
+    assert dashed.get_linewidth() == 3.0
+    display = LossCurveDisplay.from_estimator(first, curve="objective", ax=ax)
+    assert display.validation_lines_ == [None]
+
+
+def test_held_out_rows_of_a_perceptron(ax):
+    X, y = load_iris(return_X_y=True)
+    model = FastMLPClassifier((3,), max_iter=4, random_state=0)
+    model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    display = LossCurveDisplay.from_estimator(model, ax=ax)
+    assert display.validation_lines_[0].get_ydata().tolist() == model.validation_loss_curve_
+    assert len(model.validation_loss_curve_) == 4
+    assert ax.get_legend() is not None
 
 
 def test_a_name_beside_a_dict(fitted):
@@ -233,11 +386,28 @@ def test_curve_kwargs(ax):
         ([0, 1], [1.0, 2.0], None, "lists of vectors"),
         ([], [], None, "at least one"),
         ([[0]], [[1.0]], ["a", "b"], r"one entry per curve \(1\), got 2"),
+        ([[0]], [[1.0]], "a", "names must be a list"),
+        ([[1, 0]], [[1.0, 2.0]], None, "must ascend"),
     ],
 )
 def test_curves_that_do_not_fit(iterations, losses, names, words):
     with pytest.raises(ValueError, match=words):
         LossCurveDisplay(iterations=iterations, losses=losses, names=names)
+
+
+@pytest.mark.parametrize("held_out", [[[1.0]], [None, None], [[1.0, 2.0], None]])
+def test_held_out_losses_that_do_not_fit(held_out):
+    with pytest.raises(ValueError, match="validation_losses must have 1 entries, one per curve"):
+        LossCurveDisplay(iterations=[[0, 1]], losses=[[2.0, 1.0]], validation_losses=held_out)
+
+
+def test_held_out_losses_without_names(ax):
+    display = LossCurveDisplay(
+        iterations=[[0, 1]], losses=[[2.0, 1.9]], validation_losses=[[2.5, 0.1]]
+    )
+    display.plot(ax)
+    assert legend(ax) == ["training rows", "held-out rows"]
+    assert ax.get_yscale() == "log"  # because of a held-out loss
 
 
 @pytest.mark.parametrize("axis", ["x_scale", "y_scale"])

@@ -281,7 +281,7 @@ def _squared_weights_on_standardised_features(model, X):
 
 def test_earlier_objectives_are_lowered_to_an_exact_one():
     monitor = Monitor(0.0)
-    monitor.start(-5.0)
+    monitor.start(-5.0, np.zeros(1))
     for objective in (-3.0, -2.0, -1.9):
         monitor.update(objective, np.zeros(1))
     monitor.correct(-2.5)

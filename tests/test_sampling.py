@@ -621,7 +621,7 @@ def test_plateaus():
 
 def test_a_fall_is_no_alarm_and_a_number_that_is_none_is():
     monitor = SmoothedMonitor(tol=1e-6)
-    monitor.start(-10.0)
+    monitor.start(-10.0, np.zeros(1))
     assert not monitor.update(-20.0, np.zeros(1))
     assert not monitor.fell
     assert monitor.update(np.nan, np.zeros(1))

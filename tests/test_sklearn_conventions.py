@@ -18,7 +18,8 @@ def test_scikit_learn_accepts_the_estimator(estimator, check):
 
 
 _BATCHES_DIFFER = {
-    "check_sample_weight_equivalence_on_dense_data": "a repeated row is in several batches"
+    f"check_sample_weight_equivalence_on_{form}_data": "a repeated row is in several batches"
+    for form in ("dense", "sparse")
 }
 
 

@@ -208,10 +208,7 @@ def _plot(comparison: "Comparison", path: str) -> None:
     units = report.layers(rows[0].hidden_layer_sizes)
     sizes = f"{comparison.n_train} rows, {units} hidden units"
     title = f"{Path(comparison.dataset.name).name}: training loss, {sizes}"
-    # The losses include the penalties, which may differ: the legend shows them.
-    labels = {row.method: f"{row.method}, penalty {row.settings['penalty']:g}" for row in rows}
-    curves = {labels[name]: estimator for name, estimator in comparison.estimators.items()}
-    save_loss_curves(curves, path, title)
+    save_loss_curves(comparison.estimators, path, title)
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:

@@ -145,13 +145,19 @@ def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> C
 
 
 def learning_curves(estimators: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the recorded losses of fitted estimators, by the names of their methods."""
+    """Return the recorded losses of fitted estimators, by the names of their methods.
+
+    ``loss`` contains the penalty, and ``data_loss`` does not.
+    """
     curves = []
     for name, estimator in estimators.items():
-        iterations, losses = loss_curve(estimator)
+        record = loss_curve(estimator)
         # L-BFGS may end at its starting point
-        first = int(iterations[0]) if iterations.size else None
-        curves.append({"method": name, "first_iteration": first, "loss": losses.tolist()})
+        first = int(record.iterations[0]) if record.iterations.size else None
+        curve = {"method": name, "first_iteration": first, "loss": record.objective.tolist()}
+        if record.data is not None:
+            curve["data_loss"] = record.data.tolist()
+        curves.append(curve)
     return curves
 
 

@@ -138,7 +138,10 @@ def _plot_lines(content: dict[str, Any]) -> list[str]:
     lines = [f"learning curves written to {content['plot']}"]
     penalties = [row["settings"]["penalty"] for row in content["methods"]]
     if not math.isclose(min(penalties), max(penalties)):
-        lines.append("the curves include different penalties; --alpha sets one for both methods")
+        lines.append(
+            "the curves do not contain the penalties, which differ between the methods; "
+            "--alpha sets one for both"
+        )
     return lines
 
 

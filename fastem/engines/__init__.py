@@ -3,7 +3,7 @@
 Your own engine needs only the names of this module: see `Engine`.
 """
 
-from fastem.engines.auto import ENGINES, resolve_engine
+from fastem.engines.auto import ENGINES, cheapest_engine, resolve_engine
 from fastem.engines.base import Engine, Plan
 from fastem.engines.configuration_posterior import ConfigurationPosterior
 from fastem.engines.configuration_tables import configuration_inputs
@@ -24,6 +24,7 @@ from fastem.engines.quadrature import (
 )
 from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.engines.sampling import Sampling, draw_seed
+from fastem.engines.sparse_plan import SparsePlan, identity_weights, shape_on_log_odds
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows
@@ -40,9 +41,11 @@ __all__ = [
     "Quadrature",
     "Sampling",
     "Shape",
+    "SparsePlan",
     "Statistics",
     "TrainingRows",
     "buffers_of_row_table",
+    "cheapest_engine",
     "configuration_inputs",
     "distribution_buffers",
     "draw_seed",
@@ -51,8 +54,10 @@ __all__ = [
     "gaussian_cdf",
     "gaussian_quantiles",
     "half_priors",
+    "identity_weights",
     "log_posterior_of",
     "log_probabilities",
     "resolve_engine",
     "row_table",
+    "shape_on_log_odds",
 ]

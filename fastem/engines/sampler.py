@@ -173,7 +173,7 @@ def n_sums(shape: Shape) -> int:
 def rows_per_piece(shape: Shape, n_rows: int) -> int:
     """Return the rows of a piece: at most 128 pieces, whose sums take at most 64 MiB."""
     most = max(1, min(_MOST_PIECES, _MOST_SUMS // n_sums(shape)))
-    return max(8, -(-n_rows // most))
+    return max(32, -(-n_rows // most))
 
 
 def seconds_per_sample(shape: Shape) -> float:

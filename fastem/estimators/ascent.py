@@ -11,6 +11,7 @@ from fastem.engines import Engine
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters, Shape
 from fastem.solvers import AdamState, Monitor, Stepper
+from fastem.sparse import SparseFeatures
 
 _FEWEST_ROWS_TO_MERGE = 500  # the E-steps of fewer rows take no longer than the code around them
 _TRIED_ROWS = 1000  # size of the sample of rows in which equal rows are counted first
@@ -25,22 +26,36 @@ class Problem(NamedTuple):
     ----------
     shape : Shape
     engine : Engine
-    X : array (n_samples, n_features)
+    X : array (n_samples, n_features) or SparseFeatures
     targets : array
         Class indices (n_samples,) of int, or values (n_samples, n_outputs).
     weights : array (n_samples,)
+    counts : array (n_samples,) or None
+        The weights without those of classes; None if they are equal.
+    held_out : Problem or None
+        Rows that are not trained on, of positive weight.
     """
 
     shape: Shape
     engine: Engine
-    X: Array
+    X: Array | SparseFeatures
     targets: np.ndarray
     weights: Array
+    counts: Array | None = None
+    held_out: "Problem | None" = None
 
     def of_rows(self, kept: np.ndarray) -> "Problem":
         """Return the problem of some of the rows, given by a mask or by numbers."""
-        rows = (values[kept] for values in (self.X, self.targets, self.weights))
-        return Problem(self.shape, self.engine, *rows)
+        X, targets, weights = (values[kept] for values in (self.X, self.targets, self.weights))
+        counts = None if self.counts is None else self.counts[kept]
+        return self._replace(X=X, targets=targets, weights=weights, counts=counts)
+
+    def standardized(self, standardization: Standardization) -> "Problem":
+        """Return the problem for standardised features and outputs."""
+        return self._replace(
+            X=standardization.apply(self.X),
+            targets=standardization.apply_to_targets(self.targets),
+        )
 
     def merged(self) -> "Problem":
         """Return the problem with equal rows merged, if at most half of the rows are distinct.
@@ -58,10 +73,15 @@ class Problem(NamedTuple):
         if 2 * len(first) > n_samples:
             return self
         weights = np.bincount(numbers, self.weights)
-        return self.of_rows(first)._replace(weights=weights)
+        return self.of_rows(first)._replace(weights=weights, counts=None)
 
     def _keys(self) -> np.ndarray:
         """Return one value per row, equal for rows with equal features and targets."""
+        if isinstance(self.X, SparseFeatures):
+            pairs = zip(self.X.bytes_of_rows(), self.targets + 0, strict=True)
+            keys = np.empty(len(self.weights), dtype=object)
+            keys[:] = [features + target.tobytes() for features, target in pairs]
+            return keys
         rows = np.column_stack([self.X, self.targets]) + 0.0  # -0.0 becomes 0.0
         return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
 
@@ -72,13 +92,15 @@ class Ascent(NamedTuple):
     Attributes
     ----------
     theta : array (n_parameters,)
-        Parameters on standardised features.
+        Parameters to keep, on standardised features.
     monitor : Monitor
     optimizer : Stepper or AdamState
         Chooses the steps, and stores quantities of earlier iterates.
     standardization : Standardization
     median_effective_size : float or None
         Median effective sample size of the last E-step; None for exact engines.
+    end : array (n_parameters,) or None
+        The last iterate, if another one is kept. On the same rows, the ascent continues there.
     """
 
     theta: Array
@@ -86,6 +108,7 @@ class Ascent(NamedTuple):
     optimizer: Optimizer
     standardization: Standardization
     median_effective_size: float | None = None
+    end: Array | None = None
 
 
 def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:

@@ -18,7 +18,7 @@ class ClassPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
 
         Returns
         -------
@@ -44,7 +44,7 @@ class ClassPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
 
         Returns
         -------
@@ -70,7 +70,7 @@ class ClassPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
 
         Returns
         -------
@@ -101,7 +101,7 @@ class ClassPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         random_state : int, RandomState or None, default=None
 
         Returns

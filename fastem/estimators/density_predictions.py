@@ -27,7 +27,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         return_std : bool, default=False
 
         Returns
@@ -55,7 +55,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         q : float or array-like (n_quantiles,), probability
             Between 1e-300 and 1 - 1e-15.
 
@@ -81,7 +81,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         coverage : float, default=0.9, probability
             Above 0, and at most 1 - 2e-15.
 
@@ -104,7 +104,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_outputs)
 
         Returns
@@ -127,7 +127,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_outputs)
 
         Returns
@@ -150,7 +150,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like (n_samples,), optional
 
@@ -178,7 +178,7 @@ class DensityPredictions:
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         random_state : int, RandomState or None, default=None
 
         Returns

@@ -8,20 +8,28 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines import resolve_engine
+from fastem.engines import resolve_engine, shape_on_log_odds
 from fastem.estimators.ascent import Problem
+from fastem.estimators.choices import Choice, first_penalty, rows_per_e_step, without_choice
+from fastem.estimators.em_ending import warn_of_ending, warn_of_equal_units
 from fastem.estimators.em_epochs import EpochTraining, place_in_stream
-from fastem.estimators.em_training import Training, rows_per_e_step, warn_of_ending
+from fastem.estimators.em_selection import FIRST_SIZE, choose
+from fastem.estimators.em_training import Training
+from fastem.estimators.held_out import hold_out
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
+from fastem.estimators.likelihoods import Likelihoods
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
+from fastem.estimators.standardization import feature_deviations
+from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
-from fastem.families import Categorical, Family
+from fastem.families import Family
 from fastem.parameters import NO_VARIANCE, Array, Parameters, Shape
 from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import single_threaded_blas
+from fastem.sparse import FORM, SparseFeatures, features_of
 
 
 def has_batches(estimator: Any) -> bool:
@@ -35,7 +43,7 @@ def has_batches(estimator: Any) -> bool:
 
 
 class BaseFastEM(
-    ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
+    Likelihoods, ModelFiles, ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin
 ):
     """Estimator whose hidden units are stochastic and binary.
 
@@ -54,22 +62,41 @@ class BaseFastEM(
         """Return the weights of the rows times those of their classes, if there are any."""
         return weights
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        """Return the targets of every row for a fitted estimator."""
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
+        """Return the targets of every row.
+
+        ``n_outputs`` is needed if the estimator is not fitted yet.
+        """
         raise NotImplementedError
 
     @with_callbacks
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network by maximum penalised marginal likelihood.
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
+            No dense copy of a sparse matrix is made.
         y : array-like (n_samples,) or (n_samples, n_outputs)
             Classifier: labels, strings or integers, of at least two classes; or one column of 0 and
             1 for every label. Regressor: numbers or counts.
         sample_weight : array-like (n_samples,), optional
             Nonnegative. A row of weight w counts as w identical rows.
+        X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
+            Validation set. Its loss is recorded at every iterate, at the cost of an E-step on these
+            rows. `early_stopping` uses it instead of splitting one off. Class weights do not apply
+            to it.
 
         Returns
         -------
@@ -103,51 +130,80 @@ class BaseFastEM(
         with unchanged_on_failure(self):
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
-            if problem.shape.n_variances == 0:  # an earlier fit may have had another family
-                for name in ("variance_", "variance_floor_"):
-                    vars(self).pop(name, None)
+            problem = hold_out(self, problem, X_val, y_val, sample_weight_val)
+            self._forget_choices(problem, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
-                kind = EpochTraining if self.solver == "adam" else Training
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes)
-                training = kind(self, problem)
-            n_starts = 1 if resumes else self.n_init
+                choice = self._choose(problem, resumes=resumes)
+                settings, problem = choice.settings, choice.problem
+                kind = EpochTraining if settings.solver == "adam" else Training
+                training = kind(settings, problem)
+            is_single = resumes or choice.start is not None
+            n_starts = 1 if is_single else n_finalists(settings, problem)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
-            self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
+            vars(self).update(choice.attributes)
+            self.e_step_, self.n_layers_ = choice.engine, problem.shape.depth + 2
             if resumes:
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
+            elif choice.start is not None:
+                training.polishes = True
+                ascent = training.resume(choice.start, None, progress)
             else:
-                ascent = training.best_of_starts(progress)
+                starts = Starts(training, settings, n_starts)
+                ascent = starts.best(progress)
+                self.starts_ = starts.records
             vars(self).update(training.attributes(ascent.theta, ascent.monitor))
             vars(self).pop("_ascent", None)
             if self.warm_start or self.solver == "adam":  # partial_fit can resume it
                 self._ascent = ascent
             progress.end()
-            warn_of_ending(self, ascent.monitor)
+            warn_of_ending(settings, ascent.monitor)
+            warn_of_equal_units(self, self._network(), problem.X)
             self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)
         return self
 
+    def _forget_choices(self, problem: Problem, *, resumes: bool) -> None:
+        """Delete attributes of an earlier fit that this fit may not set again."""
+        names = [] if resumes else ["alpha_", "alpha_path_", "solver_", "starts_"]
+        if problem.shape.n_variances == 0:  # an earlier fit may have had another family
+            names += ["variance_", "variance_floor_"]
+        for name in names:
+            vars(self).pop(name, None)
+
+    def _choose(self, problem: Problem, *, resumes: bool) -> Choice:
+        """Replace every "auto" of the parameters."""
+        if not resumes:
+            return choose(self, problem, grows=isinstance(self.hidden_layer_sizes, str))
+        alpha = getattr(self, "alpha_", first_penalty(problem.shape))
+        return choose(self, problem, grows=False, alpha=alpha)
+
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
         """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
         with unchanged_on_failure(self):
+            if self.early_stopping:
+                raise ValueError("partial_fit does not support early_stopping=True")
             resumes = hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes, classes=classes)
             parameters = self._parameters(problem.shape) if resumes else None
             with single_threaded_blas():
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes, streams=True)
+                settings = without_choice(self, problem.shape, "adam")
                 training, ascent = place_in_stream(
-                    self, problem, parameters, getattr(self, "_ascent", None)
+                    settings, problem, parameters, getattr(self, "_ascent", None)
                 )
-            self._ascent, loss = training.stream(ascent)
+            self._ascent, loss, data_loss = training.stream(ascent)
             vars(self).update(training.weights(self._ascent.theta))
             self.e_step_, self.n_layers_ = problem.engine, problem.shape.depth + 2
             seconds = list(getattr(self, "loss_curve_seconds_", []))
             elapsed = (seconds[-1] if seconds else 0.0) + time.perf_counter() - began
             self.loss_, self.loss_curve_ = loss, [*getattr(self, "loss_curve_", []), loss]
+            self.validation_loss_curve_ = self.best_validation_loss_ = None
+            self.data_loss_curve_ = [*getattr(self, "data_loss_curve_", []), data_loss]
             self.loss_curve_seconds_ = [*seconds, elapsed]
             self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
             if self.verbose:
@@ -160,24 +216,35 @@ class BaseFastEM(
         """Check parameters and rows; set the attributes that depend on the rows alone."""
         sizes = check_em_parameters(self)
         resolve_engine(self.e_step)  # an unknown name is reported before the data are checked
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, order="C", multi_output=True, reset=not resumes
-        )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        check_weights(weights, LARGEST_WEIGHT)
+        X, y, weights = self._check_rows(X, y, sample_weight, reset=not resumes)
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
+        counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
+        if sizes is None:
+            sizes = tuple(len(b) for b in self.intercepts_[:-1]) if resumes else (FIRST_SIZE,)
         if resumes:
             check_same_em_network(self, sizes, family)
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         shape = Shape(X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family)
         n_rows = rows_per_e_step(self, len(X))
-        engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
+        of_plan = shape_on_log_odds(shape) if isinstance(X, SparseFeatures) else shape
+        engine = resolve_engine(self.e_step, shape=of_plan, n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
         self.family_ = family
-        return Problem(shape, engine, X, targets, weights)
+        if not (resumes and hasattr(self, "feature_deviation_")):
+            self.feature_deviation_ = feature_deviations(X, weights)
+        return Problem(shape, engine, X, targets, weights, counts)
+
+    def _check_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Array, Any, Array]:
+        """Return checked X, y and weights; unless `reset`, X must have the columns of `fit`."""
+        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=reset)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        check_weights(weights, LARGEST_WEIGHT)
+        return features_of(X), y, weights
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False
@@ -200,7 +267,7 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
 
         Returns
         -------
@@ -223,7 +290,7 @@ class BaseFastEM(
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like
             Labels or values, as in `fit`.
 
@@ -245,85 +312,6 @@ class BaseFastEM(
         X = self._check_X(X)
         return self._network().posterior(X, self._known_targets(y, len(X)))
 
-    def log_likelihood(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
-
-        With several outputs, p is their joint density or probability. Densities are in the unit
-        of y.
-
-        Parameters
-        ----------
-        X : array-like (n_samples, n_features)
-        y : array-like
-            Labels or values, as in `fit`.
-        sample_weight : array-like (n_samples,), optional
-
-        Returns
-        -------
-        log_likelihood : float, nats
-            Without penalty and without class weights.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` has not been called.
-        ValueError
-            If X has other features than in `fit`, NaN or infinity, y has a label that was not
-            in `fit` or a value that is impossible under the family, a weight is negative, or the
-            problem does not fit into memory.
-        FloatingPointError
-            If X times weights overflow.
-        """
-        X = self._check_X(X)
-        targets = self._known_targets(y, len(X))
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return float(np.sum(weights * self._network().log_density(X, targets)))
-
-    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`.
-
-        Returns
-        -------
-        aic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
-
-    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `log_likelihood`; n is the summed weight.
-
-        Returns
-        -------
-        bic : float
-            On the scale of deviances: twice the scale of nats.
-
-        Raises
-        ------
-        NotFittedError, ValueError, FloatingPointError
-            As `log_likelihood` does.
-        """
-        log_likelihood = self.log_likelihood(X, y, sample_weight)
-        weights = 1.0 if sample_weight is None else sample_weight
-        n = np.sum(np.broadcast_to(weights, len(y)))
-        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
-
     @property
     def _n_features_out(self) -> int:
         return len(self.intercepts_[0])
@@ -334,15 +322,12 @@ class BaseFastEM(
             self.coefs_, self.intercepts_, self.e_step_, self.n_jobs, self.family_, variance
         )
 
-    def _check_X(self, X: ArrayLike) -> Array:
+    def _check_X(self, X: ArrayLike) -> Array | SparseFeatures:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, order="C", reset=False)
+        return features_of(validate_data(self, X, **FORM, reset=False))
 
-    def _n_free_parameters(self) -> int:
-        """Count parameters; one class of the softmax is redundant."""
-        check_is_fitted(self)
-        ones = int(bool(self.fit_intercept))
-        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
-        n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
-        n_variances = len(getattr(self, "variance_", NO_VARIANCE))
-        return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse X is accepted."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

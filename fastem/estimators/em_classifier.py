@@ -35,29 +35,40 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of ints, or int, default=(10,)
-        Number of units m of each hidden layer. Time and memory grow as ``2**m``; with two or three
-        classes and one layer they can grow as m (quadrature). A further layer adds
-        ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples. Multilabel networks
-        with several layers need ``e_step="sampling"``.
+    hidden_layer_sizes : tuple of ints, int or "auto", default="auto"
+        Number of units m of each hidden layer. "auto" is one layer of 10 units, or of 64 if these
+        predict held-out rows better. More than 10 are tried if there are at least 500 rows, and if
+        the penalty found for 10 units is at most 0.05, there are more than five classes, or there
+        are 20 rows per parameter. By enumeration, time and memory of an E-step grow as ``2**m``;
+        with two or three classes and one layer they can grow as m (quadrature). A further layer
+        adds ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples. Multilabel
+        networks with several layers need ``e_step="sampling"``.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step. "auto" selects the cheapest exact engine: enumeration, or
         quadrature for two or three classes and one layer with many units. If no exact engine is
         affordable, it warns and falls back to sampling, which gives estimates.
-    m_step : {"newton", "bound", "gradient"}, default="newton"
+    m_step : {"auto", "newton", "bound", "gradient"}, default="auto"
         Damped Newton steps; steps under a fixed bound on the curvature; or gradient steps with
         rate `learning_rate_init`, halved until the objective does not fall. With exact E-steps, no
-        iteration lowers the objective.
-    solver : {"em", "lbfgs", "adam"}, default="em"
+        iteration lowers the objective. "auto" is Newton, or the bound if Newton's steps would take
+        much longer than the E-steps, as with hundreds of features.
+    solver : {"auto", "em", "lbfgs", "adam"}, default="auto"
         EM; L-BFGS on the marginal likelihood with its exact gradient; or Adam, which takes a
         gradient step per mini-batch. Adam is suited to many rows and to streams of rows
-        (`partial_fit`). On small data, EM reaches a better optimum in less time.
+        (`partial_fit`). On small data, EM reaches a better optimum in less time. "auto" is EM,
+        unless a fit by exact E-steps takes more than about ten seconds and twice as long as Adam
+        over 100 samples per row. It considers Adam with ``e_step="auto"`` only.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, with EM steps as fallback. It does not apply to
         ``m_step="gradient"`` or to sampling.
-    alpha : float, default=0.15
+    alpha : float or "auto", default="auto"
         L2 penalty: multiplies half the squared norm of the weights on standardised features, in the
-        units of the summed log-likelihood. Intercepts are not penalised.
+        units of the summed log-likelihood. Intercepts are not penalised. "auto" chooses among 14
+        values between 0.00015 and 500 by the log-likelihood of held-out rows: of five folds, or
+        three from 500 rows on; of one split of 20 % from 5000 rows on, with Adam, and with slow
+        E-steps. If there are at least 20 rows per parameter, it is approximated by leave-one-out
+        scores instead, unless these are unreliable. Runs begin at the solution under the penalty
+        before. With fewer than 20 rows alpha is 0.01.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
@@ -71,19 +82,32 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         activation.
     learning_rate_init : float or "auto", default="auto"
         Learning rate of the gradient M-step on the summed log-likelihood ("auto" is 0.005), or of
-        Adam on the mean over rows ("auto" is 0.05). With hundreds of batches per epoch, 0.01
-        ends closer to the optimum.
+        Adam on the mean over rows. For Adam, "auto" falls linearly from 0.2 to zero during a call
+        of `fit`, which ends after about 1200 steps, and 10 to 400 epochs. In `partial_fit` it is
+        0.05.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch of Adam, at most ``n_samples``. "auto" is 200.
+        Rows per mini-batch of Adam, at most ``n_samples``. "auto" is a sixteenth of the rows,
+        between 50 and 200. In `partial_fit` it is 200.
     max_iter : int, default=500
         Maximum number of iterations of a call of `fit`, per start; for Adam, of epochs.
     tol : float, default=1e-6
         Relative tolerance. A fit has converged when an iteration increases the objective by less
-        than this fraction. Adam: when ten epochs in a row increase the best running objective
-        by less. EM by sampling: when the mean objective of thirty iterations increases by less
-        than thirty times this fraction, twice.
+        than this fraction. Adam with a given `learning_rate_init`: when `n_iter_no_change` epochs
+        in a row increase the best running objective by less. EM by sampling: when the mean objective of thirty iterations increases
+        by less than thirty times this fraction, twice.
+    early_stopping : bool, default=False
+        Stop when the loss of a validation set no longer improves, and keep the iterate with the
+        lowest one. The set is passed to `fit` or split off.
+    validation_fraction : float, default=0.1
+        Fraction of the rows that `early_stopping` splits off, of every class. `random_state`
+        selects them; an integer selects the same rows in every fit.
+    n_iter_no_change : int, default=10
+        With `early_stopping`, training stops after this number of iterations in a row without an
+        improvement by the fraction `tol`. For Adam, also the number of epochs under `tol`.
     n_init : int, default=1
-        Number of random starts. The best result is kept.
+        Number of random starts. The best result is kept; with `early_stopping`, the one with the
+        lowest loss of the validation set. With more than two starts and exact E-steps, EM runs 30
+        iterations from each, and continues from a third of them, those with the lowest losses.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
         initialisation.
@@ -94,8 +118,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     n_jobs : int, optional
         Number of threads; None uses all cores. Results do not depend on it, to the bit.
     random_state : int, RandomState or None, default=None
-        Seed of the starting values, of the order of the rows in every epoch, and of `Sampling`
-        without a seed of its own.
+        Seed of the starting values, of the validation split, of the order of the rows in every
+        epoch, and of `Sampling` without a seed of its own.
     verbose : int, default=0
         0 prints nothing, 1 a progress line, 2 one line per iteration.
 
@@ -109,22 +133,46 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Log-odds per unit of the feature; then logits per active unit. Multilabel: one column per
         label, in log-odds.
     intercepts_ : list of arrays (n_hidden,), ..., (n_classes,), log-odds or logits
+    alpha_ : float
+        Penalty in use.
+    alpha_path_ : dict of arrays (n_penalties,)
+        Only if `alpha` is "auto" and there are enough rows. "alpha"; mean log-likelihoods per unit
+        weight in nats: "cross_validation" of held-out rows, "leave_one_out" (approximate) and
+        "training"; "effective_parameters". NaN where a value was not computed. See `PenaltyDisplay`.
+    solver_ : {"em", "lbfgs", "adam"}
+        Solver in use.
+    starts_ : list of dict
+        "loss", "n_iter", "converged", "coefs" and "intercepts" of every random start. Absent if the
+        fit began at parameters found with some rows held out, or resumed an earlier one.
+    feature_deviation_ : array (n_features,), in the features' units
+        Standard deviation of every feature in the training rows. Warm starts and `partial_fit`
+        keep that of the first call. A weight of `coefs_[0]` times this deviation does not depend
+        on the unit of the feature.
     n_iter_ : int
-        Iterations of the best start. Adam: epochs plus calls of `partial_fit`.
+        Iterations of the best start, without those that chose the penalty. Adam: epochs plus calls of `partial_fit`.
     converged_ : bool
         Always False after `partial_fit`.
     loss_ : float, nats
-        Penalised negative log-likelihood per unit weight. Adam evaluates it on all rows at the end
-        of `fit`. After `partial_fit` it is the last entry of `loss_curve_`, after Ctrl-C the best.
+        Penalised negative log-likelihood per unit weight, without held-out rows. Adam evaluates it
+        on all rows at the end of `fit`. After `partial_fit` it is the last entry of `loss_curve_`,
+        after Ctrl-C the best.
     loss_curve_ : list of float, nats
         The loss of every iterate, starting with the starting point. Adam: the running loss of every
         epoch or call of `partial_fit`, each batch evaluated before its step. Sampling: estimates,
         which are not monotone.
+    data_loss_curve_ : list of float, nats
+        The same without penalty.
+    validation_loss_curve_ : list of float or None, nats
+        Negative log-likelihood per unit weight of the validation set at every iterate of
+        `loss_curve_`, without penalty. For Adam, at the end of every epoch. NaN for iterates of an
+        earlier fit without this set, infinity if it overflows. None without a validation set.
+    best_validation_loss_ : float or None, nats
+        Its lowest value.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_` since the ascent began. A resumed curve adds to
         the time of the earlier one.
     e_step_ : engine
-        Engine in use. `Sampling` includes its seed, so that predictions are reproducible.
+        Engine of predictions. `Sampling` includes its seed, so that predictions are reproducible.
     n_features_in_ : int
     feature_names_in_ : array of str
         Present if X has string column names.
@@ -148,13 +196,13 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        hidden_layer_sizes: tuple[int, ...] | int | str = "auto",
         *,
         e_step: str | Engine = "auto",
-        m_step: str = "newton",
-        solver: str = "em",
+        m_step: str = "auto",
+        solver: str = "auto",
         accelerate: bool = True,
-        alpha: float = 0.15,
+        alpha: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
         class_weight: dict | str | None = None,
@@ -163,6 +211,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,
@@ -185,6 +236,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.n_init = n_init
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
@@ -210,7 +264,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,)
             Labels among `classes`. Not every class needs to occur.
         classes : array-like (n_classes,), optional
@@ -265,7 +319,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
             check_two_classes(weights, targets, self.classes_)
         return weights
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
         return known_labels(self, y, n_samples)
 
     def __sklearn_tags__(self) -> Any:

@@ -7,15 +7,16 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Problem, ended_in
-from fastem.estimators.em_training import (
-    Training,
-    learning_rate,
-    rows_per_e_step,
-)
+from fastem.estimators.choices import RATE_OF_FIRST_EPOCH, learning_rate, rows_per_e_step
+from fastem.estimators.em_training import Training
 from fastem.estimators.standardization import Standardization
 from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
-from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, run_adam
+from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
+
+# First rate and number of epochs, as shares of those of a fit: of a run before the comparison of
+# penalties, of the runs that are compared, and of the fit that begins where the best one ended.
+_BASE, _BRANCH, _POLISH = (1.0, 0.4), (0.5, 0.15), (0.5, 0.4)
 
 
 class EpochTraining(Training):
@@ -27,7 +28,19 @@ class EpochTraining(Training):
         As for `Training`.
     seen : Extent, default=Extent()
         Number and weight of the rows of earlier calls of `partial_fit`.
+    streams : bool, default=False
+        Whether the rows are those of `partial_fit`.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs of a fit whose learning rate falls.
+    polishes : bool
+        Whether the starting values come from a fit to most of the rows.
     """
+
+    # Steps of a fit whose learning rate falls, and limits of its epochs.
+    _N_STEPS, _EPOCHS = 1200, (10, 400)
 
     def __init__(
         self,
@@ -35,38 +48,96 @@ class EpochTraining(Training):
         problem: Problem,
         standardization: Standardization | None = None,
         seen: Extent = Extent(),  # noqa: B008  a constant
+        *,
+        streams: bool = False,
     ) -> None:
-        self._seen = seen
+        self._seen, self._streams = seen, streams
+        self.polishes = False
         super().__init__(estimator, problem, standardization)
 
     def _new_model(self, problem: Problem) -> BatchedNetwork:
         estimator, n_rows = self._estimator, len(problem.weights)
         self._extent = self._seen.plus(problem.weights)
+        batch_size = min(rows_per_e_step(estimator, n_rows, streams=self._streams), n_rows)
+        fewest, most = self._EPOCHS
+        self.n_epochs = min(max(-(-self._N_STEPS * batch_size // n_rows), fewest), most)
         return BatchedNetwork(
             problem.X,
             problem.targets,
             problem.weights,
-            self._shape,
+            self.shape,
             self._engine,
-            min(rows_per_e_step(estimator, n_rows), n_rows),
+            batch_size,
             alpha=float(estimator.alpha),
             extent=self._extent,
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
 
-    def _new_monitor(self) -> EpochMonitor:
-        return EpochMonitor(float(self._estimator.tol), scale=self._scale)
+    def _new_held_out_model(self, problem: Problem) -> BatchedNetwork:
+        estimator, n_rows = self._estimator, len(problem.weights)
+        return BatchedNetwork(
+            problem.X,
+            problem.targets,
+            problem.weights,
+            self.shape,
+            self._engine,
+            min(rows_per_e_step(estimator, n_rows), n_rows),
+            alpha=0.0,
+            extent=Extent().plus(problem.weights),
+            n_threads=effective_n_jobs(estimator.n_jobs),
+        )
 
-    def _new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
+    def _kept(self, theta: Array, monitor: EpochMonitor) -> Array:
+        return theta  # `run_adam` has chosen it
+
+    def new_monitor(self) -> EpochMonitor:
+        """Return an empty record."""
+        estimator = self._estimator
+        monitor = EpochMonitor(
+            float(estimator.tol), scale=self._scale, patience=estimator.n_iter_no_change
+        )
+        monitor.penalty = self.model.penalty
+        return monitor
+
+    def new_optimizer(self, random_state: np.random.RandomState) -> AdamState:
+        """Return a state without memory of earlier iterates."""
         return AdamState(learning_rate(self._estimator), random_state)
 
-    def _run(
+    def run(
         self, theta: Array, monitor: EpochMonitor, optimizer: AdamState, max_iter: int
     ) -> Array:
+        """Run at most so many epochs; return the iterate to keep."""
         self._update(optimizer)
-        return run_adam(self._model, theta, monitor, max_iter, optimizer)
+        schedule = None
+        if isinstance(self._estimator.learning_rate_init, str):
+            rate, share = _POLISH if self.polishes else (1.0, 1.0)
+            n_epochs = max(1, round(share * self.n_epochs))
+            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
+        return run_adam(self.model, theta, monitor, max_iter, optimizer, schedule)
 
-    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+    def follow(
+        self,
+        theta: Array,
+        alpha: float,
+        random_state: np.random.RandomState,
+        *,
+        begins: bool = False,
+    ) -> Array:
+        """Return the parameters under a penalty, after fewer epochs than those of a fit."""
+        self.model.set_penalty(alpha)
+        rate, share = _BASE if begins else _BRANCH
+        n_epochs = max(1, round(share * self.n_epochs))
+        monitor, state = self.new_monitor(), self.new_optimizer(random_state)
+        state.extent = self._extent
+        with single_threaded_blas():
+            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
+            theta = run_adam(self.model, theta, monitor, n_epochs, state, schedule)
+        if monitor.interrupted:
+            raise KeyboardInterrupt
+        return theta
+
+    def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+        """Return the starting values as they are."""
         return theta  # the steps of mini-batches are noisy enough to leave a poor start
 
     def _update(self, state: AdamState) -> None:
@@ -76,25 +147,27 @@ class EpochTraining(Training):
     def begin_stream(self) -> Ascent:
         """Return the starting point of a stream that begins with these rows."""
         typical = self._typical
-        if self._shape.has_classes:
+        if self.shape.has_classes:
             # A class without rows so far gets the weight of one average row.
             typical = np.where(typical > 0.0, typical, self._extent.weight / self._extent.n_rows)
         random_state = check_random_state(self._estimator.random_state)
-        return self._at(self._start(random_state, typical), random_state)
+        return self._at(self.start(random_state, typical), random_state)
 
     def join_stream(self, parameters: Parameters) -> Ascent:
         """Return the starting point of a stream that begins at given parameters."""
         random_state = check_random_state(self._estimator.random_state)
-        theta = self._shape.pack(self._standardization.unfold(parameters))
+        theta = self.shape.pack(self._standardization.unfold(parameters))
         return self._at(theta, random_state)
 
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
-        state = self._new_optimizer(random_state)
+        state = self.new_optimizer(random_state)
         state.restart(theta)
-        return Ascent(theta, self._new_monitor(), state, self._standardization)
+        return Ascent(theta, self.new_monitor(), state, self._standardization)
 
-    def stream(self, ascent: Ascent) -> tuple[Ascent, float]:
-        """Process the rows once; return the new ascent and the running loss (nats).
+    def stream(self, ascent: Ascent) -> tuple[Ascent, float, float]:
+        """Process the rows once; return the new ascent, and its running losses (nats).
+
+        The first loss includes the penalty, the second one does not.
 
         Raises
         ------
@@ -106,10 +179,12 @@ class EpochTraining(Training):
             state.restart(ascent.theta)  # `fit` kept an iterate before the last one
         self._update(state)
         with single_threaded_blas():
-            loss = self.loss(state.run_epoch(self._model))
+            objective, penalty = state.run_epoch(self.model)
+        loss, data_loss = self.loss(objective), self.loss(objective + penalty)
         theta = state.theta.copy()
         self._check_finite(theta)
-        return Ascent(theta, self._new_monitor(), state, self._standardization), loss
+        ascent = Ascent(theta, self.new_monitor(), state, self._standardization)
+        return ascent, loss, data_loss
 
 
 def place_in_stream(
@@ -127,12 +202,12 @@ def place_in_stream(
         The ascent of the earlier call.
     """
     if parameters is None:
-        training = EpochTraining(estimator, problem)
+        training = EpochTraining(estimator, problem, streams=True)
         return training, training.begin_stream()
     if ended_in(last, problem.shape, parameters) and isinstance(last.optimizer, AdamState):
         training = EpochTraining(
-            estimator, problem, last.standardization, seen=last.optimizer.extent
+            estimator, problem, last.standardization, last.optimizer.extent, streams=True
         )
         return training, last
-    training = EpochTraining(estimator, problem)
+    training = EpochTraining(estimator, problem, streams=True)
     return training, training.join_stream(parameters)

@@ -32,8 +32,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
     Parameters
     ----------
-    hidden_layer_sizes : tuple of ints, or int, default=(10,)
-        Number of units m of each hidden layer. With enumeration, time and memory grow as ``2**m``.
+    hidden_layer_sizes : tuple of ints, int or "auto", default=(10,)
+        Number of units m of each hidden layer. "auto" is 10, 16 or 32 units of one layer: larger
+        numbers as long as they predict held-out rows better and E-steps take less than 0.1 s. With enumeration, time and memory grow as ``2**m``.
         With quadrature, for one Gaussian output, they grow as m. Several layers need
         ``e_step="sampling"``.
     family : {"gaussian", "poisson"} or Family, default="gaussian"
@@ -41,15 +42,17 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         `fastem.IndependentOutputs`.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         As for `FastEMClassifier`. Quadrature serves one Gaussian output.
-    m_step : {"newton", "bound", "gradient"}, default="newton"
+    m_step : {"auto", "newton", "bound", "gradient"}, default="auto"
         As for `FastEMClassifier`. The variance has a closed form in all of them.
-    solver : {"em", "lbfgs", "adam"}, default="em"
-        As for `FastEMClassifier`.
+    solver : {"auto", "em", "lbfgs", "adam"}, default="auto"
+        As for `FastEMClassifier`; "auto" is EM.
     accelerate : bool, default=True
         As for `FastEMClassifier`.
-    alpha : float, default=0.5
+    alpha : float or "auto", default="auto"
         L2 penalty: multiplies half the squared norm of the weights on standardised features and
-        outputs, in the units of the summed log-likelihood. Intercepts are not penalised.
+        outputs, in the units of the summed log-likelihood. Intercepts are not penalised. "auto" is
+        chosen by the log-density of held-out rows, as for `FastEMClassifier`. In `partial_fit` it
+        is 0.5.
     variance_floor : float or "auto", default="auto"
         Lower bound of every noise variance, as a share of the variance of y; if y is constant, as a
         share of ``y**2``. Without it, the likelihood is unbounded: a density can concentrate on
@@ -65,6 +68,8 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     tol : float, default=1e-6
         Relative tolerance, as for `FastEMClassifier`. For numbers, an objective of less than 1 nat
         per row counts as 1 nat per row, because log-densities can sum to zero.
+    early_stopping, validation_fraction, n_iter_no_change
+        As for `FastEMClassifier`; the split is not stratified.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`.
     warm_start, n_jobs, random_state, verbose
@@ -78,12 +83,17 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         Log-odds per unit of the feature; then natural parameter per active unit: units of y, or
         log-rates.
     intercepts_ : list of arrays (n_hidden,), ..., (n_outputs,)
+    feature_deviation_ : array (n_features,)
+        As for `FastEMClassifier`.
     variance_ : array (n_outputs,), squared unit of y
         Noise variance given the hidden states. Only if the family has one.
     variance_floor_ : float
         Lower bound of the noise variance, as a share of the variance of y. Only if the family has a
         variance.
-    n_iter_, converged_, loss_, loss_curve_, loss_curve_seconds_, e_step_, n_layers_
+    alpha_, alpha_path_, solver_, starts_
+        As for `FastEMClassifier`.
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_,
+    validation_loss_curve_, best_validation_loss_, e_step_, n_layers_
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y. For numbers,
         up to 140 iterations under falling bounds of the variance improve the random start.
         `n_iter_` and `loss_curve_` exclude them; the seconds include them.
@@ -101,14 +111,14 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
     def __init__(
         self,
-        hidden_layer_sizes: tuple[int, ...] | int = (10,),
+        hidden_layer_sizes: tuple[int, ...] | int | str = (10,),
         *,
         family: str | Family = "gaussian",
         e_step: str | Engine = "auto",
-        m_step: str = "newton",
-        solver: str = "em",
+        m_step: str = "auto",
+        solver: str = "auto",
         accelerate: bool = True,
-        alpha: float = 0.5,
+        alpha: float | str = "auto",
         variance_floor: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
@@ -116,6 +126,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
         n_init: int = 1,
         coefs_init: list[ArrayLike] | None = None,
         intercepts_init: list[ArrayLike] | None = None,
@@ -138,6 +151,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.n_init = n_init
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
@@ -157,7 +173,7 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like (n_samples,), optional
             Nonnegative. Rows of weight zero are ignored.
@@ -183,8 +199,11 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     ) -> tuple[Family, np.ndarray]:
         return learn_numbers(self, y, resumes=resumes)
 
-    def _known_targets(self, y: ArrayLike, n_samples: int) -> np.ndarray:
-        return known_numbers(self, y, n_samples)
+    def _known_targets(
+        self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
+    ) -> np.ndarray:
+        n_outputs = len(self.intercepts_[-1]) if n_outputs is None else n_outputs
+        return known_numbers(self, y, (n_samples, n_outputs))
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False

@@ -1,21 +1,24 @@
 """Training of networks with stochastic units on all rows at once."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastem.estimators.ascent import Ascent, Optimizer, Problem, ended_in
+from fastem.estimators.choices import learning_rate
+from fastem.estimators.held_out import HeldOutRows, losses_of
 from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
-from fastem.estimators.validation import check_raw_features, check_start
-from fastem.parameters import Array, Parameters, Shape
+from fastem.estimators.starting_values import given_start
+from fastem.estimators.validation import check_raw_features
+from fastem.parameters import Array, Parameters
 from fastem.rows import sort_rows
-from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas, warn_user
+from fastem.runtime import DivergenceError, effective_n_jobs, single_threaded_blas
 from fastem.solvers import (
     FLOORS_OF_STARTS,
     BatchedNetwork,
@@ -32,11 +35,9 @@ from fastem.solvers import (
     settle,
 )
 
-# Values of learning_rate_init="auto". The length of a step of Adam is about its rate. The gradient
-# M-step multiplies a sum over rows by its rate. This command compares Adam with EM for several
-# rates: python benches/choose_defaults.py --settings "solver='adam',learning_rate_init=0.05"
-_LEARNING_RATES = {"adam": 0.05, "em": 0.005, "lbfgs": 0.005}
-_BATCH_SIZE = 200  # value of batch_size="auto"
+# Runs that only compare penalties are coarse. Each but the first begins with few EM steps, because
+# the optimum under the last penalty is close.
+_COARSE_TOL, _COARSE_ITER, _PLAIN_STEPS_BETWEEN = 2e-4, 100, 2
 
 
 class Training:
@@ -59,7 +60,7 @@ class Training:
         standardization: Standardization | None = None,
     ) -> None:
         self._estimator = estimator
-        self._shape, self._engine = problem.shape, problem.engine
+        self.shape, self._engine = problem.shape, problem.engine
         problem = problem.of_rows(problem.weights > 0.0)
         if standardization is None:
             if not estimator.standardize:
@@ -68,24 +69,26 @@ class Training:
                 problem.X,
                 problem.targets,
                 problem.weights,
-                self._shape,
+                self.shape,
                 features=estimator.standardize,
             )
         self._standardization = standardization
-        problem = problem._replace(
-            X=standardization.apply(problem.X),
-            targets=standardization.apply_to_targets(problem.targets),
-        )
+        problem = problem.standardized(standardization)
         self._typical = self._typical_outputs(problem)
-        summed = self._typical if self._shape.has_classes else problem.weights
+        summed = self._typical if self.shape.has_classes else problem.weights
         self._total_weight = float(summed.sum())
-        self._scale = self._total_weight if self._shape.n_variances > 0 else 0.0
-        self._model = self._new_model(problem)
+        self._scale = self._total_weight if self.shape.n_variances > 0 else 0.0
+        self.model = self._new_model(problem)
+        self._held_out = None
+        if problem.held_out is not None:
+            self._held_out = HeldOutRows(
+                problem.held_out, standardization, estimator, self._new_held_out_model
+            )
 
     def _typical_outputs(self, problem: Problem) -> Array:
         """Return the weight of every class, or the mean of every output."""
-        if self._shape.has_classes:
-            n_classes = self._shape.n_outputs
+        if self.shape.has_classes:
+            n_classes = self.shape.n_outputs
             return np.bincount(problem.targets, problem.weights, minlength=n_classes)
         return problem.weights @ problem.targets / problem.weights.sum()
 
@@ -94,15 +97,21 @@ class Training:
         estimator = self._estimator
         if self._engine.is_exact:
             problem = problem.merged()
+        self.rows = sort_rows(problem.X, problem.targets, problem.weights, self.shape)
         return Network(
-            sort_rows(problem.X, problem.targets, problem.weights, self._shape),
-            self._shape,
+            self.rows,
+            self.shape,
             self._engine,
             estimator.m_step if estimator.solver == "em" else None,
             alpha=float(estimator.alpha),
             learning_rate=learning_rate(estimator),
             n_threads=effective_n_jobs(estimator.n_jobs),
         )
+
+    def _new_held_out_model(self, problem: Problem) -> Network | BatchedNetwork:
+        rows = sort_rows(problem.X, problem.targets, problem.weights, self.shape)
+        n_threads = effective_n_jobs(self._estimator.n_jobs)
+        return Network(rows, self.shape, self._engine, None, alpha=0.0, n_threads=n_threads)
 
     def resume(self, parameters: Parameters, last: Ascent | None, progress: Progress) -> Ascent:
         """Continue from earlier parameters.
@@ -114,96 +123,66 @@ class Training:
         DivergenceError
             If an objective is not finite.
         """
-        theta = self._shape.pack(self._standardization.unfold(parameters))
+        theta = self.shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
-        optimizer, monitor = self._new_optimizer(random_state), self._new_monitor()
-        if ended_in(last, self._shape, parameters) and type(last.optimizer) is type(optimizer):
+        optimizer, monitor = self.new_optimizer(random_state), self.new_monitor()
+        end = None
+        if ended_in(last, self.shape, parameters) and type(last.optimizer) is type(optimizer):
             optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
                 theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
+                end = last.end
         try:
             with single_threaded_blas():
-                return self._ascend(theta, monitor, optimizer, progress)
+                if end is not None and self._is_last(end, monitor):
+                    theta = np.array(end)
+                return self.ascend(theta, monitor, optimizer, progress)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
-    def best_of_starts(self, progress: Progress) -> Ascent:
-        """Run an ascent from every start; return the one with the highest objective.
+    def _is_last(self, theta: Array, monitor: Monitor) -> bool:
+        """Return whether parameters have the last recorded objective: then the rows are the same.
 
-        Raises
-        ------
-        DivergenceError
-            If no start has a finite objective.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If a start is dropped because its objective is not finite.
+        An ascent continues at its last iterate, on other rows at the one that it has kept.
         """
-        estimator = self._estimator
-        random_state = check_random_state(estimator.random_state)
-        best, failure = None, None
-        for start in range(estimator.n_init):
-            theta, monitor = self._start(random_state, self._typical), self._new_monitor()
-            try:
-                with single_threaded_blas():
-                    theta = self._settled(theta, random_state)
-                    optimizer = self._new_optimizer(random_state)
-                    ascent = self._ascend(theta, monitor, optimizer, progress)
-            except KeyboardInterrupt:
-                if best is None:
-                    raise  # there is no result to keep
-                best.monitor.interrupted, best.monitor.converged = True, False
-                break
-            except FloatingPointError as error:
-                failure = error
-                warn_user(
-                    f"Start {start + 1} of {estimator.n_init} is dropped: {error}",
-                    ConvergenceWarning,
-                )
-                continue
-            if best is None or ascent.monitor.objective > best.monitor.objective:
-                best = ascent
-            if ascent.monitor.interrupted:
-                # warn even if an earlier start is the best
-                best.monitor.interrupted, best.monitor.converged = True, False
-                break
-        if best is None:
-            raise DivergenceError(
-                f"No start reached a finite objective: {failure} Use smaller coefs_init, a "
-                "smaller alpha, or standardize=True."
-            ) from failure
-        return best
+        objective, _ = self.model.expect(theta, monitor.n_iter)
+        return objective == monitor.objective
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
         losses = [self.loss(objective) for objective in monitor.history]
+        likelihoods = map(operator.add, monitor.history, monitor.penalties)
         return {
             **self.weights(theta),
             "n_iter_": monitor.n_iter,
             "converged_": monitor.converged,
-            "loss_": self.loss(monitor.objective),
+            "loss_": self.loss(monitor.kept_objective),
             "loss_curve_": losses,
+            "data_loss_curve_": [self.loss(value) for value in likelihoods],
             "loss_curve_seconds_": list(monitor.seconds),
+            **losses_of(self._held_out, monitor.held_out),
         }
 
     def weights(self, theta: Array) -> dict[str, Any]:
         """Return the fitted weights, and noise variances if any, in the units of X and y."""
-        folded = self._standardization.fold(self._shape.unpack(theta))
-        coefs, intercepts = self._shape.to_lists(folded)
+        folded = self._standardization.fold(self.shape.unpack(theta))
+        coefs, intercepts = self.shape.to_lists(folded)
         weights = {"coefs_": coefs, "intercepts_": intercepts}
-        return weights | ({"variance_": folded.variance} if self._shape.n_variances else {})
+        return weights | ({"variance_": folded.variance} if self.shape.n_variances else {})
 
     def loss(self, objective: float) -> float:
         """Return an objective (nats) as a loss per unit weight in the unit of y."""
         return self._standardization.log_scale - objective / self._total_weight
 
-    def _new_monitor(self) -> Monitor:
+    def new_monitor(self) -> Monitor:
+        """Return an empty record."""
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
-        return kind(float(self._estimator.tol), scale=self._scale)
+        monitor = kind(float(self._estimator.tol), scale=self._scale)
+        monitor.penalty = self.model.penalty
+        return monitor
 
-    def _new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
+    def new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:
         """Return an optimizer without memory of earlier iterates."""
         if not self._engine.is_exact:
             return StochasticStep(float(self._estimator.tol))
@@ -211,14 +190,20 @@ class Training:
             return DampedStep()
         return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
 
-    def _start(self, random_state: np.random.RandomState, typical: Array) -> Array:
+    def start(self, random_state: np.random.RandomState, typical: Array | None = None) -> Array:
         """Return starting values on standardised features.
 
         The random numbers drawn do not depend on `coefs_init` and `intercepts_init`.
+
+        Parameters
+        ----------
+        random_state : RandomState
+        typical : array (n_outputs,), optional
+            Weight of every class, or mean of every output; by default those of the rows.
         """
-        estimator, shape = self._estimator, self._shape
-        coefs, intercepts = _given_start(estimator, shape)
-        drawn = draw_start(shape, typical, random_state)
+        shape = self.shape
+        coefs, intercepts = given_start(self._estimator, shape)
+        drawn = draw_start(shape, self._typical if typical is None else typical, random_state)
         if coefs is None and intercepts is None:
             return shape.pack(drawn)
         folded = self._standardization.fold(drawn)
@@ -230,29 +215,63 @@ class Training:
         )
         return shape.pack(self._standardization.unfold(given))
 
-    def _settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
+    def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         """Return random starting values, improved if the outputs have noise variances."""
-        shape = self._shape
+        shape = self.shape
         if shape.n_variances == 0 or self._estimator.coefs_init is not None:
             return theta
         floors = [floor for floor in FLOORS_OF_STARTS if floor > shape.variance_floor]
-        run = self._run_shortly(random_state)
+        run = self.run_shortly(random_state)
         found = [shape.unpack(theta)]
-        found += [last for _, last in settle(self._model, found[0], run, floors)]
+        found += [last for _, last in settle(self.model, found[0], run, floors)]
         return shape.pack(found[-1])
 
-    def _run_shortly(
+    def run_shortly(
         self, random_state: np.random.RandomState
     ) -> Callable[[Array, float, int], tuple[Array, bool]]:
         """Return a function that runs a few iterations from given starting values."""
 
         def run(theta: Array, tol: float, max_iter: int) -> tuple[Array, bool]:
-            monitor = self._new_monitor()
+            monitor = self.new_monitor()
             monitor.tol = max(monitor.tol, tol)
-            theta = self._run(theta, monitor, self._new_optimizer(random_state), max_iter)
+            theta = self.run(theta, monitor, self.new_optimizer(random_state), max_iter)
             return theta, monitor.interrupted
 
         return run
+
+    def follow(
+        self,
+        theta: Array,
+        alpha: float,
+        random_state: np.random.RandomState,
+        *,
+        begins: bool = False,
+    ) -> Array:
+        """Return the parameters under a penalty, with a small part of the precision of a fit.
+
+        Parameters
+        ----------
+        theta : array (n_parameters,)
+            Starting values, such as the parameters under another penalty.
+        alpha : float
+        random_state : RandomState
+        begins : bool, default=False
+            Whether theta is random.
+        """
+        self.model.set_penalty(alpha)
+        monitor, optimizer = self.new_monitor(), self.new_optimizer(random_state)
+        monitor.tol = max(monitor.tol, _COARSE_TOL)
+        if isinstance(optimizer, QuasiNewtonStep) and not begins:
+            optimizer = QuasiNewtonStep(_PLAIN_STEPS_BETWEEN)
+        with single_threaded_blas():
+            theta = self.run(theta, monitor, optimizer, _COARSE_ITER)
+        if monitor.interrupted:
+            raise KeyboardInterrupt
+        return theta
+
+    def folded(self, theta: Array) -> Parameters:
+        """Return parameters in the units of X and y."""
+        return self._standardization.fold(self.shape.unpack(theta))
 
     def path(self, floors: Iterable[float]) -> Iterator[tuple[float, Parameters]]:
         """Yield every bound of the noise variance with the parameters found under it.
@@ -276,105 +295,82 @@ class Training:
             If an objective is not finite.
         """
         random_state = check_random_state(self._estimator.random_state)
-        start = self._shape.unpack(self._start(random_state, self._typical))
+        start = self.shape.unpack(self.start(random_state))
         with single_threaded_blas():
             try:
                 for floor, found in settle(
-                    self._model, start, self._run_shortly(random_state), floors
+                    self.model, start, self.run_shortly(random_state), floors
                 ):
                     yield floor, self._standardization.fold(found)
             except FloatingPointError as error:
                 raise DivergenceError(str(error)) from error
 
-    def _ascend(
-        self, theta: Array, monitor: Monitor, optimizer: Optimizer, progress: Progress
+    def ascend(
+        self,
+        theta: Array,
+        monitor: Monitor,
+        optimizer: Optimizer,
+        progress: Progress,
+        n_before: int = 0,
     ) -> Ascent:
+        """Maximise the objective; ``n_before`` is the number of iterations that are done."""
+        held_out = self._held_out
+
         def report(n_iter: int, objective: float, theta: Array) -> bool:
-            return progress.iterate(n_iter, objective, lambda: self.attributes(theta, monitor))
+            loss = None if held_out is None else held_out.loss(monitor.held_out.history[-1])
+            fitted = partial(self.attributes, theta, monitor)
+            return progress.iterate(n_iter, objective, fitted, loss)
 
         monitor.report = report
+        monitor.held_out = None if held_out is None else held_out.new_record(monitor.held_out)
         progress.begin_start()
-        theta = self._run(theta, monitor, optimizer, self._estimator.max_iter)
-        monitor.report = None
+        end = self.run(theta, monitor, optimizer, self._estimator.max_iter - n_before)
+        theta = self._kept(end, monitor)
+        monitor.detach()
         progress.end_start(lambda: self.attributes(theta, monitor))
+        return self.finished(theta, monitor, optimizer, end)
+
+    def finished(
+        self, theta: Array, monitor: Monitor, optimizer: Optimizer, end: Array | None = None
+    ) -> Ascent:
+        """Return a finished ascent; ``end`` is its last iterate, if another one is kept.
+
+        Raises
+        ------
+        ValueError
+            If a weight overflows in the units of X and y.
+        """
+        monitor.detach()
         self._check_finite(theta)
-        effective = self._model.median_effective_size()
-        return Ascent(theta, monitor, optimizer, self._standardization, effective)
+        effective = self.model.median_effective_size()
+        end = None if end is theta else end
+        return Ascent(theta, monitor, optimizer, self._standardization, effective, end)
+
+    def _kept(self, theta: Array, monitor: Monitor) -> Array:
+        """Return the iterate to keep: the last one, or the best one on held-out rows."""
+        kept = monitor.kept
+        if kept is None or monitor.held_out.index == monitor.n_iter:
+            return theta
+        index = monitor.held_out.index
+        try:
+            objective, _ = self.model.expect(kept, index)
+        except KeyboardInterrupt:
+            monitor.interrupted, monitor.converged = True, False
+            objective = monitor.history[index]
+        monitor.settle(objective)
+        return kept
 
     def _check_finite(self, theta: Array) -> None:
-        folded = self._standardization.fold(self._shape.unpack(theta))
+        folded = self._standardization.fold(self.shape.unpack(theta))
         if not np.isfinite(folded.flat).all():
             raise ValueError("A weight overflows in the units of X and y; rescale X and y.")
 
-    def _run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
+    def run(self, theta: Array, monitor: Monitor, optimizer: Optimizer, max_iter: int) -> Array:
+        """Run at most so many iterations; return the last iterate."""
         if self._estimator.solver == "lbfgs":
-            return run_lbfgs(self._model, theta, monitor, max_iter)
+            return run_lbfgs(self.model, theta, monitor, max_iter)
         coarse = None
         # a run that is continued begins in the precision in which it ended, to the bit
         if not monitor.history or monitor.before_correction is not None:
-            coarse = self._model.begin_in_single_precision()
-        return run_em(self._model, theta, monitor, max_iter, optimizer, coarse)
-
-
-def _given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:
-    """Return `coefs_init` and `intercepts_init`, checked."""
-    units = [shape.n_features, *shape.hidden_layer_sizes, shape.n_outputs]
-    coefs, intercepts = check_start(estimator, list(pairwise(units)), [(m,) for m in units[1:]])
-    if intercepts is not None and not shape.fit_intercept and any(b.any() for b in intercepts):
-        raise ValueError(
-            "intercepts_init must be zeros or None when fit_intercept=False; it has other values."
-        )
-    return coefs, intercepts
-
-
-def learning_rate(estimator: Any) -> float:
-    """Return `learning_rate_init` as a number."""
-    rate = estimator.learning_rate_init
-    return _LEARNING_RATES[estimator.solver] if isinstance(rate, str) else float(rate)
-
-
-def rows_per_e_step(estimator: Any, n_samples: int) -> int:
-    """Return the number of rows of one E-step: all rows, or a mini-batch."""
-    if estimator.solver != "adam":
-        return n_samples
-    return _BATCH_SIZE if isinstance(estimator.batch_size, str) else int(estimator.batch_size)
-
-
-def warn_of_ending(estimator: Any, monitor: Monitor) -> None:
-    """Warn if the ascent ended before convergence.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the fit was interrupted or did not converge.
-    RuntimeWarning
-        If the objective fell, which is an error in the package.
-    """
-    if monitor.fell:
-        warn_user(
-            f"The penalised log-likelihood fell in iteration {monitor.n_iter + 1}. This is an "
-            "error in fastem, not convergence; please report it. The parameters before the fall "
-            "are kept.",
-            RuntimeWarning,
-        )
-    elif monitor.interrupted or monitor.stopped:
-        warn_user(
-            f"The fit was interrupted after {monitor.n_iter} iterations. The best parameters "
-            "so far are kept.",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged and monitor.n_iter < estimator.max_iter:
-        remedy = f"Use a smaller learning_rate_init than {learning_rate(estimator):g}."
-        if estimator.solver == "lbfgs":
-            remedy = "Use solver='em', standardize=True, or other starting values."
-        warn_user(
-            f"The fit stopped after {monitor.n_iter} iterations without convergence: no step "
-            f"increased the objective. {remedy}",
-            ConvergenceWarning,
-        )
-    elif not monitor.converged:
-        warn_user(
-            f"The fit did not converge in {estimator.max_iter} iterations. Increase max_iter or "
-            "tol, or increase alpha, which makes the optimum better determined.",
-            ConvergenceWarning,
-        )
+            coarse = self.model.begin_in_single_precision()
+        return run_em(self.model, theta, monitor, max_iter, optimizer, coarse)

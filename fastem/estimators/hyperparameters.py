@@ -69,6 +69,9 @@ _LAYERS = [
     _interval(numbers.Integral, 1),
 ]
 _SHARED = {
+    "early_stopping": _BOOLEAN,
+    "validation_fraction": [_interval(numbers.Real, 0, 1)],
+    "n_iter_no_change": [_interval(numbers.Integral, 1), _INFINITE],
     "hidden_layer_sizes": _LAYERS,
     "warm_start": _BOOLEAN,
     "verbose": [_interval(numbers.Integral, 0), *_BOOLEAN],
@@ -79,12 +82,13 @@ _CLASS_WEIGHT = [_among(("balanced",)), _instance("an instance of 'dict'", dict)
 _EM_COUNT = _interval(numbers.Integral, 1, booleans=False)
 _EM_RULES: dict[str, list[_Rule]] = {
     **_SHARED,
-    "m_step": [_among(M_STEPS)],
-    "solver": [_among(("em", "lbfgs", "adam"))],
+    "hidden_layer_sizes": [_among(("auto",)), *_LAYERS],
+    "m_step": [_among(("auto", *M_STEPS))],
+    "solver": [_among(("auto", "em", "lbfgs", "adam"))],
     "accelerate": _BOOLEAN,
     "fit_intercept": _BOOLEAN,
     "standardize": _BOOLEAN,
-    "alpha": [_interval(numbers.Real, 0, booleans=False)],
+    "alpha": [_among(("auto",)), _interval(numbers.Real, 0, booleans=False)],
     "tol": [_interval(numbers.Real, 0, booleans=False)],
     "learning_rate_init": [
         _among(("auto",)),
@@ -117,12 +121,9 @@ _MLP_RULES: dict[str, list[_Rule]] = {
     "tol": [_interval(numbers.Real, 0)],
     "momentum": [_interval(numbers.Real, 0, 1, "[]")],
     "nesterovs_momentum": _BOOLEAN,
-    "early_stopping": _BOOLEAN,
-    "validation_fraction": [_interval(numbers.Real, 0, 1)],
     "beta_1": [_interval(numbers.Real, 0, 1)],
     "beta_2": [_interval(numbers.Real, 0, 1)],
     "epsilon": [_interval(numbers.Real, 0, closed="()")],
-    "n_iter_no_change": [_interval(numbers.Integral, 1), _INFINITE],
     "max_fun": [_interval(numbers.Integral, 1)],
     "dropout": [_interval(numbers.Real, 0, 1)],
     "init": [_among(("glorot", "he"))],
@@ -140,8 +141,10 @@ _MLP_RULES: dict[str, list[_Rule]] = {
 }
 
 
-def check_em_parameters(estimator: Any) -> tuple[int, ...]:
+def check_em_parameters(estimator: Any) -> tuple[int, ...] | None:
     """Check the parameters of a network with stochastic units; return its hidden layer sizes.
+
+    None stands for "auto".
 
     Raises
     ------
@@ -150,6 +153,8 @@ def check_em_parameters(estimator: Any) -> tuple[int, ...]:
     """
     own = {name: rule for name, rule in _EM_OPTIONAL.items() if hasattr(estimator, name)}
     _check_parameters(estimator, _EM_RULES | own)
+    if isinstance(estimator.hidden_layer_sizes, str):
+        return None
     sizes = _hidden_layer_sizes(estimator)
     if not sizes:
         raise ValueError("hidden_layer_sizes must be a tuple with at least one layer, got ().")

@@ -1,5 +1,6 @@
 """Inference with a fitted network: probabilities, log-densities, posteriors and samples."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from fastem.expectations import Expectations
 from fastem.families import Family
 from fastem.oracle import check_parameters, e_step, shape_of
 from fastem.parameters import Array, Parameters, Shape
-from fastem.rows import add_ones
+from fastem.rows import add_ones, check_log_odds
 from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.sparse import SparseFeatures
 
 
 class FittedNetwork(NamedTuple):
@@ -35,7 +37,29 @@ class FittedNetwork(NamedTuple):
     family: Family
     variance: Array
 
-    def log_marginal(self, X: Array, n_classes: int) -> Array:
+    def on_log_odds(self, X: SparseFeatures) -> tuple["FittedNetwork", Array]:
+        """Return a network whose features are the log-odds of the first layer, and these.
+
+        Its outputs, and the hidden states, have the same distributions.
+
+        Raises
+        ------
+        ValueError
+            If the parameters do not fit together or X.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        variance = self.variance if self.family.has_variance else None
+        (W, *coefs), (b, *intercepts) = check_parameters(
+            self.coefs, self.intercepts, X.shape[1], self.family, variance
+        )
+        check_log_odds(np.append(X.largest, 1.0), np.vstack([W, b]))
+        network = self._replace(
+            coefs=[np.eye(len(b)), *coefs], intercepts=[np.zeros(len(b)), *intercepts]
+        )
+        return network, X @ W + b
+
+    def log_marginal(self, X: Array | SparseFeatures, n_classes: int) -> Array:
         """Return log p(y = k | x) (n_samples, n_classes), nats, summed over hidden states.
 
         Raises
@@ -44,6 +68,8 @@ class FittedNetwork(NamedTuple):
             If the parameters do not fit together, X, or the number of classes; or if the engine
             returns an array of another shape, or NaN.
         """
+        if isinstance(X, SparseFeatures):
+            return self._of_sparse(X, lambda network, X: network.log_marginal(X, n_classes))
         # Attributes can be set by hand, and the kernels check no bounds.
         coefs, _ = check_parameters(self.coefs, self.intercepts, X.shape[1])
         shape = shape_of(coefs)
@@ -55,11 +81,22 @@ class FittedNetwork(NamedTuple):
         parameters = shape.from_lists(self.coefs, self.intercepts)
         return self._checked_log_marginal(X, parameters, shape)
 
-    def label_probability(self, X: Array) -> Array:
+    def _of_sparse(
+        self, X: SparseFeatures, function: Callable[["FittedNetwork", Array], Array]
+    ) -> Array:
+        """Return a function of network and rows, evaluated on sparse rows."""
+        if self.engine.is_exact or not X.is_written_out:
+            return function(*self.on_log_odds(X))
+        # the samples of a row depend on the bits of its features
+        return np.concatenate([function(self, block) for _, block in X.dense_blocks()])
+
+    def label_probability(self, X: Array | SparseFeatures) -> Array:
         """Return P(y_l = 1 | x) (n_samples, n_labels) of every label.
 
         The marginal of a label is a network with two classes.
         """
+        if isinstance(X, SparseFeatures):
+            return self._of_sparse(X, FittedNetwork.label_probability)
         coefs, intercepts = check_parameters(
             self.coefs, self.intercepts, X.shape[1], self.family, None
         )
@@ -135,7 +172,10 @@ class FittedNetwork(NamedTuple):
         """Return P(Z_h = 1 | x, y) (n_samples, n_hidden) of the first hidden layer."""
         return self._expect(X, targets).hidden_posterior
 
-    def _expect(self, X: Array, targets: np.ndarray) -> Expectations:
+    def _expect(self, X: Array | SparseFeatures, targets: np.ndarray) -> Expectations:
+        if isinstance(X, SparseFeatures):
+            network, log_odds = self.on_log_odds(X)
+            return network._expect(log_odds, targets)
         return e_step(
             X, targets, self.coefs, self.intercepts, family=self.family,
             variance=self.variance if self.family.has_variance else None, method=self.engine,

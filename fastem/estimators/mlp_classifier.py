@@ -103,6 +103,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
     loss_curve_ : list of float
         Mean loss of every epoch, penalty included, each batch evaluated before its step; or loss
         of every iteration of "lbfgs".
+    data_loss_curve_ : list of float
+        The same without penalty.
     loss_curve_seconds_ : list of float
         Wall time of every entry of `loss_curve_` since training began. Earlier calls of a warm
         start or of `partial_fit` are included.

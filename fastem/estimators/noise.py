@@ -1,14 +1,14 @@
 """Choice of the lower bound of the noise variance, on rows that are held out."""
 
-import copy
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from fastem.estimators.ascent import Problem
+from fastem.estimators.choices import without_choice
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
+from fastem.selection import row_numbers
 from fastem.solvers import FLOORS_OF_STARTS
 
 # Used if there are too few rows to choose the bound. All bounds are shares of the variance of y.
@@ -64,14 +64,15 @@ def _choose(estimator: Any, problem: Problem) -> float:
     that of at most 240 iterations.
     """
     problem = problem.of_rows(problem.weights > 0.0)
-    numbers = _numbers_of_rows(problem) * max(1.0, len(problem.weights) / _MOST_ROWS)
+    numbers = row_numbers(problem.X, problem.targets) / 2.0**64
+    numbers *= max(1.0, len(problem.weights) / _MOST_ROWS)
     if len(np.unique(numbers)) < _LEAST_ROWS:
         return _USUAL_FLOOR
     held = problem.of_rows(numbers < _SHARE_HELD_OUT)
     trained = problem.of_rows((numbers >= _SHARE_HELD_OUT) & (numbers < 1.0))
     trained = trained._replace(shape=problem.shape._replace(variance_floor=_FLOORS[-1]))
-    pilot = copy.copy(estimator)
-    pilot.solver = "em" if estimator.solver == "adam" else estimator.solver
+    pilot = without_choice(estimator, problem.shape, "em")
+    pilot.solver = "em" if pilot.solver == "adam" else pilot.solver
     densities = []
     for _, parameters in Training(pilot, trained).path(_FLOORS):
         coefs, intercepts = problem.shape.to_lists(parameters)
@@ -82,14 +83,3 @@ def _choose(estimator: Any, problem: Problem) -> float:
         densities.append(held.weights @ network.log_density(held.X, held.targets))
     least = max(densities) - _NEGLIGIBLE * held.weights.sum()
     return min(floor for floor, found in zip(_FLOORS, densities, strict=True) if found >= least)
-
-
-def _numbers_of_rows(problem: Problem) -> np.ndarray:
-    """Return a pseudorandom number in [0, 1) for every row, from its values only.
-
-    Equal rows are held out together. The choice depends neither on the order of the rows nor on
-    whether a row is repeated or has a weight.
-    """
-    values = np.ascontiguousarray(np.hstack([problem.X, problem.targets]))
-    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
-    return np.frombuffer(b"".join(digests), dtype="<u8") / 2.0**64

@@ -47,8 +47,8 @@ def learn_numbers(estimator: Any, y: Any, *, resumes: bool) -> tuple[Family, Arr
     return family, targets
 
 
-def known_numbers(estimator: Any, y: ArrayLike, n_samples: int) -> Array:
-    """Return the targets of y (n_samples, n_outputs) for a fitted regressor.
+def known_numbers(estimator: Any, y: ArrayLike, wanted: tuple[int, int]) -> Array:
+    """Return the targets of y (n_samples, n_outputs), which must have the shape ``wanted``.
 
     Raises
     ------
@@ -56,7 +56,6 @@ def known_numbers(estimator: Any, y: ArrayLike, n_samples: int) -> Array:
         If y has another shape, or a value that is impossible under the family.
     """
     targets = estimator.family_.targets(y)
-    wanted = n_samples, len(estimator.intercepts_[-1])
     if targets.shape != wanted:
         raise ValueError(f"y must have shape {wanted}, got {np.shape(y)}.")
     return targets

@@ -22,6 +22,7 @@ from fastem.runtime import warn_user
 
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
+_CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -117,8 +118,11 @@ def save(model: Any, path: str | os.PathLike) -> None:
         arrays["classes"] = _plain_labels(model.classes_)
     if hasattr(model, "variance_"):
         arrays["variance"] = model.variance_
-    if hasattr(model, "loss_curve_seconds_"):
-        arrays["loss_curve_seconds"] = np.array(model.loss_curve_seconds_)
+    if hasattr(model, "feature_deviation_"):
+        arrays["feature_deviation"] = model.feature_deviation_
+    for name in _CURVES:
+        if getattr(model, f"{name}_", None) is not None:
+            arrays[name] = np.array(getattr(model, f"{name}_"))
     for i, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         arrays[f"coef_{i}"], arrays[f"intercept_{i}"] = coef, intercept
     if hasattr(model, "feature_names_in_"):
@@ -131,6 +135,7 @@ def save(model: Any, path: str | os.PathLike) -> None:
         "n_iter": model.n_iter_,
         "converged": bool(model.converged_),
         "loss": float(model.loss_),
+        "best_validation_loss": getattr(model, "best_validation_loss_", None),
         "family": _to_json(model.family_),
     }
     if hasattr(model, "variance_floor_"):
@@ -252,11 +257,21 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
         if arrays["feature_names"].shape != (n_features,):
             raise ValueError(f"{arrays['feature_names'].shape} names for {n_features} features")
         model.feature_names_in_ = arrays["feature_names"].astype(object)
+    if "feature_deviation" in arrays:  # absent from files of earlier versions
+        model.feature_deviation_ = arrays["feature_deviation"]
+        if model.feature_deviation_.shape != (n_features,):
+            raise ValueError(
+                f"{model.feature_deviation_.shape} deviations for {n_features} features"
+            )
     model.n_features_in_ = n_features
     model.n_layers_ = n_arrays + 1
     model.loss_curve_ = arrays["loss_curve"].tolist()
-    if "loss_curve_seconds" in arrays:  # absent from files of earlier versions
-        model.loss_curve_seconds_ = arrays["loss_curve_seconds"].tolist()
+    for name in _CURVES:
+        if name in arrays:  # absent from files of earlier versions
+            setattr(model, f"{name}_", arrays[name].tolist())
+    if "validation_loss_curve" not in arrays:
+        model.validation_loss_curve_ = None
+    model.best_validation_loss_ = header.get("best_validation_loss")
     model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # older files lack it
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))

@@ -30,6 +30,7 @@ from fastem.runtime import (
     row_ranges,
     single_threaded_blas,
 )
+from fastem.sparse import SparseFeatures
 
 _DEEP_STATES = 2000  # samples of the states of the last of several layers
 _ROWS_TO_INTEGRATE = 8192  # at once: bounds the memory
@@ -110,10 +111,12 @@ class PredictiveDistribution:
     Parameters
     ----------
     network : FittedNetwork
-    X : array (n_samples, n_features)
+    X : array (n_samples, n_features) or SparseFeatures
     """
 
-    def __init__(self, network: FittedNetwork, X: Array) -> None:
+    def __init__(self, network: FittedNetwork, X: Array | SparseFeatures) -> None:
+        if isinstance(X, SparseFeatures):
+            network, X = network.on_log_odds(X)
         self._network, self.X = network, X
         self._coefs, self._intercepts = network.coefs[-1], network.intercepts[-1]
         self._variance = network.dispersion

@@ -64,7 +64,13 @@ class Progress:
             )
             self._task.call_on_fit_task_begin(**self._arguments)
 
-    def iterate(self, n_iter: int, objective: float, fitted: Callable[[], dict]) -> bool:
+    def iterate(
+        self,
+        n_iter: int,
+        objective: float,
+        fitted: Callable[[], dict],
+        held_out_loss: float | None = None,
+    ) -> bool:
         """Report an iteration; return whether a callback requests to stop.
 
         Parameters
@@ -73,20 +79,25 @@ class Progress:
         objective : float, nats
         fitted : callable
             Returns the fitted attributes of this iteration.
+        held_out_loss : float or None, nats
+            Loss of the held-out rows, if there are any.
         """
         if self._verbose:
-            self._print(n_iter, objective)
+            self._print(n_iter, objective, held_out_loss)
         if self._task is None:
             return False
         task = self._task.subcontext(task_name=f"iteration {n_iter}")
         task.call_on_fit_task_begin(**self._arguments)
         return task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=fitted)
 
-    def _print(self, n_iter: int, objective: float) -> None:
+    def _print(self, n_iter: int, objective: float, held_out_loss: float | None) -> None:
         start = f"start {self._start}/{self._n_starts}, " if self._n_starts > 1 else ""
         seconds = time.perf_counter() - self._began
         loss = self._loss(objective)
-        line = f"[fastem] {start}iteration {n_iter}, loss {loss:.8f} nats, {seconds:.2f} s"
+        losses = f"loss {loss:.8f} nats"
+        if held_out_loss is not None:
+            losses += f", validation loss {held_out_loss:.8f} nats"
+        line = f"[fastem] {start}iteration {n_iter}, {losses}, {seconds:.2f} s"
         if self._verbose > 1:
             print(line)
         else:

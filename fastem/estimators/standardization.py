@@ -6,7 +6,9 @@ import numpy as np
 
 from fastem.estimators.validation import check_output_scale
 from fastem.parameters import Array, Parameters, Shape
+from fastem.rows import largest_inputs
 from fastem.runtime import warn_user
+from fastem.sparse import SparseFeatures
 
 # A column is constant if its deviation is below this fraction of its largest value.
 _CONSTANT = 1e-13
@@ -34,13 +36,19 @@ class Standardization(NamedTuple):
 
     @classmethod
     def of(
-        cls, X: Array, targets: Array, weights: Array, shape: Shape, *, features: bool
+        cls,
+        X: Array | SparseFeatures,
+        targets: Array,
+        weights: Array,
+        shape: Shape,
+        *,
+        features: bool,
     ) -> "Standardization":
         """Return weighted means and standard deviations.
 
         Parameters
         ----------
-        X : array (n_samples, n_features)
+        X : array (n_samples, n_features) or SparseFeatures
         targets : array
             Class indices, or values (n_samples, n_outputs).
         weights : array (n_samples,)
@@ -64,8 +72,10 @@ class Standardization(NamedTuple):
             check_output_scale(values, of_outputs[1], shape.variance_floor)
         return cls(*of_features, *of_outputs)
 
-    def apply(self, X: Array) -> Array:
+    def apply(self, X: Array | SparseFeatures) -> Array | SparseFeatures:
         """Return the standardised features."""
+        if isinstance(X, SparseFeatures):
+            return X.standardised(self.centre, self.scale)
         return X / self.scale - self.centre / self.scale
 
     def apply_to_targets(self, targets: Array) -> Array:
@@ -117,6 +127,16 @@ class Standardization(NamedTuple):
         return len(parameters.hidden[0]) > len(self.scale)
 
 
+def feature_deviations(X: Array | SparseFeatures, weights: Array) -> Array:
+    """Return the weighted standard deviation of every feature (n_features,), in its unit.
+
+    Unlike `Standardization.scale`, it is zero for a constant feature, and it does not depend on
+    whether features are standardised.
+    """
+    _, deviation, largest = _relative_moments(X, weights, centred=True)
+    return np.where(deviation > _CONSTANT, deviation, 0.0) * largest
+
+
 def warn_of_constant_outputs(targets: Array, weights: Array) -> None:
     """Warn if an output has one value only, or varies by little more than its rounding error.
 
@@ -148,7 +168,9 @@ def warn_of_constant_outputs(targets: Array, weights: Array) -> None:
         )
 
 
-def _centre_and_scale(values: Array, weights: Array, centred: bool) -> tuple[Array, Array]:
+def _centre_and_scale(
+    values: Array | SparseFeatures, weights: Array, centred: bool
+) -> tuple[Array, Array]:
     """Return the weighted mean and standard deviation of every column."""
     mean, deviation, largest = _relative_moments(values, weights, centred)
     scale = largest * np.where(deviation > _CONSTANT, deviation, 1.0)
@@ -156,15 +178,19 @@ def _centre_and_scale(values: Array, weights: Array, centred: bool) -> tuple[Arr
     return mean * largest, scale
 
 
-def _relative_moments(values: Array, weights: Array, centred: bool) -> tuple[Array, Array, Array]:
+def _relative_moments(
+    values: Array | SparseFeatures, weights: Array, centred: bool
+) -> tuple[Array, Array, Array]:
     """Return weighted mean and standard deviation as shares of the largest absolute value, and it.
 
     Columns are first divided by their largest absolute value, so that squares of values like 1e300
     and 1e-300 are within range.
     """
-    largest = np.abs(values).max(axis=0)
-    largest[largest < _SMALLEST_SCALE] = 1.0
+    largest = largest_inputs(values)
+    largest = np.where(largest < _SMALLEST_SCALE, 1.0, largest)
     shares = weights / weights.sum()
+    if isinstance(values, SparseFeatures):
+        return *values.moments(shares, largest, centred=centred), largest
     ratio = values / largest
     mean = shares @ ratio if centred else np.zeros(values.shape[1])
     return mean, np.sqrt(shares @ (ratio - mean) ** 2), largest

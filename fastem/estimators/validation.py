@@ -14,7 +14,9 @@ from fastem.families import Family
 from fastem.oracle import SMALLEST_VARIANCE
 from fastem.parameters import Array
 from fastem.perceptron import Layers
+from fastem.rows import largest_inputs
 from fastem.runtime import finite_array, warn_user
+from fastem.sparse import SparseFeatures
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
@@ -235,7 +237,7 @@ def warn_of_variance_at_floor(relative: Array, floor: float) -> None:
         )
 
 
-def check_raw_features(X: Array) -> None:
+def check_raw_features(X: Array | SparseFeatures) -> None:
     """Check that sums of squares of features that are not standardised are finite.
 
     Raises
@@ -243,7 +245,7 @@ def check_raw_features(X: Array) -> None:
     ValueError
         If a feature is too large.
     """
-    largest = np.abs(X).max()
+    largest = largest_inputs(X).max()
     if largest > _LARGEST_RAW_FEATURE:
         raise ValueError(
             f"X has values up to {largest:.3g}, too large without standardisation; use "

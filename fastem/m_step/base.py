@@ -7,9 +7,11 @@ import numpy as np
 from fastem.expectations import Statistics
 from fastem.m_step.independent_outputs import IndependentOutputsPart
 from fastem.m_step.parts import HiddenPart, OutputPart, layer_rows, penalty_of
+from fastem.m_step.sparse_part import SparseHiddenPart
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import Shapes
+from fastem.sparse import SparseFeatures
 
 
 class Parts(NamedTuple):
@@ -44,9 +46,10 @@ class Parts(NamedTuple):
     ) -> "Parts":
         """Return the parts of Q under a penalty of ``alpha / 2`` times the squared weights."""
         n_rows = layer_rows(shape, len(rows.weights), kind)
+        kinds = _kinds_of_parts(shape, is_sparse=isinstance(rows.inputs, SparseFeatures))
         hidden = tuple(
-            HiddenPart(n, p, m, penalty_of(p, alpha, shape.fit_intercept), n_threads)
-            for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+            part(n, p, m, penalty_of(p, alpha, shape.fit_intercept), n_threads)
+            for part, n, (p, m) in zip(kinds, n_rows, shape.hidden_shapes, strict=True)
         )
         if shape.has_classes:
             output = OutputPart(shape, alpha, n_threads)
@@ -69,19 +72,28 @@ class MStep(Protocol):
     def __init__(self, parts: Parts, learning_rate: float) -> None: ...
 
     @classmethod
-    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
-        """Declare the memory of a step beside that of the E-step."""
+    def buffers(
+        cls, shape: Shape, n_samples: int, kind: str, n_threads: int, *, is_sparse: bool = False
+    ) -> list[Shapes]:
+        """Declare the memory of a step beside that of the E-step; for sparse features or not."""
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
 
 
-def buffers_of_parts(shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+def _kinds_of_parts(shape: Shape, *, is_sparse: bool) -> list[type[HiddenPart]]:
+    """Return the class of the part of every hidden layer."""
+    return [SparseHiddenPart if is_sparse else HiddenPart, *[HiddenPart] * (shape.depth - 1)]
+
+
+def buffers_of_parts(
+    shape: Shape, n_samples: int, kind: str, n_threads: int, *, is_sparse: bool
+) -> list[Shapes]:
     """Declare the memory of the parts of Q; ``kind`` is that of the engine's statistics."""
-    n_rows = layer_rows(shape, n_samples, kind)
+    n_rows, kinds = layer_rows(shape, n_samples, kind), _kinds_of_parts(shape, is_sparse=is_sparse)
     hidden = [
-        HiddenPart.buffers(n, p, m, n_threads)
-        for n, (p, m) in zip(n_rows, shape.hidden_shapes, strict=True)
+        part.buffers(n, p, m, n_threads)
+        for part, n, (p, m) in zip(kinds, n_rows, shape.hidden_shapes, strict=True)
     ]
     if shape.has_classes:
         return [*hidden, OutputPart.buffers(shape, kind == "counts")]

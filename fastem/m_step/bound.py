@@ -30,15 +30,18 @@ class Bound:
         self.output = OUTPUT_BOUNDS[parts.kind](parts) if parts.has_classes else None
 
     @classmethod
-    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+    def buffers(
+        cls, shape: Shape, n_samples: int, kind: str, n_threads: int, *, is_sparse: bool = False
+    ) -> list[Shapes]:
         """Declare the memory of a step: weighted rows, and curvatures of ``p**2`` numbers."""
-        rows = layer_rows(shape, n_samples, kind)
+        rows = layer_rows(shape, 0 if is_sparse else n_samples, kind)
         largest = max(p for p, _ in shape.hidden_shapes)
         weighted = max(n * p for n, (p, _) in zip(rows, shape.hidden_shapes, strict=True))
         own = {"weighted_rows": (weighted,), "curvatures": (4, largest, largest)}
         if shape.depth > 1 and kind != "counts":
             own["posteriors"] = (2, n_samples, max(shape.hidden_layer_sizes) + 1)
-        declared = [*buffers_of_parts(shape, n_samples, kind, n_threads), own]
+        parts = buffers_of_parts(shape, n_samples, kind, n_threads, is_sparse=is_sparse)
+        declared = [*parts, own]
         if shape.has_classes:
             declared.append(OUTPUT_BOUNDS[kind].buffers(shape, n_samples))
         return declared
@@ -67,5 +70,4 @@ class Bound:
 
 def _hidden_factor(part: HiddenPart, layer: HiddenStatistics) -> Factor:
     """Return the bound on the curvature that the units of a layer share, factorised."""
-    curvature = (layer.inputs * layer.weights[:, None]).T @ layer.inputs / 4.0
-    return regular_factor(curvature, part.penalty)
+    return regular_factor(part.second_moments(layer) / 4.0, part.penalty)

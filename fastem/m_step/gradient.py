@@ -23,9 +23,11 @@ class Gradient:
         self._rate = learning_rate
 
     @classmethod
-    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+    def buffers(
+        cls, shape: Shape, n_samples: int, kind: str, n_threads: int, *, is_sparse: bool = False
+    ) -> list[Shapes]:
         """Declare the memory of a step beside that of the E-step."""
-        return buffers_of_parts(shape, n_samples, kind, n_threads)
+        return buffers_of_parts(shape, n_samples, kind, n_threads, is_sparse=is_sparse)
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""

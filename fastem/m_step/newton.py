@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastem.expectations import HiddenStatistics, Statistics
-from fastem.kernels import logistic, multinomial
+from fastem.kernels import multinomial
 from fastem.m_step.base import Parts
 from fastem.m_step.bound import Bound
 from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows
@@ -35,7 +35,9 @@ class Newton:
             self._step_classes = self._output if parts.kind == "counts" else self._bound.output.step
 
     @classmethod
-    def buffers(cls, shape: Shape, n_samples: int, kind: str, n_threads: int) -> list[Shapes]:
+    def buffers(
+        cls, shape: Shape, n_samples: int, kind: str, n_threads: int, *, is_sparse: bool = False
+    ) -> list[Shapes]:
         """Declare the memory of a step: Hessians of ``m p**2`` numbers, and that of `Bound`."""
         n_rows = layer_rows(shape, n_samples, kind)
         layers = [
@@ -45,7 +47,8 @@ class Newton:
         hidden = max(layers, key=bytes_of)
         has_counts = kind == "counts" and shape.has_classes
         output = _output_buffers(shape) if has_counts else {}
-        return [*Bound.buffers(shape, n_samples, kind, n_threads), hidden, output]
+        bound = Bound.buffers(shape, n_samples, kind, n_threads, is_sparse=is_sparse)
+        return [*bound, hidden, output]
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
@@ -75,10 +78,7 @@ class Newton:
         hessians, workspaces = np.empty(declared["hessians"]), np.empty(declared["workspaces"])
 
         def fill_unit(unit: int, worker: int) -> None:
-            logistic.fill_hessian(
-                layer.inputs, layer.weights, layer.probability[unit], part.tile,
-                workspaces[worker], hessians[unit],
-            )  # fmt: skip
+            part.fill_hessian(layer, unit, workspaces[worker], hessians[unit])
 
         run(fill_unit, n_hidden, len(workspaces))
         diagonal = np.arange(n_inputs)

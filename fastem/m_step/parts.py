@@ -78,18 +78,34 @@ class HiddenPart:
 
     def objective(self, weights: Array, layer: HiddenStatistics) -> Array:
         """Return the part of Q of each unit, (n_hidden,), in nats."""
-        coefs_T = np.ascontiguousarray(weights.T)
+        inputs, coefs_T = self._regressors(weights, layer)
         parts = np.zeros((len(self._pieces), len(coefs_T)))
 
         def add_piece(piece: int, worker: int) -> None:
             logistic.add_objective(
-                layer.inputs, layer.weights, coefs_T, layer.posterior, *self._pieces[piece],
+                inputs, layer.weights, coefs_T, layer.posterior, *self._pieces[piece],
                 self.tile, self._workspaces[worker], parts[piece],
             )  # fmt: skip
 
         run(add_piece, len(self._pieces), self._n_threads)
         penalty = 0.5 * (self.penalty[:, None] * weights**2).sum(axis=0)
         return parts.sum(axis=0) - penalty
+
+    def _regressors(self, weights: Array, layer: HiddenStatistics) -> tuple[Array, Array]:
+        """Return inputs and transposed weights of the regressions."""
+        return layer.inputs, np.ascontiguousarray(weights.T)
+
+    def fill_hessian(
+        self, layer: HiddenStatistics, unit: int, workspace: Array, hessian: Array
+    ) -> None:
+        """Fill the negative Hessian of a unit without its penalty, (n_inputs, n_inputs)."""
+        logistic.fill_hessian(
+            layer.inputs, layer.weights, layer.probability[unit], self.tile, workspace, hessian
+        )
+
+    def second_moments(self, layer: HiddenStatistics) -> Array:
+        """Return the weighted second moments of the inputs, (n_inputs, n_inputs)."""
+        return (layer.inputs * layer.weights[:, None]).T @ layer.inputs
 
     def damped(self, weights: Array, step: Array, layer: HiddenStatistics) -> tuple[Array, Array]:
         """Return ``weights + step``, the step of each unit halved until its part does not fall.

@@ -128,7 +128,7 @@ class _Epochs:
         try:
             while n_iter < settings.max_iter and ending is Ending.LIMIT:
                 np.copyto(finite, state.theta)
-                loss = self._epoch()
+                loss, data_loss = self._epoch()
                 if not (np.isfinite(loss) and is_sane(state.theta)):
                     ending = Ending.DIVERGED
                     break
@@ -136,6 +136,7 @@ class _Epochs:
                 state.loss = loss
                 state.n_rows += self._n_samples
                 state.loss_curve.append(loss)
+                state.data_losses.append(data_loss)
                 state.seconds.append(time.perf_counter() - began)
                 report(f"Iteration {n_iter:d}, loss = {loss:.8f}")
                 self._judge(report)
@@ -154,7 +155,8 @@ class _Epochs:
             state.theta = state.best_theta.copy()
         return TrainingResult(state, n_iter, ending, detail)
 
-    def _epoch(self) -> float:
+    def _epoch(self) -> tuple[float, float]:
+        """Process all rows once; return the running loss with and without penalty."""
         network, random_state = self._network, self._random_state
         if self._settings.shuffle:
             order = np.arange(self._n_samples)
@@ -171,7 +173,8 @@ class _Epochs:
                 theta, optimizer, self._rows, self._order, piece, seed, self._work
             )
             loss, penalty = loss + parts[0], penalty + parts[1]
-        return (loss * self._settings.loss_scale + penalty) / self._n_samples
+        loss *= self._settings.loss_scale
+        return (loss + penalty) / self._n_samples, loss / self._n_samples
 
     def _judge(self, report: Printer) -> None:
         """Count epochs without improvement of the validation score, or else of the loss."""

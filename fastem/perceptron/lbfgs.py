@@ -56,17 +56,21 @@ def train_lbfgs(
     rows = rows_of(samples.X, samples.targets, samples.weights)
     start, last_finite = state.theta, state.theta.copy()
     began = time.perf_counter() - (state.seconds[-1] if state.seconds else 0.0)
-    n_before = len(state.loss_curve)
+    n_before, data_loss = len(state.loss_curve), np.nan
 
     def objective(candidate: Array) -> tuple[float, Array]:
+        nonlocal data_loss
         loss, penalty, gradient = network.loss_gradient(np.ascontiguousarray(candidate), rows)
-        return loss * settings.loss_scale + penalty, gradient
+        data_loss = loss * settings.loss_scale
+        return data_loss + penalty, gradient
 
     def record(intermediate_result: OptimizeResult) -> None:
         if not np.isfinite(intermediate_result.fun):
             raise StopIteration
         np.copyto(last_finite, intermediate_result.x)
         state.loss_curve.append(float(intermediate_result.fun))
+        # SciPy reports an iterate directly after its evaluation: `data_loss` belongs to it
+        state.data_losses.append(data_loss)
         state.seconds.append(time.perf_counter() - began)
         report(f"Iteration {len(state.loss_curve):d}, loss = {state.loss_curve[-1]:.8f}")
 

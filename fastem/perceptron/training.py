@@ -123,8 +123,9 @@ class TrainingState:
         Epochs in a row without improvement.
     loss, best_loss : float or None
         Loss of the last epoch, and the smallest loss.
-    loss_curve, seconds : list of float
-        Loss of every epoch or iteration, and the wall time since training began.
+    loss_curve, data_losses, seconds : list of float
+        Loss of every epoch or iteration with and without penalty, and the wall time since training
+        began.
     scores, score_losses : list of float or None
         Score and loss of the validation set after every epoch.
     best_score : float or None
@@ -138,6 +139,7 @@ class TrainingState:
     loss: float | None = None
     best_loss: float | None = np.inf
     loss_curve: list[float] = field(default_factory=list)
+    data_losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     scores: list[float] | None = None
     score_losses: list[float] | None = None

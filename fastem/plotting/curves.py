@@ -5,29 +5,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from fastem.estimators import FastEMClassifier
 from fastem.parameters import Array
 from fastem.plotting._matplotlib import final_step, new_figure, require_matplotlib
+from fastem.plotting.records import label_losses, label_of_iterations, loss_curve, loss_seconds
 
 _AXES = ("iterations", "seconds")
+_CURVES = ("data", "objective")
 _SCALES = ("auto", "linear", "log")
 _LONG = 50  # with more iterations, "auto" selects a logarithmic axis
 _STEEP = 10.0  # with a larger ratio of losses, "auto" selects a logarithmic axis
 
 
 class LossCurveDisplay:
-    """Learning curves: the training loss after each iteration, for one fit or several.
+    """Learning curves: the loss after each iteration, for one fit or several.
 
-    Every curve is the objective that the estimator recorded, including its penalty. A lower
-    curve is therefore a better fit only if the penalties are equal:
+    By default, the curves are losses per row without penalty. They can be compared between
+    estimators that have the same kind of loss. Solid lines belong to the training rows. Dashed
+    lines belong to held-out rows, if the estimator recorded them.
 
-    * The curve of `FastEMClassifier` starts at iteration 0, the starting values. Every value is
-      the loss of the parameters at that iteration.
+    * The curves of `FastEMClassifier` and `FastEMRegressor` start at iteration 0, the starting
+      values. Every value is the loss of the parameters at that iteration.
     * The curves of `FastMLPClassifier` and `FastMLPRegressor` start at 1, the first epoch.
-      With ``solver="sgd"`` and ``"adam"`` a value is the mean over the batches of an epoch,
-      during which the weights change.
+      With ``solver="sgd"`` and ``"adam"`` a training loss is the mean over the batches of an
+      epoch, during which the weights change.
+    * scikit-learn's networks record training losses with penalty only. If their penalty is not
+      zero, their names in the legend end in "with penalty".
 
     An iteration of EM and an epoch of backpropagation differ in cost.
 
@@ -36,7 +39,10 @@ class LossCurveDisplay:
     iterations : list of arrays (n_points,)
         One array per curve, ascending and not negative. Seconds are allowed.
     losses : list of arrays (n_points,)
-        One array per curve: mean loss per row (per unit weight).
+        One array per curve: mean training loss per row (per unit weight).
+    validation_losses : list of arrays (n_points,) or None, optional
+        One array per curve: mean loss of held-out rows at the same iterations, NaN where it is
+        not known. None for a curve without held-out rows.
     names : list of str, optional
         Names of the curves in the legend.
     x_label, y_label : str
@@ -48,6 +54,8 @@ class LossCurveDisplay:
     figure_ : matplotlib Figure
     lines_ : list of matplotlib Line2D
         One per curve, in the order given.
+    validation_lines_ : list of matplotlib Line2D or None
+        One per curve; None for a curve without held-out rows.
 
     See Also
     --------
@@ -66,12 +74,18 @@ class LossCurveDisplay:
         *,
         iterations: Sequence[Any],
         losses: Sequence[Any],
+        validation_losses: Sequence[Any] | None = None,
         names: Sequence[str] | None = None,
         x_label: str = "iteration",
-        y_label: str = "training loss with penalty",
+        y_label: str = "loss without penalty",
     ) -> None:
         self.iterations = [np.asarray(steps) for steps in iterations]
         self.losses: list[Array] = [np.asarray(values, dtype=np.float64) for values in losses]
+        n_curves = len(self.losses)
+        given = [None] * n_curves if validation_losses is None else validation_losses
+        self.validation_losses = [
+            None if values is None else np.asarray(values, dtype=np.float64) for values in given
+        ]
         self.names = None if names is None else list(names)
         self.x_label = x_label
         self.y_label = y_label
@@ -83,6 +97,14 @@ class LossCurveDisplay:
                 "iterations and losses must be lists of vectors, one per curve, with equal "
                 f"lengths. Got shapes {shapes[0]} and {shapes[1]}."
             )
+        held_out = [None if x is None else x.shape for x in self.validation_losses]
+        if len(held_out) != n_curves or any(
+            shape not in (None, own) for shape, own in zip(held_out, shapes[1], strict=True)
+        ):
+            raise ValueError(
+                f"validation_losses must have {n_curves} entries, one per curve: None, or a vector "
+                f"as long as the losses. Got shapes {held_out} for losses of shapes {shapes[1]}."
+            )
         for steps in self.iterations:
             if steps.size > 0 and (steps.min() < 0 or (np.diff(steps) <= 0).any()):
                 raise ValueError(
@@ -90,9 +112,9 @@ class LossCurveDisplay:
                 )
         if isinstance(names, str):
             raise ValueError(f"names must be a list, one name per curve; got {names!r}.")
-        if self.names is not None and len(self.names) != len(self.losses):
+        if self.names is not None and len(self.names) != n_curves:
             raise ValueError(
-                f"names must have one entry per curve ({len(self.losses)}), got {len(self.names)}."
+                f"names must have one entry per curve ({n_curves}), got {len(self.names)}."
             )
 
     @classmethod
@@ -101,13 +123,14 @@ class LossCurveDisplay:
         estimator: Any,
         *,
         x: str = "iterations",
+        curve: str = "data",
         name: str | None = None,
         ax: Any = None,
         x_scale: str = "auto",
         y_scale: str = "auto",
         curve_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> Self:
-        """Plot the attribute ``loss_curve_`` of fitted estimators.
+        """Plot the losses that fitted estimators recorded.
 
         Parameters
         ----------
@@ -116,6 +139,10 @@ class LossCurveDisplay:
             The keys of a dict appear in the legend.
         x : {"iterations", "seconds"}
             Horizontal axis; seconds are taken from ``loss_curve_seconds_``.
+        curve : {"data", "objective"}
+            "data" plots ``data_loss_curve_`` and ``validation_loss_curve_``, the losses of
+            training rows and held-out rows without penalty. "objective" plots ``loss_curve_``,
+            the training loss with penalty.
         name : str, optional
             Name of a single estimator, by default the name of its class.
         ax, x_scale, y_scale, curve_kwargs
@@ -130,13 +157,27 @@ class LossCurveDisplay:
         NotFittedError
             If an estimator is not fitted.
         ValueError
-            If an estimator records no losses or no times, x is unknown, or a name is given
-            together with a dict.
+            If an estimator records no losses or no times, x or curve is unknown, or a name is
+            given together with a dict.
         ImportError
             If matplotlib is not installed.
+
+        Warns
+        -----
+        UserWarning
+            If the held-out losses of an estimator are left out, because some of its fits had
+            held-out rows and others had none.
+
+        Notes
+        -----
+        If the estimators have different kinds of loss, their names in the legend contain the
+        kinds. The heights of such curves cannot be compared.
         """
-        if x not in _AXES:
-            raise ValueError(f"x must be 'iterations' or 'seconds'. Got {x!r}.")
+        for option, value, choices in (("x", x, _AXES), ("curve", curve, _CURVES)):
+            if value not in choices:
+                raise ValueError(
+                    f"{option} must be {choices[0]!r} or {choices[1]!r}. Got {value!r}."
+                )
         if isinstance(estimator, Mapping):
             if name is not None:
                 raise ValueError(
@@ -151,15 +192,22 @@ class LossCurveDisplay:
         curves = [loss_curve(fitted) for fitted in estimators.values()]
         finals = [final_step(fitted) for fitted in estimators.values()]
         if x == "iterations":
-            positions, x_label = [iterations for iterations, _ in curves], _x_label(finals)
+            positions = [record.iterations for record in curves]
+            x_label = label_of_iterations(finals)
         else:
-            positions, x_label = [_seconds(final) for final in finals], "wall time (seconds)"
+            positions, x_label = [loss_seconds(final) for final in finals], "wall time (seconds)"
+        penalised = [curve == "objective" or record.data is None for record in curves]
+        names, y_label = label_losses(list(estimators), finals, penalised)
         display = cls(
             iterations=positions,
-            losses=[losses for _, losses in curves],
-            names=list(estimators),
+            losses=[
+                record.objective if with_penalty else record.data
+                for record, with_penalty in zip(curves, penalised, strict=True)
+            ],
+            validation_losses=[record.validation if curve == "data" else None for record in curves],
+            names=names,
             x_label=x_label,
-            y_label=_y_label(finals),
+            y_label=y_label,
         )
         return display.plot(ax, x_scale=x_scale, y_scale=y_scale, curve_kwargs=curve_kwargs)
 
@@ -173,6 +221,8 @@ class LossCurveDisplay:
     ) -> Self:
         """Plot the curves. The dot at the end of a curve marks the end of the fit.
 
+        Curves of held-out rows have the colour of their training curve and are dashed.
+
         Parameters
         ----------
         ax : matplotlib Axes, optional
@@ -184,7 +234,8 @@ class LossCurveDisplay:
             "auto" selects "log" if all losses are positive and the largest is more than ten
             times the smallest.
         curve_kwargs : dict, or list of dict, optional
-            Arguments of matplotlib's ``plot`` for all curves, or for each curve.
+            Arguments of matplotlib's ``plot`` for all curves, or for each curve. The line style
+            does not apply to held-out rows.
 
         Returns
         -------
@@ -206,18 +257,39 @@ class LossCurveDisplay:
 
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        self.lines_ = []
-        for steps, values, style in zip(self.iterations, self.losses, styles, strict=True):
-            self.lines_ += ax.plot(steps, values, **style)
+        self.lines_, self.validation_lines_ = [], []
+        for i, style in enumerate(styles):
+            self._plot_curve(i, style)
         counted = all((steps == np.round(steps)).all() for steps in self.iterations)
         _set_scales(ax, x_log=x_log, y_log=y_log, counted=counted)
         ax.set(xlabel=self.x_label, ylabel=self.y_label)
         if not ax.get_title():
             ax.set_title("Learning curves" if len(self.lines_) > 1 else "Learning curve")
         ax.grid(True, alpha=0.3)
-        if any("label" in style for style in styles):
+        with_held_out = any(line is not None for line in self.validation_lines_)
+        if with_held_out or any("label" in style for style in styles):
             ax.legend()
         return self
+
+    def _plot_curve(self, i: int, style: dict[str, Any]) -> None:
+        """Plot the training losses of a curve, and its held-out losses if there are any."""
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+
+        (line,) = self.ax_.plot(self.iterations[i], self.losses[i], **style)
+        dashed, held_out = None, self.validation_losses[i]
+        if held_out is not None:
+            label = style.get("label")
+            line.set_label(_of_rows(label, "training rows"))
+            own = {
+                "color": line.get_color(),
+                "linestyle": "--",
+                "label": _of_rows(label, "held-out rows"),
+            }
+            style = normalize_kwargs(style, Line2D) | own
+            (dashed,) = self.ax_.plot(self.iterations[i], held_out, **style)
+        self.lines_.append(line)
+        self.validation_lines_.append(dashed)
 
     def _styles(self, curve_kwargs: Any) -> list[dict[str, Any]]:
         """Return the plot arguments of every curve; those of the caller override the defaults."""
@@ -240,42 +312,10 @@ class LossCurveDisplay:
         return max(steps.max(initial=0) for steps in self.iterations) > _LONG
 
     def _is_steep(self) -> bool:
-        values = np.concatenate(self.losses)
+        held_out = [values for values in self.validation_losses if values is not None]
+        values = np.concatenate(self.losses + held_out)
         values = values[np.isfinite(values)]
         return values.size > 0 and 0.0 < _STEEP * values.min() < values.max()
-
-
-def loss_curve(estimator: Any) -> tuple[np.ndarray, Array]:
-    """Return the losses that a fitted estimator recorded during training.
-
-    Parameters
-    ----------
-    estimator : fitted estimator, or pipeline that ends in one
-
-    Returns
-    -------
-    iterations : array (n_points,) of int
-        Starts at 0 (starting values) for `FastEMClassifier` and at 1 for all others. After a
-        warm start, earlier fits are included. Empty if L-BFGS ended at its starting values.
-    losses : array (n_points,)
-        Mean loss per unit weight, including the penalty; in nats for log-loss.
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    ValueError
-        If the estimator records no losses.
-    """
-    final = final_step(estimator)
-    check_is_fitted(final)
-    if getattr(final, "loss_curve_", None) is None:
-        raise ValueError(
-            f"{type(final).__name__} has recorded no losses: it has no loss_curve_ to plot"
-        )
-    losses = np.asarray(final.loss_curve_, dtype=np.float64)
-    first = 0 if isinstance(final, FastEMClassifier) else 1
-    return first + np.arange(losses.size), losses
 
 
 def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, title: str) -> None:
@@ -302,26 +342,8 @@ def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, tit
     figure.savefig(path, dpi=150)
 
 
-def _seconds(estimator: Any) -> Array:
-    seconds = getattr(estimator, "loss_curve_seconds_", None)
-    if seconds is None or len(seconds) != len(estimator.loss_curve_):
-        raise ValueError(
-            f"{type(estimator).__name__} has not recorded a time for every loss: it has no "
-            "loss_curve_seconds_ to plot. Use x='iterations', or fit again."
-        )
-    return np.asarray(seconds, dtype=np.float64)
-
-
-def _x_label(estimators: Sequence[Any]) -> str:
-    kinds = {
-        "epoch" if getattr(x, "solver", "") in ("sgd", "adam") else "iteration" for x in estimators
-    }
-    return kinds.pop() if len(kinds) == 1 else "iteration of EM, or epoch of backpropagation"
-
-
-def _y_label(estimators: Sequence[Any]) -> str:
-    in_nats = all(getattr(x, "loss", "log_loss") == "log_loss" for x in estimators)
-    return f"training loss with penalty ({'nats' if in_nats else 'mean'} per row)"
+def _of_rows(label: str | None, rows: str) -> str:
+    return rows if label is None else f"{label}, {rows}"
 
 
 def _is_log(name: str, scale: str, automatic: bool) -> bool:

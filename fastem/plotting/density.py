@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.stats import binom
 from sklearn.utils.validation import check_is_fitted
 
@@ -157,7 +158,7 @@ class DensityDisplay:
         Parameters
         ----------
         estimator : FastEMRegressor
-        X : array-like (n_samples, n_features)
+        X : array-like or sparse matrix (n_samples, n_features)
             Held-out rows show whether the densities are right for new rows.
         y : array-like (n_samples,) or (n_samples, n_outputs)
             Observed values of all outputs.
@@ -189,8 +190,9 @@ class DensityDisplay:
         check_is_fitted(estimator, "coefs_")
         require_matplotlib("DensityDisplay.from_estimator")
         estimator.log_density(X, y)  # checks X and y
-        X = np.asarray(X, dtype=np.float64)
-        y_of_all = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
+        if not (issparse(X) and X.shape[1] > 1):  # sparse rows of several features stay sparse
+            X = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
+        y_of_all = np.asarray(y, dtype=np.float64).reshape(X.shape[0], -1)
         of_output = _of_output(estimator, output)
         column, n_outputs = y_of_all[:, output], y_of_all.shape[1]
         one_feature = X.shape[1] == 1

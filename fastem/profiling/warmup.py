@@ -1,6 +1,7 @@
 """Compile the kernels for float64 data when the user chooses."""
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from fastem.engines import (
     Enumeration,
@@ -27,6 +28,7 @@ from fastem.solvers import (
     run_adam,
     run_em,
 )
+from fastem.sparse import features_of
 
 
 def warmup() -> None:
@@ -68,6 +70,7 @@ def warmup() -> None:
     by_sampling = Sampling(n_samples=8, random_state=0)
     by_sampling.plan(rows, shape, 1).expect(start)
     by_sampling.log_marginal(rows.inputs, start, shape, 1)
+    _warm_up_sparse_rows(X, y, weights)
     _warm_up_backpropagation(X, np.eye(2)[y], weights)
 
 
@@ -108,6 +111,17 @@ def _warm_up_depth(X: Array, labels: np.ndarray, weights: Array) -> None:
         parameters = shape.unpack(scale * shape.pack(start))
         engine.plan(rows, shape, 1).expect(parameters)
         engine.log_marginal(rows.inputs, parameters, shape, 1)
+
+
+def _warm_up_sparse_rows(X: Array, labels: np.ndarray, weights: Array) -> None:
+    """Compile the products and moments of sparse features."""
+    shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=2)
+    features = features_of(csr_array(X))
+    features.moments(weights / weights.sum(), np.ones(1), centred=True)
+    rows = sort_rows(features.standardised(np.zeros(1), np.ones(1)), labels, weights, shape)
+    start = shape.pack(draw_start(shape, np.array([2.0, 2.0]), np.random.RandomState(0)))
+    network = Network(rows, shape, Enumeration(), "newton", alpha=1.0, n_threads=1)
+    network.maximize(start, network.expect(start)[1])
 
 
 def _warm_up_backpropagation(X: Array, targets: Array, weights: Array) -> None:

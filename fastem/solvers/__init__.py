@@ -1,8 +1,9 @@
 """Solvers: EM, its acceleration, L-BFGS and Adam on the same objective."""
 
 from fastem.solvers.acceleration import QuasiNewtonStep
-from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, run_adam
+from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, FallingRate, run_adam
 from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
+from fastem.solvers.held_out import HeldOut
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network
@@ -16,6 +17,8 @@ __all__ = [
     "DampedStep",
     "EpochMonitor",
     "Extent",
+    "FallingRate",
+    "HeldOut",
     "Monitor",
     "Network",
     "PlainStep",

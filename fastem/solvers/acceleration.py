@@ -35,6 +35,11 @@ class QuasiNewtonStep:
     instead, and the stored secants are discarded. An accelerated iteration costs one E-step if
     its first trial is accepted, which is the usual case.
 
+    Parameters
+    ----------
+    n_plain : int, default=7
+        EM steps before the first quasi-Newton step.
+
     References
     ----------
     Lange (1995), A quasi-Newton acceleration of the EM algorithm, Statistica Sinica 5.
@@ -42,13 +47,13 @@ class QuasiNewtonStep:
     methods, JRSS B 59.
     """
 
-    def __init__(self) -> None:
-        self._plain = PlainStep()
+    def __init__(self, n_plain: int = _PLAIN_STEPS) -> None:
+        self._plain, self._n_plain = PlainStep(), n_plain
         self.restart()
 
     def restart(self) -> None:
         """Discard all secants and start with plain EM steps."""
-        self._n_plain_left = _PLAIN_STEPS
+        self._n_plain_left = self._n_plain
         self._pairs: tuple[Array, Array] | None = None
         self._first = 0
         self._n_pairs = 0

@@ -13,12 +13,11 @@ from fastem.parameters import Array, Shape
 from fastem.rows import TrainingRows, add_ones, sort_inputs
 from fastem.runtime import DivergenceError
 from fastem.solvers.monitor import EpochMonitor
-from fastem.solvers.network import Network
+from fastem.solvers.network import FIRST_DRAW_OF_OBJECTIVE, Network
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _LARGEST_SEED = 2**31 - 1
 _LARGEST_PARAMETER = 1e100  # far above any useful weight
-_FIRST_DRAW_OF_OBJECTIVE = 2**40  # above the number of any step
 
 
 class Extent(NamedTuple):
@@ -39,10 +38,32 @@ class Extent(NamedTuple):
         return Extent(self.n_rows + len(weights), self.weight + float(weights.sum()))
 
 
+class FallingRate(NamedTuple):
+    """A learning rate that falls linearly from epoch to epoch, and ends the run at zero.
+
+    Attributes
+    ----------
+    first : float
+        Rate of the first epoch.
+    n_epochs : int
+    """
+
+    first: float
+    n_epochs: int
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch; the first has the number 0."""
+        return self.first * (1.0 - epoch / self.n_epochs)
+
+
 class BatchModel(Protocol):
-    """A model whose objective is a sum over rows, evaluated on a mini-batch at a time."""
+    """A model whose objective is a sum over rows, evaluated on a mini-batch at a time.
+
+    ``last_penalty`` is the penalty (nats) in the objective of the last batch.
+    """
 
     n_rows: int
+    last_penalty: float
 
     def batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut rows in a given order into mini-batches."""
@@ -54,6 +75,9 @@ class BatchModel(Protocol):
 
         ``draw`` is the number of the random draw, for models that sample.
         """
+
+    def penalty(self, theta: Array) -> float:
+        """Return the penalty that the objective of all rows contains."""
 
     def objective(self, theta: Array) -> float:
         """Return the objective of all rows."""
@@ -115,6 +139,10 @@ class BatchedNetwork:
         first = self._sorted(np.arange(batch_size))
         self._network = Network(first, shape, engine, None, alpha=alpha, n_threads=n_threads)
 
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._network.set_penalty(alpha)
+
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last batch; None for exact engines."""
         return self._network.median_effective_size()
@@ -149,11 +177,20 @@ class BatchedNetwork:
         typical = len(batch) * (self._extent.weight / self._extent.n_rows)
         return objective, self._network.gradient(theta, statistics) / typical
 
+    def penalty(self, theta: Array) -> float:
+        """Return the penalty (nats) of the whole data."""
+        return self._network.penalty(theta)
+
+    @property
+    def last_penalty(self) -> float:
+        """The share of the penalty (nats) in the objective of the last batch."""
+        return self._network.last_penalty
+
     def objective(self, theta: Array) -> float:
         """Return the penalised log-likelihood (nats) of all rows, at the cost of an E-step."""
         every = np.arange(self.n_rows)
         # fixed draws, so that equal parameters have equal objectives
-        draws = enumerate(self.batches(every), _FIRST_DRAW_OF_OBJECTIVE)
+        draws = enumerate(self.batches(every), FIRST_DRAW_OF_OBJECTIVE)
         return float(sum(self._expect(theta, batch, draw)[0] for draw, batch in draws))
 
     def _expect(
@@ -191,6 +228,8 @@ class AdamState:
         The iterate after the best epoch, or the starting values.
     extent : Extent
         Size of the data seen so far.
+    n_epochs : int
+        Epochs since the start.
     """
 
     def __init__(self, learning_rate: float, random_state: np.random.RandomState) -> None:
@@ -211,18 +250,23 @@ class AdamState:
 
     def restart(self, theta: Array) -> None:
         """Start at the given parameters, with moments of zero."""
-        self.best, self._n_steps = theta.copy(), 0
+        self.best, self._n_steps, self.n_epochs = theta.copy(), 0, 0
         self._state = State(theta.copy(), np.zeros_like(theta), np.zeros_like(theta))
 
-    def run_epoch(self, model: BatchModel) -> float:
-        """Process all rows once in a new order; return the running objective (nats).
+    def run_epoch(self, model: BatchModel) -> tuple[float, float]:
+        """Process all rows once in a new order.
+
+        Returns
+        -------
+        objective, penalty : float, nats
+            Of every batch before its step, summed. The objective contains the penalty.
 
         Raises
         ------
         DivergenceError
             If the objective is not finite, or a weight exceeds 1e100.
         """
-        total = 0.0
+        total = penalty = 0.0
         for batch in model.batches(self._shuffler.permutation(model.n_rows)):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -232,10 +276,12 @@ class AdamState:
             total += objective
             if not np.isfinite(total):
                 raise self.divergence("The objective is not finite.")
+            penalty += model.last_penalty
             self._step(-gradient)
         if not np.abs(self.theta).max() <= _LARGEST_PARAMETER:
             raise self.divergence(f"A weight is beyond {_LARGEST_PARAMETER:g}.")
-        return total
+        self.n_epochs += 1
+        return total, penalty
 
     def _step(self, gradient: Array) -> None:
         """Take a step of Adam that lowers the objective of ``gradient``."""
@@ -254,7 +300,12 @@ class AdamState:
 
 
 def run_adam(
-    model: BatchModel, theta: Array, monitor: EpochMonitor, max_epochs: int, state: AdamState
+    model: BatchModel,
+    theta: Array,
+    monitor: EpochMonitor,
+    max_epochs: int,
+    state: AdamState,
+    schedule: FallingRate | None = None,
 ) -> Array:
     """Maximise the objective by steps of Adam, each on a mini-batch of rows.
 
@@ -269,13 +320,18 @@ def run_adam(
     max_epochs : int
     state : AdamState
         Modified in place. Restarted, unless the objective shows that it ended at theta.
+    schedule : FallingRate, optional
+        The run ends after the last epoch of the schedule, and not before. A run that continues
+        after it begins the schedule again. By default the rate is constant, and the run ends when
+        ten epochs in a row gain too little.
 
     Returns
     -------
     theta : array (n_parameters,)
         The last iterate or the one after the best epoch, whichever has the higher objective on
         all rows. After ``KeyboardInterrupt`` it is the latter, without another E-step, and
-        ``monitor.interrupted`` is True.
+        ``monitor.interrupted`` is True. If the monitor keeps the best iterate on held-out rows, it
+        is that one.
 
     Raises
     ------
@@ -289,31 +345,45 @@ def run_adam(
     An epoch costs an E-step on all rows. Two or three further E-steps evaluate the starting
     values and the candidates for the result.
     """
-    if not monitor.start(model.objective(theta)):
+    if not monitor.start(model.objective(theta), theta):
         state.restart(theta)
+    if schedule is not None and state.n_epochs >= schedule.n_epochs:
+        state.n_epochs = 0
     try:
         for _ in range(max_epochs):
-            stop = monitor.update(state.run_epoch(model), state.theta)
+            if schedule is not None:
+                state.learning_rate = schedule.rate(state.n_epochs)
+            objective, penalty = state.run_epoch(model)
+            is_last = None if schedule is None else state.n_epochs >= schedule.n_epochs
+            stop = monitor.update(objective, state.theta, penalty, is_last)
             if monitor.improved:
                 state.best = state.theta.copy()
             if stop:
                 break
         if not monitor.interrupted:
-            theta, objective = _better(model, state)
+            theta, objective = _best(model, _candidates(monitor, state), state)
             monitor.settle(objective)
     except KeyboardInterrupt:
         monitor.interrupted, monitor.converged = True, False
     if monitor.interrupted:
-        theta = state.best
-        monitor.settle(monitor.best)
+        theta, objective = state.best, monitor.best
+        if monitor.kept is not None:
+            theta, objective = monitor.kept, monitor.history[monitor.held_out.index]
+        monitor.settle(objective)
     return theta.copy()
 
 
-def _better(model: BatchModel, state: AdamState) -> tuple[Array, float]:
-    """Return the last iterate or the one after the best epoch, with its objective."""
-    candidates = [state.best]
-    if not np.array_equal(state.theta, state.best):
-        candidates.append(state.theta)
+def _candidates(monitor: EpochMonitor, state: AdamState) -> list[Array]:
+    """Return the iterates of which one is kept."""
+    if monitor.kept is not None:
+        return [monitor.kept]
+    if np.array_equal(state.theta, state.best):
+        return [state.best]
+    return [state.best, state.theta]
+
+
+def _best(model: BatchModel, candidates: list[Array], state: AdamState) -> tuple[Array, float]:
+    """Return the candidate with the highest objective, and this objective."""
     objectives = []
     for theta in candidates:
         try:

@@ -139,7 +139,7 @@ def run_em(
     stepper = PlainStep() if stepper is None else stepper
     draw = monitor.n_iter
     iterate = Iterate(theta, *model.expect(theta, draw), draw)
-    if not monitor.start(iterate.objective):
+    if not monitor.start(iterate.objective, theta):
         stepper.restart()
     n_iter = 0
     while n_iter < max_iter:

@@ -46,7 +46,7 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
     """
     best, gradient, stopped = theta, None, False
     objective, _ = model.expect(theta)
-    monitor.start(objective)
+    monitor.start(objective, theta)
     unit = _unit_of(objective)
 
     def loss(candidate: Array) -> tuple[float, Array]:

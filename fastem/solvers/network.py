@@ -1,18 +1,25 @@
 """The network with stochastic hidden units, in the form of a model for the solvers."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from fastem.engines import Engine, EnumerationPlan
+from fastem.engines import Engine, EnumerationPlan, SparsePlan, shape_on_log_odds
 from fastem.expectations import Statistics
-from fastem.m_step import M_STEPS, Parts
+from fastem.m_step import M_STEPS, MStep, Parts
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 from fastem.solvers.em import CoarsePhase
+from fastem.sparse import SparseFeatures
 
 # Error of a log-likelihood in single precision, per unit of weight (nats). Rounding of the tables,
 # which rows share, is at most 6e-8. Errors of single rows are larger, but have either sign.
 _SINGLE_ERROR = 1e-7
+
+FIRST_DRAW_OF_OBJECTIVE = 2**40
+"""Number of the first random draw of an objective that is compared with others: above the number of
+any step."""
 
 
 class Network:
@@ -32,6 +39,11 @@ class Network:
         Rate of the gradient M-step.
     n_threads : int
 
+    Attributes
+    ----------
+    last_penalty : float, nats
+        Penalty in the objective of the last E-step.
+
     Raises
     ------
     ValueError
@@ -50,23 +62,45 @@ class Network:
         learning_rate: float = 0.0,
     ) -> None:
         self.shape = shape
-        self._plan = engine.plan(rows, shape, n_threads)  # first: it checks its own memory
-        if isinstance(self._plan, EnumerationPlan):
-            self._plan.is_single = False  # but for `begin_in_single_precision`
+        is_sparse = isinstance(rows.inputs, SparseFeatures)
+        # first: the plan checks its own memory
+        if is_sparse:
+            self._plan = SparsePlan(engine, rows, shape, n_threads)
+            self._own_plan = self._plan.of_log_odds
+        else:
+            self._plan = self._own_plan = engine.plan(rows, shape, n_threads)
+        if isinstance(self._own_plan, EnumerationPlan):
+            self._own_plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
-        self._whole_penalty = self._penalty = alpha * shape.penalty_weights()
+        self.last_penalty = 0.0
+        self._new_m_step: Callable[[float], MStep] | None = None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
-            declared = step.buffers(shape, n_samples, engine.statistics, n_threads)
+            declared = step.buffers(
+                shape, n_samples, engine.statistics, n_threads, is_sparse=is_sparse
+            )
+            of_plan = shape_on_log_odds(shape) if is_sparse else shape
             check_memory(
                 f"m_step={m_step!r} on {shape.n_inputs} inputs, hidden_layer_sizes="
                 f"{shape.hidden_layer_sizes}",
                 "together with its E-step",
-                "Use fewer features or hidden units, or m_step='gradient'.",
-                engine.bytes_needed(shape, n_samples, n_threads) + bytes_of(*declared),
+                "Use fewer features or hidden units, m_step='gradient', or solver='lbfgs' or "
+                "'adam'.",
+                engine.bytes_needed(of_plan, n_samples, n_threads) + bytes_of(*declared),
             )
-            parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
-            self._m_step = step(parts, learning_rate)
+
+            def new_m_step(alpha: float) -> MStep:
+                parts = Parts.of(rows, shape, engine.statistics, alpha, n_threads)
+                return step(parts, learning_rate)
+
+            self._new_m_step = new_m_step
+        self.set_penalty(alpha)
+
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty."""
+        self._whole_penalty = self._penalty = alpha * self.shape.penalty_weights()
+        if self._new_m_step is not None:
+            self._m_step = self._new_m_step(alpha)
 
     def rebind(self, rows: TrainingRows, share: float) -> None:
         """Rebind to new rows, at most as many as the first, and to a share of the penalty.
@@ -89,7 +123,7 @@ class Network:
         phase : CoarsePhase or None
             None if nothing has changed.
         """
-        plan = self._plan
+        plan = self._own_plan
         if not (isinstance(plan, EnumerationPlan) and plan.may_begin_in_single_precision):
             return None
         plan.is_single = True
@@ -111,7 +145,19 @@ class Network:
         statistics = self._plan.expect(self.shape.unpack(theta), draw)
         self._effective = statistics.effective_sample_size
         total = np.sum(self._weights * statistics.log_likelihood)
-        return float(total - 0.5 * np.sum(self._penalty * theta * theta)), statistics
+        self.last_penalty = _half_squares(self._penalty, theta)
+        return float(total - self.last_penalty), statistics
+
+    def objective(self, theta: Array) -> float:
+        """Return the penalised log-likelihood (nats), by fixed random draws if the engine samples.
+
+        Equal parameters have equal objectives.
+        """
+        return self.expect(theta, FIRST_DRAW_OF_OBJECTIVE)[0]
+
+    def penalty(self, theta: Array) -> float:
+        """Return the whole penalty (nats), not only a share of it."""
+        return _half_squares(self._whole_penalty, theta)
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
@@ -125,3 +171,7 @@ class Network:
             variance = self.shape.unpack(theta).variance
             gradient = gradient._replace(variance=statistics.variance_gradient(variance))
         return self.shape.pack_gradient(gradient, theta) - self._penalty * theta
+
+
+def _half_squares(penalty: Array, theta: Array) -> float:
+    return float(0.5 * np.sum(penalty * theta * theta))

@@ -1,0 +1,109 @@
+"""Likelihoods of rows under a fitted model, and the criteria that are based on them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from fastem.families import Categorical
+from fastem.parameters import NO_VARIANCE
+
+
+class Likelihoods:
+    """Methods that estimators with stochastic units share."""
+
+    coefs_: list
+    intercepts_: list
+    family_: Any
+    fit_intercept: bool
+
+    def log_likelihood(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the total marginal log-likelihood ``sum_i w_i log p(y_i | x_i)``.
+
+        With several outputs, p is their joint density or probability. Densities are in the unit
+        of y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+        y : array-like
+            Labels or values, as in `fit`.
+        sample_weight : array-like (n_samples,), optional
+
+        Returns
+        -------
+        log_likelihood : float, nats
+            Without penalty and without class weights.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` has not been called.
+        ValueError
+            If X has other features than in `fit`, NaN or infinity, y has a label that was not
+            in `fit` or a value that is impossible under the family, a weight is negative, or the
+            problem does not fit into memory.
+        FloatingPointError
+            If X times weights overflow.
+        """
+        X = self._check_X(X)
+        targets = self._known_targets(y, len(X))
+        weights = _check_sample_weight(
+            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
+        )
+        return float(np.sum(weights * self._network().log_density(X, targets)))
+
+    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`.
+
+        Returns
+        -------
+        aic : float
+            On the scale of deviances: twice the scale of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
+        """
+        return 2.0 * self._n_free_parameters() - 2.0 * self.log_likelihood(X, y, sample_weight)
+
+    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return Schwarz's criterion, ``k log n - 2 log L``; lower is better.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `log_likelihood`; n is the summed weight.
+
+        Returns
+        -------
+        bic : float
+            On the scale of deviances: twice the scale of nats.
+
+        Raises
+        ------
+        NotFittedError, ValueError, FloatingPointError
+            As `log_likelihood` does.
+        """
+        log_likelihood = self.log_likelihood(X, y, sample_weight)
+        weights = 1.0 if sample_weight is None else sample_weight
+        n = np.sum(np.broadcast_to(weights, len(y)))
+        return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
+
+    def _n_free_parameters(self) -> int:
+        """Count parameters; one class of the softmax is redundant."""
+        check_is_fitted(self)
+        ones = int(bool(self.fit_intercept))
+        n_hidden = sum((len(W) + ones) * W.shape[1] for W in self.coefs_[:-1])
+        n_outputs = self.coefs_[-1].shape[1] - isinstance(self.family_, Categorical)
+        n_variances = len(getattr(self, "variance_", NO_VARIANCE))
+        return n_hidden + (len(self.coefs_[-1]) + ones) * n_outputs + n_variances

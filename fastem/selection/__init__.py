@@ -1,0 +1,16 @@
+"""Choice of the penalty: held-out rows, approximate leave-one-out, and the path of penalties."""
+
+from fastem.selection.folds import Split, row_numbers, split_rows
+from fastem.selection.leave_one_out import LeaveOneOut, leave_one_out
+from fastem.selection.penalties import PENALTIES, largest_good, search
+
+__all__ = [
+    "PENALTIES",
+    "LeaveOneOut",
+    "Split",
+    "largest_good",
+    "leave_one_out",
+    "row_numbers",
+    "search",
+    "split_rows",
+]

@@ -1,0 +1,132 @@
+"""Rows that are held out, selected by their values.
+
+The selection depends neither on the order of the rows nor on whether a row is repeated or has a
+weight. A fit with a row of weight 2 and a fit with that row repeated therefore make the same
+choices.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastem.parameters import Array
+from fastem.sparse import SparseFeatures
+
+N_FOLDS = 5
+"""Number of folds. A single split holds out the first of them."""
+
+_LARGEST_COUNT = 2.0**50  # of all rows; larger weights are not numbers of rows
+
+# Constants of the finaliser of SplitMix64: Steele, Lea and Flood (2014), Fast splittable
+# pseudorandom number generators.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+class Split(NamedTuple):
+    """Distinct rows, and how much of the weight of each is held out in every fold.
+
+    Attributes
+    ----------
+    rows : array of int (n_distinct,)
+        The first of equal rows.
+    weights : array (n_distinct,)
+        Summed weight of equal rows.
+    held : array (n_folds, n_distinct)
+        The part of the weight that a fold holds out.
+    size : int
+        Number of rows; a row counts as often as it was divided.
+    """
+
+    rows: NDArray[np.int64]
+    weights: Array
+    held: Array
+    size: int
+
+
+def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint64]:
+    """Return a pseudorandom 64-bit number for every row, from its values only.
+
+    It depends on the ranks of the values in their columns, and so not on the units of the features
+    and of the outputs. Sparse features have the same numbers as the same features in an array.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features) or SparseFeatures
+    targets : array (n_samples,) or (n_samples, n_outputs)
+
+    Returns
+    -------
+    numbers : array of uint64 (n_samples,)
+    """
+    numbers = np.zeros(len(X), dtype=np.uint64)
+    if isinstance(X, SparseFeatures):
+        rows, columns, values = X.coordinates()
+        order = np.lexsort((values, columns))
+        rows, columns, values = rows[order], columns[order], values[order]
+        is_first = np.diff(columns, prepend=-1) != 0
+        ranks = np.cumsum(is_first | (np.diff(values, prepend=np.nan) != 0.0))
+        ranks -= np.maximum.accumulate(np.where(is_first, ranks, 0))
+        np.add.at(numbers, rows, _entry_numbers(columns, ranks))
+    else:
+        for column, values in enumerate(X.T):
+            rows = np.flatnonzero(values)
+            ranks = np.unique(values[rows], return_inverse=True)[1]
+            numbers[rows] += _entry_numbers(column, ranks)
+    for values in targets[None] if targets.ndim == 1 else targets.T:
+        ranks = np.unique(values, return_inverse=True)[1]
+        numbers = _mixed(numbers ^ _mixed(ranks.astype(np.uint64) + _GOLDEN))
+    return numbers
+
+
+def _entry_numbers(columns: NDArray | int, ranks: NDArray) -> NDArray[np.uint64]:
+    """Return numbers of entries, whose sum over a row does not depend on entries that are zero."""
+    of_columns = np.atleast_1d(columns).astype(np.uint64) * _GOLDEN
+    return _mixed(_mixed(ranks.astype(np.uint64) + _GOLDEN) ^ _mixed(of_columns + _FIRST))
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * _FIRST
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * _SECOND
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
+    """Divide rows among five folds, at random and in equal shares of every class.
+
+    If all weights are integers, a row of weight w counts as w rows, which are held out in turn by
+    different folds. Otherwise a row is held out as a whole. A class with a single row is never held
+    out.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features) or SparseFeatures
+    targets : array
+        Class indices (n_samples,) of int, or values (n_samples, n_outputs).
+    weights : array (n_samples,)
+        Positive.
+
+    Returns
+    -------
+    split : Split
+    """
+    numbers, first, groups = np.unique(
+        row_numbers(X, targets), return_index=True, return_inverse=True
+    )
+    summed = np.bincount(groups, weights)
+    classes = targets[first] if targets.ndim == 1 else np.zeros(len(first), dtype=np.int64)
+    order = np.lexsort((numbers, classes))
+    first, summed, classes = first[order], summed[order], classes[order]
+    are_counts = bool((weights == np.round(weights)).all() and weights.sum() < _LARGEST_COUNT)
+    counts = summed if are_counts else np.ones(len(summed))
+    start = np.cumsum(counts) - counts
+    folds = np.arange(N_FOLDS)[:, None]
+    # entries start, ..., start + counts - 1 of a sequence that passes through all folds repeatedly
+    held = np.floor((start + counts - 1.0 - folds) / N_FOLDS)
+    held -= np.floor((start - 1.0 - folds) / N_FOLDS)
+    held *= summed / counts
+    if targets.ndim == 1:
+        held[:, np.bincount(classes, counts)[classes] < 2] = 0.0
+    return Split(first, summed, held, int(counts.sum()))
