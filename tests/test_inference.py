@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from scipy import sparse
 from scipy.special import expit, logit, ndtri
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -244,6 +245,26 @@ def test_one_label_of_a_regressor():
     assert interval.min() > 0.0
     assert interval.max() < 1.0
     assert fastem.bootstrap(model, X, y, n_resamples=2).interval(NEW).shape == (len(NEW), 2)
+
+
+@pytest.mark.parametrize("kind", ["two", "number"])
+def test_sparse_rows_give_the_results_of_dense_rows(kind):
+    rows = np.where(np.abs(X) < 0.7, 0.0, X)
+    estimator = FastEMRegressor if kind == "number" else FastEMClassifier
+    dense = estimator((2,), alpha=0.05, **EXACT).fit(rows, Y[kind])
+    own = estimator((2,), alpha=0.05, **EXACT).fit(sparse.csr_array(rows), Y[kind])
+    new = sparse.coo_array(NEW)
+    found = fastem.Inference(own, sparse.csc_array(rows), Y[kind])
+    wanted = fastem.Inference(dense, rows, Y[kind])
+    np.testing.assert_allclose(found.interval(new), wanted.interval(NEW), rtol=1e-4)
+    effects = found.summary().effects, wanted.summary().effects
+    np.testing.assert_allclose(*effects, rtol=1e-4, atol=1e-8)
+    for method in ("nonparametric", "parametric"):
+        options = {"n_resamples": 3, "method": method, "random_state": 0}
+        result = fastem.bootstrap(own, sparse.coo_array(rows), Y[kind], **options)
+        same = fastem.bootstrap(dense, rows, Y[kind], **options)
+        np.testing.assert_allclose(result.interval(new), same.interval(NEW), rtol=1e-3)
+    fastem.likelihood_ratio_test(own, sparse.csr_array(rows), Y[kind], n_resamples=2)
 
 
 def test_units_of_features_and_outputs_do_not_matter():

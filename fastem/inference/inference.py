@@ -14,7 +14,7 @@ from fastem.estimators import (
     levels_of_interval,
     penalty_in_use,
 )
-from fastem.inference.checks import check_model
+from fastem.inference.checks import as_dense, check_model
 from fastem.inference.effects import average_effects
 from fastem.inference.penalised_information import PenalisedInformation
 from fastem.inference.predictions import (
@@ -70,7 +70,7 @@ class Inference:
         If `fit` has not been called.
     ValueError
         If the E-step of the model samples, ``prediction="plugin"``, X, y or a weight is out of
-        range, or the information does not fit into memory.
+        range, or the information does not fit into memory. Sparse X is written out.
     FloatingPointError
         If X times weights overflow.
 
@@ -146,6 +146,7 @@ class Inference:
                 "Inference is about the probability under the model, got prediction='plugin'; use "
                 "prediction='marginal', or fastem.bootstrap."
             )
+        self._problem = self._problem._replace(X=as_dense(self._problem.X))
         self._model, self._facts = model, _facts(model, X, y, sample_weight)
         with single_threaded_blas():  # the order of a sum does not depend on the threads
             found = _invert(self._problem)
@@ -326,7 +327,8 @@ def _n_redundant(problem: FittedProblem) -> int:
 def _facts(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict:
     """Return the attributes of a summary that need no derivatives."""
     n_outputs, n_features = len(model.intercepts_[-1]), model.n_features_in_
-    n_samples = np.shape(X)[0] if sample_weight is None else np.sum(sample_weight)
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    n_samples = n_samples if sample_weight is None else np.sum(sample_weight)
     names = getattr(model, "feature_names_in_", [f"x{j}" for j in range(n_features)])
     outputs = getattr(model, "classes_", range(n_outputs))
     return {

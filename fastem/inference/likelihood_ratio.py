@@ -227,7 +227,7 @@ def _statistic_of(
     null, alternative = _fit_both(models, rows, of_fits)
     if null is None or alternative is None:
         return None
-    statistic = _statistic(null, alternative, len(rows[0]))
+    statistic = _statistic(null, alternative, rows[0].shape[0])
     return statistic, null.converged and alternative.converged
 
 

@@ -13,8 +13,10 @@ from scipy.special import expit, logit, logsumexp
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor, FittedProblem
 from fastem.families import Bernoulli, Categorical, Family, Poisson
+from fastem.inference.checks import as_dense
 from fastem.oracle import EStep
 from fastem.parameters import Array
+from fastem.sparse import SparseFeatures
 from fastem.tables import states_of
 
 _ENTRIES_AT_ONCE = 2**22  # of the gradients of a block of rows
@@ -71,13 +73,15 @@ def log_odds(log_p: Array) -> Array:
     return out
 
 
-def link_gradients(problem: FittedProblem, X: Array) -> Iterator[tuple[slice, Array, Array]]:
+def link_gradients(
+    problem: FittedProblem, X: Array | SparseFeatures
+) -> Iterator[tuple[slice, Array, Array]]:
     """Yield blocks of rows with their predictions and gradients, on the link scale.
 
     Parameters
     ----------
     problem : FittedProblem
-    X : array (n_samples, n_features)
+    X : array or SparseFeatures (n_samples, n_features)
         Standardised features.
 
     Yields
@@ -91,12 +95,13 @@ def link_gradients(problem: FittedProblem, X: Array) -> Iterator[tuple[slice, Ar
     n_rows = max(1, _ENTRIES_AT_ONCE // (shape.n_parameters * shape.n_outputs))
     for start in range(0, len(X), n_rows):
         rows = slice(start, min(start + n_rows, len(X)))
+        block = as_dense(X[rows])
         if shape.has_classes:
-            yield rows, *_class_link(problem, X[rows], problem.coefs, problem.intercepts)
+            yield rows, *_class_link(problem, block, problem.coefs, problem.intercepts)
         elif type(shape.family) is Bernoulli:
-            yield rows, *_of_labels(problem, X[rows])
+            yield rows, *_of_labels(problem, block)
         else:
-            yield rows, *_of_means(problem, X[rows])
+            yield rows, *_of_means(problem, block)
 
 
 def class_oracle(problem: FittedProblem, X: Array, n_classes: int) -> EStep:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from scipy.special import ndtri
 
 from fastem.estimators import (
@@ -134,10 +135,10 @@ class BootstrapResult:
 
     def _by_rows(self, X: ArrayLike, function: Callable[[ArrayLike], Array]) -> Array:
         """Apply a function to blocks of rows, whose predictions by all refits fit into memory."""
-        X = np.asarray(X) if isinstance(X, (list, tuple)) else X
+        X = X.tocsr() if issparse(X) else X if hasattr(X, "shape") else np.asarray(X)
         n_outputs = len(self._model.intercepts_[-1])
         step = max(1, _VALUES_AT_ONCE // (len(self.models_) * n_outputs))
-        blocks = range(0, max(np.shape(X)[0], 1), step)
+        blocks = range(0, max(X.shape[0], 1), step)
         return np.concatenate([function(X[i : i + step]) for i in blocks])
 
     def __repr__(self) -> str:
@@ -286,8 +287,9 @@ class Simulation(NamedTuple):
                 f"y cannot be simulated from a model with class_weight={model.class_weight!r}: its "
                 "probabilities are those of weighted rows. Fit it with class_weight=None."
             )
-        repeated = np.repeat(X, whole_weights(weights, "A simulation"), axis=0)
-        targets = model._known_targets(y, len(X))
+        n = X.shape[0]
+        repeated = X[np.repeat(np.arange(n), whole_weights(weights, "A simulation"))]
+        targets = model._known_targets(y, n)
         return cls(model, repeated, n_values(model.family_, targets[weights > 0.0]))
 
     def draw(self, seed: np.random.SeedSequence) -> tuple[Array, Any, None]:
@@ -295,7 +297,7 @@ class Simulation(NamedTuple):
         random_state = np.random.RandomState(np.random.MT19937(seed))
 
         def is_complete(y: Any) -> bool:
-            targets = self.model._known_targets(y, len(self.X))
+            targets = self.model._known_targets(y, self.X.shape[0])
             return n_values(self.model.family_, targets) == self.wanted
 
         draw = partial(self.model.sample, self.X, random_state)
@@ -319,7 +321,7 @@ class _Rows(NamedTuple):
                 f"sample_weight sums to {weights.sum():g}. A row of weight w counts as w rows; "
                 "rescale the weights so that they sum to the number of rows."
             )
-        return cls(model.family_, X, y, model._known_targets(y, len(X)), weights)
+        return cls(model.family_, X, y, model._known_targets(y, X.shape[0]), weights)
 
     def draw(self, seed: np.random.SeedSequence) -> tuple[Array, Any, Array]:
         """Return X, y and weights of a resample; it is drawn again until every class occurs."""
