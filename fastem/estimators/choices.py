@@ -15,7 +15,7 @@ _FIRST_OF_CLASSES, _FIRST_OF_NUMBERS = 0.15, 0.5
 # A fit takes this many E-steps. The first M-steps are complete; quasi-Newton steps follow.
 _E_STEPS, _M_STEPS = 200, 20
 _SECONDS_PER_FLOP = 1e-10
-_FEW_SECONDS = 10.0  # an exact fit that is faster is not replaced by mini-batches
+_FEW_SECONDS = 5.0  # an exact fit that is faster is not replaced by mini-batches
 _SAMPLES = 100  # per row of a mini-batch
 _PASSES = 50  # epochs of a typical fit by mini-batches
 _SLOW_PREDICTION = 2.0  # seconds; samples predict in place of an exact sum that takes longer

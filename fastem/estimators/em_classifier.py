@@ -56,7 +56,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         EM; L-BFGS on the marginal likelihood with its exact gradient; or Adam, which takes a
         gradient step per mini-batch. Adam is suited to many rows and to streams of rows
         (`partial_fit`). On small data, EM reaches a better optimum in less time. "auto" is EM,
-        unless a fit by exact E-steps takes more than about ten seconds and twice as long as Adam
+        unless a fit by exact E-steps takes more than about five seconds and twice as long as Adam
         over 100 samples per row. It considers Adam with ``e_step="auto"`` only.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, with EM steps as fallback. It does not apply to
@@ -93,8 +93,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     tol : float, default=1e-6
         Relative tolerance. A fit has converged when an iteration increases the objective by less
         than this fraction. Adam with a given `learning_rate_init`: when `n_iter_no_change` epochs
-        in a row increase the best running objective by less. EM by sampling: when the mean objective of thirty iterations increases
-        by less than thirty times this fraction, twice.
+        in a row increase the best running objective by less. EM by sampling: when the mean
+        objective of thirty iterations increases by less than thirty times this fraction, twice.
     early_stopping : bool, default=False
         Stop when the loss of a validation set no longer improves, and keep the iterate with the
         lowest one. The set is passed to `fit` or split off.
@@ -138,7 +138,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     alpha_path_ : dict of arrays (n_penalties,)
         Only if `alpha` is "auto" and there are enough rows. "alpha"; mean log-likelihoods per unit
         weight in nats: "cross_validation" of held-out rows, "leave_one_out" (approximate) and
-        "training"; "effective_parameters". NaN where a value was not computed. See `PenaltyDisplay`.
+        "training"; "effective_parameters". NaN where a value was not computed. `PenaltyDisplay`
+        draws it.
     solver_ : {"em", "lbfgs", "adam"}
         Solver in use.
     starts_ : list of dict
@@ -149,7 +150,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         keep that of the first call. A weight of `coefs_[0]` times this deviation does not depend
         on the unit of the feature.
     n_iter_ : int
-        Iterations of the best start, without those that chose the penalty. Adam: epochs plus calls of `partial_fit`.
+        Iterations of the best start, without those that chose the penalty. Adam: epochs plus calls
+        of `partial_fit`.
     converged_ : bool
         Always False after `partial_fit`.
     loss_ : float, nats

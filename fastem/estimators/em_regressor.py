@@ -34,9 +34,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     ----------
     hidden_layer_sizes : tuple of ints, int or "auto", default=(10,)
         Number of units m of each hidden layer. "auto" is 10, 16 or 32 units of one layer: larger
-        numbers as long as they predict held-out rows better and E-steps take less than 0.1 s. With enumeration, time and memory grow as ``2**m``.
-        With quadrature, for one Gaussian output, they grow as m. Several layers need
-        ``e_step="sampling"``.
+        numbers as long as they predict held-out rows better and E-steps take less than 0.1 s. With
+        enumeration, time and memory grow as ``2**m``. With quadrature, for one Gaussian output,
+        they grow as m. Several layers need ``e_step="sampling"``.
     family : {"gaussian", "poisson"} or Family, default="gaussian"
         Distribution of y given the hidden states. An instance can be your own family: see
         `fastem.IndependentOutputs`.
