@@ -431,6 +431,25 @@ def test_bad_arguments_are_refused():
         fastem.bootstrap(model, X, Y["two"], sample_weight=np.full(N, 0.5), method="parametric")
 
 
+def test_a_penalty_that_was_chosen_is_kept(recorded):
+    y = Y["two"]
+    model = FastEMClassifier((2,), alpha="auto", random_state=0).fit(X, y)
+    same = FastEMClassifier((2,), alpha=model.alpha_, random_state=0).fit(X, y)
+    vars(same).update(coefs_=model.coefs_, intercepts_=model.intercepts_)
+    found = [fastem.Inference(one, X, y) for one in (model, same)]
+    assert found[0].summary().alpha == model.alpha_
+    errors = [inference.standard_error(NEW) for inference in found]
+    np.testing.assert_allclose(*errors)
+    fastem.bootstrap(model, X, y, n_resamples=2)
+    assert [prepared.alpha for prepared, *_ in recorded] == [model.alpha_] * 2
+
+
+def test_models_that_stop_early_are_not_refitted():
+    model = fitted("two", early_stopping=True)
+    with pytest.raises(ValueError, match="early_stopping=False"):
+        fastem.bootstrap(model, X, Y["two"])
+
+
 # ---- the bootstrap
 
 
