@@ -99,9 +99,9 @@ class Inference:
     prediction that depends on such a direction has the standard error inf.
 
     Intervals ignore that predictions are not linear in the parameters, and that the likelihood has
-    other maxima. With two or three units, 300 to 500 rows and a small penalty they cover less often
-    than they state (``benches/interval_coverage.py``). Those of `fastem.bootstrap` cover better
-    there.
+    other maxima. On data from known networks with two or three units (300 to 500 rows, ``alpha``
+    from 0.15 to 1.5), intervals of 95 % cover 85 to 96 % (``benches/interval_coverage.py``). With
+    small penalties, those of `fastem.bootstrap` are closer to 95 %.
 
     The information costs ``(4 + m / 2) g n 2**m`` flops for classes. In deep networks of classes,
     and with quadrature and more than 12 units, it costs about ten E-steps per parameter. See

@@ -221,11 +221,13 @@ def bootstrap(
     given that every class occurs.
 
     *Intervals* are normal on the log-odds scale. On data from known networks
-    (``benches/interval_coverage.py``) they cover about as often as they state, and closer than
-    quantiles of the refits, basic and bias-corrected intervals, those of the parametric bootstrap,
-    and the delta method. They do not account for the bias by a large penalty, nor for the choice of
-    the penalty and of the number of units. All refits start at the model, so other maxima are found
-    only if the resample leads there.
+    (``benches/interval_coverage.py``) with ``alpha`` of 0.15 or 0.5, intervals of 95 % cover 92 to
+    97 %, closer than quantiles of the refits, basic and bias-corrected intervals, those of the
+    parametric bootstrap, and the delta method. They do not account for the bias by the penalty:
+    with ``alpha=1.5`` they cover 86 to 91 % there. Fit with a smaller penalty if intervals matter
+    more than predictions. They do not account for the choice of the penalty and of the number of
+    units either. All refits start at the model, so other maxima are found only if the resample
+    leads there.
 
     References
     ----------
