@@ -98,7 +98,7 @@ def iris(max_iter=3):
     """Return the network after some iterations of EM."""
     X, y = load_iris(return_X_y=True)
     X = StandardScaler().fit_transform(X)
-    model = FastEMClassifier((N_HIDDEN,), max_iter=max_iter, random_state=0)
+    model = FastEMClassifier((N_HIDDEN,), alpha=0.15, max_iter=max_iter, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)

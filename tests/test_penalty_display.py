@@ -93,9 +93,26 @@ def test_very_low_scores_are_cut_off(ax):
     )
     display.plot(ax)
     low, high = ax.get_ylim()
-    assert -1.2 < low < -1.1  # lowest training score less the range of training scores
+    assert -1.2 < low < -1.1  # the lowest training score less the range of training scores
     assert -0.1 < high < 0.0
     assert display.lines_["leave_one_out"].get_ydata()[0] == -90.0
+
+
+def test_the_best_score_of_each_kind_is_visible(ax):
+    display = PenaltyDisplay(
+        alpha=[0.01, 0.1, 1.0],
+        leave_one_out=[-0.724, -0.723, -0.731],
+        cross_validation=[-50.0, -0.75, nan],
+        training=[-0.697, -0.698, -0.709],
+        effective_parameters=[23.0, 22.0, 21.0],
+    )
+    low, high = display.plot(ax).ax_.get_ylim()
+    assert -0.85 < low < -0.75
+    assert -0.697 < high < -0.68
+    only = PenaltyDisplay(alpha=[0.01, 0.1], leave_one_out=[-90.0, -0.7]).plot(ax)
+    assert only.lines_["leave_one_out"].get_ydata().tolist() == [-90.0, -0.7]
+    parameters = PenaltyDisplay(alpha=[0.01, 0.1], effective_parameters=[2.0, 1.0]).plot()
+    assert list(parameters.lines_) == ["effective_parameters"]
 
 
 def test_scores_of_one_range_are_all_visible(ax):

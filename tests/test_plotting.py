@@ -272,13 +272,25 @@ def test_held_out_rows_are_dashed(ax):
     assert display.validation_lines_ == [None]
 
 
-def test_held_out_rows_of_a_perceptron(ax):
+@pytest.mark.parametrize(
+    ("kind", "options", "n_points"),
+    [
+        (FastMLPClassifier, {}, 4),
+        (FastMLPClassifier, {"solver": "lbfgs"}, 1),
+        (FastEMClassifier, {}, 5),
+        (FastEMClassifier, {"solver": "lbfgs", "alpha": 0.5}, 5),
+        (FastEMClassifier, {"solver": "adam", "alpha": 0.5}, 5),
+    ],
+)
+def test_held_out_rows_of_a_fit(ax, kind, options, n_points):
     X, y = load_iris(return_X_y=True)
-    model = FastMLPClassifier((3,), max_iter=4, random_state=0)
-    model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    model = kind((3,), max_iter=4, random_state=0, **options)
+    model.fit(X[::3], y[::3], X_val=X[1::2], y_val=y[1::2])
     display = LossCurveDisplay.from_estimator(model, ax=ax)
-    assert display.validation_lines_[0].get_ydata().tolist() == model.validation_loss_curve_
-    assert len(model.validation_loss_curve_) == 4
+    held_out = display.validation_lines_[0].get_ydata()
+    assert held_out[-n_points:].tolist() == model.validation_loss_curve_
+    expected = log_loss(y[1::2], model.predict_proba(X[1::2]))
+    assert held_out[-1] == pytest.approx(expected, rel=1e-9)
     assert ax.get_legend() is not None
 
 

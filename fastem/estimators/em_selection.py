@@ -159,7 +159,7 @@ class _Selection:
         self._problem = problem.of_rows(split.rows)._replace(weights=split.weights * ratio)
         self._problem = self._problem._replace(counts=None, held_out=None)
         self._held = split.held * ratio
-        self._engine, self.size = engine, split.size
+        self._engine, self.size, self.n_distinct = engine, split.size, len(split.rows)
 
     def best(self, *, single: bool) -> _Found:
         """Return the best penalty, by a single split or in the best affordable way."""
@@ -279,13 +279,13 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         {"alpha_": found.alpha, "alpha_path_": found.path, "solver_": settings.solver},
         found.start,
     )  # fmt: skip
-    if grows and _needs_more_units(found, problem, selection.size):
+    if grows and _needs_more_units(found, problem, selection.n_distinct):
         return _grown(estimator, problem, best, found, selection)
     return best
 
 
 def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
-    """Return whether the number of units, and not the noise, limits the fit."""
+    """Return whether the number of units, and not the noise, limits the fit to distinct rows."""
     shape = problem.shape
     if size < _FEWEST_ROWS_TO_GROW or (shape.has_classes and found.score > -_SOLVED):
         return False

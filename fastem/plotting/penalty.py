@@ -146,8 +146,8 @@ class PenaltyDisplay:
     def plot(self, ax: Any = None) -> Self:
         """Plot the scores on a logarithmic axis of penalties.
 
-        Scores far below the lowest training score, as overfitted models have, are cut off: the
-        axis extends below this score by at most the range of the training scores.
+        Scores far below the others, as overfitted models have, are cut off. All training scores
+        and the best of the other scores are visible.
 
         Parameters
         ----------
@@ -206,14 +206,16 @@ class PenaltyDisplay:
 
     def _limit_scores(self, ax: Any) -> None:
         """Cut off scores that are so low that the others could not be distinguished."""
-        if "training" not in self.lines_:
+        scores = {name: line.get_ydata() for name, line in self.lines_.items()}
+        if not scores:
             return
-        training = self.lines_["training"].get_ydata()
-        lowest = 2.0 * training.min() - training.max()
-        margin = 0.05 * (training.max() - lowest)
-        scores = np.concatenate([line.get_ydata() for line in self.lines_.values()])
-        if training.min() < training.max() and scores.min() < lowest - margin:
-            ax.set_ylim(lowest - margin, scores.max() + margin)
+        # every training score, and the best of the others, must be visible
+        lowest = min(x.min() if name == "training" else x.max() for name, x in scores.items())
+        values = np.concatenate(list(scores.values()))
+        highest = values.max()
+        end, margin = 2.0 * lowest - highest, 0.1 * (highest - lowest)
+        if lowest < highest and values.min() < end:
+            ax.set_ylim(end - margin, highest + margin)
 
 
 def _check_positive(name: str, values: Array) -> None:
