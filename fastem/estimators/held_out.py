@@ -46,7 +46,7 @@ def hold_out(
             check_targets(targets)
     except ValueError as error:
         raise ValueError(f"The validation set (X_val, y_val) cannot be used: {error}") from error
-    held_out = problem._replace(X=X, targets=targets, weights=weights)
+    held_out = problem._replace(X=X, targets=targets, weights=weights, counts=None)
     return problem._replace(held_out=held_out.of_rows(weights > 0.0))
 
 
