@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 _MAX_SIZES = 1000
 _TASKS = "class", "regression", "count"
@@ -36,8 +36,13 @@ def number(kind: type, accept: Callable[[Any], bool], what: str) -> Callable[[st
 
 positive = number(int, lambda value: value > 0, "a positive whole number")
 seed = number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
-penalty = number(float, lambda value: 0 <= value < math.inf, "a finite number >= 0")
+_penalty = number(float, lambda value: 0 <= value < math.inf, "a finite number >= 0, or auto")
 share = number(float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+def penalty(text: str) -> float | Literal["auto"]:
+    """Return a penalty, or "auto"."""
+    return "auto" if text == "auto" else _penalty(text)
 
 
 def one_of(names: Sequence[str]) -> Callable[[str], str]:
@@ -51,8 +56,10 @@ def one_of(names: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
-def hidden_layer_sizes(text: str) -> tuple[int, ...]:
+def hidden_layer_sizes(text: str) -> tuple[int, ...] | Literal["auto"]:
     """Return the number of units in every hidden layer: ``12`` is one layer, ``12,8`` two."""
+    if text == "auto":
+        return "auto"
     try:
         found = tuple(map(int, text.split(",")))
     except ValueError:
@@ -60,7 +67,7 @@ def hidden_layer_sizes(text: str) -> tuple[int, ...]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a positive whole number, or one for every hidden layer separated by "
-            "commas, for example 12 or 12,8"
+            "commas, for example 12 or 12,8, or auto"
         )
     return found
 
@@ -98,8 +105,9 @@ def add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
 def add_options(parser: argparse.ArgumentParser, alpha_help: str) -> None:
     """Add the options of a fit by EM."""
     add = parser.add_argument
-    text = "units of the hidden layer, for example 12, or of several layers, for example 12,8 "
-    text += "(default: 10)"
+    text = "units of the hidden layer, for example 12, or of several layers, for example 12,8; "
+    text += "auto: 10 units, or more if they predict held-out rows better (default: auto for "
+    text += "classes, 10 for numbers and counts)"
     add("--hidden", type=hidden_layer_sizes, metavar="SIZES", help=text)
     add("--max-iter", type=positive, metavar="N", help="maximum number of iterations of EM")
     add("--alpha", type=penalty, metavar="A", help=alpha_help)

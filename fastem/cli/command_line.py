@@ -99,11 +99,12 @@ def _add_compare(verbs: Any) -> None:
     text = "compare EM with backpropagation on held-out rows"
     parser = verbs.add_parser("compare", help=text, description=text)
     add_common(parser, target=True)
-    default = "0.15 for EM, and alpha=0.0001 of FastMLPClassifier for backpropagation; for numbers "
-    default += "and counts the defaults of FastEMRegressor and FastMLPRegressor"
+    default = "auto for EM, and alpha=0.0001 of the perceptron for backpropagation"
     numbers = "for numbers, backpropagation has half the squared errors of the standardised target "
     numbers += "in place of the log-likelihood"
-    text = f"penalty of both methods: {ALPHA_HELP}; {numbers} (default: {default})"
+    text = f"penalty of both methods: {ALPHA_HELP}; {numbers}; auto: EM chooses the penalty that "
+    text += "predicts held-out training rows best, and backpropagation keeps its default "
+    text += f"(default: {default})"
     add_options(parser, text)
     add = parser.add_argument
     names = ", ".join(_ACTIVATIONS)
@@ -131,8 +132,8 @@ def _add_fit(verbs: Any) -> None:
     parser = verbs.add_parser("fit", help=text, description=text)
     add_common(parser, target=True)
     parser.add_argument("--model", required=True, metavar="FILE", help="file of the saved model")
-    default = "(default: 0.15); for numbers and counts, the default is that of FastEMRegressor"
-    add_options(parser, f"penalty: {ALPHA_HELP} {default}")
+    auto = "auto chooses the penalty that predicts held-out rows best (default: auto)"
+    add_options(parser, f"penalty: {ALPHA_HELP}; {auto}")
     parser.set_defaults(run=_run_fit)
 
 
@@ -154,13 +155,14 @@ def _activation(text: str) -> str | tuple[str, ...]:
     return names if len(names) > 1 else names[0]
 
 
-def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ...]) -> None:
-    if isinstance(names, tuple) and len(names) != len(sizes):
-        n_layers = f"{len(sizes)} hidden layer{'' if len(sizes) == 1 else 's'}"
-        remedy = "give one" if len(sizes) == 1 else f"give one for all, or {len(sizes)}"
+def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ...] | str) -> None:
+    n_layers = 1 if isinstance(sizes, str) else len(sizes)
+    if isinstance(names, tuple) and len(names) != n_layers:
+        layers = f"{n_layers} hidden layer{'' if n_layers == 1 else 's'}"
+        remedy = "give one" if n_layers == 1 else f"give one for all, or {n_layers}"
         raise ValueError(
             f"argument --activation: {','.join(names)!r} has {len(names)} activations, but the "
-            f"networks have {n_layers} ({report.layers(sizes)}): {remedy}"
+            f"networks have {layers} ({report.layers(sizes)}): {remedy}"
         )
 
 
@@ -302,7 +304,8 @@ def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str,
     return {
         "data": dataset.describe(),
         "compile_seconds": fit.compile_seconds,
-        "hidden_layer_sizes": [W.shape[1] for W in fit.estimator.coefs_[:-1]],
+        "hidden_layer_sizes": list(fit.hidden_layer_sizes),
+        "settings": fit.settings,
         "n_iter": fit.n_iter,
         "converged": fit.converged,
         "seconds": fit.seconds,

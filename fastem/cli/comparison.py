@@ -126,6 +126,7 @@ def compare(dataset: Dataset, options: Options, *, test_size: float = 0.25) -> C
             fit = fit_method(method, X_train, y_train)
         if fit.interrupted:
             raise KeyboardInterrupt
+        options = options._replace(hidden_layer_sizes=fit.hidden_layer_sizes)
         fits.append(fit)
         results.append(_evaluate(method, fit, (X_train, y_train), (X_test, y_test)))
     shown, first = slice(N_PREDICTIONS), fits[0].estimator
@@ -191,14 +192,14 @@ def mean_log_loss(estimator: Any, X: Any, y: Any) -> float:
 def _evaluate(method: Method, fit: Fit, train: tuple[Any, Any], test: tuple[Any, Any]) -> Result:
     return Result(
         method=method.name,
-        hidden_layer_sizes=method.hidden_layer_sizes,
+        hidden_layer_sizes=fit.hidden_layer_sizes,
         n_iter=fit.n_iter,
         converged=fit.converged,
         seconds=fit.seconds,
         train_log_loss=mean_log_loss(fit.estimator, *train),
         test_log_loss=mean_log_loss(fit.estimator, *test),
         test_accuracy=float(fit.estimator.score(*test)),
-        settings=method.settings,
+        settings=fit.settings,
     )
 
 

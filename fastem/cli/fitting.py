@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.methods import Method
+from fastem.cli.methods import Method, fitted_settings, fitted_sizes
 from fastem.plotting import final_step
 from fastem.runtime import DivergenceError
 
@@ -33,6 +33,9 @@ class Fit(NamedTuple):
         Wall time of the fit, without compilation.
     compile_seconds : float
         Wall time of the rehearsal before the fit, mostly compilation.
+    hidden_layer_sizes : tuple of ints
+    settings : dict
+        Settings of the method, with the penalty in use.
     """
 
     estimator: Any
@@ -41,6 +44,8 @@ class Fit(NamedTuple):
     interrupted: bool
     seconds: float
     compile_seconds: float
+    hidden_layer_sizes: tuple[int, ...]
+    settings: dict[str, Any]
 
 
 def fit_method(method: Method, X: Any, y: Any) -> Fit:
@@ -64,8 +69,16 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
     final = final_step(method.estimator)
-    n_iter, converged = int(final.n_iter_), bool(final.converged_)
-    return Fit(method.estimator, n_iter, converged, bool(interrupts), seconds, compile_seconds)
+    return Fit(
+        estimator=method.estimator,
+        n_iter=int(final.n_iter_),
+        converged=bool(final.converged_),
+        interrupted=bool(interrupts),
+        seconds=seconds,
+        compile_seconds=compile_seconds,
+        hidden_layer_sizes=fitted_sizes(method),
+        settings=fitted_settings(method),
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ For numbers, the perceptron has half the squared error of the standardised targe
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,14 +29,15 @@ class Options(NamedTuple):
 
     Attributes
     ----------
-    hidden_layer_sizes : tuple of ints or None
-        Units of every hidden layer. By default both methods use those of `FastEMClassifier`.
+    hidden_layer_sizes : tuple of ints, "auto" or None
+        Units of every hidden layer. By default both methods use those of the EM estimator. If EM
+        chooses them, the perceptron is made later, with the units that EM has chosen.
     max_iter : int or None
         Maximum number of iterations of EM.
-    alpha : float or None
+    alpha : float, "auto" or None
         Penalty of both methods: ``alpha / 2`` times the sum of squared weights, against the
-        summed log-likelihood (nats) of the training rows. None keeps 0.15 for EM and the
-        parameter ``alpha=0.0001`` of `FastMLPClassifier`, which is a smaller penalty.
+        summed log-likelihood (nats) of the training rows. With "auto" and None, EM chooses its
+        penalty, and the perceptron keeps its parameter ``alpha=0.0001``.
     seed : int
         Seed of the split and of the starting values.
     activation : str, tuple of str or None
@@ -47,9 +48,9 @@ class Options(NamedTuple):
         Maximum number of epochs of the perceptron, or of iterations with ``solver="lbfgs"``.
     """
 
-    hidden_layer_sizes: tuple[int, ...] | None = None
+    hidden_layer_sizes: tuple[int, ...] | Literal["auto"] | None = None
     max_iter: int | None = None
-    alpha: float | None = None
+    alpha: float | Literal["auto"] | None = None
     seed: int = 0
     activation: str | tuple[str, ...] | None = None
     solver: str | None = None
@@ -62,20 +63,21 @@ class Method(NamedTuple):
     Attributes
     ----------
     name : str
-    hidden_layer_sizes : tuple of ints
+    hidden_layer_sizes : tuple of ints or "auto"
     estimator : classifier, regressor or density, not fitted
     rehearsal : estimator of the same kind, not fitted
         A copy with few iterations. Fitting it compiles everything that the estimator uses.
     settings : dict
         Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
-        (see the module), ``alpha`` is the parameter of the estimator.
+        (see the module), ``alpha`` is the parameter of the estimator. Both are "auto" if EM
+        chooses its penalty; `fitted_settings` then has the number.
     remedy : str, default=""
         Options of the command line to change if the estimator diverges, as a sentence.
     task : {"class", "regression", "count"}, default="class"
     """
 
     name: str
-    hidden_layer_sizes: tuple[int, ...]
+    hidden_layer_sizes: tuple[int, ...] | Literal["auto"]
     estimator: Any
     rehearsal: Any
     settings: dict[str, Any]
@@ -120,13 +122,15 @@ def backpropagation(options: Options, n_samples: int, task: str = "class") -> Me
     from sklearn.base import clone
 
     sizes = hidden_layer_sizes(options, task)
+    if sizes == "auto":
+        raise ValueError("backpropagation needs hidden_layer_sizes as numbers, got 'auto'")
     # The default of 200 epochs is too small for small networks to converge.
     max_iter = _MAX_EPOCHS if options.epochs is None else options.epochs
     given = _not_none({"activation": options.activation, "solver": options.solver})
     network = _perceptron(task).set_params(
         hidden_layer_sizes=sizes, random_state=options.seed, max_iter=max_iter, **given
     )
-    if options.alpha is not None:
+    if options.alpha not in (None, "auto"):
         network.set_params(alpha=perceptron_alpha(options.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
     estimator, rehearsal = (_on_standardised(n, task) for n in (network, rehearsal))
@@ -209,11 +213,31 @@ def _n_batches(n_samples: int, solver: str) -> int:
     return 1 if solver == "lbfgs" else math.ceil(n_samples / _BATCH_SIZE)
 
 
-def hidden_layer_sizes(options: Options, task: str = "class") -> tuple[int, ...]:
-    """Return the hidden units of both methods, layer by layer."""
+def hidden_layer_sizes(options: Options, task: str = "class") -> tuple[int, ...] | Literal["auto"]:
+    """Return the hidden units of both methods, layer by layer, or "auto"."""
     if options.hidden_layer_sizes is not None:
         return options.hidden_layer_sizes
-    return tuple(np.ravel(_em(task).hidden_layer_sizes).tolist())
+    default = _em(task).hidden_layer_sizes
+    return default if isinstance(default, str) else tuple(np.ravel(default).tolist())
+
+
+def fitted_sizes(method: Method) -> tuple[int, ...]:
+    """Return the hidden units of a fitted method, layer by layer."""
+    if method.hidden_layer_sizes != "auto":
+        return method.hidden_layer_sizes
+    return tuple(len(intercepts) for intercepts in method.estimator.intercepts_[:-1])
+
+
+def fitted_settings(method: Method) -> dict[str, Any]:
+    """Return the settings of a fitted method.
+
+    If EM has chosen its penalty, ``penalty`` is this number, and ``penalty_chosen`` is False if
+    there were too few rows for a choice.
+    """
+    if method.settings["alpha"] != "auto":
+        return method.settings
+    chosen = hasattr(method.estimator, "alpha_path_")
+    return method.settings | {"penalty": method.estimator.alpha_, "penalty_chosen": chosen}
 
 
 def _not_none(parameters: dict[str, Any]) -> dict[str, Any]:

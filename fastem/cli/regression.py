@@ -51,16 +51,17 @@ def compare_numbers(
         with named_errors(method):
             fit, more = _fit(method, X_train, y_train, options.seed)
             figures = _figures(fit.estimator, X_test, y_test, dataset.task)
+        options = options._replace(hidden_layer_sizes=fit.hidden_layer_sizes)
         fits[method.name] = fit
         results.append(
             {
                 "method": method.name,
-                "hidden_layer_sizes": list(method.hidden_layer_sizes),
+                "hidden_layer_sizes": list(fit.hidden_layer_sizes),
                 "n_iter": fit.n_iter,
                 "converged": fit.converged,
                 "seconds": fit.seconds,
                 **figures,
-                "settings": method.settings | more,
+                "settings": fit.settings | more,
             }
         )
     first = next(iter(fits.values())).estimator

@@ -154,10 +154,18 @@ def _settings(settings: dict[str, Any]) -> str:
     solver = settings.get("solver")
     own = [] if solver is None else [f"{layers(settings['activation'])} units", solver]
     steps = "epochs" if solver in ("sgd", "adam") else "iterations"
-    penalty = f"penalty {settings['penalty']:g}"
+    return ", ".join([*own, _penalty(settings), f"at most {settings['max_iter']} {steps}"])
+
+
+def _penalty(settings: dict[str, Any]) -> str:
+    text = f"penalty {settings['penalty']:.3g}"
+    if settings["alpha"] == "auto":
+        few = "fixed, because there are too few rows to choose one"
+        return f"{text} ({'chosen on held-out rows' if settings['penalty_chosen'] else few})"
+    text = f"penalty {settings['penalty']:g}"
     if settings["alpha"] != settings["penalty"]:
-        penalty += f" (alpha={settings['alpha']:g} of the estimator)"
-    return ", ".join([*own, penalty, f"at most {settings['max_iter']} {steps}"])
+        text += f" (alpha={settings['alpha']:g} of the estimator)"
+    return text
 
 
 def _predictions_table(classes: Sequence[Any], predictions: Sequence[dict[str, Any]]) -> str:
@@ -183,6 +191,7 @@ def fit_text(content: dict[str, Any]) -> str:
             _compile_line(content),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{content['n_iter']} iterations, {end}, {content['seconds']:.4f} s",
+            f"penalty  {_penalty(content['settings']).removeprefix('penalty ')}",
             f"train    {_training_figures(content)}",
             f"model    {content['model']}",
         ]
