@@ -4,10 +4,11 @@ Every repetition draws a network, rows from it, and new rows. A model with the r
 units is fitted. The table shows how often the 95 % intervals at the new rows contain the
 probability of a class (or the mean of y) under the network, averaged over new rows, outputs and
 repetitions, with the standard error over repetitions, and the median width of the intervals.
-"delta" is `fastem.Inference`. "percentile" is the interval of `fastem.bootstrap`. The other
-intervals are computed from the same refits, on the log-odds scale for classes: "basic" reflects the
-quantiles at the estimate; "normal" uses the standard deviation of the refits; "normal, shifted"
-also subtracts the mean deviation of the refits; "bias-corrected" is Efron's BC interval.
+"delta" is `fastem.Inference`. "normal" is the interval of `fastem.bootstrap`, which uses the
+standard deviation of the refits on the log-odds scale for classes. The other intervals are computed
+from the same refits on the same scale: "percentile" uses quantiles; "basic" reflects them at the
+estimate; "normal, shifted" also subtracts the mean deviation of the refits; "bias-corrected" is
+Efron's BC interval.
 
     python benches/interval_coverage.py
     python benches/interval_coverage.py --problems 0 3 --alpha 0.5 --repetitions 50 --n-jobs 2
@@ -106,7 +107,6 @@ def intervals_of_refits(replicates: Array, estimate: Array, is_probability: bool
     found = {
         "percentile": np.stack([low, high]),
         "basic": np.stack([2.0 * estimate - high, 2.0 * estimate - low]),
-        "normal": estimate + z * deviation,
         "normal, shifted": 2.0 * estimate - mean + z * deviation,
         "bias-corrected": np.take_along_axis(ordered, places, axis=0),
     }
@@ -144,6 +144,8 @@ def measure(problem: Problem, alpha: float, seed: int, n_resamples: int, n_jobs:
                 random_state=seed,
                 n_jobs=n_jobs,
             )
+            ends = refits.interval(new, COVERAGE)
+            add(f"{method}, normal", ends[..., 0], ends[..., 1])
             replicates = refits.replicates(new).reshape(-1, *truth.shape)
             found = intervals_of_refits(replicates, estimate, network.has_classes)
             for name, ends in found.items():

@@ -209,7 +209,7 @@ def load(name):
 
 
 def classifier(n_hidden=3, **options):
-    options = {"solver": "adam", "random_state": 0, "n_jobs": 1, **options}
+    options = {"solver": "adam", "alpha": 0.15, "random_state": 0, "n_jobs": 1, **options}
     return FastEMClassifier((n_hidden,), **options)
 
 

@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "selection": {"parameters", "sparse"},
     "estimators": {"_version", "expectations", "families", "parameters", "rows", "runtime"}
     | {"engines", "m_step", "oracle", "perceptron", "selection", "solvers", "sparse"},
-    "inference": {"estimators", "families", "oracle", "parameters", "runtime", "tables"},
+    "inference": {"estimators", "families", "oracle", "parameters", "runtime", "sparse"}
+    | {"tables"},
     "profiling": {
         "families",
         "oracle",

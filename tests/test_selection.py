@@ -294,6 +294,32 @@ def test_rows_in_another_order_and_repeated_rows_choose_the_same():
     assert a.alpha_ == b.alpha_
 
 
+def test_weights_that_are_no_counts_scale_the_penalty():
+    X, y, _ = logistic(150)
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, size=150)
+    a = FastEMClassifier((2,), random_state=0).fit(X, y, weights)
+    b = FastEMClassifier((2,), random_state=0).fit(X, y, weights * 2.0**-20)
+    np.testing.assert_allclose(b.alpha_, a.alpha_ * 2.0**-20)
+    np.testing.assert_allclose(b.predict_proba(X), a.predict_proba(X), rtol=1e-4)
+
+
+def test_a_given_penalty_is_kept_while_the_size_is_chosen():
+    X, y, _ = logistic(600)
+    model = FastEMClassifier(alpha=0.03, random_state=0).fit(X, y)
+    assert model.alpha_ == 0.03
+    assert not hasattr(model, "alpha_path_")
+    assert set(model.size_path_["alpha"]) == {0.03}
+
+
+def test_classes_of_single_rows_have_no_path():
+    X = np.random.default_rng(0).normal(size=(25, 2))
+    model = FastEMClassifier((2,), max_iter=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it does not converge
+        model.fit(X, np.arange(25))
+    assert model.alpha_ == 0.15
+
+
 def test_class_weights_do_not_divide_rows():
     """With them, a row must not be trained on and held out at the same time."""
     X, y, _ = logistic(150)
@@ -343,6 +369,12 @@ def test_more_units_are_taken_where_they_gain():
     assert model.coefs_[0].shape == (2, 64)
     assert model.solver_ == "adam"
     assert isinstance(model.e_step_, Sampling)
+    sizes = model.size_path_
+    assert sizes["n_hidden"].tolist() == [10, 64]
+    assert sizes["held_out"][1] > sizes["held_out"][0]
+    assert sizes["alpha"][1] == model.alpha_
+    k = 64 * 3 + 65 * 6
+    assert sizes["bic"][1] - sizes["aic"][1] == pytest.approx(k * (np.log(900) - 2.0))
     ten = FastEMClassifier((10,), random_state=0).fit(X, y)
     Z = rng.uniform(-1.0, 1.0, size=(1000, 2))
     t = (np.floor(3 * Z[:, 0]) + 6 * np.floor(3 * Z[:, 1])).astype(int) % 7
@@ -352,7 +384,9 @@ def test_more_units_are_taken_where_they_gain():
 
 def test_ten_units_stay_where_noise_limits_the_fit():
     X, y, _ = logistic(600)
-    assert FastEMClassifier(random_state=0).fit(X, y).coefs_[0].shape[1] == 10
+    model = FastEMClassifier(random_state=0).fit(X, y)
+    assert model.coefs_[0].shape[1] == 10
+    assert model.size_path_["n_hidden"].tolist() == [10]
 
 
 def test_many_units_and_classes_are_trained_by_mini_batches():

@@ -102,9 +102,11 @@ def resolve_solver(estimator: Any, problem: Problem) -> tuple[Any, Problem, Engi
     if solver == "auto":
         solver = "em"
         if isinstance(estimator.e_step, str) and estimator.e_step == "auto" and shape.has_classes:
-            batches = Sampling(_SAMPLES).seeded(estimator.random_state, engine)
+            batches = Sampling(_SAMPLES)
             if _prefers_batches(shape, n_samples, engine, batches):
                 solver = "adam"
+                # a seed is drawn only if it is used: a RandomState would change
+                batches = batches.seeded(estimator.random_state, engine)
                 problem = problem._replace(engine=batches)
                 if engine.seconds(shape, n_samples) > _SLOW_PREDICTION:
                     engine = Sampling().seeded(estimator.random_state, batches)

@@ -68,7 +68,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         three from 500 rows on; of one split of 20 % from 5000 rows on, with Adam, and with slow
         E-steps. If there are at least 20 rows per parameter, it is approximated by leave-one-out
         scores instead, unless these are unreliable. Runs begin at the solution under the penalty
-        before. With fewer than 20 rows alpha is 0.01.
+        before. With fewer than 20 rows alpha is 0.01. If weights of rows are not integers, these
+        values are multiplied by the mean weight.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
@@ -140,6 +141,11 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         weight in nats: "cross_validation" of held-out rows, "leave_one_out" (approximate) and
         "training"; "effective_parameters". NaN where a value was not computed. `PenaltyDisplay`
         draws it.
+    size_path_ : dict of arrays (n_sizes,)
+        Only if `hidden_layer_sizes` is "auto" and there are enough rows: "n_hidden", "alpha", and
+        "held_out", the mean log-likelihood of held-out rows in nats. "aic" and "bic" are based on
+        the log-likelihood of the training rows. Both may mislead: the usual asymptotics fail for
+        the number of latent units, because superfluous units are not identified.
     solver_ : {"em", "lbfgs", "adam"}
         Solver in use.
     starts_ : list of dict

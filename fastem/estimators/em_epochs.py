@@ -162,7 +162,13 @@ class EpochTraining(Training):
     def _at(self, theta: Array, random_state: np.random.RandomState) -> Ascent:
         state = self.new_optimizer(random_state)
         state.restart(theta)
-        return Ascent(theta, self.new_monitor(), state, self._standardization)
+        return self._paused(theta, state)
+
+    def _paused(self, theta: Array, state: AdamState) -> Ascent:
+        """Return a stream between two calls, which keeps no rows."""
+        monitor = self.new_monitor()
+        monitor.detach()
+        return Ascent(theta, monitor, state, self._standardization)
 
     def stream(self, ascent: Ascent) -> tuple[Ascent, float, float]:
         """Process the rows once; return the new ascent, and its running losses (nats).
@@ -183,8 +189,7 @@ class EpochTraining(Training):
         loss, data_loss = self.loss(objective), self.loss(objective + penalty)
         theta = state.theta.copy()
         self._check_finite(theta)
-        ascent = Ascent(theta, self.new_monitor(), state, self._standardization)
-        return ascent, loss, data_loss
+        return self._paused(theta, state), loss, data_loss
 
 
 def place_in_stream(

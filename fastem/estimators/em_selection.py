@@ -1,10 +1,9 @@
 """Choice of the penalty and of the number of hidden units on rows that are held out."""
 
-import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from fastem.engines import Engine, Enumeration, Quadrature
 from fastem.estimators.ascent import Problem
@@ -16,12 +15,9 @@ from fastem.estimators.choices import (
     resolve_solver,
     with_values,
 )
-from fastem.estimators.em_epochs import EpochTraining
-from fastem.estimators.em_training import Training
-from fastem.estimators.inference import FittedNetwork
-from fastem.oracle import row_gradients
-from fastem.parameters import Array, Parameters
-from fastem.selection import LeaveOneOut, largest_good, leave_one_out, search, split_rows
+from fastem.estimators.em_folds import Fold
+from fastem.parameters import Array, Parameters, Shape
+from fastem.selection import largest_good, search, split_rows
 from fastem.sparse import SparseFeatures
 
 FIRST_SIZE = 10
@@ -42,78 +38,6 @@ _FEWEST_ROWS_TO_GROW = 500
 _SOLVED = 0.01  # nats per row that are left at most: more units cannot gain
 _ROWS_PER_PARAMETER = 20  # at least: the same
 _MANY_CLASSES = 5
-
-
-class _Fold:
-    """A network on the training rows of a split, followed along a path of penalties.
-
-    Parameters
-    ----------
-    settings : BaseFastEM
-    trained, held : Problem
-    engine : Engine
-        The engine that predicts.
-    """
-
-    def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
-        kind = EpochTraining if settings.solver == "adam" else Training
-        self._training = kind(with_values(settings, alpha=1.0), trained)
-        self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
-        self._random_state = check_random_state(copy.deepcopy(settings.random_state))
-        self._by_epochs = settings.solver == "adam"
-        self._base: Array | None = None
-        self._solutions: dict[float, Array] = {}
-
-    def solve(self, alpha: float) -> Array:
-        """Return the parameters under a penalty, on standardised features.
-
-        EM begins at the solution under the penalty that is closest. Runs by mini-batches all begin
-        at the parameters of one longer run, because later ones would gain from further epochs.
-        """
-        training = self._training
-        if self._solutions and not self._by_epochs:
-            last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
-            theta = self._solutions[last]
-        elif self._base is None:
-            theta = training.start(self._random_state)
-            training.model.set_penalty(alpha)
-            theta = training.settled(theta, self._random_state)
-            theta = training.follow(theta, alpha, self._random_state, begins=True)
-            self._base = theta
-        else:
-            theta = self._base
-        if self._by_epochs or self._solutions:
-            theta = training.follow(theta, alpha, self._random_state)
-        self._solutions[alpha] = theta
-        return theta
-
-    def log_density(self, alpha: float) -> Array:
-        """Return the log-density of every held-out row under a penalty, in nats."""
-        self.solve(alpha)
-        held, parameters = self._held, self.parameters(alpha)
-        coefs, intercepts = held.shape.to_lists(parameters)
-        network = FittedNetwork(
-            coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
-        )
-        return network.log_density(held.X, held.targets)
-
-    def parameters(self, alpha: float) -> Parameters:
-        """Return the parameters found under a penalty, in the units of X and y."""
-        return self._training.folded(self._solutions[alpha])
-
-    def training_score(self, alpha: float) -> float:
-        """Return the mean log-likelihood of the training rows, in nats."""
-        model, theta = self._training.model, self._solutions[alpha]
-        return -self._training.loss(model.objective(theta) + model.penalty(theta))
-
-    def leave_one_out(self, alpha: float) -> LeaveOneOut:
-        """Return approximate leave-one-out scores of the training rows under a penalty."""
-        theta, training = self.solve(alpha), self._training
-        rows, shape = training.rows, training.shape
-        gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
-        _, statistics = training.model.expect(theta)
-        penalty = alpha * shape.penalty_weights()
-        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
 
 
 class _Found(NamedTuple):
@@ -149,10 +73,25 @@ class _Selection:
         Rows have positive weights.
     engine : Engine
         The engine that predicts.
+    alpha : float, optional
+        The only penalty to score. By default the penalties are those of the path, in units of the
+        mean weight if weights are not numbers of rows.
+
+    Attributes
+    ----------
+    size : int
+        Number of rows; a row counts as often as it can be held out.
+    n_distinct : int
+    weight : float
+        Summed weight.
+    small_penalty : float
+        Penalty to use with too few rows to choose one.
     """
 
-    def __init__(self, settings: Any, problem: Problem, engine: Engine) -> None:
-        self._settings = with_values(settings, verbose=0)
+    def __init__(
+        self, settings: Any, problem: Problem, engine: Engine, alpha: float | None = None
+    ) -> None:
+        self._settings, self._alpha = with_values(settings, verbose=0), alpha
         counts = problem.weights if problem.counts is None else problem.counts
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
@@ -160,6 +99,9 @@ class _Selection:
         self._problem = self._problem._replace(counts=None, held_out=None)
         self._held = split.held * ratio
         self._engine, self.size, self.n_distinct = engine, split.size, len(split.rows)
+        self.weight = float(self._problem.weights.sum())
+        self._unit = self.weight / split.size
+        self.small_penalty = SMALL_PENALTY * self._unit
 
     def best(self, *, single: bool) -> _Found:
         """Return the best penalty, by a single split or in the best affordable way."""
@@ -168,7 +110,7 @@ class _Selection:
         is_fast = self._settings.solver != "adam" and engine.is_exact and seconds < _SLOW_E_STEP
         if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
             return self._by_folds(1)
-        is_small = shape.n_parameters <= _LARGEST_SHARE * self.size
+        is_small = self._alpha is None and shape.n_parameters <= _LARGEST_SHARE * self.size
         is_dense = not isinstance(self._problem.X, SparseFeatures)
         if is_small and is_dense and shape.has_classes and _enumerates(engine, shape):
             found = self._by_leave_one_out()
@@ -178,6 +120,8 @@ class _Selection:
 
     def _by_folds(self, n_folds: int) -> _Found:
         shares = [held for held in self._held[:n_folds] if held.any()]
+        if not shares:  # every class has a single row
+            return self._not_found()
         folds = [self._fold(held) for held in shares]
         weights = np.concatenate([held[held > 0.0] for held in shares])
         n_first = np.count_nonzero(shares[0])
@@ -192,21 +136,37 @@ class _Selection:
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
             return float(np.average(by_row[alpha], weights=weights))
 
-        first, coarse = first_penalty(self._problem.shape), self._settings.solver == "adam"
-        scores = search(score, first, coarse=coarse)
+        scores = self._search(score, coarse=self._settings.solver == "adam")
+        if not by_row:  # the fit raises the error
+            return self._not_found()
         alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
         of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
         start = folds[0].parameters(alpha) if len(folds) == 1 else None
         return _Found(alpha, path, scores[alpha], of_split, start)
 
-    def _fold(self, held: Array) -> _Fold:
+    def _search(self, score: Callable[[float], float], *, coarse: bool = False) -> dict:
+        """Return the scores of penalties, in ascending order."""
+        if self._alpha is not None:
+            return {self._alpha: score(self._alpha)}
+        unit, first = self._unit, first_penalty(self._problem.shape)
+        scores = search(lambda share: score(share * unit), first, coarse=coarse)
+        return {share * unit: found for share, found in scores.items()}
+
+    def _not_found(self) -> _Found:
+        """Return the result if no penalty has a score."""
+        alpha = self._alpha
+        if alpha is None:
+            alpha = first_penalty(self._problem.shape) * self._unit
+        return _Found(alpha, _path({alpha: np.nan}), -np.inf, -np.inf, None)
+
+    def _fold(self, held: Array) -> Fold:
         problem = self._problem
         weights = problem.weights - held
         trained = problem._replace(weights=np.where(weights > 1e-9 * problem.weights, weights, 0.0))
         trained = trained.of_rows(trained.weights > 0.0)
         tested = problem._replace(weights=held).of_rows(held > 0.0)
-        return _Fold(self._settings, trained, tested, self._engine)
+        return Fold(self._settings, trained, tested, self._engine)
 
     def _by_leave_one_out(self) -> _Found | None:
         """Return the best penalty by approximate leave-one-out; None if it is not reliable."""
@@ -221,7 +181,7 @@ class _Selection:
             columns["training"][alpha] = fold.training_score(alpha)
             return found.score
 
-        scores = search(score, first_penalty(self._problem.shape))
+        scores = self._search(score)
         alpha = max(scores, key=scores.get)
         if not leverages[alpha] <= _LARGEST_LEVERAGE:
             return None
@@ -268,20 +228,63 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         settings = with_values(settings, alpha=alpha)
         return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
     kept = problem.of_rows(problem.weights > 0.0)
-    selection = _Selection(settings, kept, engine)
+    selection = _Selection(settings, kept, engine, alpha)
     if selection.size < _FEWEST_ROWS:
-        alpha = SMALL_PENALTY if alpha is None else alpha
+        alpha = selection.small_penalty if alpha is None else alpha
         settings = with_values(settings, alpha=alpha)
         return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
     found = selection.best(single=False)
-    best = Choice(
-        with_values(settings, alpha=found.alpha), problem, engine,
-        {"alpha_": found.alpha, "alpha_path_": found.path, "solver_": settings.solver},
-        found.start,
-    )  # fmt: skip
-    if grows and _needs_more_units(found, problem, selection.n_distinct):
-        return _grown(estimator, problem, best, found, selection)
+    best = _choice(settings, problem, engine, found, alpha)
+    if not grows:
+        return best
+    sizes = _SizePath(selection.weight)
+    if _needs_more_units(found, problem, selection.n_distinct):
+        if np.isnan(found.of_split):
+            found = selection.best(single=True)
+        best = _grown(estimator, problem, best, found, sizes, alpha)
+    else:
+        sizes.add(problem.shape, found)
+    best.attributes["size_path_"] = sizes.columns()
     return best
+
+
+def _choice(
+    settings: Any, problem: Problem, engine: Engine, found: _Found, given: float | None
+) -> Choice:
+    """Return the choice of a network and its best penalty, or of the given one."""
+    attributes = {"alpha_": found.alpha, "solver_": settings.solver}
+    if given is None:
+        attributes["alpha_path_"] = found.path
+    settings = with_values(settings, alpha=found.alpha)
+    return Choice(settings, problem, engine, attributes, found.start)
+
+
+class _SizePath:
+    """Numbers of hidden units that were compared, and their scores.
+
+    Parameters
+    ----------
+    weight : float
+        Summed weight of all rows.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+        self._entries: list[tuple[float, ...]] = []
+
+    def add(self, shape: Shape, found: _Found) -> None:
+        """Add the best result for a size."""
+        training = float(found.path["training"][found.path["alpha"] == found.alpha][0])
+        k = shape.n_parameters - (shape.output_shape[0] if shape.has_classes else 0)
+        deviance = -2.0 * self._weight * training
+        held_out = found.score if np.isnan(found.of_split) else found.of_split
+        bic = deviance + k * np.log(self._weight)
+        self._entries.append((shape.first, found.alpha, held_out, deviance + 2.0 * k, bic))
+
+    def columns(self) -> dict[str, Array]:
+        """Return the path as arrays of equal length."""
+        names = "n_hidden", "alpha", "held_out", "aic", "bic"
+        return dict(zip(names, map(np.array, zip(*self._entries, strict=True)), strict=True))
 
 
 def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
@@ -297,13 +300,16 @@ def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
 
 
 def _grown(
-    estimator: Any, problem: Problem, best: Choice, found: _Found, selection: _Selection
+    estimator: Any,
+    problem: Problem,
+    best: Choice,
+    found: _Found,
+    sizes: _SizePath,
+    alpha: float | None,
 ) -> Choice:
     """Return the best choice among larger networks, as long as they gain."""
-    if np.isnan(found.of_split):
-        found = selection.best(single=True)
-    of_split = found.of_split
-    has_classes = problem.shape.has_classes
+    sizes.add(problem.shape, found)
+    of_split, has_classes = found.of_split, problem.shape.has_classes
     for n_units in _SIZES if has_classes else _SIZES_FOR_NUMBERS:
         larger = resized(estimator, problem, n_units, best.engine)
         settings, larger, engine = resolve_solver(estimator, larger)
@@ -312,13 +318,10 @@ def _grown(
             if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
                 break
         kept = larger.of_rows(larger.weights > 0.0)
-        candidate = _Selection(settings, kept, engine).best(single=True)
+        candidate = _Selection(settings, kept, engine, alpha).best(single=True)
+        sizes.add(larger.shape, candidate)
         if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
             break
         of_split = candidate.of_split
-        attributes = {
-            "alpha_": candidate.alpha, "alpha_path_": candidate.path, "solver_": settings.solver
-        }  # fmt: skip
-        settings = with_values(settings, alpha=candidate.alpha)
-        best = Choice(settings, larger, engine, attributes, candidate.start)
+        best = _choice(settings, larger, engine, candidate, alpha)
     return best

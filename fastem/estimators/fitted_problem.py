@@ -11,6 +11,7 @@ from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_weights
 from fastem.parameters import NO_VARIANCE, Array, Shape
 from fastem.rows import LARGEST_WEIGHT
+from fastem.sparse import SparseFeatures
 
 # A variance closer to its lower bound than this share of the bound is held at the bound.
 _AT_FLOOR = 1e-3
@@ -26,7 +27,8 @@ class FittedProblem(NamedTuple):
     shape : Shape
         With intercepts, also if the estimator has none.
     engine : Engine
-    X, targets, weights : arrays
+    X : array or SparseFeatures (n_samples, n_features)
+    targets, weights : arrays (n_samples, ...)
         Rows of positive weight.
     coefs, intercepts : lists of arrays
         The fitted parameters on standardised features and outputs. Intercepts that the estimator
@@ -43,7 +45,7 @@ class FittedProblem(NamedTuple):
 
     shape: Shape
     engine: Engine
-    X: Array
+    X: Array | SparseFeatures
     targets: np.ndarray
     weights: Array
     coefs: list[Array]

@@ -114,13 +114,25 @@ class Starts:
         return [record for record in self._records if record is not None]
 
     def _finalists(self, random_state: np.random.RandomState) -> list[_Run]:
-        """Return the starts with the highest objectives after short runs."""
+        """Return the starts with the highest objectives after short runs.
+
+        After Ctrl-C, this is the best start so far, whose run is marked as interrupted.
+        """
         runs = []
-        for run in self._begun(random_state, min(_SHORT, self._estimator.max_iter)):
-            runs.append(run)
-            if run.monitor.interrupted:
-                break
+        try:
+            for run in self._begun(random_state, min(_SHORT, self._estimator.max_iter)):
+                runs.append(run)
+                if run.monitor.interrupted:
+                    break
+            is_interrupted = bool(runs) and runs[-1].monitor.interrupted
+        except KeyboardInterrupt:
+            if not runs:
+                raise
+            is_interrupted = True
         runs.sort(key=lambda run: -run.monitor.objective)
+        if is_interrupted:
+            runs = runs[:1]
+            runs[0].monitor.interrupted, runs[0].monitor.converged = True, False
         return runs[: self._n_finalists]
 
     def _begun(self, random_state: np.random.RandomState, n_iter: int):

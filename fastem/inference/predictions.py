@@ -5,56 +5,83 @@ counts, and the mean itself for other outputs.
 """
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit, logsumexp
 
-from fastem.estimators import FittedProblem
-from fastem.families import Bernoulli, Poisson
+from fastem.estimators import FastEMClassifier, FastEMRegressor, FittedProblem
+from fastem.families import Bernoulli, Categorical, Family, Poisson
+from fastem.inference.checks import as_dense
 from fastem.oracle import EStep
 from fastem.parameters import Array
+from fastem.sparse import SparseFeatures
 from fastem.tables import states_of
 
 _ENTRIES_AT_ONCE = 2**22  # of the gradients of a block of rows
 _ENTRIES_OF_STATES = 2**22
+# A probability or rate that rounds to 0 or 1 is moved to the nearest number with a finite link.
+_SMALLEST, _LARGEST_PROBABILITY = 1e-300, 1.0 - 2.0**-53
 
 
-def is_probability(problem: FittedProblem) -> bool:
+def is_probability(family: Family) -> bool:
     """Return whether predictions are probabilities of classes or labels."""
-    return problem.shape.has_classes or type(problem.shape.family) is Bernoulli
+    return isinstance(family, Categorical) or type(family) is Bernoulli
 
 
-def is_rate(problem: FittedProblem) -> bool:
+def is_rate(family: Family) -> bool:
     """Return whether predictions are means of counts."""
-    return type(problem.shape.family) is Poisson
+    return type(family) is Poisson
 
 
-def response(problem: FittedProblem, link: Array) -> Array:
-    """Return predictions (n_samples, n_outputs), given their values on the link scale."""
-    if is_probability(problem):
+def response(family: Family, link: Array) -> Array:
+    """Return predictions, given their values on the link scale."""
+    if is_probability(family):
         return expit(link)
-    if is_rate(problem):
+    if is_rate(family):
         with np.errstate(over="ignore"):
             return np.exp(link)
     return link
 
 
-def slope(problem: FittedProblem, link: Array) -> Array:
+def slope(family: Family, link: Array) -> Array:
     """Return the derivative of `response` by the link."""
-    if is_probability(problem):
+    if is_probability(family):
         return expit(link) * expit(-link)
-    if is_rate(problem):
+    if is_rate(family):
         return np.exp(link)
     return np.ones_like(link)
 
 
-def link_gradients(problem: FittedProblem, X: Array) -> Iterator[tuple[slice, Array, Array]]:
+def predicted_link(model: FastEMClassifier | FastEMRegressor, X: ArrayLike) -> Array:
+    """Return the predictions of a model on the link scale, in the shape of its predictions."""
+    family = model.family_
+    if isinstance(family, Categorical):
+        return log_odds(model.predict_log_proba(X))
+    found = model.predict_proba(X) if isinstance(model, FastEMClassifier) else model.predict(X)
+    if is_probability(family):
+        return logit(np.clip(found, _SMALLEST, _LARGEST_PROBABILITY))
+    return np.log(np.maximum(found, _SMALLEST)) if is_rate(family) else found
+
+
+def log_odds(log_p: Array) -> Array:
+    """Return log-odds (n, g) of every class against all others, given log-probabilities."""
+    out = np.empty(log_p.shape)
+    for k in range(log_p.shape[1]):
+        out[:, k] = log_p[:, k] - logsumexp(np.delete(log_p, k, axis=1), axis=1)
+    return out
+
+
+def link_gradients(
+    problem: FittedProblem, X: Array | SparseFeatures
+) -> Iterator[tuple[slice, Array, Array]]:
     """Yield blocks of rows with their predictions and gradients, on the link scale.
 
     Parameters
     ----------
     problem : FittedProblem
-    X : array (n_samples, n_features)
+    X : array or SparseFeatures (n_samples, n_features)
         Standardised features.
 
     Yields
@@ -68,12 +95,13 @@ def link_gradients(problem: FittedProblem, X: Array) -> Iterator[tuple[slice, Ar
     n_rows = max(1, _ENTRIES_AT_ONCE // (shape.n_parameters * shape.n_outputs))
     for start in range(0, len(X), n_rows):
         rows = slice(start, min(start + n_rows, len(X)))
+        block = as_dense(X[rows])
         if shape.has_classes:
-            yield rows, *_class_link(problem, X[rows], problem.coefs, problem.intercepts)
+            yield rows, *_class_link(problem, block, problem.coefs, problem.intercepts)
         elif type(shape.family) is Bernoulli:
-            yield rows, *_of_labels(problem, X[rows])
+            yield rows, *_of_labels(problem, block)
         else:
-            yield rows, *_of_means(problem, X[rows])
+            yield rows, *_of_means(problem, block)
 
 
 def class_oracle(problem: FittedProblem, X: Array, n_classes: int) -> EStep:
@@ -112,14 +140,10 @@ def _class_link(
     for k in range(g):
         oracle.rebind(X, np.full(len(X), k))
         scores.append(oracle.row_gradients(coefs, intercepts))
-    link, gradients = np.empty(log_p.shape), np.empty((g, *scores[0].shape))
-    for k in range(g):
-        others = [j for j in range(g) if j != k]
-        log_rest = logsumexp(log_p[:, others], axis=1)
-        link[:, k] = log_p[:, k] - log_rest
-        gradients[k] = scores[k]
-        for j in others:
-            gradients[k] -= np.exp(log_p[:, j] - log_rest)[:, None] * scores[j]
+    link, gradients = log_odds(log_p), np.array(scores)
+    for k, j in permutations(range(g), 2):
+        log_rest = log_p[:, k] - link[:, k]
+        gradients[k] -= np.exp(log_p[:, j] - log_rest)[:, None] * scores[j]
     return link, gradients
 
 
@@ -138,7 +162,7 @@ def _of_labels(problem: FittedProblem, X: Array) -> tuple[Array, Array]:
 def _of_means(problem: FittedProblem, X: Array) -> tuple[Array, Array]:
     theta = flat_parameters(problem)
     mean, gradients = mean_gradients(problem, X, theta)
-    if is_rate(problem):
+    if is_rate(problem.shape.family):
         gradients /= mean.T[:, :, None]
         return np.log(mean), gradients
     return mean, gradients

@@ -1,0 +1,89 @@
+"""A network on the training rows of a fold, followed along a path of penalties."""
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastem.engines import Engine, Enumeration
+from fastem.estimators.ascent import Problem
+from fastem.estimators.choices import with_values
+from fastem.estimators.em_epochs import EpochTraining
+from fastem.estimators.em_training import Training
+from fastem.estimators.inference import FittedNetwork
+from fastem.oracle import row_gradients
+from fastem.parameters import Array, Parameters
+from fastem.selection import LeaveOneOut, leave_one_out
+
+
+class Fold:
+    """A network on the training rows of a split, followed along a path of penalties.
+
+    Parameters
+    ----------
+    settings : BaseFastEM
+    trained, held : Problem
+    engine : Engine
+        The engine that predicts.
+    """
+
+    def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
+        kind = EpochTraining if settings.solver == "adam" else Training
+        self._training = kind(with_values(settings, alpha=1.0), trained)
+        self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
+        self._random_state = check_random_state(copy.deepcopy(settings.random_state))
+        self._by_epochs = settings.solver == "adam"
+        self._base: Array | None = None
+        self._solutions: dict[float, Array] = {}
+
+    def solve(self, alpha: float) -> Array:
+        """Return the parameters under a penalty, on standardised features.
+
+        EM begins at the solution under the penalty that is closest. Runs by mini-batches all begin
+        at the parameters of one longer run, because later ones would gain from further epochs.
+        """
+        training = self._training
+        if self._solutions and not self._by_epochs:
+            last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
+            theta = self._solutions[last]
+        elif self._base is None:
+            theta = training.start(self._random_state)
+            training.model.set_penalty(alpha)
+            theta = training.settled(theta, self._random_state)
+            theta = training.follow(theta, alpha, self._random_state, begins=True)
+            self._base = theta
+        else:
+            theta = self._base
+        if self._by_epochs or self._solutions:
+            theta = training.follow(theta, alpha, self._random_state)
+        self._solutions[alpha] = theta
+        return theta
+
+    def log_density(self, alpha: float) -> Array:
+        """Return the log-density of every held-out row under a penalty, in nats."""
+        self.solve(alpha)
+        held, parameters = self._held, self.parameters(alpha)
+        coefs, intercepts = held.shape.to_lists(parameters)
+        network = FittedNetwork(
+            coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
+        )
+        return network.log_density(held.X, held.targets)
+
+    def parameters(self, alpha: float) -> Parameters:
+        """Return the parameters found under a penalty, in the units of X and y."""
+        return self._training.folded(self._solutions[alpha])
+
+    def training_score(self, alpha: float) -> float:
+        """Return the mean log-likelihood of the training rows, in nats."""
+        model, theta = self._training.model, self._solutions[alpha]
+        return -self._training.loss(model.objective(theta) + model.penalty(theta))
+
+    def leave_one_out(self, alpha: float) -> LeaveOneOut:
+        """Return approximate leave-one-out scores of the training rows under a penalty."""
+        theta, training = self.solve(alpha), self._training
+        rows, shape = training.rows, training.shape
+        gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
+        _, statistics = training.model.expect(theta)
+        penalty = alpha * shape.penalty_weights()
+        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
