@@ -52,7 +52,7 @@ MAY_IMPORT = {
         "solvers",
         "sparse",
     },
-    "plotting": {"parameters", "engines", "estimators", "profiling"},
+    "plotting": {"parameters", "engines", "estimators", "profiling", "runtime"},
     "cli": {"_version", "parameters", "runtime"}
     | {"estimators", "perceptron", "plotting", "profiling"},
     "__main__": {"cli"},

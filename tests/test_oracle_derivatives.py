@@ -7,7 +7,10 @@ from reference_derivatives import derivatives
 from scipy.special import expit
 
 import fastem
+from fastem.oracle import row_gradients
 from fastem.oracle.differences import differences
+from fastem.parameters import Shape
+from fastem.rows import sort_rows
 
 # family, hidden layer sizes, outputs, variance, scale of the weights, scale of X
 PROBLEMS = {
@@ -418,3 +421,26 @@ def test_differences_of_known_functions():
     rng = np.random.default_rng(0)  # rounding errors stop it, and do not spoil the result
     noisy = differences(lambda t: np.exp(x + t) + 1e-9 * rng.normal(size=3), 0.25)
     np.testing.assert_allclose(noisy, np.exp(x), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("m", "g"), [(4, 2), (5, 3), (1, 3)])
+def test_row_gradients_without_intercepts(m, g):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), np.arange(20) * g // 20  # rows are kept in order of classes
+    coefs, intercepts = reference.draw_network(rng, 3, m, g, fit_intercept=False)
+    truth = derivatives(X, y, coefs, intercepts, None, np.ones(20), "categorical")
+    shape = Shape(3, (m,), g, fit_intercept=False)
+    rows = sort_rows(X, y, np.ones(20), shape)
+    parameters = shape.from_lists(coefs, intercepts)
+    found = row_gradients(fastem.Enumeration(), rows, shape, parameters, 1)
+    weights = np.r_[: 3 * m, 4 * m : 4 * m + m * g]  # the last row of a layer has its intercepts
+    _assert_close(found, truth["row_gradients"][:, weights])
+
+
+def test_a_penalty_is_chosen_without_intercepts():
+    """Few parameters per row: approximate leave-one-out, which needs the gradients of rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = (X[:, 0] + 0.5 * rng.normal(size=300) > 0.0).astype(int)
+    model = fastem.FastEMClassifier((2,), fit_intercept=False, random_state=0).fit(X, y)
+    assert np.isfinite(model.alpha_path_["leave_one_out"]).all()

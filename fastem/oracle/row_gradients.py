@@ -22,6 +22,7 @@ def row_gradients(
     engine : Engine
     rows : TrainingRows
     shape : Shape
+        Without intercepts, it must have classes and one hidden layer.
     parameters : Parameters
     n_threads : int
 
@@ -129,10 +130,11 @@ def _filler(source: Enumerated, upper: Array | None):
         return fill_deep
     if source.shape.has_classes:
         scores = ClassScores(source)
+        n_inputs = source.shape.output_shape[0]  # the moments include one for the intercept
 
         def fill_classes(tile: Tile, out: Array) -> Array:
             moments = tile.first_moments(scores.factors(tile.group))
-            residuals = scores.residuals(tile.group, moments)
+            residuals = scores.residuals(tile.group, moments)[:, :n_inputs]
             out[:] = residuals.transpose(2, 1, 0).reshape(len(out), -1)
             return moments[0]
 

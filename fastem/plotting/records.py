@@ -1,6 +1,5 @@
 """Losses and times that estimators recorded during training."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.estimators import FastEMClassifier, FastEMRegressor
 from fastem.parameters import Array
 from fastem.plotting._matplotlib import final_step
+from fastem.runtime import warn_user
 
 _EM = FastEMClassifier, FastEMRegressor
 _WITH_PENALTY = "with penalty"
@@ -94,12 +94,10 @@ def _validation(estimator: Any, n_points: int) -> Array | None:
         return losses
     if losses.size == 1 and n_points > 0:  # L-BFGS: at the end of the fit
         return np.append(np.full(n_points - 1, np.nan), losses)
-    warnings.warn(
+    warn_user(
         f"The held-out losses of {type(estimator).__name__} are left out: there are "
         f"{losses.size} for {n_points} iterations, because only some of its fits had held-out "
-        "rows. Pass X_val and y_val to every fit.",
-        UserWarning,
-        stacklevel=4,  # the caller of LossCurveDisplay.from_estimator
+        "rows. Pass X_val and y_val to every fit."
     )
     return None
 

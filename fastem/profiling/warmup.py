@@ -12,7 +12,7 @@ from fastem.engines import (
 )
 from fastem.families import Gaussian
 from fastem.m_step import M_STEPS
-from fastem.oracle import e_step
+from fastem.oracle import e_step, row_gradients
 from fastem.parameters import Array, Parameters, Shape
 from fastem.perceptron import LOSSES, Adam, FeedForward, Layers, Objective, Workspace, rows_of
 from fastem.rows import sort_rows
@@ -50,6 +50,7 @@ def warmup() -> None:
         # enough iterations to reach the accelerated ones, which have a kernel of their own
         run_em(network, shape.pack(start), Monitor(tol=0.0), 15, QuasiNewtonStep())
     engine.log_marginal(rows.inputs, start, shape, 1)
+    row_gradients(engine, rows, shape, start, 1)  # for the choice of a penalty
     single = Enumeration(precision="mixed").plan(rows, shape, 1)  # EM can begin with it
     single.expect(start).expected_counts()
     # weights so large that every row is computed in log space
