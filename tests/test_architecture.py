@@ -54,7 +54,7 @@ MAY_IMPORT = {
     },
     "plotting": {"parameters", "engines", "estimators", "profiling", "runtime"},
     "cli": {"_version", "parameters", "runtime"}
-    | {"estimators", "perceptron", "plotting", "profiling"},
+    | {"estimators", "oracle", "perceptron", "plotting", "profiling"},
     "__main__": {"cli"},
 }
 

@@ -370,7 +370,7 @@ def fitted(m, n_outputs, noise, **settings):
     _, X, y, coefs, intercepts, variance = draw_problem(
         "gaussian", m, m=m, d=n_outputs, noise=noise
     )
-    model = fastem.FastEMRegressor((m,), max_iter=100, tol=1.0, **settings)
+    model = fastem.FastEMRegressor((m,), alpha=0.5, max_iter=100, tol=1.0, **settings)
     model.fit(X, y if n_outputs > 1 else y[:, 0])
     model.coefs_, model.intercepts_, model.variance_ = coefs, intercepts, variance
     return model, X, y

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.methods import Method, fitted_settings, fitted_sizes
+from fastem.oracle import EStep
 from fastem.plotting import final_step
 from fastem.runtime import DivergenceError
 
@@ -114,10 +115,19 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
             method.rehearsal.fit(few, y[rows])
             if method.task == "class":
                 method.rehearsal.predict_proba(few)
+                if method.settings["alpha"] == "auto":
+                    _rehearse_choice(method.rehearsal, few, y[rows])
             else:
                 method.rehearsal.predict(few)
     if interrupts:
         raise KeyboardInterrupt
+
+
+def _rehearse_choice(model: Any, X: Any, y: NDArray[Any]) -> None:
+    """Compile the gradients of rows; the few rows of a rehearsal do not choose a penalty."""
+    labels, sizes = np.searchsorted(model.classes_, y), [len(b) for b in model.intercepts_[:-1]]
+    oracle = EStep(np.asarray(X), labels, hidden_layer_sizes=sizes, n_classes=len(model.classes_))
+    oracle.row_gradients(model.coefs_, model.intercepts_)
 
 
 def _few_rows(method: Method, y: NDArray[Any]) -> NDArray[np.intp]:
