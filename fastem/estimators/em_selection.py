@@ -92,6 +92,7 @@ class _Selection:
         self, settings: Any, problem: Problem, engine: Engine, alpha: float | None = None
     ) -> None:
         self._settings, self._alpha = with_values(settings, verbose=0), alpha
+        self._verbose = settings.verbose
         counts = problem.weights if problem.counts is None else problem.counts
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
@@ -147,10 +148,18 @@ class _Selection:
 
     def _search(self, score: Callable[[float], float], *, coarse: bool = False) -> dict:
         """Return the scores of penalties, in ascending order."""
-        if self._alpha is not None:
-            return {self._alpha: score(self._alpha)}
         unit, first = self._unit, first_penalty(self._problem.shape)
-        scores = search(lambda share: score(share * unit), first, coarse=coarse)
+
+        def reported(alpha: float) -> float:
+            found = score(alpha)
+            if self._verbose:
+                n_units = self._problem.shape.first
+                print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")
+            return found
+
+        if self._alpha is not None:
+            return {self._alpha: reported(self._alpha)}
+        scores = search(lambda share: reported(share * unit), first, coarse=coarse)
         return {share * unit: found for share, found in scores.items()}
 
     def _not_found(self) -> _Found:
