@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import pytest
 from measure import best_seconds, convergence_warnings_ignored
-from problems import e_step_problem, family_problem
+from problems import PENALTY_OF_CLASSES, PENALTY_OF_NUMBERS, e_step_problem, family_problem
 from sklearn.datasets import load_diabetes
 
 from fastem import Enumeration, FastEMClassifier, FastEMRegressor
@@ -92,11 +92,11 @@ def bench_noise(benchmark, record, noise, n_samples, n_hidden):
 @pytest.mark.benchmark(group="families: fit")
 @pytest.mark.parametrize("n_hidden", [pytest.param(5, id="m=5-smoke"), pytest.param(10, id="m=10")])
 def bench_fit_of_numbers(benchmark, record, n_hidden):
-    """Diabetes: default fits of y, and of its thirds as classes."""
+    """Diabetes: fits of y with a given penalty, and of its thirds as classes."""
     X, y = load_diabetes(return_X_y=True)
     thirds = np.searchsorted(np.quantile(y, [1 / 3, 2 / 3]), y)
-    numbers = FastEMRegressor((n_hidden,), random_state=0)
-    classes = FastEMClassifier((n_hidden,), random_state=0)
+    numbers = FastEMRegressor((n_hidden,), alpha=PENALTY_OF_NUMBERS, random_state=0)
+    classes = FastEMClassifier((n_hidden,), alpha=PENALTY_OF_CLASSES, random_state=0)
     of_classes = []
     with convergence_warnings_ignored():
         numbers.fit(X, y)  # compiles

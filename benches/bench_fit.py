@@ -5,9 +5,18 @@ for `MLPClassifier` the log-likelihood of its predictions. Log-loss and accuracy
 five folds.
 """
 
+import statistics
+
 import pytest
 from measure import best_seconds, convergence_warnings_ignored, cross_validate, log_likelihood
-from problems import DATASETS, MANY_UNITS, dataset, fastem_settings, many_units
+from problems import (
+    DATASETS,
+    MANY_UNITS,
+    PENALTY_OF_CLASSES,
+    dataset,
+    fastem_settings,
+    many_units,
+)
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
@@ -23,7 +32,8 @@ _ITERATIONS = 100
 def _model(method, name):
     if method == "mlp":
         return make_pipeline(StandardScaler(), MLPClassifier(random_state=0))
-    return FastEMClassifier(solver=method, random_state=0, **fastem_settings(name))
+    settings = {**fastem_settings(name), "solver": method}
+    return FastEMClassifier(random_state=0, **settings)
 
 
 def _figures(fitted, X, y):
@@ -53,13 +63,67 @@ def bench_fit(benchmark, record, name, method):
     record(**_figures(fitted, X, y), **cross_validate(model, X, y))
 
 
+@pytest.mark.benchmark(group="fit: choice of penalty and units")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=name + "-smoke" * (name == "iris")) for name in DATASETS]
+)
+def bench_defaults(benchmark, record, name):
+    """Both classifiers with their defaults; the fit by EM chooses its penalty and its units."""
+    X, y = dataset(name)
+    model = FastEMClassifier(random_state=0)
+    other = _model("mlp", name)
+    fitted, figures = _beside(benchmark, model, other, X, y, rounds=2 if name == "digits" else 5)
+    record(
+        m=len(fitted.intercepts_[0]),
+        alpha=fitted.alpha_,
+        **figures,
+        **cross_validate(model, X, y),
+        cv_log_loss_mlp=cross_validate(other, X, y)["cv_log_loss"],
+    )
+
+
+@pytest.mark.benchmark(group="fit: given penalty")
+def bench_given_penalty_smoke(benchmark, record):
+    """Iris with given units and a given penalty, beside MLPClassifier with its defaults.
+
+    A fit should take at most a fifth of the time.
+    """
+    X, y = dataset("iris")
+    model, other = _model("em", "iris"), _model("mlp", "iris")
+    _, figures = _beside(benchmark, model, other, X, y, rounds=10)
+    record(**figures)
+
+
+def _beside(benchmark, model, other, X, y, *, rounds):
+    """Time fits of two models alternately; return the first one fitted, and figures of both."""
+    seconds = []
+
+    def fit(estimator):
+        return clone(estimator).fit(X, y)
+
+    with convergence_warnings_ignored():
+        fit(model)  # warm up
+        fit(other)
+        fitted = benchmark.pedantic(
+            fit,
+            (model,),
+            setup=lambda: seconds.append(best_seconds(lambda: fit(other), 1)),
+            rounds=rounds,
+        )
+    return fitted, {
+        "ms_mlp": 1e3 * statistics.median(seconds),
+        "ratio_to_mlp": benchmark.stats["median"] / statistics.median(seconds),
+    }
+
+
 @pytest.mark.benchmark(group="fit: many hidden units")
 @pytest.mark.parametrize("name", MANY_UNITS)
 def bench_many_units(benchmark, record, name):
-    """Default parameters; log-loss on one held-out quarter of the rows."""
+    """A given penalty; log-loss on one held-out quarter of the rows."""
     n_hidden, X, y = many_units(name)
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
-    model = FastEMClassifier((n_hidden,), random_state=0)
+    settings = {"solver": "em", "m_step": "newton", "alpha": PENALTY_OF_CLASSES}
+    model = FastEMClassifier((n_hidden,), random_state=0, **settings)
     other = make_pipeline(StandardScaler(), MLPClassifier((n_hidden,), random_state=0))
     warmup()
     with convergence_warnings_ignored():
@@ -82,9 +146,11 @@ def bench_one_iteration_smoke(benchmark, record):
     X, y = dataset("iris")
     X, _, y, _ = train_test_split(X, y, train_size=90, stratify=y, random_state=0)
 
+    settings = {"solver": "em", "m_step": "newton", "alpha": PENALTY_OF_CLASSES}
+
     def fit(max_iter):
         model = FastEMClassifier(
-            (7,), solver="em", accelerate=False, tol=0.0, max_iter=max_iter, random_state=0
+            (7,), accelerate=False, tol=0.0, max_iter=max_iter, random_state=0, **settings
         )
         return model.fit(X, y)
 

@@ -25,7 +25,9 @@ def fits():
     iris, wine = load_iris(return_X_y=True), load_wine(return_X_y=True)
     cancer, diabetes = load_breast_cancer(return_X_y=True), load_diabetes(return_X_y=True)
     em, classify = fastem.FastEMClassifier, fastem.FastMLPClassifier
-    common = {"random_state": 0, "max_iter": 30}
+    # given values in place of defaults, which differ between commits
+    shared = {"random_state": 0, "max_iter": 30}
+    common = {**shared, "alpha": 0.15}
     sampling = fastem.Sampling(n_samples=50)
     yield "em, enumeration", em((8,), e_step="enumeration", **common).fit(*wine)
     yield "em, two layers", em((4, 3), m_step="bound", **common).fit(*iris)
@@ -33,10 +35,13 @@ def fits():
     yield "em, quadrature, three classes", em((5,), e_step="quadrature", **common).fit(*iris)
     yield "em, sampling", em((6,), e_step=sampling, **common).fit(*iris)
     yield "lbfgs", em((6,), solver="lbfgs", **common).fit(*wine)
-    yield "adam", em((6,), solver="adam", batch_size=32, **common).fit(*wine)
-    yield "perceptron, adam", classify((16, 8), **common).fit(*cancer)
-    yield "perceptron, sgd", classify((8,), solver="sgd", early_stopping=True, **common).fit(*iris)
-    regressor = fastem.FastMLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", **common)
+    yield (
+        "adam",
+        em((6,), solver="adam", batch_size=32, learning_rate_init=0.05, **common).fit(*wine),
+    )
+    yield "perceptron, adam", classify((16, 8), **shared).fit(*cancer)
+    yield "perceptron, sgd", classify((8,), solver="sgd", early_stopping=True, **shared).fit(*iris)
+    regressor = fastem.FastMLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", **shared)
     yield "perceptron, lbfgs", regressor.fit(*diabetes)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from measure import best_seconds
-from problems import e_step_problem
+from problems import PENALTY_OF_CLASSES, e_step_problem
 from scipy.linalg import blas
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -56,7 +56,7 @@ def profile(n_hidden, n_samples, n_iter):
     X = np.ascontiguousarray(problem.rows.inputs[:, :-1])
     y = np.repeat(np.arange(3), np.diff(problem.rows.class_starts))
     model = FastEMClassifier((n_hidden,), max_iter=n_iter, tol=0.0, random_state=0, n_jobs=1)
-    model.set_params(e_step="enumeration")
+    model.set_params(e_step="enumeration", solver="em", m_step="newton", alpha=PENALTY_OF_CLASSES)
     recorder = cProfile.Profile()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

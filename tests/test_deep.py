@@ -175,7 +175,8 @@ def test_each_layer_climbs_its_part_of_q(m_step, fit_intercept):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_never_fall(settings):
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((4, 3, 2), random_state=0, max_iter=60, **settings).fit(X, y)
+    options = {"alpha": 0.15, "random_state": 0, "max_iter": 60, **settings}
+    model = FastEMClassifier((4, 3, 2), **options).fit(X, y)
     losses = np.array(model.loss_curve_)
     if settings.get("solver") != "lbfgs":
         assert (np.diff(losses) <= 1e-12 * np.abs(losses[:-1])).all()
@@ -191,7 +192,7 @@ def test_fits_never_fall(settings):
 def fitted():
     X, y = load_wine(return_X_y=True)
     names = np.array(["barolo", "grignolino", "barbera"])[y]
-    return FastEMClassifier((5, 3), random_state=0).fit(X, names), X, names
+    return FastEMClassifier((5, 3), alpha=0.15, random_state=0).fit(X, names), X, names
 
 
 def test_it_learns(fitted):
@@ -257,8 +258,8 @@ def test_save_and_load(fitted, tmp_path):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_warm_starts_go_on():
     X, y = load_iris(return_X_y=True)
-    whole = FastEMClassifier((4, 3), random_state=0, max_iter=12).fit(X, y)
-    steps = FastEMClassifier((4, 3), random_state=0, max_iter=1, warm_start=True)
+    whole = FastEMClassifier((4, 3), alpha=0.15, random_state=0, max_iter=12).fit(X, y)
+    steps = FastEMClassifier((4, 3), alpha=0.15, random_state=0, max_iter=1, warm_start=True)
     for _ in range(12):
         steps.fit(X, y)
     assert steps.loss_curve_ == whole.loss_curve_
@@ -301,7 +302,7 @@ def test_starts_keep_every_layer_undecided():
 def test_sizes_that_are_no_layers(sizes):
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes.* must be"):
-        FastEMClassifier(sizes).fit(X, y)
+        FastEMClassifier(sizes, alpha=0.15).fit(X, y)
 
 
 def test_quadrature_names_an_engine_that_can():

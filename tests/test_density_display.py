@@ -25,7 +25,8 @@ def _line(family="gaussian", n=60, **parameters):
     rng = np.random.default_rng(0)
     x = rng.uniform(-2.0, 2.0, n)
     y = rng.poisson(np.exp(1.0 + x)) if family == "poisson" else x + rng.normal(size=n)
-    model = FastEMRegressor((3,), family=family, max_iter=10, random_state=0, **parameters)
+    parameters = {"alpha": 0.5, "max_iter": 10, "random_state": 0, **parameters}
+    model = FastEMRegressor((3,), family=family, **parameters)
     return model.fit(x[:, None], y), x[:, None], y
 
 
@@ -87,7 +88,7 @@ def test_large_counts_have_a_coarse_grid():
 
 def test_forecasts_of_several_features():
     X, y = load_diabetes(return_X_y=True)
-    model = FastEMRegressor((3,), max_iter=5, random_state=0).fit(X, y)
+    model = FastEMRegressor((3,), alpha=0.5, max_iter=5, random_state=0).fit(X, y)
     display = DensityDisplay.from_estimator(model, X, y)
     left, right = display.axes_
     drawn = np.arange(0, 442, 2)  # at most 300 rows
@@ -112,7 +113,7 @@ def test_forecasts_of_several_features():
 def test_transform_of_counts_is_uniform_under_the_model():
     rng = np.random.default_rng(1)
     X = rng.normal(size=(4000, 2))
-    model = FastEMRegressor((2,), family="poisson", max_iter=5, random_state=0)
+    model = FastEMRegressor((2,), alpha=0.5, family="poisson", max_iter=5, random_state=0)
     model.fit(X, rng.poisson(np.exp(0.5 * X[:, 0])))
     y, _ = model.sample(X, random_state=0)
     first, again = (DensityDisplay.from_estimator(model, X, y).forecasts for _ in range(2))
@@ -132,7 +133,7 @@ def test_transform_of_counts_is_uniform_under_the_model():
 def test_one_of_several_outputs(output):
     X, y = load_diabetes(return_X_y=True)
     both = np.column_stack([y, X[:, 3] * y])
-    model = FastEMRegressor((3,), max_iter=5, random_state=0).fit(X, both)
+    model = FastEMRegressor((3,), alpha=0.5, max_iter=5, random_state=0).fit(X, both)
     display = DensityDisplay.from_estimator(model, X, both, output=output)
     np.testing.assert_array_equal(display.y, both[:, output])
     np.testing.assert_allclose(display.forecasts.mean, model.predict(X)[:, output])
@@ -142,7 +143,7 @@ def test_one_of_several_outputs(output):
     assert display.axes_[0].get_xlabel() == f"observed y, output {output}"
     assert model.coefs_[1].shape == (3, 2)  # the model is unchanged
 
-    line = FastEMRegressor((3,), max_iter=5, random_state=0).fit(X[:, :1], both)
+    line = FastEMRegressor((3,), alpha=0.5, max_iter=5, random_state=0).fit(X[:, :1], both)
     grid = DensityDisplay.from_estimator(line, X[:, :1], both, output=output).grid
     prior, means = _states(line, grid.x[:, None])
     deviation = np.sqrt(line.variance_[output])
@@ -154,7 +155,7 @@ def test_one_of_several_outputs(output):
 def test_names_of_features():
     data = load_diabetes(as_frame=True)
     X = data.data[["bmi"]]
-    model = FastEMRegressor((2,), max_iter=2, random_state=0).fit(X, data.target)
+    model = FastEMRegressor((2,), alpha=0.5, max_iter=2, random_state=0).fit(X, data.target)
     (ax,) = DensityDisplay.from_estimator(model, X, data.target).axes_
     assert ax.get_xlabel() == "bmi"
 

@@ -95,6 +95,7 @@ class Estimating(Plain):
 @pytest.mark.parametrize("solver", ["em", "lbfgs", "adam"])
 def test_a_users_engine_trains_the_classifier(solver, fit_intercept):
     options = {"solver": solver, "fit_intercept": fit_intercept, "max_iter": 15, "random_state": 0}
+    options["alpha"] = 0.15
     model = fastem.FastEMClassifier((3,), e_step=Plain(), **options)
     with pytest.warns(ConvergenceWarning):
         model.fit(X, y)
@@ -129,7 +130,13 @@ def test_a_users_engine_serves_the_e_step():
 @pytest.mark.parametrize("solver", ["em", "adam"])
 def test_a_users_engine_may_give_estimates(solver):
     model = fastem.FastEMClassifier(
-        (3,), e_step=Estimating(), solver=solver, max_iter=3, random_state=0, warm_start=True
+        (3,),
+        alpha=0.15,
+        e_step=Estimating(),
+        solver=solver,
+        max_iter=3,
+        random_state=0,
+        warm_start=True,
     )
     for _ in range(2):
         with pytest.warns(ConvergenceWarning):
@@ -154,7 +161,7 @@ def test_a_users_engine_warns_in_its_own_words():
     lists = reference.draw_network(np.random.default_rng(0), 4, 3, 3)
     with pytest.warns(UserWarning, match="only 1 samples"):
         fastem.e_step(X, y, *lists, method=Noisy())
-    model = fastem.FastEMClassifier((3,), e_step=Noisy(), max_iter=1)
+    model = fastem.FastEMClassifier((3,), alpha=0.15, e_step=Noisy(), max_iter=1)
     with pytest.warns(ConvergenceWarning), pytest.warns(UserWarning, match="only 1 samples"):
         model.fit(X, y)
 
@@ -169,7 +176,7 @@ class Slow(fastem.Enumeration):
 @pytest.mark.parametrize("attribute", ["e_step", "e_step_"])
 def test_a_model_file_cannot_hold_a_users_engine(kind, attribute, tmp_path):
     path = tmp_path / "model.fem"
-    model = fastem.FastEMClassifier((2,), e_step="enumeration", max_iter=100, tol=1.0)
+    model = fastem.FastEMClassifier((2,), alpha=0.15, e_step="enumeration", max_iter=100, tol=1.0)
     model.fit(X, y).save(path)
     before = path.read_bytes()
     setattr(model, attribute, kind())
@@ -184,7 +191,7 @@ def test_a_model_file_cannot_hold_a_users_engine(kind, attribute, tmp_path):
 
 
 def test_settings_of_a_users_engine_are_parameters():
-    model = fastem.FastEMClassifier((2,), e_step=Plain(), max_iter=2, tol=1.0)
+    model = fastem.FastEMClassifier((2,), alpha=0.15, e_step=Plain(), max_iter=2, tol=1.0)
     copy = clone(model).set_params(e_step__floor=0.5)
     assert (model.e_step.floor, copy.e_step.floor) == (0.0, 0.5)
     assert pickle.loads(pickle.dumps(copy)).e_step.floor == 0.5
@@ -194,7 +201,7 @@ def test_settings_of_a_users_engine_are_parameters():
 
 def test_what_is_fitted_keeps_its_settings():
     engine = fastem.Quadrature(tol=1e-6)
-    model = fastem.FastEMClassifier((2,), e_step=engine, max_iter=2, tol=1.0).fit(X, y)
+    model = fastem.FastEMClassifier((2,), alpha=0.15, e_step=engine, max_iter=2, tol=1.0).fit(X, y)
     engine.set_params(tol=1e-4)
     assert model.e_step_.tol == 1e-6
 
@@ -209,13 +216,13 @@ def test_engines_can_change_and_have_no_hash(engine):
 
 def test_errors_of_a_users_engine_reach_the_user():
     with pytest.raises(ValueError, match="Plain is for one hidden layer"):
-        fastem.FastEMClassifier((2, 2), e_step=Plain()).fit(X, y)
+        fastem.FastEMClassifier((2, 2), alpha=0.15, e_step=Plain()).fit(X, y)
 
 
 @pytest.mark.parametrize("wrong", [Plain, object(), fastem.Engine, 3, None])
 def test_what_is_no_engine_is_refused(wrong):
     with pytest.raises(ValueError, match=r"e_step must be one of .* an instance of fastem.Engine"):
-        fastem.FastEMClassifier((2,), e_step=wrong).fit(X, y)
+        fastem.FastEMClassifier((2,), alpha=0.15, e_step=wrong).fit(X, y)
 
 
 def test_an_engine_without_its_methods_cannot_be_made():
@@ -232,7 +239,7 @@ def test_an_unknown_kind_of_statistics_is_refused():
 
     message = r"e_step.statistics must be one of .*'counts'.*got 'wrong' from .*Wrong"
     with pytest.raises(ValueError, match=message):
-        fastem.FastEMClassifier((2,), e_step=Wrong()).fit(X, y)
+        fastem.FastEMClassifier((2,), alpha=0.15, e_step=Wrong()).fit(X, y)
 
 
 @pytest.mark.parametrize("change", [lambda p: p[:3], lambda p: p[:, :2], lambda p: np.nan * p])
@@ -241,6 +248,6 @@ def test_a_wrong_prediction_of_a_users_engine_is_refused(change):
         def log_marginal(self, *arguments):
             return change(super().log_marginal(*arguments))
 
-    model = fastem.FastEMClassifier((2,), e_step=Wrong(), max_iter=2, tol=1.0).fit(X, y)
+    model = fastem.FastEMClassifier((2,), alpha=0.15, e_step=Wrong(), max_iter=2, tol=1.0).fit(X, y)
     with pytest.raises(ValueError, match=r"Wrong.log_marginal must return .* \(150, 3\)"):
         model.predict_proba(X)

@@ -39,7 +39,7 @@ def assert_scaled(display, model, X, columns=slice(None)):
 
 def test_bars_and_posterior_by_class():
     X, y = load_iris(return_X_y=True, as_frame=True)
-    model = FastEMClassifier((3,), max_iter=5, random_state=0).fit(X, y)
+    model = FastEMClassifier((3,), alpha=0.15, max_iter=5, random_state=0).fit(X, y)
     display = HiddenUnitsDisplay.from_estimator(model, X, y)
     *bars, following, heat = display.axes_
     scaled = model.coefs_[0] * X.to_numpy().std(axis=0)[:, None]
@@ -65,7 +65,7 @@ def test_bars_and_posterior_by_class():
 
 def test_pictures_share_a_symmetric_scale():
     X, y = load_digits(return_X_y=True)
-    model = FastEMClassifier((8,), max_iter=2, random_state=0).fit(X[:300], y[:300])
+    model = FastEMClassifier((8,), alpha=0.15, max_iter=2, random_state=0).fit(X[:300], y[:300])
     display = HiddenUnitsDisplay.from_estimator(model, max_units=7)
     *units, following = display.axes_
     assert len(units) == 7
@@ -96,7 +96,7 @@ def test_pictures_without_deviations_show_the_weights():
 def test_a_table_with_a_square_number_of_features_has_bars():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 16))
-    model = FastEMClassifier((2,), max_iter=2, random_state=0).fit(X, X[:, 0] > 0.0)
+    model = FastEMClassifier((2,), alpha=0.15, max_iter=2, random_state=0).fit(X, X[:, 0] > 0.0)
     draw = HiddenUnitsDisplay.from_estimator
     assert draw(model).image_shape is None
     assert draw(model, image_shape=(2, 8)).image_shape == (2, 8)
@@ -117,7 +117,7 @@ def test_maxout_shows_both_pieces():
 @pytest.mark.parametrize("sizes", [(3, 4), (3, 2, 2)])
 def test_the_first_layer_of_several(sizes):
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier(sizes, max_iter=5, random_state=0).fit(X, y)
+    model = FastEMClassifier(sizes, alpha=0.15, max_iter=5, random_state=0).fit(X, y)
     display = HiddenUnitsDisplay.from_estimator(model, X, y)
     *bars, following, heat = display.axes_
     assert [ax.get_title() for ax in bars] == display.unit_names == ["unit 0", "unit 1", "unit 2"]
@@ -147,14 +147,14 @@ def test_the_first_layer_of_a_deep_perceptron(activation, columns):
 
 def test_learning_curves_of_several_layers():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((3, 2), max_iter=5, random_state=0).fit(X, y)
+    model = FastEMClassifier((3, 2), alpha=0.15, max_iter=5, random_state=0).fit(X, y)
     display = LossCurveDisplay.from_estimator(model)
     np.testing.assert_array_equal(display.losses[0], model.data_loss_curve_)
 
 
 def test_bars_agree_with_permutation_importance():
     X, y = load_breast_cancer(return_X_y=True)
-    model = FastEMClassifier((5,), max_iter=100, random_state=0).fit(X, y)
+    model = FastEMClassifier((5,), alpha=0.15, max_iter=100, random_state=0).fit(X, y)
     importance = permutation_importance(
         model, X, y, scoring="neg_log_loss", n_repeats=5, random_state=0
     ).importances_mean
@@ -166,7 +166,7 @@ def test_bars_agree_with_permutation_importance():
 
 def test_bars_do_not_depend_on_the_unit_of_a_feature():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((2,), max_iter=5, random_state=0)
+    model = FastEMClassifier((2,), alpha=0.15, max_iter=5, random_state=0)
     first = HiddenUnitsDisplay.from_estimator(model.fit(X, y)).weights
     second = HiddenUnitsDisplay.from_estimator(model.fit(X * [1e-3, 1.0, 5.0, 1e6], y)).weights
     np.testing.assert_allclose(first, second, rtol=1e-6)
@@ -202,7 +202,7 @@ def test_a_pipeline_names_features_and_classes(kind):
 def test_posterior_in_a_pipeline_whose_steps_have_no_names():
     X, y = load_iris(return_X_y=True)
     pipeline = make_pipeline(
-        FunctionTransformer(np.sqrt), FastEMClassifier((2,), max_iter=3, random_state=0)
+        FunctionTransformer(np.sqrt), FastEMClassifier((2,), alpha=0.15, max_iter=3, random_state=0)
     ).fit(X, y)
     display = HiddenUnitsDisplay.from_estimator(pipeline, X, y)
     posterior = pipeline[-1].posterior(np.sqrt(X), y)
@@ -210,7 +210,7 @@ def test_posterior_in_a_pipeline_whose_steps_have_no_names():
     np.testing.assert_allclose(display.activations, np.transpose(expected))
     assert display.feature_names == [f"feature {j}" for j in range(4)]
     assert_scaled(display, pipeline[-1], np.sqrt(X))
-    alone = make_pipeline(FastEMClassifier((2,), max_iter=3, random_state=0)).fit(X, y)
+    alone = make_pipeline(FastEMClassifier((2,), alpha=0.15, max_iter=3, random_state=0)).fit(X, y)
     assert_scaled(HiddenUnitsDisplay.from_estimator(alone, X, y), alone[-1], X)
 
 
@@ -228,7 +228,7 @@ def test_a_scaler_without_scaling_gives_no_deviations():
 
 def test_sparse_rows_give_deviations():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((2,), max_iter=2, random_state=0).fit(csr_matrix(X), y)
+    model = FastEMClassifier((2,), alpha=0.15, max_iter=2, random_state=0).fit(csr_matrix(X), y)
     display = HiddenUnitsDisplay.from_estimator(model, csr_matrix(X), y)
     assert_scaled(display, model, X)
     dense = HiddenUnitsDisplay.from_estimator(model, X, y)
@@ -240,7 +240,7 @@ def test_sparse_rows_give_deviations():
 def test_regressors():
     X, y = load_diabetes(return_X_y=True)
     for model in (
-        FastEMRegressor((2,), max_iter=3, random_state=0),
+        FastEMRegressor((2,), alpha=0.5, max_iter=3, random_state=0),
         MLPRegressor(hidden_layer_sizes=(2,), max_iter=3, random_state=0),
     ):
         display = HiddenUnitsDisplay.from_estimator(model.fit(X, np.c_[y, -y]), X)
@@ -259,7 +259,7 @@ def test_activations_with_several_labels_per_row():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 3))
     Y = (X[:, :2] + rng.normal(size=(80, 2)) > 0.3).astype(int)
-    model = FastEMClassifier((2,), max_iter=3, random_state=0).fit(X, Y)
+    model = FastEMClassifier((2,), alpha=0.15, max_iter=3, random_state=0).fit(X, Y)
     posterior = model.posterior(X, Y)
     expected = np.transpose([posterior[Y[:, k] == 1].mean(axis=0) for k in range(2)])
     for labels in (Y, csr_matrix(Y)):
@@ -277,7 +277,8 @@ def test_deviations_of_the_features(solver, options):
     X, y = load_iris(return_X_y=True)
     X = np.column_stack([X, np.full(len(X), 0.1)])  # the mean of a constant is not exact
     weights = np.random.default_rng(0).integers(0, 3, len(X))
-    model = FastEMClassifier((2,), solver=solver, max_iter=2, random_state=0, **options)
+    shared = {"alpha": 0.15, "max_iter": 2, "random_state": 0}
+    model = FastEMClassifier((2,), solver=solver, **shared, **options)
     expected = np.repeat(X, weights, axis=0).std(axis=0)
     for rows in (X, csr_matrix(X)):
         deviation = model.fit(rows, y, sample_weight=weights).feature_deviation_
@@ -287,11 +288,13 @@ def test_deviations_of_the_features(solver, options):
 
 def test_deviations_after_later_calls():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((2,), solver="adam", max_iter=2, random_state=0)
+    model = FastEMClassifier((2,), alpha=0.15, solver="adam", max_iter=2, random_state=0)
     for rows in (slice(0, None, 2), slice(1, None, 2)):
         model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
         np.testing.assert_allclose(model.feature_deviation_, X[::2].std(axis=0))
-    model = FastEMClassifier((2,), warm_start=True, max_iter=2, random_state=0).fit(X, y)
+    model = FastEMClassifier((2,), alpha=0.15, warm_start=True, max_iter=2, random_state=0).fit(
+        X, y
+    )
     np.testing.assert_allclose(model.fit(X[::2], y[::2]).feature_deviation_, X.std(axis=0))
     model.set_params(warm_start=False)
     np.testing.assert_allclose(model.fit(2.0 * X, y).feature_deviation_, 2.0 * X.std(axis=0))
@@ -299,7 +302,7 @@ def test_deviations_after_later_calls():
 
 def test_deviations_in_model_files(tmp_path):
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((2,), max_iter=2, random_state=0).fit(X, y)
+    model = FastEMClassifier((2,), alpha=0.15, max_iter=2, random_state=0).fit(X, y)
     model.save(tmp_path / "model")
     read = FastEMClassifier.load(tmp_path / "model")
     np.testing.assert_array_equal(read.feature_deviation_, model.feature_deviation_)
@@ -348,7 +351,7 @@ def test_what_cannot_be_drawn():
         draw(model, X * np.nan)
     with pytest.raises(ValueError, match="max_units must be at least 1"):
         draw(model, X, max_units=0)
-    regressor = FastEMRegressor((2,), max_iter=2, random_state=0).fit(X, X[:, 0])
+    regressor = FastEMRegressor((2,), alpha=0.5, max_iter=2, random_state=0).fit(X, X[:, 0])
     with pytest.raises(ValueError, match="Got y for a FastEMRegressor"):
         draw(regressor, X, X[:, 0])
 
@@ -376,7 +379,7 @@ def test_data_that_do_not_fit(options, words):
 
 def test_learning_curves_against_seconds():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((3,), max_iter=5, random_state=0).fit(X, y)
+    model = FastEMClassifier((3,), alpha=0.15, max_iter=5, random_state=0).fit(X, y)
     display = LossCurveDisplay.from_estimator(model, x="seconds")
     np.testing.assert_array_equal(display.lines_[0].get_xdata(), model.loss_curve_seconds_)
     assert display.ax_.get_xlabel() == "wall time (seconds)"

@@ -320,7 +320,7 @@ def test_a_unit_without_weights_has_no_intercept():
 
 def test_a_variance_at_its_lower_bound_is_not_estimated():
     with pytest.warns(UserWarning, match="lower bound"):
-        model = FastEMRegressor((2,), variance_floor=0.5, **EXACT).fit(X, Y["number"])
+        model = FastEMRegressor((2,), variance_floor=0.5, alpha=0.5, **EXACT).fit(X, Y["number"])
     summary = fastem.Inference(model, X, Y["number"]).summary()
     np.testing.assert_array_equal(summary.noise_variance_error, 0.0)
     assert "at its lower bound" in str(summary)
@@ -527,7 +527,7 @@ def test_blocks_of_rows_do_not_change_an_interval(monkeypatch):
 def test_results_do_not_depend_on_the_processes():
     model = fitted("two", tol=1e-6)
     frame = pd.DataFrame(X, columns=["a", "b"])
-    named = FastEMClassifier((2,), random_state=0).fit(frame, Y["two"])
+    named = FastEMClassifier((2,), alpha=0.15, random_state=0).fit(frame, Y["two"])
     for one, data in ((model, X), (named, frame)):
         results = [
             fastem.bootstrap(one, data, Y["two"], n_resamples=6, random_state=3, n_jobs=n)

@@ -349,7 +349,8 @@ def test_warm_start_of_another_network():
 
 
 def streaming(**options):
-    return classifier(solver="adam", batch_size=20, **options)
+    rate = {"learning_rate_init": 0.05}  # that of partial_fit; constant in fit
+    return classifier(solver="adam", batch_size=20, **rate, **options)
 
 
 def test_a_stream():
@@ -416,7 +417,7 @@ CHECKS = [name for name in dir(estimator_checks) if name.startswith("check_class
 @pytest.mark.parametrize("solver", ["em", "lbfgs", "adam"])
 @pytest.mark.parametrize("check", ["check_classifier_multioutput", *CHECKS])
 def test_scikit_learn_accepts_labels(check, solver):
-    model = FastEMClassifier((3,), solver=solver, tol=1e-3, n_jobs=1, random_state=0)
+    model = FastEMClassifier((3,), alpha=0.15, solver=solver, tol=1e-3, n_jobs=1, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:

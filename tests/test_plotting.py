@@ -37,7 +37,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def fitted():
     X, y = load_iris(return_X_y=True)
-    em = FastEMClassifier((3,), max_iter=8, random_state=0)
+    em = FastEMClassifier((3,), alpha=0.15, max_iter=8, random_state=0)
     network = FastMLPClassifier((3,), max_iter=80, random_state=0)
     fitted = {"EM": em, "backpropagation": make_pipeline(StandardScaler(), network)}
     for estimator in fitted.values():
@@ -82,7 +82,9 @@ def test_the_record_of_em_begins_at_the_starting_point(fitted):
 
 def test_the_record_of_numbers_begins_at_the_starting_point():
     X = load_iris().data
-    model = FastEMRegressor((2,), max_iter=3, variance_floor=0.1, random_state=0).fit(X, X[:, 0])
+    model = FastEMRegressor((2,), alpha=0.5, max_iter=3, variance_floor=0.1, random_state=0).fit(
+        X, X[:, 0]
+    )
     assert loss_curve(model).iterations.tolist() == [0, 1, 2, 3]
 
 
@@ -95,7 +97,7 @@ def test_the_record_of_backpropagation_begins_after_the_first_epoch(fitted):
 def test_the_record_of_a_warm_start_goes_on():
     X, y = load_iris(return_X_y=True)
     for model, first in (
-        (FastEMClassifier((2,), max_iter=2, warm_start=True, random_state=0), 0),
+        (FastEMClassifier((2,), alpha=0.15, max_iter=2, warm_start=True, random_state=0), 0),
         (FastMLPClassifier((2,), max_iter=2, warm_start=True, random_state=0), 1),
     ):
         model.fit(X, y).fit(X, y)
@@ -104,7 +106,7 @@ def test_the_record_of_a_warm_start_goes_on():
 
 def test_the_record_of_a_stream_begins_after_the_first_call():
     X, y = load_iris(return_X_y=True)
-    model = FastEMClassifier((2,), solver="adam", random_state=0)
+    model = FastEMClassifier((2,), alpha=0.15, solver="adam", random_state=0)
     for _ in range(3):
         model.partial_fit(X, y, classes=[0, 1, 2])
     assert loss_curve(model).iterations.tolist() == [1, 2, 3]

@@ -202,7 +202,7 @@ def test_all_classes_to_the_tolerance(n_classes, size):
 def test_em_never_lowers_the_objective(m_step, accelerate):
     X, y = make_moons(80, noise=0.2, random_state=0)
     model = fastem.FastEMClassifier(
-        (25,), e_step="quadrature", m_step=m_step, accelerate=accelerate, max_iter=25,
+        (25,), alpha=0.15, e_step="quadrature", m_step=m_step, accelerate=accelerate, max_iter=25,
         random_state=0, learning_rate_init=0.05,
     ).fit(X, y)  # fmt: skip
     assert max(np.diff(model.loss_curve_)) <= 1e-12
@@ -212,7 +212,7 @@ def test_em_never_lowers_the_objective(m_step, accelerate):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_same_fit_as_by_enumeration():
     X, y = load_breast_cancer(return_X_y=True)
-    start = fastem.FastEMClassifier((6,), solver="lbfgs", max_iter=15, random_state=0)
+    start = fastem.FastEMClassifier((6,), alpha=0.15, solver="lbfgs", max_iter=15, random_state=0)
     by_engine = [clone(start).set_params(e_step=e).fit(X, y) for e in ("quadrature", "enumeration")]
     np.testing.assert_allclose(by_engine[0].loss_curve_, by_engine[1].loss_curve_, rtol=1e-7)
     p, q = (model.predict_proba(X) for model in by_engine)
@@ -223,7 +223,7 @@ def test_the_same_fit_as_by_enumeration():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_many_units_are_fitted_by_default(tmp_path):
     X, y = make_moons(120, noise=0.2, random_state=0)
-    model = fastem.FastEMClassifier((80,), max_iter=40, random_state=0).fit(X, y)
+    model = fastem.FastEMClassifier((80,), alpha=0.15, max_iter=40, random_state=0).fit(X, y)
     assert model.e_step_ == fastem.Quadrature()
     assert model.score(X, y) > 0.9
     assert model.posterior(X, y).shape == (120, 80)
@@ -236,7 +236,9 @@ def test_many_units_are_fitted_by_default(tmp_path):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_settings_of_an_engine_are_parameters():
     X, y = make_moons(40, noise=0.2, random_state=0)
-    model = fastem.FastEMClassifier((3,), e_step=fastem.Quadrature(), max_iter=3, random_state=0)
+    model = fastem.FastEMClassifier(
+        (3,), alpha=0.15, e_step=fastem.Quadrature(), max_iter=3, random_state=0
+    )
     assert model.get_params()["e_step__tol"] == 1e-10
     search = GridSearchCV(model, {"e_step__tol": [1e-6, 1e-9]}, cv=2).fit(X, y)
     assert search.best_estimator_.e_step_.tol in (1e-6, 1e-9)

@@ -189,10 +189,12 @@ def test_a_family_derived_from_gaussian_is_refused():
 def test_several_labels_are_predicted_but_not_trained():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 2)), rng.integers(0, 2, size=(40, 3))
-    model = fastem.FastEMClassifier((3,), e_step="quadrature")
+    model = fastem.FastEMClassifier((3,), alpha=0.15, e_step="quadrature")
     with pytest.raises(ValueError, match=r"bernoulli.*Enumeration\(\).*Sampling\(\)"):
         model.fit(X, y)
-    model = fastem.FastEMClassifier((3,), max_iter=200, tol=1e-3, random_state=0).fit(X, y)
+    model = fastem.FastEMClassifier((3,), alpha=0.15, max_iter=200, tol=1e-3, random_state=0).fit(
+        X, y
+    )
     exact = model.predict_proba(X)
     model.e_step_ = Quadrature()
     np.testing.assert_allclose(model.predict_proba(X), exact, atol=1e-9)
@@ -200,7 +202,7 @@ def test_several_labels_are_predicted_but_not_trained():
 
 def test_depth_is_refused():
     rng = np.random.default_rng(0)
-    model = fastem.FastEMRegressor((3, 2), e_step="quadrature")
+    model = fastem.FastEMRegressor((3, 2), alpha=0.5, e_step="quadrature")
     with pytest.raises(ValueError, match=r"family='gaussian' needs one hidden layer.*Sampling"):
         model.fit(rng.normal(size=(20, 2)), rng.normal(size=20))
 
@@ -281,7 +283,9 @@ class MeansOnly(fastem.Engine):
 def test_a_family_without_a_bound_on_its_curvature():
     X = np.random.default_rng(0).normal(size=(50, 2))
     y = np.random.default_rng(1).poisson(2.0, size=50)
-    model = fastem.FastEMRegressor((3,), family="poisson", e_step=MeansOnly(), max_iter=5)
+    model = fastem.FastEMRegressor(
+        (3,), alpha=0.5, family="poisson", e_step=MeansOnly(), max_iter=5
+    )
     with pytest.raises(ValueError, match=r"family='poisson' has no bound.*m_step='gradient'"):
         model.fit(X, y)
     for settings in ({"m_step": "gradient"}, {"solver": "lbfgs"}):
@@ -296,7 +300,7 @@ def test_a_family_without_a_bound_on_its_curvature():
 def test_em_never_lowers_the_objective(m_step, accelerate, fit_intercept):
     X, y = waves(100)
     model = fastem.FastEMRegressor(
-        (25,), e_step="quadrature", m_step=m_step, accelerate=accelerate, max_iter=30,
+        (25,), alpha=0.5, e_step="quadrature", m_step=m_step, accelerate=accelerate, max_iter=30,
         random_state=0, learning_rate_init=0.002, fit_intercept=fit_intercept,
     ).fit(X, y)  # fmt: skip
     assert max(np.diff(model.loss_curve_)) <= 1e-12
@@ -322,7 +326,13 @@ def test_batches():
     X, y = waves(300)
     by_engine = [
         fastem.FastEMRegressor(
-            (5,), e_step=e, solver="adam", max_iter=5, variance_floor=0.01, random_state=0
+            (5,),
+            alpha=0.5,
+            e_step=e,
+            solver="adam",
+            max_iter=5,
+            variance_floor=0.01,
+            random_state=0,
         ).fit(X, y)
         for e in ("quadrature", "enumeration")
     ]

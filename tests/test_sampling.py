@@ -441,7 +441,7 @@ def exact_objective(model, X, y):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_come_near_the_exact_fit(load, sizes, share):
     X, y = load(return_X_y=True)
-    settings = {"max_iter": 300, "random_state": 0, "accelerate": False}
+    settings = {"alpha": 0.15, "max_iter": 300, "random_state": 0, "accelerate": False}
     by_sum = fastem.FastEMClassifier(sizes, e_step="enumeration", **settings).fit(X, y)
     model = fastem.FastEMClassifier(sizes, e_step=Sampling(300), **settings).fit(X, y)
     best = -by_sum.loss_ * len(X)
@@ -478,7 +478,7 @@ def test_a_warm_start_goes_on_to_the_bit(random_state):
     given = reference.draw_network(rng, 4, 6, 3)
     settings = {
         "hidden_layer_sizes": (6,), "e_step": Sampling(40), "random_state": random_state,
-        "coefs_init": given[0], "intercepts_init": given[1],
+        "coefs_init": given[0], "intercepts_init": given[1], "alpha": 0.15,
     }  # fmt: skip
     steps = fastem.FastEMClassifier(max_iter=1, warm_start=True, **settings).fit(X, y)
     seed = steps.e_step_.random_state
@@ -493,7 +493,9 @@ def test_a_warm_start_goes_on_to_the_bit(random_state):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_repeat_whatever_the_threads():
     X, y = load_iris(return_X_y=True)
-    model = fastem.FastEMClassifier((7,), e_step=Sampling(60), max_iter=8, n_init=2, random_state=3)
+    model = fastem.FastEMClassifier(
+        (7,), alpha=0.15, e_step=Sampling(60), max_iter=8, n_init=2, random_state=3
+    )
     one, *others = (clone(model).set_params(n_jobs=n).fit(X, y) for n in (1, 2, 3))
     for other in others:
         assert one.loss_curve_ == other.loss_curve_
@@ -503,7 +505,7 @@ def test_fits_repeat_whatever_the_threads():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_settings_are_parameters():
     X, y = make_moons(60, noise=0.2, random_state=0)
-    model = fastem.FastEMClassifier((3,), e_step=Sampling(), max_iter=3, random_state=0)
+    model = fastem.FastEMClassifier((3,), alpha=0.15, e_step=Sampling(), max_iter=3, random_state=0)
     assert model.get_params()["e_step__n_samples"] == 500
     assert model.get_params()["e_step__random_state"] is None
     search = GridSearchCV(model, {"e_step__n_samples": [20, 40]}, cv=2).fit(X, y)
@@ -518,13 +520,15 @@ def test_settings_are_parameters():
 @pytest.mark.filterwarnings("ignore:The median effective sample size")
 def test_more_units_than_numbers_have_exponents():
     X, y = load_iris(return_X_y=True)
-    model = fastem.FastEMClassifier((1100,), e_step=Sampling(20), max_iter=1, random_state=0)
+    model = fastem.FastEMClassifier(
+        (1100,), alpha=0.15, e_step=Sampling(20), max_iter=1, random_state=0
+    )
     assert np.isfinite(model.fit(X, y).predict_proba(X)).all()
 
 
 def test_lbfgs_needs_exact_e_steps():
     X, y = make_moons(20, random_state=0)
-    model = fastem.FastEMClassifier((3,), e_step="sampling", solver="lbfgs")
+    model = fastem.FastEMClassifier((3,), alpha=0.15, e_step="sampling", solver="lbfgs")
     with pytest.raises(ValueError, match=r"solver='em' or 'adam'.*Enumeration\(\).*Quadrature\(\)"):
         model.fit(X, y)
 
@@ -536,7 +540,7 @@ def test_lbfgs_needs_exact_e_steps():
 def test_every_m_step_leads_up(m_step, sizes, fit_intercept):
     X, y = load_iris(return_X_y=True)
     model = fastem.FastEMClassifier(
-        sizes, e_step=Sampling(200), m_step=m_step, max_iter=25, random_state=0,
+        sizes, alpha=0.15, e_step=Sampling(200), m_step=m_step, max_iter=25, random_state=0,
         fit_intercept=fit_intercept,
     ).fit(X, y)  # fmt: skip
     assert np.mean(model.loss_curve_[-5:]) < 0.8 * model.loss_curve_[0]
@@ -553,7 +557,7 @@ def test_ctrl_c_keeps_what_there_is(monkeypatch):
         return expect(plan, parameters, draw)
 
     monkeypatch.setattr(SamplingPlan, "expect", interrupted)
-    model = fastem.FastEMClassifier((3,), e_step=Sampling(50), random_state=0)
+    model = fastem.FastEMClassifier((3,), alpha=0.15, e_step=Sampling(50), random_state=0)
     with pytest.warns(ConvergenceWarning, match="interrupted after 5 iterations"):
         model.fit(X, y)
     assert len(model.loss_curve_) == 6
@@ -562,7 +566,9 @@ def test_ctrl_c_keeps_what_there_is(monkeypatch):
 
 def test_a_class_without_weight_stays_finite():
     X, y = load_iris(return_X_y=True)
-    model = fastem.FastEMClassifier((4,), e_step=Sampling(100), max_iter=30, random_state=0)
+    model = fastem.FastEMClassifier(
+        (4,), alpha=0.15, e_step=Sampling(100), max_iter=30, random_state=0
+    )
     with pytest.warns(ConvergenceWarning):
         model.fit(X, y, sample_weight=(y != 1).astype(float))
     assert np.abs(model.coefs_[1]).max() < 1e3
@@ -630,7 +636,9 @@ def test_a_fall_is_no_alarm_and_a_number_that_is_none_is():
 
 def test_a_fit_that_is_not_at_a_plateau_has_not_converged():
     X, y = load_iris(return_X_y=True)
-    model = fastem.FastEMClassifier((3,), e_step=Sampling(50), max_iter=20, random_state=0)
+    model = fastem.FastEMClassifier(
+        (3,), alpha=0.15, e_step=Sampling(50), max_iter=20, random_state=0
+    )
     with pytest.warns(ConvergenceWarning, match="did not converge in 20"):
         model.fit(X, y)
     assert not model.converged_

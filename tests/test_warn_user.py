@@ -40,7 +40,7 @@ def test_the_category_is_passed_on():
 
 
 def em(**options):
-    return FastEMClassifier((2,), random_state=0, max_iter=1, **options)
+    return FastEMClassifier((2,), random_state=0, **{"max_iter": 1, "alpha": 0.15, **options})
 
 
 def opened_by_another_version():
