@@ -21,6 +21,7 @@ from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.oracle import row_gradients
 from fastem.parameters import Array, Parameters
+from fastem.runtime import DivergenceError
 from fastem.selection import LeaveOneOut, largest_good, leave_one_out, search, split_rows
 from fastem.sparse import SparseFeatures
 
@@ -194,6 +195,11 @@ class _Selection:
 
         first, coarse = first_penalty(self._problem.shape), self._settings.solver == "adam"
         scores = search(score, first, coarse=coarse)
+        if not by_row:
+            raise DivergenceError(
+                "No penalty of alpha='auto' has a finite objective. Use standardize=True, smaller "
+                "coefs_init, or a number as alpha."
+            )
         alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
         of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
@@ -215,7 +221,11 @@ class _Selection:
         columns: dict[str, dict[float, float]] = {"effective_parameters": {}, "training": {}}
 
         def score(alpha: float) -> float:
-            found = fold.leave_one_out(alpha)
+            try:
+                found = fold.leave_one_out(alpha)
+            except FloatingPointError:
+                leverages[alpha] = np.inf
+                return -np.inf
             leverages[alpha] = found.leverage
             columns["effective_parameters"][alpha] = found.effective_parameters
             columns["training"][alpha] = fold.training_score(alpha)
