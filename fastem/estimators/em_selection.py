@@ -184,11 +184,13 @@ class _Selection:
         n_first = np.count_nonzero(shares[0])
         by_row: dict[float, Array] = {}
         training: dict[float, float] = {}
+        failures: list[FloatingPointError] = []
 
         def score(alpha: float) -> float:
             try:
                 by_row[alpha] = np.concatenate([fold.log_density(alpha) for fold in folds])
-            except FloatingPointError:
+            except FloatingPointError as error:
+                failures.append(error)
                 return -np.inf
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
             return float(np.average(by_row[alpha], weights=weights))
@@ -197,9 +199,9 @@ class _Selection:
         scores = search(score, first, coarse=coarse)
         if not by_row:
             raise DivergenceError(
-                "No penalty of alpha='auto' has a finite objective. Use standardize=True, smaller "
-                "coefs_init, or a number as alpha."
-            )
+                f"No penalty of alpha='auto' has a finite objective: {failures[0]} Use smaller "
+                "coefs_init, standardize=True, or a number as alpha."
+            ) from failures[0]
         alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
         of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
