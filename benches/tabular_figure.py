@@ -15,7 +15,6 @@ _STYLES = {
     "mlp_tuned": {"marker": "+", "color": "0.35", "s": 32, "linewidths": 1},
     "forest": {"marker": "^", "color": "0.65", "s": 18},
     "boosting": {"marker": "s", "color": "0.65", "s": 14},
-    "em_auto": {"marker": "D", "color": "tab:blue", "s": 26},
     "em": {"marker": "o", "color": "tab:red", "s": 34},
 }
 

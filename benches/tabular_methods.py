@@ -40,11 +40,6 @@ def em(n_samples: int) -> Pipeline:
     return on_columns(fastem.FastEMClassifier(random_state=0))
 
 
-def em_auto(n_samples: int) -> Pipeline:
-    """FastEMClassifier that chooses its number of hidden units."""
-    return on_columns(fastem.FastEMClassifier("auto", random_state=0))
-
-
 def logistic(n_samples: int) -> Pipeline:
     """LogisticRegression with its defaults and enough iterations to converge."""
     return on_columns(LogisticRegression(max_iter=10_000), scaled=True)
@@ -89,7 +84,7 @@ def mlp_tuned(n_samples: int) -> Pipeline:
 
 
 Method = Callable[[int], Pipeline]
-FASTEM: dict[str, Method] = {"em": em, "em_auto": em_auto}
+FASTEM: dict[str, Method] = {"em": em}
 PEERS: dict[str, Method] = {
     "logistic": logistic,
     "mlp": mlp,

@@ -27,8 +27,8 @@ points of some numbers are missing: 245 can mean 24.5. All methods have the same
 
 Methods:
 
-- `em` is `FastEMClassifier(random_state=0)`, which standardises by itself. `em_auto` is the same
-  with `hidden_layer_sizes="auto"`.
+- `em` is `FastEMClassifier(random_state=0)`, which standardises by itself. It chooses its penalty
+  and its number of hidden units on the training rows.
 - `logistic`, `mlp`, `forest` and `boosting` are `LogisticRegression`, `MLPClassifier`,
   `RandomForestClassifier` and `HistGradientBoostingClassifier` with their defaults and
   `random_state=0`. Logistic regression has enough iterations to converge.

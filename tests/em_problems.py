@@ -14,9 +14,10 @@ def stochastic(task, n_hidden=(3,), **options):
     """Return an estimator with stochastic units for a task of the perceptrons."""
     options = {"random_state": 0, "max_iter": 6, "tol": 0.0, "n_jobs": 1, **options}
     if task not in REGRESSIONS:
-        return FastEMClassifier(n_hidden, **options)
+        return FastEMClassifier(n_hidden, **{"alpha": 0.15, **options})
     family = "poisson" if task == "poisson" else "gaussian"
-    return FastEMRegressor(n_hidden, **{"family": family, "variance_floor": 0.05, **options})
+    options = {"family": family, "variance_floor": 0.05, "alpha": 0.5, **options}
+    return FastEMRegressor(n_hidden, **options)
 
 
 def fitted(model, *data, **options):

@@ -58,7 +58,7 @@ def test_every_epoch_of_one_batch(task):
 
 
 def test_epochs_of_several_batches():
-    options = {"solver": "adam", "batch_size": 7, "max_iter": 20}
+    options = {"solver": "adam", "batch_size": 7, "max_iter": 20, "learning_rate_init": 0.05}
     y = TARGETS["multiclass"]
     model = stochastic("multiclass", alpha=1.0, **options).fit(X, y)
     penalties = np.subtract(model.loss_curve_, model.data_loss_curve_)

@@ -189,7 +189,7 @@ def test_a_phase_in_single_precision():
 
 def test_patience_is_that_of_adam_too():
     y = TARGETS["multiclass"]
-    options = {**ADAM, "max_iter": 300, "tol": 1e-2}
+    options = {**ADAM, "max_iter": 300, "tol": 1e-2, "learning_rate_init": 0.05}
     n_iter = [
         stochastic("multiclass", **options, n_iter_no_change=n).fit(X, y).n_iter_ for n in (1, 10)
     ]

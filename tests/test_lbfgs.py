@@ -309,6 +309,7 @@ def test_ctrl_c_before_the_first_iterate_keeps_the_start():
     assert monitor.n_iter == 0
 
 
+@pytest.mark.filterwarnings("ignore:The fit predicts the same for every row")
 @pytest.mark.parametrize("alpha", [1e150, 1e160, 1e300])
 def test_a_penalty_whose_squared_gradient_overflows(alpha):
     X, y = load_iris(return_X_y=True)

@@ -20,7 +20,10 @@ from fastem import FastEMClassifier
 from fastem.estimators import persistence
 
 X, Y = load_iris(return_X_y=True)
-ATTRIBUTES = {"n_iter_", "converged_", "loss_", "loss_curve_", "n_features_in_", "n_layers_"}
+ATTRIBUTES = {
+    "n_iter_", "converged_", "loss_", "loss_curve_", "n_features_in_", "n_layers_", "alpha_",
+    "solver_",
+}  # fmt: skip
 
 
 def fit(X=X, y=Y, n_hidden=(3,), **options):
@@ -68,6 +71,8 @@ def test_everything_comes_back(model, path):
     assert_same(loaded, model)
     assert loaded.get_params() == model.get_params()
     assert {n for n in vars(loaded) if n[-1] == "_"} == {n for n in vars(model) if n[-1] == "_"}
+    np.testing.assert_equal(loaded.alpha_path_, model.alpha_path_)
+    np.testing.assert_equal(loaded.starts_, model.starts_)
     assert loaded.coefs_[0].flags.writeable
     assert refit(loaded.set_params(warm_start=True, max_iter=3)).loss_ <= model.loss_
 
@@ -97,7 +102,7 @@ def test_names_of_features_come_back(tmp_path):
 
 
 def test_parameters_come_back(tmp_path):
-    start = [np.ones((4, 2)), np.eye(2, 3)], [np.zeros(2), np.zeros(3)]
+    start = [np.linspace(-1.0, 1.0, 8).reshape(4, 2), 3.0 * np.eye(2, 3)], [np.zeros(2), np.zeros(3)]
     model = fit(
         n_hidden=2, e_step=fastem.Enumeration(), m_step="bound", accelerate=False,
         alpha=np.float64(0.1) / 3, fit_intercept=False, standardize=False, prediction="plugin",
@@ -390,6 +395,17 @@ def test_another_version_of_the_format(version, path):
     rewrite(path, lambda header: header.update(format_version=version))
     with pytest.raises(ValueError, match=rf"format {version}.*reads format 1.*Update fastem"):
         FastEMClassifier.load(path)
+
+
+def test_a_file_of_a_version_without_choices(model, path):
+    names = "alpha_", "solver_", "starts"
+    with np.load(path) as content:
+        added = [name for name in content.files if name.startswith(("path_", "start_"))]
+    rewrite(path, lambda header: [header.pop(name) for name in names], **dict.fromkeys(added))
+    loaded = FastEMClassifier.load(path)
+    assert not {"alpha_", "solver_", "starts_", "alpha_path_"} & set(vars(loaded))
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert refit(loaded.set_params(warm_start=True, max_iter=3)).alpha_ == 0.15
 
 
 def test_another_version_of_the_package_is_welcome(model, path):

@@ -265,7 +265,8 @@ def test_where_a_fit_stays_in_double_precision(n, m, precision, family):
 @pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "adam"}, {"alpha": 3.0}])
 def test_fits_end_in_double_precision_at_any_size(options):
     X, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 3
-    model = fastem.FastEMClassifier((4,), random_state=0, e_step=MIXED, max_iter=30, **options)
+    options = {"alpha": 0.15, "random_state": 0, "e_step": MIXED, "max_iter": 30, **options}
+    model = fastem.FastEMClassifier((4,), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
@@ -299,7 +300,7 @@ def test_estimators_begin_in_single_precision(monkeypatch):
     monkeypatch.setattr(em_training, "run_em", record)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1500, 3)), rng.integers(0, 3, size=1500)
-    settings = {"random_state": 0, "max_iter": 4, "tol": 1e-30, "warm_start": True}
+    settings = {"alpha": 0.15, "random_state": 0, "max_iter": 4, "tol": 1e-30, "warm_start": True}
     model = fastem.FastEMClassifier((12,), **settings)
     with pytest.warns(UserWarning, match="converge"):
         model.fit(X, y)
@@ -314,7 +315,7 @@ def test_a_run_that_is_continued_equals_one_run(precision):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1500, 3)), rng.integers(0, 3, size=1500)
     engine = fastem.Enumeration(precision=precision)
-    settings = {"random_state": 0, "tol": 1e-30, "e_step": engine}
+    settings = {"alpha": 0.15, "random_state": 0, "tol": 1e-30, "e_step": engine}
     steps = fastem.FastEMClassifier((12,), max_iter=2, warm_start=True, **settings)
     whole = fastem.FastEMClassifier((12,), max_iter=10, **settings)
     with warnings.catch_warnings():

@@ -260,6 +260,15 @@ def test_the_path_is_kept():
     assert (path["training"] > score).all()
 
 
+def test_the_comparison_is_reported(capsys):
+    X, y, _ = logistic(100)
+    model = FastEMClassifier((2,), verbose=1, random_state=0).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    compared = [line for line in lines if "held-out loss" in line]
+    assert len(compared) == len(model.alpha_path_["alpha"])
+    assert compared[0].startswith("[fastem] 2 units, alpha 0.15: held-out loss 0.")
+
+
 def test_many_rows_per_parameter_use_leave_one_out():
     X, y, _ = logistic(2000)
     model = FastEMClassifier((2,), random_state=0).fit(X, y)

@@ -7,10 +7,10 @@ from fastem import FastEMClassifier, FastEMRegressor
 
 @parametrize_with_checks(
     [
-        FastEMClassifier((3,), n_jobs=1),
-        FastEMClassifier((3,), solver="adam", tol=1e-3, n_jobs=1),
-        FastEMRegressor((3,), n_jobs=1),
-        FastEMRegressor((3,), solver="adam", tol=1e-2, variance_floor=0.05, n_jobs=1),
+        FastEMClassifier((3,), alpha=0.15, n_jobs=1),
+        FastEMClassifier((3,), alpha=0.15, solver="adam", n_jobs=1),
+        FastEMRegressor((3,), alpha=0.5, n_jobs=1),
+        FastEMRegressor((3,), alpha=0.5, solver="adam", variance_floor=0.05, n_jobs=1),
     ]
 )
 def test_scikit_learn_accepts_the_estimator(estimator, check):
@@ -25,9 +25,9 @@ _BATCHES_DIFFER = {
 
 @parametrize_with_checks(
     [
-        FastEMClassifier((3,), solver="adam", batch_size=10, tol=1e-3, n_jobs=1),
+        FastEMClassifier((3,), alpha=0.15, solver="adam", batch_size=10, n_jobs=1),
         FastEMRegressor(
-            (3,), solver="adam", batch_size=10, tol=1e-2, variance_floor=0.05, n_jobs=1
+            (3,), alpha=0.5, solver="adam", batch_size=10, variance_floor=0.05, n_jobs=1
         ),
     ],
     expected_failed_checks=lambda _: _BATCHES_DIFFER,

@@ -122,7 +122,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Seed of the starting values, of the validation split, of the order of the rows in every
         epoch, and of `Sampling` without a seed of its own.
     verbose : int, default=0
-        0 prints nothing, 1 a progress line, 2 one line per iteration.
+        0 prints nothing, 1 a progress line, 2 one line per iteration. From 1 on, every penalty that
+        is compared has a line too.
 
     Attributes
     ----------

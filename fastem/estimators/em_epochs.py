@@ -109,8 +109,9 @@ class EpochTraining(Training):
         """Run at most so many epochs; return the iterate to keep."""
         self._update(optimizer)
         schedule = None
+        optimizer.polishes = optimizer.polishes or self.polishes
         if isinstance(self._estimator.learning_rate_init, str):
-            rate, share = _POLISH if self.polishes else (1.0, 1.0)
+            rate, share = _POLISH if optimizer.polishes else (1.0, 1.0)
             n_epochs = max(1, round(share * self.n_epochs))
             schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
         return run_adam(self.model, theta, monitor, max_iter, optimizer, schedule)

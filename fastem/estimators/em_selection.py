@@ -17,6 +17,7 @@ from fastem.estimators.choices import (
 )
 from fastem.estimators.em_folds import Fold
 from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import DivergenceError
 from fastem.selection import largest_good, search, split_rows
 from fastem.sparse import SparseFeatures
 
@@ -92,6 +93,7 @@ class _Selection:
         self, settings: Any, problem: Problem, engine: Engine, alpha: float | None = None
     ) -> None:
         self._settings, self._alpha = with_values(settings, verbose=0), alpha
+        self._verbose = settings.verbose
         counts = problem.weights if problem.counts is None else problem.counts
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
@@ -127,18 +129,23 @@ class _Selection:
         n_first = np.count_nonzero(shares[0])
         by_row: dict[float, Array] = {}
         training: dict[float, float] = {}
+        failures: list[FloatingPointError] = []
 
         def score(alpha: float) -> float:
             try:
                 by_row[alpha] = np.concatenate([fold.log_density(alpha) for fold in folds])
-            except FloatingPointError:
+            except FloatingPointError as error:
+                failures.append(error)
                 return -np.inf
             training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
             return float(np.average(by_row[alpha], weights=weights))
 
         scores = self._search(score, coarse=self._settings.solver == "adam")
-        if not by_row:  # the fit raises the error
-            return self._not_found()
+        if not by_row:
+            raise DivergenceError(
+                f"No penalty of alpha='auto' has a finite objective: {failures[0]} Use smaller "
+                "coefs_init, standardize=True, or a number as alpha."
+            ) from failures[0]
         alpha = largest_good(by_row, weights)
         path = _path(scores, cross_validation=scores, training=training)
         of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
@@ -147,10 +154,18 @@ class _Selection:
 
     def _search(self, score: Callable[[float], float], *, coarse: bool = False) -> dict:
         """Return the scores of penalties, in ascending order."""
-        if self._alpha is not None:
-            return {self._alpha: score(self._alpha)}
         unit, first = self._unit, first_penalty(self._problem.shape)
-        scores = search(lambda share: score(share * unit), first, coarse=coarse)
+
+        def reported(alpha: float) -> float:
+            found = score(alpha)
+            if self._verbose:
+                n_units = self._problem.shape.first
+                print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")
+            return found
+
+        if self._alpha is not None:
+            return {self._alpha: reported(self._alpha)}
+        scores = search(lambda share: reported(share * unit), first, coarse=coarse)
         return {share * unit: found for share, found in scores.items()}
 
     def _not_found(self) -> _Found:
@@ -175,7 +190,11 @@ class _Selection:
         columns: dict[str, dict[float, float]] = {"effective_parameters": {}, "training": {}}
 
         def score(alpha: float) -> float:
-            found = fold.leave_one_out(alpha)
+            try:
+                found = fold.leave_one_out(alpha)
+            except FloatingPointError:
+                leverages[alpha] = np.inf
+                return -np.inf
             leverages[alpha] = found.leverage
             columns["effective_parameters"][alpha] = found.effective_parameters
             columns["training"][alpha] = fold.training_score(alpha)

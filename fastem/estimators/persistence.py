@@ -142,7 +142,29 @@ def save(model: Any, path: str | os.PathLike) -> None:
         header["variance_floor"] = float(model.variance_floor_)
     if "classes" in arrays:
         header["object_labels"] = model.classes_.dtype.kind == "O"
+    _add_choices(model, header, arrays)
     write_model(path, header, arrays)
+
+
+def _add_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Add the attributes that describe the choices of a fit, if there are any, and its starts."""
+    for name in ("alpha_", "solver_"):
+        if hasattr(model, name):
+            header[name] = getattr(model, name)
+    for name, column in getattr(model, "alpha_path_", {}).items():
+        arrays[f"path_{name}"] = column
+    starts = getattr(model, "starts_", None)
+    if starts is None:
+        return
+    names = "loss", "n_iter", "converged"
+    header["starts"] = [{name: start[name] for name in names} for start in starts]
+    for i, start in enumerate(starts):
+        for j, (coef, intercept) in enumerate(
+            zip(start["coefs"], start["intercepts"], strict=True)
+        ):
+            arrays[f"start_{i}_coef_{j}"], arrays[f"start_{i}_intercept_{j}"] = coef, intercept
+        if "variance" in start:
+            arrays[f"start_{i}_variance"] = start["variance"]
 
 
 def _check_engine(name: str, value: Any) -> None:
@@ -275,7 +297,28 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     model.loss_ = float(header.get("loss", model.loss_curve_[-1]))  # older files lack it
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
     model.e_step_ = resolve_engine(_from_json(header["engine"]))
+    _restore_choices(model, header, arrays)
     return model
+
+
+def _restore_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Set the attributes that `_add_choices` has added; earlier versions lack them."""
+    for name, kind in (("alpha_", float), ("solver_", str)):
+        if name in header:
+            setattr(model, name, kind(header[name]))
+    path = {name[5:]: column for name, column in arrays.items() if name.startswith("path_")}
+    if path:
+        model.alpha_path_ = path
+    if "starts" not in header:
+        return
+    n_layers = len(model.coefs_)
+    model.starts_ = []
+    for i, start in enumerate(header["starts"]):
+        start["coefs"] = [arrays[f"start_{i}_coef_{j}"] for j in range(n_layers)]
+        start["intercepts"] = [arrays[f"start_{i}_intercept_{j}"] for j in range(n_layers)]
+        if f"start_{i}_variance" in arrays:
+            start["variance"] = arrays[f"start_{i}_variance"]
+        model.starts_.append(start)
 
 
 def add_version(state: dict[str, Any]) -> dict[str, Any]:

@@ -230,12 +230,15 @@ class AdamState:
         Size of the data seen so far.
     n_epochs : int
         Epochs since the start.
+    polishes : bool
+        Whether the run that it belongs to has begun close to an optimum.
     """
 
     def __init__(self, learning_rate: float, random_state: np.random.RandomState) -> None:
         self._shuffler = np.random.RandomState(random_state.randint(_LARGEST_SEED))
         self.learning_rate = learning_rate
         self.extent = Extent()
+        self.polishes = False
         self.restart(np.empty(0))
 
     @property
@@ -245,7 +248,7 @@ class AdamState:
 
     def __setstate__(self, state: dict) -> None:
         """Restore a pickled state; its arrays are copied, because steps overwrite them."""
-        vars(self).update(state)
+        vars(self).update({"n_epochs": 0, "polishes": False, **state})
         self._state, self.best = State.owned(*self._state), np.array(self.best)
 
     def restart(self, theta: Array) -> None:
