@@ -200,7 +200,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     >>> X, y = load_iris(return_X_y=True)
     >>> model = FastEMClassifier(random_state=0).fit(X, y)
     >>> round(model.score(X, y), 2)
-    0.97
+    0.98
     """
 
     def __init__(
