@@ -14,6 +14,7 @@ import fastem
 from fastem import FastEMRegressor
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
+pytestmark = pytest.mark.filterwarnings("ignore:The fit predicts the same for every row")
 rng = np.random.default_rng(0)
 N = 60  # enough rows to choose the lower bound of the variance
 X = rng.normal(size=(N, 3))
@@ -31,8 +32,7 @@ def altered(array, value, index=3):
 
 def regressor(family="gaussian", **options):
     options = {"family": family, "random_state": 0, "n_jobs": 1, "max_iter": 15, **options}
-    options.setdefault("variance_floor", 0.01)
-    options.setdefault("variance_floor", 0.01)
+    options = {"alpha": 0.5, "variance_floor": 0.01, **options}
     return FastEMRegressor((4,), **options)
 
 
