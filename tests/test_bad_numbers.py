@@ -376,6 +376,15 @@ def test_numbers_of_few_digits_are_announced():
         regressor().fit(X, y, np.where(np.arange(N) == 5, 0.0, 1.0))
 
 
+def test_densities_of_neighbouring_numbers():
+    """The middle of two neighbours is one of them."""
+    y = np.c_[Y, Y]
+    model = regressor().fit(X, y)
+    y = np.ones((N, 2))
+    y[::2] = np.nextafter(1.0, 2.0)
+    np.testing.assert_allclose(model.log_density(X, y), model.log_density(X, np.ones((N, 2))))
+
+
 @pytest.mark.filterwarnings(CONVERGENCE, "ignore:y is constant", "ignore:The noise variance")
 @pytest.mark.parametrize(("value", "unit"), [(5.0, 5.0), (-1e80, 1e80), (0.0, 1.0)])
 def test_the_variance_of_a_constant_is_a_share_of_its_square(value, unit):

@@ -5,7 +5,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastem import FastEMClassifier, FastEMRegressor
 
-
 # With labels that are noise, the hidden units have no effect.
 NO_EFFECT = "ignore:The fit predicts the same for every row"
 ADAM = {"solver": "adam", "learning_rate_init": 0.05, "n_jobs": 1}
