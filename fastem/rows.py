@@ -159,7 +159,8 @@ def _order_by_bisection(targets: Array) -> tuple[NDArray[np.int64], dict[tuple[i
         own = targets[here]
         low, high = own.min(axis=0), own.max(axis=0)
         d = int(np.argmax((high - low) / spread))
-        is_low = own[:, d] <= low[d] + 0.5 * (high[d] - low[d])
+        middle_value = low[d] + 0.5 * (high[d] - low[d])
+        is_low = own[:, d] <= min(middle_value, np.nextafter(high[d], low[d]))  # not all rows
         order[start:stop] = np.concatenate([here[is_low], here[~is_low]])
         middle = cuts[start, stop] = start + int(is_low.sum())
         heapq.heappush(heap, entry(start, middle))

@@ -293,12 +293,21 @@ def test_resuming_equals_not_stopping(standardize, n_steps):
 
 def test_resuming_after_convergence_stays():
     X, y = load("breast_cancer")
-    model = classifier(warm_start=True, tol=1e-2).fit(X, y)
+    model = classifier(warm_start=True, tol=1e-2, learning_rate_init=0.05).fit(X, y)
     assert model.converged_
     n_iter = model.n_iter_
     model.fit(X, y)
     assert model.converged_
     assert model.n_iter_ <= n_iter + 10
+
+
+def test_the_number_of_epochs_is_fixed_where_the_rate_falls():
+    X, y = load("breast_cancer")
+    model = classifier(warm_start=True).fit(X, y)
+    assert model.converged_
+    n_iter = model.n_iter_
+    assert n_iter == -(-1200 * 50 // 569)  # 1200 batches of the smallest automatic size
+    assert model.fit(X, y).n_iter_ == 2 * n_iter  # it begins anew
 
 
 def test_a_warm_start_on_other_rows_goes_on_from_the_parameters():

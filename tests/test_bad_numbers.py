@@ -14,6 +14,7 @@ import fastem
 from fastem import FastEMRegressor
 
 CONVERGENCE = "ignore::sklearn.exceptions.ConvergenceWarning"
+pytestmark = pytest.mark.filterwarnings("ignore:The fit predicts the same for every row")
 rng = np.random.default_rng(0)
 N = 60  # enough rows to choose the lower bound of the variance
 X = rng.normal(size=(N, 3))
@@ -31,8 +32,7 @@ def altered(array, value, index=3):
 
 def regressor(family="gaussian", **options):
     options = {"family": family, "random_state": 0, "n_jobs": 1, "max_iter": 15, **options}
-    options.setdefault("variance_floor", 0.01)
-    options.setdefault("variance_floor", 0.01)
+    options = {"alpha": 0.5, "variance_floor": 0.01, **options}
     return FastEMRegressor((4,), **options)
 
 
@@ -374,6 +374,15 @@ def test_numbers_of_few_digits_are_announced():
     y[5] = 1e15  # of a row without weight
     with pytest.warns(UserWarning, match=r"treated as constant in column 1: .*1e\+14.*Subtract"):
         regressor().fit(X, y, np.where(np.arange(N) == 5, 0.0, 1.0))
+
+
+def test_densities_of_neighbouring_numbers():
+    """The middle of two neighbours is one of them."""
+    y = np.c_[Y, Y]
+    model = regressor().fit(X, y)
+    y = np.ones((N, 2))
+    y[::2] = np.nextafter(1.0, 2.0)
+    np.testing.assert_allclose(model.log_density(X, y), model.log_density(X, np.ones((N, 2))))
 
 
 @pytest.mark.filterwarnings(CONVERGENCE, "ignore:y is constant", "ignore:The noise variance")

@@ -110,7 +110,8 @@ class BaseFastEM(
         DivergenceError
             If no start has a finite objective, or a warm start diverges.
         KeyboardInterrupt
-            If Ctrl-C is pressed before the first iteration has ended.
+            If Ctrl-C is pressed before the first iteration has ended, or while the penalty or the
+            number of units is chosen.
 
         Warns
         -----

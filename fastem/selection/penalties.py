@@ -72,13 +72,15 @@ def largest_good(by_row: dict[float, Array], weights: Array) -> float:
         Log-density of every held-out row, by penalty.
     weights : array (n_rows,)
     """
-    total = weights.sum()
+    shares = weights / weights.sum()
     best = max(by_row, key=lambda alpha: weights @ by_row[alpha])
     good = best
     for alpha, values in by_row.items():
         lower = by_row[best] - values
-        mean = weights @ lower / total
-        error = np.sqrt(weights**2 @ (lower - mean) ** 2) / total
+        mean = shares @ lower
+        deviations = shares * (lower - mean)
+        scale = np.abs(deviations).max() or 1.0  # squares of large numbers overflow
+        error = scale * np.sqrt(((deviations / scale) ** 2).sum())
         if alpha > good and mean <= _NEGLIGIBLE_ERROR * error:
             good = alpha
     return good
