@@ -102,13 +102,8 @@ def test_names_of_features_come_back(tmp_path):
 
 
 def test_parameters_come_back(tmp_path):
-<<<<<<< HEAD
     coefs = [np.linspace(-1.0, 1.0, 8).reshape(4, 2), 3.0 * np.eye(2, 3)]
     start = coefs, [np.zeros(2), np.zeros(3)]
-=======
-    first = np.linspace(-1.0, 1.0, 8).reshape(4, 2)
-    start = [first, 3.0 * np.eye(2, 3)], [np.zeros(2), np.zeros(3)]
->>>>>>> h-t1
     model = fit(
         n_hidden=2, e_step=fastem.Enumeration(), m_step="bound", accelerate=False,
         alpha=np.float64(0.1) / 3, fit_intercept=False, standardize=False, prediction="plugin",
