@@ -377,11 +377,12 @@ def test_numbers_of_few_digits_are_announced():
 
 
 def test_densities_of_neighbouring_numbers():
-    """The middle of two neighbours is one of them."""
-    y = np.c_[Y, Y]
-    model = regressor().fit(X, y)
-    y = np.ones((N, 2))
-    y[::2] = np.nextafter(1.0, 2.0)
+    """The middle of two neighbours is one of them, here the larger one."""
+    model = regressor().fit(X, np.c_[Y, Y])
+    low = np.nextafter(1.0, 2.0)
+    y = np.full((N, 2), low)
+    y[::2] = np.nextafter(low, 2.0)
+    assert low + 0.5 * (y[0, 0] - low) == y[0, 0]
     np.testing.assert_allclose(model.log_density(X, y), model.log_density(X, np.ones((N, 2))))
 
 
