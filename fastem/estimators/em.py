@@ -161,7 +161,8 @@ class BaseFastEM(
                 self._ascent = ascent
             progress.end()
             warn_of_ending(settings, ascent.monitor)
-            warn_of_equal_units(self, self._network(), problem.X)
+            if ascent.monitor.converged:
+                warn_of_equal_units(self, self._network(), problem.X)
             self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
                 problem.engine.warn_if_noisy(ascent.median_effective_size)

@@ -104,11 +104,13 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         selects them; an integer selects the same rows in every fit.
     n_iter_no_change : int, default=10
         With `early_stopping`, training stops after this number of iterations in a row without an
-        improvement by the fraction `tol`. For Adam, also the number of epochs under `tol`.
+        improvement by the fraction `tol`. For Adam with a given `learning_rate_init`, also the
+        number of epochs under `tol`.
     n_init : int, default=1
         Number of random starts. The best result is kept; with `early_stopping`, the one with the
         lowest loss of the validation set. With more than two starts and exact E-steps, EM runs 30
-        iterations from each, and continues from a third of them, those with the lowest losses.
+        iterations from each, and continues from a third of them, those with the lowest losses. A fit that begins at parameters
+        found with some rows held out has this start only.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
         initialisation.
