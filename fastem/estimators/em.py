@@ -140,7 +140,8 @@ class BaseFastEM(
                 settings, problem = choice.settings, choice.problem
                 kind = EpochTraining if settings.solver == "adam" else Training
                 training = kind(settings, problem)
-            is_single = resumes or choice.start is not None
+            start = choice.start if self.n_init == 1 else None
+            is_single = resumes or start is not None
             n_starts = 1 if is_single else n_finalists(settings, problem)
             progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
             vars(self).update(choice.attributes)
@@ -148,9 +149,9 @@ class BaseFastEM(
             if resumes:
                 last = getattr(self, "_ascent", None)
                 ascent = training.resume(self._parameters(problem.shape), last, progress)
-            elif choice.start is not None:
+            elif start is not None:
                 training.polishes = True
-                ascent = training.resume(choice.start, None, progress)
+                ascent = training.resume(start, None, progress)
             else:
                 starts = Starts(training, settings, n_starts)
                 ascent = starts.best(progress)

@@ -109,8 +109,7 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     n_init : int, default=1
         Number of random starts. The best result is kept; with `early_stopping`, the one with the
         lowest loss of the validation set. With more than two starts and exact E-steps, EM runs 30
-        iterations from each, and continues from a third of them, those with the lowest losses. A fit that begins at parameters
-        found with some rows held out has this start only.
+        iterations from each, and continues from a third of them, those with the lowest losses.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
         initialisation.
@@ -153,7 +152,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         Solver in use.
     starts_ : list of dict
         "loss", "n_iter", "converged", "coefs" and "intercepts" of every random start. Absent if the
-        fit began at parameters found with some rows held out, or resumed an earlier one.
+        fit resumed an earlier one, or, with ``n_init=1``, began at parameters that were found while
+        the penalty was chosen on a single split.
     feature_deviation_ : array (n_features,), in the features' units
         Standard deviation of every feature in the training rows. Warm starts and `partial_fit`
         keep that of the first call. A weight of `coefs_[0]` times this deviation does not depend
