@@ -426,6 +426,7 @@ def test_scikit_learn_accepts_labels(check, solver):
             assert "decision_function" in str(reason)  # noqa: PT017
 
 
+@pytest.mark.filterwarnings("ignore:The fit predicts the same for every row")
 def test_searches():
     X, y = data()
     search = GridSearchCV(classifier(tol=1e-4), {"alpha": [1.0, 1e6]}, cv=2)

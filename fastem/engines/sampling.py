@@ -151,6 +151,12 @@ class SamplingPlan(Plan):
             yield HiddenStatistics(None, self._rows.weights, None, own, gradient[:n_inputs], below)
 
 
+def _n_workers(shape: Shape, n_rows: int, n_threads: int) -> int:
+    """Return the number of threads that have work."""
+    n_pieces = len(row_ranges(n_rows, rows_per_piece(shape, n_rows)))
+    return max(min(n_threads, n_pieces), 1)
+
+
 def _plan_buffers(shape: Shape, n_rows: int) -> Shapes:
     """Declare the arrays of a plan."""
     return {
@@ -258,12 +264,14 @@ class Sampling(Engine):
     def bytes_needed(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of a plan for ``n_samples`` rows, in bytes."""
         declared = _plan_buffers(shape, n_samples), _temporaries(shape, n_samples)
-        return bytes_of(*declared) + bytes_of_sampler(shape, self.n_samples, n_threads)
+        n_workers = _n_workers(shape, n_samples, n_threads)
+        return bytes_of(*declared) + bytes_of_sampler(shape, self.n_samples, n_workers)
 
     def bytes_to_predict(self, shape: Shape, n_samples: int, n_threads: int = 1) -> int:
         """Return the peak memory of `log_marginal`, in bytes."""
         rows = bytes_of(_prediction_buffers(shape, n_samples), {"keys": (n_samples, 2)})
-        return rows + bytes_of_sampler(shape, self.n_samples, n_threads)
+        n_workers = _n_workers(shape, n_samples, n_threads)
+        return rows + bytes_of_sampler(shape, self.n_samples, n_workers)
 
     def plan(self, rows: TrainingRows, shape: Shape, n_threads: int) -> SamplingPlan:
         """Prepare E-steps on the given rows.

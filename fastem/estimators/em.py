@@ -162,7 +162,7 @@ class BaseFastEM(
                 self._ascent = ascent
             progress.end()
             warn_of_ending(settings, ascent.monitor)
-            if ascent.monitor.converged:
+            if ascent.monitor.converged and np.ptp(problem.targets, axis=0).any():
                 warn_of_equal_units(self, self._network(), problem.X)
             self._warn_of_result(ascent.standardization.output_scale)
             if ascent.median_effective_size is not None:
