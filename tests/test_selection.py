@@ -8,9 +8,10 @@ from reference import log_marginal
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from fastem import EStep, FastEMClassifier, FastEMRegressor, Sampling
+from fastem import Enumeration, EStep, FastEMClassifier, FastEMRegressor, Sampling
 from fastem.selection import (
     PENALTIES,
     largest_good,
@@ -312,6 +313,18 @@ def test_weights_that_are_no_counts_scale_the_penalty():
     np.testing.assert_allclose(b.predict_proba(X), a.predict_proba(X), rtol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [2.0**-9, 2.0**9])
+def test_the_unit_of_weights_does_not_change_scores_by_leave_one_out(factor):
+    X, y, _ = logistic(2000)
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, size=2000)
+    a = FastEMClassifier((2,), random_state=0).fit(X, y, weights)
+    b = FastEMClassifier((2,), random_state=0).fit(X, y, weights * factor)
+    assert np.isfinite(a.alpha_path_["leave_one_out"]).all()
+    for name in ("leave_one_out", "effective_parameters"):
+        np.testing.assert_allclose(b.alpha_path_[name], a.alpha_path_[name], rtol=1e-4)
+    np.testing.assert_allclose(b.alpha_, a.alpha_ * factor)
+
+
 def test_a_given_penalty_is_kept_while_the_size_is_chosen():
     X, y, _ = logistic(600)
     model = FastEMClassifier(alpha=0.03, random_state=0).fit(X, y)
@@ -391,10 +404,22 @@ def test_more_units_are_taken_where_they_gain():
     assert loss < of_ten
 
 
-def test_ten_units_stay_where_noise_limits_the_fit():
+@pytest.mark.parametrize("weight", [1.0, 2.0**-9])
+def test_ten_units_stay_where_noise_limits_the_fit(weight):
     X, y, _ = logistic(600)
-    model = FastEMClassifier(random_state=0).fit(X, y)
+    model = FastEMClassifier(random_state=0).fit(X, y, np.full(600, weight))
     assert model.coefs_[0].shape[1] == 10
+    assert model.size_path_["n_hidden"].tolist() == [10]
+
+
+def test_a_given_engine_is_kept_while_the_size_is_chosen():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1.0, 1.0, size=(900, 2))
+    y = (np.floor(3 * X[:, 0]) + 6 * np.floor(3 * X[:, 1])).astype(int) % 7
+    model = FastEMClassifier(e_step="enumeration", max_iter=3, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert isinstance(model.e_step_, Enumeration)
     assert model.size_path_["n_hidden"].tolist() == [10]
 
 
@@ -421,7 +446,8 @@ def test_many_features_use_the_bound():
 def test_fitting_in_the_regressor_begins_with_ten_units():
     X, y = load_diabetes(return_X_y=True)
     model = FastEMRegressor("auto", random_state=0).fit(X[:200], y[:200])
-    assert model.coefs_[0].shape[1] in (10, 16, 32)
+    assert model.size_path_["n_hidden"].tolist() == [10]  # fewer rows than growth needs
+    assert model.coefs_[0].shape[1] == 10
 
 
 # Starts
@@ -438,6 +464,13 @@ def test_the_best_starts_go_on():
     best = model.starts_[losses.argmin()]
     np.testing.assert_array_equal(best["coefs"][0], model.coefs_[0])
     np.testing.assert_array_equal(best["intercepts"][1], model.intercepts_[1])
+
+
+def test_all_starts_are_run_after_a_choice_on_a_single_split():
+    X, y, _ = logistic(150)
+    options = {"solver": "adam", "batch_size": 50, "random_state": 0}
+    assert not hasattr(FastEMClassifier((2,), **options).fit(X, y), "starts_")
+    assert len(FastEMClassifier((2,), n_init=2, **options).fit(X, y).starts_) == 2
 
 
 def test_a_start_that_goes_on_equals_a_single_start():

@@ -78,7 +78,7 @@ def warn_of_equal_units(estimator: Any, network: FittedNetwork, X: Any) -> None:
     scale = np.sqrt(network.dispersion) if network.family.has_variance else 1.0
     if len(eta) > 1 and np.all(np.ptp(eta, axis=0) < _NO_EFFECT * scale):
         remedy = "No smaller penalty predicted held-out rows better."
-        if not isinstance(estimator.alpha, str):
+        if not hasattr(estimator, "alpha_path_"):
             remedy = "Use a smaller alpha, more starts (n_init), or another random_state."
         warn_user(
             f"The fit predicts the same for every row: with alpha={estimator.alpha_:g} the hidden "
