@@ -37,13 +37,13 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     ----------
     hidden_layer_sizes : tuple of ints, int or "auto", default="auto"
         Number of units m of each hidden layer. "auto" is one layer of 10 units, or of 64 if these
-        predict held-out rows better. More than 10 are tried if ``e_step="auto"``, there are at
-        least 500 different rows, and one of three conditions holds: the penalty found for 10 units
-        is at most 0.05, there are more than five classes, or there are 20 rows per parameter. By
-        enumeration, time and memory of an E-step grow as ``2**m``; with two or three classes and
-        one layer they can grow as m (quadrature). A further layer adds ``8 g 2**(m + m_above)``
-        flops per E-step, for any number of samples. Multilabel networks with several layers need
-        ``e_step="sampling"``.
+        predict held-out rows better. More than 10 are tried if ``e_step="auto"``, no starting
+        values are given, there are at least 500 different rows, and one of three conditions holds:
+        the penalty found for 10 units is at most 0.05, there are more than five classes, or there
+        are 20 rows per parameter. By enumeration, time and memory of an E-step grow as ``2**m``;
+        with two or three classes and one layer they can grow as m (quadrature). A further layer
+        adds ``8 g 2**(m + m_above)`` flops per E-step, for any number of samples. Multilabel
+        networks with several layers need ``e_step="sampling"``.
     e_step : {"auto", "enumeration", "quadrature", "sampling"} or engine instance, default="auto"
         Algorithm of the E-step. "auto" selects the cheapest exact engine: enumeration, or
         quadrature for two or three classes and one layer with many units. If no exact engine is

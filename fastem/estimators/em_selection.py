@@ -259,9 +259,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     if not grows:
         return best
     sizes = _SizePath(selection.weight)
-    # a larger network may need another engine than a given one
-    is_free = isinstance(estimator.e_step, str) and estimator.e_step == "auto"
-    if is_free and _needs_more_units(found, problem.shape, selection):
+    if _may_grow(estimator) and _needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
         best = _grown(estimator, problem, best, found, sizes, alpha)
@@ -308,6 +306,12 @@ class _SizePath:
         """Return the path as arrays of equal length."""
         names = "n_hidden", "alpha", "held_out", "aic", "bic"
         return dict(zip(names, map(np.array, zip(*self._entries, strict=True)), strict=True))
+
+
+def _may_grow(estimator: Any) -> bool:
+    """Return whether neither the engine nor the starting values are given: they fix the size."""
+    is_given = estimator.coefs_init is not None or estimator.intercepts_init is not None
+    return isinstance(estimator.e_step, str) and estimator.e_step == "auto" and not is_given
 
 
 def _needs_more_units(found: _Found, shape: Shape, selection: _Selection) -> bool:
