@@ -290,6 +290,8 @@ def test_a_number_is_that_number():
     again = FastEMClassifier((2,), alpha=chosen.alpha_, random_state=0).fit(X, y)
     np.testing.assert_array_equal(again.coefs_[0], chosen.coefs_[0])
     assert not hasattr(chosen.set_params(alpha=1.0).fit(X, y), "alpha_path_")
+    chosen.set_params(alpha="auto").fit(X, y)
+    assert not hasattr(chosen.set_params(alpha=1.0, warm_start=True).fit(X, y), "alpha_path_")
 
 
 def test_rows_in_another_order_and_repeated_rows_choose_the_same():

@@ -172,6 +172,8 @@ class BaseFastEM(
     def _forget_choices(self, problem: Problem, *, resumes: bool) -> None:
         """Delete attributes of an earlier fit that this fit may not set again."""
         names = [] if resumes else ["alpha_", "alpha_path_", "size_path_", "solver_", "starts_"]
+        if not isinstance(self.alpha, str):  # it was chosen in an earlier fit only
+            names.append("alpha_path_")
         if problem.shape.n_variances == 0:  # an earlier fit may have had another family
             names += ["variance_", "variance_floor_"]
         for name in names:
