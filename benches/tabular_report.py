@@ -46,7 +46,7 @@ Scores:
 
 - Log-loss: `sklearn.metrics.log_loss`, the mean over rows of minus the logarithm of the
   probability of the true class, in nats. scikit-learn replaces probabilities below 2.2e-16 by
-  2.2e-16. A zero for the true class, which a forest can predict, therefore counts 36 nats.
+  2.2e-16. A zero for the true class, which a forest can predict, therefore costs 36 nats.
 - Brier score: the mean over rows of the sum over classes of the squared difference between the
   probability and the indicator of the true class, from 0 to 2.
 - Calibration error: the expected calibration error of the predicted class. The held-out rows of

@@ -12,6 +12,7 @@ import fastem
 from fastem import FastEMClassifier
 from fastem.engines.auto import ENGINES
 from fastem.engines.enumeration import Enumeration
+from fastem.estimators.em_ending import warn_of_ending
 from fastem.parameters import Shape
 from fastem.rows import sort_rows
 from fastem.solvers.adam import AdamState, BatchedNetwork, Extent, run_adam
@@ -422,3 +423,10 @@ def test_estimates_lead_where_exact_gradients_do():
     assert -sampled.set_params(e_step="auto").log_likelihood(X, y) < 1.3 * -exact.log_likelihood(
         X, y
     )
+
+
+def test_the_remedy_names_the_first_rate_of_a_falling_rate():
+    monitor = EpochMonitor(0.0)
+    monitor.history = [-1.0, -2.0]
+    with pytest.warns(ConvergenceWarning, match=r"smaller learning_rate_init than 0\.2\."):
+        warn_of_ending(FastEMClassifier(solver="adam"), monitor)

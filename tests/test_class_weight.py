@@ -57,6 +57,14 @@ def test_balanced_counts_a_row_of_weight_w_as_w_rows():
     np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-10)
 
 
+def test_balanced_ignores_a_class_without_weight():
+    weights = np.where(Y == 2, 0.0, WEIGHTS)
+    model = fitted(classifier(class_weight="balanced"), X, Y, weights)
+    totals = np.bincount(Y, weights)[:2]
+    of_class = np.append(totals.sum() / (2.0 * totals), 0.0)
+    assert same_bits(model, fitted(classifier(), X, Y, weights * of_class[Y]))
+
+
 def test_a_class_that_the_dict_lacks_has_weight_one():
     model = fitted(classifier(class_weight={2: 4.0}), X, Y)
     assert same_bits(model, fitted(classifier(class_weight={0: 1, 1: 1, 2: 4}), X, Y))

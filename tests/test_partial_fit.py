@@ -59,6 +59,21 @@ def state_of(model):
 # Streams
 
 
+def test_a_stream_keeps_the_penalty_of_a_fit():
+    model = classifier(alpha="auto").partial_fit(*CHUNKS[0], classes=CLASSES)
+    assert (model.alpha_, model.solver_) == (0.15, "adam")
+    assert same_bits(model, streamed(classifier(), CHUNKS[:1]))
+    chosen = fitted(classifier(alpha="auto"), X, Y)
+    given = fitted(classifier(alpha=chosen.alpha_), X, Y)
+    assert chosen.alpha_ != 0.15
+    given._ascent, given.coefs_, given.intercepts_ = (
+        chosen._ascent, chosen.coefs_, chosen.intercepts_,
+    )  # fmt: skip
+    given.loss_curve_ = list(chosen.loss_curve_)
+    assert same_bits(streamed(chosen), streamed(given))
+    assert chosen.alpha_ == given.alpha_
+
+
 def test_a_stream_learns():
     model = classifier()
     for _ in range(40):

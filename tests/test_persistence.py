@@ -77,6 +77,12 @@ def test_everything_comes_back(model, path):
     assert refit(loaded.set_params(warm_start=True, max_iter=3)).loss_ <= model.loss_
 
 
+def test_the_compared_sizes_come_back(tmp_path):
+    model = refit(FastEMClassifier(alpha=0.5, max_iter=3, random_state=0))
+    model.save(tmp_path / "model")
+    np.testing.assert_equal(FastEMClassifier.load(tmp_path / "model").size_path_, model.size_path_)
+
+
 @pytest.mark.parametrize(
     "labels",
     [np.array(["b", "a", "ü"]), np.array(["ham", "spam", ""], dtype=object), np.array([-5, 7, 90]),

@@ -180,6 +180,14 @@ def test_the_name_of_one_estimator(fitted, ax):
     assert display.ax_.get_xlabel() == "epoch"
 
 
+def test_the_label_is_that_of_the_solver_in_use(ax):
+    X, y = load_iris(return_X_y=True)
+    y = np.repeat(np.arange(6), 25)
+    model = FastEMClassifier((22,), alpha=0.15, random_state=0).fit(X, y)
+    assert (model.solver, model.solver_) == ("auto", "adam")
+    assert LossCurveDisplay.from_estimator(model, ax=ax).ax_.get_xlabel() == "epoch"
+
+
 def test_several_estimators(fitted, ax):
     display = LossCurveDisplay.from_estimator(fitted, ax=ax)
     assert display.ax_ is ax

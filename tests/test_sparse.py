@@ -499,6 +499,22 @@ def test_equal_rows_are_merged(monkeypatch):
     assert different.merged() is different
 
 
+@pytest.mark.parametrize("name", ["em", "lbfgs", "adam", "sampling", "labels", "numbers", "counts"])
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_held_out_rows(name, is_passed):
+    kind, y, options = FITS[name]
+    options = {**OPTIONS, "early_stopping": True, **options}
+    models = []
+    for rows in (untidy(X).tocsr(), untidy(X).toarray()):
+        held_out = {"X_val": rows[:40], "y_val": y[:40]} if is_passed else {}
+        models.append(kind(**options).fit(rows[40:], y[40:], **held_out))
+    losses = [model.validation_loss_curve_ for model in models]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    huge = sparse.csr_array(1.7e308 * np.eye(N, P)[:40])
+    with pytest.raises(ValueError, match="X_val has values that overflow"):
+        kind(**options).fit(1e-3 * untidy(X).tocsr(), y, X_val=huge, y_val=y[:40])
+
+
 def test_the_same_rows_are_held_out():
     numbers = []
     for rows in (SparseFeatures.of(untidy(X).tocsr()), untidy(X).toarray()):

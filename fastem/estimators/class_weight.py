@@ -6,8 +6,6 @@ import numpy as np
 
 from fastem.parameters import Array
 
-_TINY = np.finfo(float).tiny
-
 
 def class_weight_of_rows(
     class_weight: Any,
@@ -48,8 +46,8 @@ def class_weight_of_rows(
                 "labels at once; pass a dict of weights."
             )
         totals = np.bincount(targets, weights)
-        balanced = totals.sum() / (np.count_nonzero(totals) * np.maximum(totals, _TINY))
-        return balanced[targets]
+        shares = np.where(totals > 0.0, totals, np.inf)  # rows without weight stay without weight
+        return (totals.sum() / (np.count_nonzero(totals) * shares))[targets]
     labels = classes.tolist()
     unknown = [label for label in class_weight if label not in labels]
     missing = [label for label in labels if label not in class_weight]

@@ -172,6 +172,8 @@ class BaseFastEM(
     def _forget_choices(self, problem: Problem, *, resumes: bool) -> None:
         """Delete attributes of an earlier fit that this fit may not set again."""
         names = [] if resumes else ["alpha_", "alpha_path_", "size_path_", "solver_", "starts_"]
+        if not isinstance(self.alpha, str):  # it was chosen in an earlier fit only
+            names.append("alpha_path_")
         if problem.shape.n_variances == 0:  # an earlier fit may have had another family
             names += ["variance_", "variance_floor_"]
         for name in names:
@@ -196,6 +198,8 @@ class BaseFastEM(
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes, streams=True)
                 settings = without_choice(self, problem.shape, "adam")
+                if isinstance(self.alpha, str) and hasattr(self, "alpha_"):
+                    settings.alpha = self.alpha_
                 training, ascent = place_in_stream(
                     settings, problem, parameters, getattr(self, "_ascent", None)
                 )
@@ -209,6 +213,7 @@ class BaseFastEM(
             self.data_loss_curve_ = [*getattr(self, "data_loss_curve_", []), data_loss]
             self.loss_curve_seconds_ = [*seconds, elapsed]
             self.n_iter_, self.converged_ = getattr(self, "n_iter_", 0) + 1, False
+            self.alpha_, self.solver_ = float(settings.alpha), settings.solver
             if self.verbose:
                 print(f"[fastem] call {self.n_iter_}, running loss {loss:.8f} nats")
         return self

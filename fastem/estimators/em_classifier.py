@@ -37,7 +37,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     ----------
     hidden_layer_sizes : tuple of ints, int or "auto", default="auto"
         Number of units m of each hidden layer. "auto" is one layer of 10 units, or of 64 if these
-        predict held-out rows better. More than 10 are tried if there are at least 500 rows, and if
+        predict held-out rows better. More than 10 are tried if ``e_step="auto"``, no starting
+        values are given, there are at least 500 different rows, and one of three conditions holds:
         the penalty found for 10 units is at most 0.05, there are more than five classes, or there
         are 20 rows per parameter. By enumeration, time and memory of an E-step grow as ``2**m``;
         with two or three classes and one layer they can grow as m (quadrature). A further layer
@@ -69,7 +70,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         E-steps. If there are at least 20 rows per parameter, it is approximated by leave-one-out
         scores instead, unless these are unreliable. Runs begin at the solution under the penalty
         before. With fewer than 20 rows alpha is 0.01. If weights of rows are not integers, these
-        values are multiplied by the mean weight.
+        values are multiplied by the mean weight. In `partial_fit` it is that of an earlier fit, or
+        0.15.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True
@@ -109,7 +111,9 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
     n_init : int, default=1
         Number of random starts. The best result is kept; with `early_stopping`, the one with the
         lowest loss of the validation set. With more than two starts and exact E-steps, EM runs 30
-        iterations from each, and continues from a third of them, those with the lowest losses.
+        iterations from each. It then continues from the third of them with the lowest losses, and
+        from at least two. With one start, a fit whose penalty was compared on a single split begins
+        at the parameters that were found there.
     coefs_init, intercepts_init : list of arrays, optional
         Starting values, in the shapes of `coefs_` and `intercepts_`. Overrides random
         initialisation.

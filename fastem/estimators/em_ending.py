@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastem.estimators.choices import learning_rate
+from fastem.estimators.choices import RATE_OF_FIRST_EPOCH, learning_rate
 from fastem.estimators.inference import FittedNetwork
 from fastem.runtime import warn_user
 from fastem.solvers import Monitor
@@ -39,7 +39,9 @@ def warn_of_ending(estimator: Any, monitor: Monitor) -> None:
             ConvergenceWarning,
         )
     elif not monitor.converged and monitor.n_iter < estimator.max_iter:
-        remedy = f"Use a smaller learning_rate_init than {learning_rate(estimator):g}."
+        is_auto = estimator.solver == "adam" and isinstance(estimator.learning_rate_init, str)
+        rate = RATE_OF_FIRST_EPOCH if is_auto else learning_rate(estimator)
+        remedy = f"Use a smaller learning_rate_init than {rate:g}."
         if estimator.solver == "lbfgs":
             remedy = "Use solver='em', standardize=True, or other starting values."
         warn_user(
@@ -78,7 +80,7 @@ def warn_of_equal_units(estimator: Any, network: FittedNetwork, X: Any) -> None:
     scale = np.sqrt(network.dispersion) if network.family.has_variance else 1.0
     if len(eta) > 1 and np.all(np.ptp(eta, axis=0) < _NO_EFFECT * scale):
         remedy = "No smaller penalty predicted held-out rows better."
-        if not isinstance(estimator.alpha, str):
+        if not hasattr(estimator, "alpha_path_"):
             remedy = "Use a smaller alpha, more starts (n_init), or another random_state."
         warn_user(
             f"The fit predicts the same for every row: with alpha={estimator.alpha_:g} the hidden "

@@ -79,11 +79,14 @@ class Fold:
         model, theta = self._training.model, self._solutions[alpha]
         return -self._training.loss(model.objective(theta) + model.penalty(theta))
 
-    def leave_one_out(self, alpha: float) -> LeaveOneOut:
-        """Return approximate leave-one-out scores of the training rows under a penalty."""
+    def leave_one_out(self, alpha: float, unit: float) -> LeaveOneOut:
+        """Return approximate leave-one-out scores of the training rows under a penalty.
+
+        ``unit`` is the weight of one row.
+        """
         theta, training = self.solve(alpha), self._training
         rows, shape = training.rows, training.shape
         gradients = row_gradients(Enumeration(), rows, shape, shape.unpack(theta), 1)
         _, statistics = training.model.expect(theta)
-        penalty = alpha * shape.penalty_weights()
-        return leave_one_out(gradients, statistics.log_likelihood, rows.weights, penalty)
+        penalty = alpha / unit * shape.penalty_weights()
+        return leave_one_out(gradients, statistics.log_likelihood, rows.weights / unit, penalty)

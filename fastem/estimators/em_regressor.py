@@ -34,9 +34,9 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
     ----------
     hidden_layer_sizes : tuple of ints, int or "auto", default=(10,)
         Number of units m of each hidden layer. "auto" is 10, 16 or 32 units of one layer: larger
-        numbers as long as they predict held-out rows better and E-steps take less than 0.1 s. With
-        enumeration, time and memory grow as ``2**m``. With quadrature, for one Gaussian output,
-        they grow as m. Several layers need ``e_step="sampling"``.
+        numbers, with ``e_step="auto"``, as long as they predict held-out rows better and E-steps
+        take less than 0.1 s. With enumeration, time and memory grow as ``2**m``. With quadrature,
+        for one Gaussian output, they grow as m. Several layers need ``e_step="sampling"``.
     family : {"gaussian", "poisson"} or Family, default="gaussian"
         Distribution of y given the hidden states. An instance can be your own family: see
         `fastem.IndependentOutputs`.
@@ -52,7 +52,7 @@ class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstima
         L2 penalty: multiplies half the squared norm of the weights on standardised features and
         outputs, in the units of the summed log-likelihood. Intercepts are not penalised. "auto" is
         chosen by the log-density of held-out rows, as for `FastEMClassifier`. In `partial_fit` it
-        is 0.5.
+        is that of an earlier fit, or 0.5.
     variance_floor : float or "auto", default="auto"
         Lower bound of every noise variance, as a share of the variance of y; if y is constant, as a
         share of ``y**2``. Without it, the likelihood is unbounded: a density can concentrate on

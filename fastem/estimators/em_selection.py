@@ -27,14 +27,14 @@ FIRST_SIZE = 10
 _SIZES = (64,)
 _SIZES_FOR_NUMBERS = 16, 32
 _SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
-_FEWEST_ROWS = 20  # with fewer rows, leave-one-out says nothing
+_FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
 _MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
 _MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
 _LEAST_GAIN = 0.01  # relative, of a larger network
-_TINY_PENALTY = 0.05  # at most: the number of units limits the fit
+_TINY_PENALTY = 0.05  # per unit weight, at most: the number of units limits the fit
 _FEWEST_ROWS_TO_GROW = 500
 _SOLVED = 0.01  # nats per row that are left at most: more units cannot gain
 _ROWS_PER_PARAMETER = 20  # at least: the same
@@ -85,6 +85,8 @@ class _Selection:
     n_distinct : int
     weight : float
         Summed weight.
+    unit : float
+        Mean weight of a row.
     small_penalty : float
         Penalty to use with too few rows to choose one.
     """
@@ -102,8 +104,8 @@ class _Selection:
         self._held = split.held * ratio
         self._engine, self.size, self.n_distinct = engine, split.size, len(split.rows)
         self.weight = float(self._problem.weights.sum())
-        self._unit = self.weight / split.size
-        self.small_penalty = SMALL_PENALTY * self._unit
+        self.unit = self.weight / split.size
+        self.small_penalty = SMALL_PENALTY * self.unit
 
     def best(self, *, single: bool) -> _Found:
         """Return the best penalty, by a single split or in the best affordable way."""
@@ -154,7 +156,7 @@ class _Selection:
 
     def _search(self, score: Callable[[float], float], *, coarse: bool = False) -> dict:
         """Return the scores of penalties, in ascending order."""
-        unit, first = self._unit, first_penalty(self._problem.shape)
+        unit, first = self.unit, first_penalty(self._problem.shape)
 
         def reported(alpha: float) -> float:
             found = score(alpha)
@@ -172,7 +174,7 @@ class _Selection:
         """Return the result if no penalty has a score."""
         alpha = self._alpha
         if alpha is None:
-            alpha = first_penalty(self._problem.shape) * self._unit
+            alpha = first_penalty(self._problem.shape) * self.unit
         return _Found(alpha, _path({alpha: np.nan}), -np.inf, -np.inf, None)
 
     def _fold(self, held: Array) -> Fold:
@@ -191,7 +193,7 @@ class _Selection:
 
         def score(alpha: float) -> float:
             try:
-                found = fold.leave_one_out(alpha)
+                found = fold.leave_one_out(alpha, self.unit)
             except FloatingPointError:
                 leverages[alpha] = np.inf
                 return -np.inf
@@ -257,7 +259,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     if not grows:
         return best
     sizes = _SizePath(selection.weight)
-    if _needs_more_units(found, problem, selection.n_distinct):
+    if _may_grow(estimator) and _needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
         best = _grown(estimator, problem, best, found, sizes, alpha)
@@ -306,13 +308,19 @@ class _SizePath:
         return dict(zip(names, map(np.array, zip(*self._entries, strict=True)), strict=True))
 
 
-def _needs_more_units(found: _Found, problem: Problem, size: int) -> bool:
+def _may_grow(estimator: Any) -> bool:
+    """Return whether neither the engine nor the starting values are given: they fix the size."""
+    is_given = estimator.coefs_init is not None or estimator.intercepts_init is not None
+    return isinstance(estimator.e_step, str) and estimator.e_step == "auto" and not is_given
+
+
+def _needs_more_units(found: _Found, shape: Shape, selection: _Selection) -> bool:
     """Return whether the number of units, and not the noise, limits the fit to distinct rows."""
-    shape = problem.shape
+    size = selection.n_distinct
     if size < _FEWEST_ROWS_TO_GROW or (shape.has_classes and found.score > -_SOLVED):
         return False
     return (
-        found.alpha <= _TINY_PENALTY
+        found.alpha <= _TINY_PENALTY * selection.unit
         or size >= _ROWS_PER_PARAMETER * shape.n_parameters
         or (shape.has_classes and shape.n_outputs > _MANY_CLASSES)
     )

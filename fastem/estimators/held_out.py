@@ -11,6 +11,7 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_targets
 from fastem.parameters import Array
+from fastem.rows import largest_inputs
 from fastem.solvers import BatchedNetwork, HeldOut, Network
 
 
@@ -111,7 +112,7 @@ class HeldOutRows:
     def _model(self) -> Network | BatchedNetwork:
         with np.errstate(over="ignore"):
             problem = self._problem.standardized(self._standardization)
-        if not np.isfinite(problem.X).all():
+        if not np.isfinite(largest_inputs(problem.X)).all():
             raise ValueError(
                 "X_val has values that overflow when they are standardised as X is; rescale X and "
                 "X_val."

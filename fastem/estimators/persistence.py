@@ -23,6 +23,7 @@ from fastem.runtime import warn_user
 _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
 _CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
+_PATHS = {"path_": "alpha_path_", "sizes_": "size_path_"}  # by the prefix of their columns
 
 
 def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -151,8 +152,9 @@ def _add_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> Non
     for name in ("alpha_", "solver_"):
         if hasattr(model, name):
             header[name] = getattr(model, name)
-    for name, column in getattr(model, "alpha_path_", {}).items():
-        arrays[f"path_{name}"] = column
+    for prefix, path in _PATHS.items():
+        columns = getattr(model, path, {})
+        arrays.update({prefix + name: column for name, column in columns.items()})
     starts = getattr(model, "starts_", None)
     if starts is None:
         return
@@ -306,9 +308,10 @@ def _restore_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) ->
     for name, kind in (("alpha_", float), ("solver_", str)):
         if name in header:
             setattr(model, name, kind(header[name]))
-    path = {name[5:]: column for name, column in arrays.items() if name.startswith("path_")}
-    if path:
-        model.alpha_path_ = path
+    for prefix, path in _PATHS.items():
+        names = [name for name in arrays if name.startswith(prefix)]
+        if names:
+            setattr(model, path, {name.removeprefix(prefix): arrays[name] for name in names})
     if "starts" not in header:
         return
     n_layers = len(model.coefs_)

@@ -14,7 +14,7 @@ from fastem.parameters import Array, Shape
 from fastem.runtime import DivergenceError, single_threaded_blas, warn_user
 from fastem.solvers import Monitor
 
-_SHORT = 30  # iterations of a start before the best starts go on
+_SHORT = 30  # iterations of every start, before the best starts are continued
 
 
 def given_start(estimator: Any, shape: Shape) -> tuple[list[Array] | None, list[Array] | None]:

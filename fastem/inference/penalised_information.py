@@ -7,7 +7,7 @@ import numpy as np
 from fastem.parameters import Array
 
 # Directions with less information are not identified (nats per squared unit). Parameters are
-# log-odds, logits and standardised outputs, so a standard error of 100 leaves everything open.
+# log-odds, logits and standardised outputs, so a standard error of 100 is no information.
 _NEGLIGIBLE = 1e-4
 # Eigenvalues below this share of the largest one are rounding errors.
 _ROUNDING = 1e-12

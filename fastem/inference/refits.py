@@ -158,7 +158,7 @@ def run_all(
     Raises
     ------
     KeyboardInterrupt
-        If Ctrl-C is pressed before two results are there.
+        If Ctrl-C is pressed before two results are available.
 
     Warns
     -----

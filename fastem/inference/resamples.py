@@ -217,8 +217,8 @@ def bootstrap(
     -----
     *Resamples.* Rows are not copied: a resample is a vector of weights with the multinomial
     distribution of the counts of ``round(sum(sample_weight))`` draws. Resamples in which a class or
-    label has no variation, although it has in y, are drawn again. The intervals therefore hold
-    given that every class occurs.
+    label has no variation, although it has in y, are drawn again. The intervals are therefore
+    conditional on the occurrence of every class.
 
     *Intervals* are normal on the log-odds scale. On data from known networks
     (``benches/interval_coverage.py``) with ``alpha`` of 0.15 or 0.5, intervals of 95 % cover 92 to
@@ -226,8 +226,7 @@ def bootstrap(
     parametric bootstrap, and the delta method. They do not account for the bias by the penalty:
     with ``alpha=1.5`` they cover 86 to 91 % there. Fit with a smaller penalty if intervals matter
     more than predictions. They do not account for the choice of the penalty and of the number of
-    units either. All refits start at the model, so other maxima are found only if the resample
-    leads there.
+    units either. All refits start at the parameters of the model, so they seldom find other maxima.
 
     References
     ----------

@@ -121,10 +121,13 @@ def loss_seconds(estimator: Any) -> Array:
 
 def label_of_iterations(estimators: Sequence[Any]) -> str:
     """Return the label of an axis of iterations or epochs."""
-    kinds = {
-        "epoch" if getattr(x, "solver", "") in ("sgd", "adam") else "iteration" for x in estimators
-    }
+    kinds = {"epoch" if _solver(x) in ("sgd", "adam") else "iteration" for x in estimators}
     return kinds.pop() if len(kinds) == 1 else "iteration of EM, or epoch of backpropagation"
+
+
+def _solver(estimator: Any) -> str:
+    """Return the solver that was used; only networks by EM select one for "auto"."""
+    return getattr(estimator, "solver_", getattr(estimator, "solver", ""))
 
 
 def label_losses(

@@ -21,7 +21,8 @@ class LeaveOneOut(NamedTuple):
     Attributes
     ----------
     score : float, nats
-        Mean log-likelihood per unit weight of rows that are left out; NaN if a leverage is 1.
+        Mean log-likelihood per unit weight of rows that are left out; NaN if a leverage is 1 or
+        more.
     leverage : float
         The largest ``h_i``. The approximation is poor if it is close to 1.
     effective_parameters : float
@@ -53,7 +54,7 @@ def leave_one_out(
 
     Notes
     -----
-    The cost is ``2 n k**2`` flops for k parameters.
+    The cost is about ``3 n k**2`` flops for k parameters.
     """
     scaled = gradients * np.sqrt(weights)[:, None]
     curvature = scaled.T @ scaled

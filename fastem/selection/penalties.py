@@ -11,7 +11,7 @@ PENALTIES = (
 )  # fmt: skip
 """Penalties that ``alpha="auto"`` chooses from."""
 
-_PATIENCE = 2  # penalties in a row with lower scores, after which a direction is given up
+_PATIENCE = 2  # penalties in a row without a higher score, after which a direction ends
 
 # Share of the standard error of a difference of scores that does not justify a smaller penalty.
 _NEGLIGIBLE_ERROR = 0.25
@@ -22,7 +22,7 @@ def search(
 ) -> dict[float, float]:
     """Return the scores of penalties around the best one.
 
-    Larger penalties than the first are tried until two in a row score lower than the best. Then
+    Larger penalties than the first are tried until two in a row do not exceed the best. Then
     smaller ones are tried in the same way, unless the best is so large that the first two penalties
     both scored lower than a later one.
 
