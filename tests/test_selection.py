@@ -129,6 +129,11 @@ def test_a_score_that_is_not_finite_is_the_lowest():
     assert max(scores, key=scores.get) == 0.5
 
 
+def test_scores_that_begin_finite_late_are_found():
+    scores = search(lambda alpha: -np.inf if alpha < 10.0 else -alpha, 0.15)
+    assert max(scores, key=scores.get) == 15.0
+
+
 def test_a_larger_penalty_is_taken_if_the_difference_is_noise():
     rng = np.random.default_rng(0)
     best = rng.normal(size=400)

@@ -70,8 +70,8 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         E-steps. If there are at least 20 rows per parameter, it is approximated by leave-one-out
         scores instead, unless these are unreliable. Runs begin at the solution under the penalty
         before. With fewer than 20 rows alpha is 0.01. If weights of rows are not integers, these
-        values are multiplied by the mean weight. In `partial_fit` it is that of an earlier fit, or
-        0.15.
+        values are multiplied by the mean weight. A warm start keeps the penalty of the earlier fit,
+        and `partial_fit` too; without one, it uses 0.15.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True

@@ -130,8 +130,10 @@ class EpochTraining(Training):
         n_epochs = max(1, round(share * self.n_epochs))
         monitor, state = self.new_monitor(), self.new_optimizer(random_state)
         state.extent = self._extent
+        given = self._estimator.learning_rate_init
+        first = RATE_OF_FIRST_EPOCH if isinstance(given, str) else float(given)
         with single_threaded_blas():
-            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
+            schedule = FallingRate(rate * first, n_epochs)
             theta = run_adam(self.model, theta, monitor, n_epochs, state, schedule)
         if monitor.interrupted:
             raise KeyboardInterrupt

@@ -21,7 +21,7 @@ from fastem.inference.refits import (
     whole_weights,
     with_parameters,
 )
-from fastem.inference.resamples import Simulation
+from fastem.inference.resamples import Simulation, check_simulation
 from fastem.parameters import Array
 from fastem.runtime import DivergenceError
 
@@ -169,6 +169,7 @@ def likelihood_ratio_test(
     0.1
     """
     check_model(model)
+    check_simulation(model)
     check_count("n_resamples", n_resamples, 2)
     check_count("n_starts", n_starts, 0)
     n_workers = n_workers_of(n_jobs)

@@ -257,6 +257,21 @@ def bootstrap(
     return BootstrapResult(model, [fit for fit in found if fit is not None])
 
 
+def check_simulation(model: Any) -> None:
+    """Check that y can be simulated from a model.
+
+    Raises
+    ------
+    ValueError
+        If the model has class weights: it describes rows with these weights.
+    """
+    if getattr(model, "class_weight", None) is not None:
+        raise ValueError(
+            f"y cannot be simulated from a model with class_weight={model.class_weight!r}: its "
+            "probabilities are those of weighted rows. Fit it with class_weight=None."
+        )
+
+
 class Simulation(NamedTuple):
     """Draws of y from a model, at the same X.
 
@@ -283,11 +298,7 @@ class Simulation(NamedTuple):
             If a weight is not a whole number, or the model has class weights: it describes rows
             with these weights, and not the rows to be simulated.
         """
-        if getattr(model, "class_weight", None) is not None:
-            raise ValueError(
-                f"y cannot be simulated from a model with class_weight={model.class_weight!r}: its "
-                "probabilities are those of weighted rows. Fit it with class_weight=None."
-            )
+        check_simulation(model)
         n = X.shape[0]
         repeated = X[np.repeat(np.arange(n), whole_weights(weights, "A simulation"))]
         targets = model._known_targets(y, n)

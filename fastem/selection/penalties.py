@@ -53,6 +53,8 @@ def search(
             scores[alpha] = found if np.isfinite(found) else -np.inf
             n_lower = 0 if scores[alpha] > best else n_lower + 1
             best = max(best, scores[alpha])
+            if best == -np.inf:
+                n_lower = 0  # nothing to compare with so far
             if n_lower == patience:
                 break
         if best > max(scores[alpha] for alpha in up[:patience] if alpha in scores):
