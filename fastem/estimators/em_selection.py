@@ -107,6 +107,11 @@ class _Selection:
         self.unit = self.weight / split.size
         self.small_penalty = SMALL_PENALTY * self.unit
 
+    @property
+    def can_hold_out(self) -> bool:
+        """Whether the single split has rows; it has none if every class has a single row."""
+        return bool(self._held[0].any())
+
     def best(self, *, single: bool) -> _Found:
         """Return the best penalty, by a single split or in the best affordable way."""
         shape, engine = self._problem.shape, self._problem.engine
@@ -124,8 +129,6 @@ class _Selection:
 
     def _by_folds(self, n_folds: int) -> _Found:
         shares = [held for held in self._held[:n_folds] if held.any()]
-        if not shares:  # every class has a single row
-            return self._not_found()
         folds = [self._fold(held) for held in shares]
         weights = np.concatenate([held[held > 0.0] for held in shares])
         n_first = np.count_nonzero(shares[0])
@@ -169,13 +172,6 @@ class _Selection:
             return {self._alpha: reported(self._alpha)}
         scores = search(lambda share: reported(share * unit), first, coarse=coarse)
         return {share * unit: found for share, found in scores.items()}
-
-    def _not_found(self) -> _Found:
-        """Return the result if no penalty has a score."""
-        alpha = self._alpha
-        if alpha is None:
-            alpha = first_penalty(self._problem.shape) * self.unit
-        return _Found(alpha, _path({alpha: np.nan}), -np.inf, -np.inf, None)
 
     def _fold(self, held: Array) -> Fold:
         problem = self._problem
@@ -250,7 +246,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
     kept = problem.of_rows(problem.weights > 0.0)
     selection = _Selection(settings, kept, engine, alpha)
-    if selection.size < _FEWEST_ROWS:
+    if selection.size < _FEWEST_ROWS or not selection.can_hold_out:
         alpha = selection.small_penalty if alpha is None else alpha
         settings = with_values(settings, alpha=alpha)
         return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastem.estimators.ascent import Problem
-from fastem.estimators.choices import without_choice
+from fastem.estimators.choices import resolve_solver, without_choice
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
 from fastem.selection import row_numbers
@@ -71,7 +71,8 @@ def _choose(estimator: Any, problem: Problem) -> float:
     held = problem.of_rows(numbers < _SHARE_HELD_OUT)
     trained = problem.of_rows((numbers >= _SHARE_HELD_OUT) & (numbers < 1.0))
     trained = trained._replace(shape=problem.shape._replace(variance_floor=_FLOORS[-1]))
-    pilot = without_choice(estimator, problem.shape, "em")
+    pilot, _, _ = resolve_solver(estimator, trained)
+    pilot = without_choice(pilot, problem.shape, "em")
     pilot.solver = "em" if pilot.solver == "adam" else pilot.solver
     densities = []
     for _, parameters in Training(pilot, trained).path(_FLOORS):

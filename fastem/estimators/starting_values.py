@@ -173,13 +173,9 @@ class Starts:
     def _record(self, run: _Run) -> None:
         if not run.monitor.history:
             return
-        weights = self._training.weights(run.theta)
-        self._records[run.number] = {
-            "loss": self._training.loss(run.monitor.objective),
-            "n_iter": run.monitor.n_iter,
-            "converged": run.monitor.converged,
-            **{name.rstrip("_"): values for name, values in weights.items()},
-        }
+        fitted = self._training.attributes(run.theta, run.monitor)
+        names = "loss_", "n_iter_", "converged_", "coefs_", "intercepts_", "variance_"
+        self._records[run.number] = {n.rstrip("_"): fitted[n] for n in names if n in fitted}
 
     def _drop(self, number: int, error: FloatingPointError) -> None:
         self._failure = error

@@ -94,9 +94,11 @@ class Inference:
     x. Noise variances at their lower bound, and the penalty, are treated as known. If H has a
     negative eigenvalue, J is replaced by S, with the gradients ``s_i`` of ``log p(y_i | x_i)``.
 
-    Directions with an eigenvalue of H below 1e-4, in units of standardised parameters, are not
-    identified: their standard errors exceed 100 log-odds. The inverse is taken on the others. A
-    prediction that depends on such a direction has the standard error inf.
+    Eigenvalues of penalised directions are at least a tenth of the penalty. Directions with an
+    eigenvalue of H below 1e-4, in units of standardised parameters, are not identified: their
+    standard errors exceed 100 log-odds. A prediction of which a twentieth of the gradient lies in
+    such directions has the standard error inf. Below, the directions count with the eigenvalue
+    1e-4.
 
     Intervals ignore that predictions are not linear in the parameters, and that the likelihood has
     other maxima. On data from known networks with two or three units (300 to 500 rows, ``alpha``

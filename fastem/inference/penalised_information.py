@@ -11,8 +11,12 @@ from fastem.parameters import Array
 _NEGLIGIBLE = 1e-4
 # Eigenvalues below this share of the largest one are rounding errors.
 _ROUNDING = 1e-12
-# A prediction depends on a direction if this share of its gradient lies in it.
-_SHARE = 1e-6
+_SHARE_OF_PENALTY = (
+    0.1  # least curvature of a penalised direction, as a share of that of the penalty
+)
+# A prediction depends on directions that are not identified if this share of its gradient lies in
+# them. Below, as with units that are constant over the rows, they add the largest error above.
+_SHARE = 0.05
 
 
 class PenalisedInformation(NamedTuple):
@@ -47,14 +51,17 @@ class PenalisedInformation(NamedTuple):
         """
         places = np.flatnonzero(free)
         own = information[np.ix_(places, places)]
-        values, vectors = np.linalg.eigh(own + np.diag(penalty[places]))
+        found, vectors = np.linalg.eigh(own + np.diag(penalty[places]))
+        # The penalty limits a direction even where the likelihood cancels its curvature, as it does
+        # on the plateaus of units that are nearly equal.
+        values = np.maximum(found, _SHARE_OF_PENALTY * (penalty[places] @ vectors**2))
         largest = max(values.max(initial=0.0), np.finfo(float).tiny)
         is_identified = values > max(_NEGLIGIBLE, _ROUNDING * largest)
         root = np.zeros((len(penalty), int(is_identified.sum())))
         root[places] = vectors[:, is_identified] / np.sqrt(values[is_identified])
         null = np.zeros((len(penalty), int((~is_identified).sum())))
         null[places] = vectors[:, ~is_identified]
-        return cls(root, null, float(values.min(initial=0.0) / largest))
+        return cls(root, null, float(found.min(initial=0.0) / largest))
 
     def trace(self, information: Array) -> float:
         """Return the trace of an information, without penalty, times the inverse."""
@@ -69,4 +76,5 @@ class PenalisedInformation(NamedTuple):
         if self.null.shape[1] == 0:
             return errors
         outside = np.linalg.norm(gradients @ self.null, axis=-1)
+        errors = np.hypot(errors, outside / np.sqrt(_NEGLIGIBLE))
         return np.where(outside > _SHARE * np.linalg.norm(gradients, axis=-1), np.inf, errors)

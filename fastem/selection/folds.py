@@ -16,6 +16,7 @@ from fastem.sparse import SparseFeatures
 N_FOLDS = 5
 """Number of folds. A single split holds out the first of them."""
 
+_CELLS_PER_ROW = 10.0  # at most, in tables of categories
 _LARGEST_COUNT = 2.0**50  # of all rows; larger weights are not numbers of rows
 
 # Constants of the finaliser of SplitMix64: Steele, Lea and Flood (2014), Fast splittable
@@ -37,7 +38,7 @@ class Split(NamedTuple):
     held : array (n_folds, n_distinct)
         The part of the weight that a fold holds out.
     size : int
-        Number of rows; a row counts as often as it was divided.
+        Number of rows that are held out by themselves: distinct rows, or all rows.
     """
 
     rows: NDArray[np.int64]
@@ -96,9 +97,11 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     """Divide rows among five folds, at random and in equal shares of every class.
 
-    If all weights are integers, a row of weight w counts as w rows, which are held out in turn by
-    different folds. Otherwise a row is held out as a whole. A class with a single row is never held
-    out.
+    Equal rows are held out together: copies in the training rows would reveal them. Tables of few
+    categories are different, because rows are equal by chance. Such a table has integer weights,
+    and at most ten times as many possible rows, the product of the numbers of values of the
+    columns, as rows. There a row of weight w is held out in turn by different folds. A class with a
+    single row is never held out.
 
     Parameters
     ----------
@@ -119,7 +122,9 @@ def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     classes = targets[first] if targets.ndim == 1 else np.zeros(len(first), dtype=np.int64)
     order = np.lexsort((numbers, classes))
     first, summed, classes = first[order], summed[order], classes[order]
-    are_counts = bool((weights == np.round(weights)).all() and weights.sum() < _LARGEST_COUNT)
+    total = summed.sum()
+    are_counts = bool((weights == np.round(weights)).all() and total < _LARGEST_COUNT)
+    are_counts = are_counts and _has_few_values(X, _CELLS_PER_ROW * total)
     counts = summed if are_counts else np.ones(len(summed))
     start = np.cumsum(counts) - counts
     folds = np.arange(N_FOLDS)[:, None]
@@ -130,3 +135,19 @@ def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     if targets.ndim == 1:
         held[:, np.bincount(classes, counts)[classes] < 2] = 0.0
     return Split(first, summed, held, int(counts.sum()))
+
+
+def _has_few_values(X: Array | SparseFeatures, most: float) -> bool:
+    """Return whether the product of the numbers of values of the columns is at most ``most``."""
+    if isinstance(X, SparseFeatures):
+        _, columns, values = X.coordinates()
+        pairs = np.unique(np.column_stack([columns, values]), axis=0)
+        counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=X.shape[1])
+        counts += np.bincount(columns, minlength=X.shape[1]) < len(X)  # zeros
+        return bool(np.log(counts).sum() <= np.log(most))
+    product = 1.0
+    for column in X.T:
+        product *= len(np.unique(column))
+        if product > most:
+            return False
+    return True
