@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "expectations": {"parameters", "sparse"},
     "rows": {"kernels", "parameters", "runtime", "sparse"},
     "tables": {"parameters"},
-    "engines": BASE,
+    "engines": BASE | {"sparse"},
     "oracle": BASE | {"engines", "tables"},
     "torch": {"engines", "families", "oracle", "runtime"},
     "jax": {"engines", "families", "oracle"},

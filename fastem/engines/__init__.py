@@ -24,7 +24,12 @@ from fastem.engines.quadrature import (
 )
 from fastem.engines.row_tables import buffers_of_row_table, row_table
 from fastem.engines.sampling import Sampling, draw_seed
-from fastem.engines.sparse_plan import SparsePlan, identity_weights, shape_on_log_odds
+from fastem.engines.sparse_plan import (
+    SparsePlan,
+    identity_weights,
+    shape_of_plan,
+    shape_on_log_odds,
+)
 from fastem.expectations import HiddenStatistics, Statistics
 from fastem.parameters import Parameters, Shape
 from fastem.rows import TrainingRows
@@ -59,5 +64,6 @@ __all__ = [
     "log_probabilities",
     "resolve_engine",
     "row_table",
+    "shape_of_plan",
     "shape_on_log_odds",
 ]

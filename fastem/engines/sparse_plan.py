@@ -9,6 +9,7 @@ from fastem.expectations import Statistics
 from fastem.kernels import caller_order
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, check_log_odds
+from fastem.sparse import SparseFeatures
 
 
 class SparsePlan(Plan):
@@ -66,6 +67,11 @@ class SparsePlan(Plan):
         gradient = rows.inputs.transposed_product(np.ascontiguousarray(moved.T), self._n_threads)
         layer = first._replace(inputs=rows.inputs, gradient=gradient)
         return found._replace(hidden=(layer, *found.hidden[1:]))
+
+
+def shape_of_plan(shape: Shape, X: Array | SparseFeatures) -> Shape:
+    """Return the shape that an engine's plan has for these features: see `shape_on_log_odds`."""
+    return shape_on_log_odds(shape) if isinstance(X, SparseFeatures) else shape
 
 
 def shape_on_log_odds(shape: Shape) -> Shape:

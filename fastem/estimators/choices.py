@@ -3,10 +3,9 @@
 import copy
 from typing import Any, NamedTuple
 
-from fastem.engines import Engine, Sampling, cheapest_engine, shape_on_log_odds
+from fastem.engines import Engine, Sampling, cheapest_engine, shape_of_plan
 from fastem.estimators.ascent import Problem
 from fastem.parameters import Parameters, Shape
-from fastem.sparse import SparseFeatures
 
 SMALL_PENALTY = 0.01
 """Penalty of ``alpha="auto"`` with too few rows to choose one."""
@@ -68,13 +67,20 @@ def first_penalty(shape: Shape) -> float:
     return _FIRST_OF_CLASSES if shape.has_classes else _FIRST_OF_NUMBERS
 
 
+def known_penalty(estimator: Any, shape: Shape) -> float:
+    """Return `alpha` if it is a number, else that of an earlier fit, else the first penalty."""
+    if isinstance(estimator.alpha, str):
+        return float(getattr(estimator, "alpha_", first_penalty(shape)))
+    return float(estimator.alpha)
+
+
 def without_choice(estimator: Any, shape: Shape, solver: str) -> Any:
     """Return a copy of an estimator that uses fixed values in place of "auto"."""
     return with_values(
         estimator,
         solver=solver if estimator.solver == "auto" else estimator.solver,
         m_step="newton" if estimator.m_step == "auto" else estimator.m_step,
-        alpha=first_penalty(shape) if isinstance(estimator.alpha, str) else estimator.alpha,
+        alpha=known_penalty(estimator, shape),
     )
 
 
@@ -125,12 +131,12 @@ def _prefers_batches(shape: Shape, n_samples: int, engine: Engine, batches: Engi
     if not engine.is_exact:
         return True
     seconds = _E_STEPS * engine.seconds(shape, n_samples)
-    seconds += _M_STEPS * output_flops(shape) * _SECONDS_PER_FLOP
+    seconds += _M_STEPS * _output_flops(shape) * _SECONDS_PER_FLOP
     by_batches = _PASSES * batches.seconds(shape, n_samples)
     return seconds > max(_FEW_SECONDS, 2.0 * by_batches)
 
 
-def output_flops(shape: Shape) -> float:
+def _output_flops(shape: Shape) -> float:
     """Return the cost of Newton's step for the output layer by enumeration."""
     g, m = shape.n_outputs, min(shape.last, 60)
     return g**2 * 2.0**m * (2.0 + m / 8.0)
@@ -144,8 +150,7 @@ def _newton_seconds(shape: Shape, n_samples: int) -> float:
 def resized(estimator: Any, problem: Problem, n_units: int, earlier: Engine | None) -> Problem:
     """Return the problem for another number of hidden units."""
     shape = problem.shape._replace(hidden_layer_sizes=(n_units,))
-    of_engine = shape_on_log_odds(shape) if isinstance(problem.X, SparseFeatures) else shape
-    engine = cheapest_engine(of_engine, len(problem.weights))
+    engine = cheapest_engine(shape_of_plan(shape, problem.X), len(problem.weights))
     return problem._replace(shape=shape, engine=engine.seeded(estimator.random_state, earlier))
 
 

@@ -8,13 +8,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastem.engines import resolve_engine, shape_on_log_odds
+from fastem.engines import resolve_engine, shape_of_plan
 from fastem.estimators.ascent import Problem
-from fastem.estimators.choices import Choice, first_penalty, rows_per_e_step, without_choice
+from fastem.estimators.choices import Choice, known_penalty, rows_per_e_step, without_choice
 from fastem.estimators.em_ending import warn_of_ending, warn_of_equal_units
-from fastem.estimators.em_epochs import EpochTraining, place_in_stream
+from fastem.estimators.em_epochs import place_in_stream, training_for
 from fastem.estimators.em_selection import FIRST_SIZE, choose
-from fastem.estimators.em_training import Training
 from fastem.estimators.held_out import hold_out
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.inference import FittedNetwork
@@ -138,8 +137,7 @@ class BaseFastEM(
                     problem = self._with_variance_floor(problem, resumes=resumes)
                 choice = self._choose(problem, resumes=resumes)
                 settings, problem = choice.settings, choice.problem
-                kind = EpochTraining if settings.solver == "adam" else Training
-                training = kind(settings, problem)
+                training = training_for(settings, problem)
             start = choice.start if self.n_init == 1 else None
             is_single = resumes or start is not None
             n_starts = 1 if is_single else n_finalists(settings, problem)
@@ -183,8 +181,7 @@ class BaseFastEM(
         """Replace every "auto" of the parameters."""
         if not resumes:
             return choose(self, problem, grows=isinstance(self.hidden_layer_sizes, str))
-        alpha = getattr(self, "alpha_", first_penalty(problem.shape))
-        return choose(self, problem, grows=False, alpha=alpha)
+        return choose(self, problem, grows=False, alpha=known_penalty(self, problem.shape))
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, began: float) -> Self:
         """Process some rows once, in mini-batches; ``began`` is the clock (s) at the call."""
@@ -198,8 +195,6 @@ class BaseFastEM(
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes, streams=True)
                 settings = without_choice(self, problem.shape, "adam")
-                if isinstance(self.alpha, str) and hasattr(self, "alpha_"):
-                    settings.alpha = self.alpha_
                 training, ascent = place_in_stream(
                     settings, problem, parameters, getattr(self, "_ascent", None)
                 )
@@ -235,8 +230,7 @@ class BaseFastEM(
         n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
         shape = Shape(X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family)
         n_rows = rows_per_e_step(self, len(X))
-        of_plan = shape_on_log_odds(shape) if isinstance(X, SparseFeatures) else shape
-        engine = resolve_engine(self.e_step, shape=of_plan, n_samples=n_rows)
+        engine = resolve_engine(self.e_step, shape=shape_of_plan(shape, X), n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)

@@ -14,9 +14,10 @@ from fastem.parameters import Array, Parameters
 from fastem.runtime import effective_n_jobs, single_threaded_blas
 from fastem.solvers import AdamState, BatchedNetwork, EpochMonitor, Extent, FallingRate, run_adam
 
-# First rate and number of epochs, as shares of those of a fit: of a run before the comparison of
-# penalties, of the runs that are compared, and of the fit that begins where the best one ended.
-_BASE, _BRANCH, _POLISH = (1.0, 0.4), (0.5, 0.15), (0.5, 0.4)
+# First rate and number of epochs, as shares of those of a fit: of the fit itself, of a run before
+# the comparison of penalties, of the runs that are compared, and of the fit that begins where the
+# best one ended.
+_WHOLE, _BASE, _BRANCH, _POLISH = (1.0, 1.0), (1.0, 0.4), (0.5, 0.15), (0.5, 0.4)
 
 
 class EpochTraining(Training):
@@ -111,10 +112,14 @@ class EpochTraining(Training):
         schedule = None
         optimizer.polishes = optimizer.polishes or self.polishes
         if isinstance(self._estimator.learning_rate_init, str):
-            rate, share = _POLISH if optimizer.polishes else (1.0, 1.0)
-            n_epochs = max(1, round(share * self.n_epochs))
-            schedule = FallingRate(rate * RATE_OF_FIRST_EPOCH, n_epochs)
+            schedule = self._falling(*(_POLISH if optimizer.polishes else _WHOLE))
         return run_adam(self.model, theta, monitor, max_iter, optimizer, schedule)
+
+    def _falling(self, rate: float, share: float) -> FallingRate:
+        """Return a schedule, given its first rate and its epochs as shares of those of a fit."""
+        given = self._estimator.learning_rate_init
+        first = RATE_OF_FIRST_EPOCH if isinstance(given, str) else float(given)
+        return FallingRate(rate * first, max(1, round(share * self.n_epochs)))
 
     def follow(
         self,
@@ -123,21 +128,17 @@ class EpochTraining(Training):
         random_state: np.random.RandomState,
         *,
         begins: bool = False,
-    ) -> Array:
-        """Return the parameters under a penalty, after fewer epochs than those of a fit."""
+    ) -> tuple[Array, float]:
+        """Return the parameters under a penalty and their log-likelihood, after few epochs."""
         self.model.set_penalty(alpha)
-        rate, share = _BASE if begins else _BRANCH
-        n_epochs = max(1, round(share * self.n_epochs))
         monitor, state = self.new_monitor(), self.new_optimizer(random_state)
         state.extent = self._extent
-        given = self._estimator.learning_rate_init
-        first = RATE_OF_FIRST_EPOCH if isinstance(given, str) else float(given)
+        schedule = self._falling(*(_BASE if begins else _BRANCH))
         with single_threaded_blas():
-            schedule = FallingRate(rate * first, n_epochs)
-            theta = run_adam(self.model, theta, monitor, n_epochs, state, schedule)
+            theta = run_adam(self.model, theta, monitor, schedule.n_epochs, state, schedule)
         if monitor.interrupted:
             raise KeyboardInterrupt
-        return theta
+        return theta, monitor.objective + self.model.penalty(theta)
 
     def settled(self, theta: Array, random_state: np.random.RandomState) -> Array:
         """Return the starting values as they are."""
@@ -193,6 +194,11 @@ class EpochTraining(Training):
         theta = state.theta.copy()
         self._check_finite(theta)
         return self._paused(theta, state), loss, data_loss
+
+
+def training_for(settings: Any, problem: Problem) -> Training:
+    """Return the training of a solver that is not "auto"."""
+    return (EpochTraining if settings.solver == "adam" else Training)(settings, problem)
 
 
 def place_in_stream(

@@ -9,8 +9,7 @@ from sklearn.utils import check_random_state
 from fastem.engines import Engine, Enumeration
 from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import with_values
-from fastem.estimators.em_epochs import EpochTraining
-from fastem.estimators.em_training import Training
+from fastem.estimators.em_epochs import training_for
 from fastem.estimators.inference import FittedNetwork
 from fastem.oracle import row_gradients
 from fastem.parameters import Array, Parameters
@@ -29,13 +28,12 @@ class Fold:
     """
 
     def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
-        kind = EpochTraining if settings.solver == "adam" else Training
-        self._training = kind(with_values(settings, alpha=1.0), trained)
+        self._training = training_for(with_values(settings, alpha=1.0), trained)
         self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
         self._random_state = check_random_state(copy.deepcopy(settings.random_state))
         self._by_epochs = settings.solver == "adam"
         self._base: Array | None = None
-        self._solutions: dict[float, Array] = {}
+        self._solutions: dict[float, tuple[Array, float]] = {}
 
     def solve(self, alpha: float) -> Array:
         """Return the parameters under a penalty, on standardised features.
@@ -43,22 +41,28 @@ class Fold:
         EM begins at the solution under the penalty that is closest. Runs by mini-batches all begin
         at the parameters of one longer run, because later ones would gain from further epochs.
         """
-        training = self._training
-        if self._solutions and not self._by_epochs:
-            last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
-            theta = self._solutions[last]
-        elif self._base is None:
-            theta = training.start(self._random_state)
-            training.model.set_penalty(alpha)
-            theta = training.settled(theta, self._random_state)
-            theta = training.follow(theta, alpha, self._random_state, begins=True)
-            self._base = theta
-        else:
-            theta = self._base
-        if self._by_epochs or self._solutions:
-            theta = training.follow(theta, alpha, self._random_state)
-        self._solutions[alpha] = theta
-        return theta
+        is_first = self._base is None
+        if is_first:
+            found = self._begun(alpha)
+            self._base = found[0]
+        if not is_first or self._by_epochs:
+            theta = self._base if self._by_epochs else self._closest(alpha)
+            found = self._training.follow(theta, alpha, self._random_state)
+        self._solutions[alpha] = found
+        return found[0]
+
+    def _begun(self, alpha: float) -> tuple[Array, float]:
+        """Return the parameters of a run from random starting values."""
+        training, random_state = self._training, self._random_state
+        theta = training.start(random_state)
+        training.model.set_penalty(alpha)
+        theta = training.settled(theta, random_state)
+        return training.follow(theta, alpha, random_state, begins=True)
+
+    def _closest(self, alpha: float) -> Array:
+        """Return the solution under the closest penalty, on a logarithmic scale."""
+        last = min(self._solutions, key=lambda other: abs(np.log(other / alpha)))
+        return self._solutions[last][0]
 
     def log_density(self, alpha: float) -> Array:
         """Return the log-density of every held-out row under a penalty, in nats."""
@@ -72,12 +76,12 @@ class Fold:
 
     def parameters(self, alpha: float) -> Parameters:
         """Return the parameters found under a penalty, in the units of X and y."""
-        return self._training.folded(self._solutions[alpha])
+        return self._training.folded(self._solutions[alpha][0])
 
     def training_score(self, alpha: float) -> float:
         """Return the mean log-likelihood of the training rows, in nats."""
-        model, theta = self._training.model, self._solutions[alpha]
-        return -self._training.loss(model.objective(theta) + model.penalty(theta))
+        _, log_likelihood = self._solutions[alpha]
+        return -self._training.loss(log_likelihood)
 
     def leave_one_out(self, alpha: float, unit: float) -> LeaveOneOut:
         """Return approximate leave-one-out scores of the training rows under a penalty.

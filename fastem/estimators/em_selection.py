@@ -1,5 +1,6 @@
 """Choice of the penalty and of the number of hidden units on rows that are held out."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,11 +35,11 @@ _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
 _LEAST_GAIN = 0.01  # relative, of a larger network
-_TINY_PENALTY = 0.05  # per unit weight, at most: the number of units limits the fit
 _FEWEST_ROWS_TO_GROW = 500
-_SOLVED = 0.01  # nats per row that are left at most: more units cannot gain
-_ROWS_PER_PARAMETER = 20  # at least: the same
-_MANY_CLASSES = 5
+_SOLVED = 0.01  # nats per row; with a smaller loss, more units cannot gain
+# The number of units limits the fit if the penalty per unit weight is at most the first of these
+# values, or if rows per parameter or classes exceed the others.
+_TINY_PENALTY, _ROWS_PER_PARAMETER, _MANY_CLASSES = 0.05, 20, 5
 
 
 class _Found(NamedTuple):
@@ -87,14 +88,13 @@ class _Selection:
         Summed weight.
     unit : float
         Mean weight of a row.
-    small_penalty : float
-        Penalty to use with too few rows to choose one.
+    alpha : float or None
     """
 
     def __init__(
         self, settings: Any, problem: Problem, engine: Engine, alpha: float | None = None
     ) -> None:
-        self._settings, self._alpha = with_values(settings, verbose=0), alpha
+        self._settings, self.alpha = with_values(settings, verbose=0), alpha
         self._verbose = settings.verbose
         counts = problem.weights if problem.counts is None else problem.counts
         split = split_rows(problem.X, problem.targets, counts)
@@ -105,7 +105,13 @@ class _Selection:
         self._engine, self.size, self.n_distinct = engine, split.size, len(split.rows)
         self.weight = float(self._problem.weights.sum())
         self.unit = self.weight / split.size
-        self.small_penalty = SMALL_PENALTY * self.unit
+
+    def resized(self, settings: Any, problem: Problem, engine: Engine) -> "_Selection":
+        """Return the same rows, divided in the same way, for another network."""
+        other = copy.copy(self)
+        other._settings, other._engine = with_values(settings, verbose=0), engine
+        other._problem = self._problem._replace(shape=problem.shape, engine=problem.engine)
+        return other
 
     @property
     def can_hold_out(self) -> bool:
@@ -119,7 +125,7 @@ class _Selection:
         is_fast = self._settings.solver != "adam" and engine.is_exact and seconds < _SLOW_E_STEP
         if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
             return self._by_folds(1)
-        is_small = self._alpha is None and shape.n_parameters <= _LARGEST_SHARE * self.size
+        is_small = self.alpha is None and shape.n_parameters <= _LARGEST_SHARE * self.size
         is_dense = not isinstance(self._problem.X, SparseFeatures)
         if is_small and is_dense and shape.has_classes and _enumerates(engine, shape):
             found = self._by_leave_one_out()
@@ -168,8 +174,8 @@ class _Selection:
                 print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")
             return found
 
-        if self._alpha is not None:
-            return {self._alpha: reported(self._alpha)}
+        if self.alpha is not None:
+            return {self.alpha: reported(self.alpha)}
         scores = search(lambda share: reported(share * unit), first, coarse=coarse)
         return {share * unit: found for share, found in scores.items()}
 
@@ -242,38 +248,41 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     if not isinstance(estimator.alpha, str):
         alpha = float(estimator.alpha)
     if alpha is not None and not grows:
-        settings = with_values(settings, alpha=alpha)
-        return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
+        return _without_path(settings, problem, engine, alpha)
     kept = problem.of_rows(problem.weights > 0.0)
     selection = _Selection(settings, kept, engine, alpha)
     if selection.size < _FEWEST_ROWS or not selection.can_hold_out:
-        alpha = selection.small_penalty if alpha is None else alpha
-        settings = with_values(settings, alpha=alpha)
-        return Choice(settings, problem, engine, {"alpha_": alpha, "solver_": settings.solver})
+        alpha = SMALL_PENALTY * selection.unit if alpha is None else alpha
+        return _without_path(settings, problem, engine, alpha)
     found = selection.best(single=False)
-    best = _choice(settings, problem, engine, found, alpha)
+    best = _with_path(settings, problem, engine, found, alpha)
     if not grows:
         return best
     sizes = _SizePath(selection.weight)
     if _may_grow(estimator) and _needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
-        best = _grown(estimator, problem, best, found, sizes, alpha)
+        best = _grown(estimator, selection, best, found, sizes)
     else:
         sizes.add(problem.shape, found)
     best.attributes["size_path_"] = sizes.columns()
     return best
 
 
-def _choice(
+def _without_path(settings: Any, problem: Problem, engine: Engine, alpha: float) -> Choice:
+    """Return the choice of a network and a penalty that was not compared with others."""
+    attributes = {"alpha_": alpha, "solver_": settings.solver}
+    return Choice(with_values(settings, alpha=alpha), problem, engine, attributes)
+
+
+def _with_path(
     settings: Any, problem: Problem, engine: Engine, found: _Found, given: float | None
 ) -> Choice:
     """Return the choice of a network and its best penalty, or of the given one."""
-    attributes = {"alpha_": found.alpha, "solver_": settings.solver}
+    choice = _without_path(settings, problem, engine, found.alpha)
     if given is None:
-        attributes["alpha_path_"] = found.path
-    settings = with_values(settings, alpha=found.alpha)
-    return Choice(settings, problem, engine, attributes, found.start)
+        choice.attributes["alpha_path_"] = found.path
+    return choice._replace(start=found.start)
 
 
 class _SizePath:
@@ -323,14 +332,10 @@ def _needs_more_units(found: _Found, shape: Shape, selection: _Selection) -> boo
 
 
 def _grown(
-    estimator: Any,
-    problem: Problem,
-    best: Choice,
-    found: _Found,
-    sizes: _SizePath,
-    alpha: float | None,
+    estimator: Any, selection: _Selection, best: Choice, found: _Found, sizes: _SizePath
 ) -> Choice:
     """Return the best choice among larger networks, as long as they gain."""
+    problem = best.problem
     sizes.add(problem.shape, found)
     of_split, has_classes = found.of_split, problem.shape.has_classes
     for n_units in _SIZES if has_classes else _SIZES_FOR_NUMBERS:
@@ -340,11 +345,10 @@ def _grown(
             seconds = larger.engine.seconds(larger.shape, len(larger.weights))
             if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
                 break
-        kept = larger.of_rows(larger.weights > 0.0)
-        candidate = _Selection(settings, kept, engine, alpha).best(single=True)
+        candidate = selection.resized(settings, larger, engine).best(single=True)
         sizes.add(larger.shape, candidate)
         if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
             break
         of_split = candidate.of_split
-        best = _choice(settings, larger, engine, candidate, alpha)
+        best = _with_path(settings, larger, engine, candidate, selection.alpha)
     return best

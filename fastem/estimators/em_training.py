@@ -246,8 +246,10 @@ class Training:
         random_state: np.random.RandomState,
         *,
         begins: bool = False,
-    ) -> Array:
-        """Return the parameters under a penalty, with a small part of the precision of a fit.
+    ) -> tuple[Array, float]:
+        """Return the parameters under a penalty, and their log-likelihood (nats).
+
+        The run is short: its precision is a small part of that of a fit.
 
         Parameters
         ----------
@@ -267,7 +269,7 @@ class Training:
             theta = self.run(theta, monitor, optimizer, _COARSE_ITER)
         if monitor.interrupted:
             raise KeyboardInterrupt
-        return theta
+        return theta, monitor.objective + self.model.penalty(theta)
 
     def folded(self, theta: Array) -> Parameters:
         """Return parameters in the units of X and y."""

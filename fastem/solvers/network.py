@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastem.engines import Engine, EnumerationPlan, SparsePlan, shape_on_log_odds
+from fastem.engines import Engine, EnumerationPlan, SparsePlan, shape_of_plan
 from fastem.expectations import Statistics
 from fastem.m_step import M_STEPS, MStep, Parts
 from fastem.parameters import Array, Parameters, Shape
@@ -79,7 +79,7 @@ class Network:
             declared = step.buffers(
                 shape, n_samples, engine.statistics, n_threads, is_sparse=is_sparse
             )
-            of_plan = shape_on_log_odds(shape) if is_sparse else shape
+            of_plan = shape_of_plan(shape, rows.inputs)
             check_memory(
                 f"m_step={m_step!r} on {shape.n_inputs} inputs, hidden_layer_sizes="
                 f"{shape.hidden_layer_sizes}",
