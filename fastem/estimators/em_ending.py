@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastem.estimators.choices import RATE_OF_FIRST_EPOCH, learning_rate
 from fastem.estimators.inference import FittedNetwork
+from fastem.families import Categorical
 from fastem.runtime import warn_user
 from fastem.solvers import Monitor
 
@@ -75,7 +76,7 @@ def warn_of_equal_units(estimator: Any, network: FittedNetwork, X: Any) -> None:
         equal and the units still are.
     """
     eta = network.natural_parameter(network.mean_activation(X[:_ROWS_TO_COMPARE]))
-    if network.family.name == "categorical":
+    if isinstance(network.family, Categorical):
         eta = eta - eta.mean(axis=1, keepdims=True)
     scale = np.sqrt(network.dispersion) if network.family.has_variance else 1.0
     if len(eta) > 1 and np.all(np.ptp(eta, axis=0) < _NO_EFFECT * scale):

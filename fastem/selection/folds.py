@@ -123,8 +123,11 @@ def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
     order = np.lexsort((numbers, classes))
     first, summed, classes = first[order], summed[order], classes[order]
     total = summed.sum()
-    are_counts = bool((weights == np.round(weights)).all() and total < _LARGEST_COUNT)
-    are_counts = are_counts and _has_few_values(X, _CELLS_PER_ROW * total)
+    are_counts = (
+        len(summed) < total < _LARGEST_COUNT
+        and (weights == np.round(weights)).all()
+        and _has_few_values(X, _CELLS_PER_ROW * total)
+    )
     counts = summed if are_counts else np.ones(len(summed))
     start = np.cumsum(counts) - counts
     folds = np.arange(N_FOLDS)[:, None]
