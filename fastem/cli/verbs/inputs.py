@@ -1,0 +1,40 @@
+"""Data and options of a call, as the verbs take them from the parsed arguments."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fastem.cli.messages import notify
+
+# Slow imports are inside functions, so that --help and errors appear without delay.
+if TYPE_CHECKING:
+    from fastem.cli.datasets import Dataset
+    from fastem.cli.methods import Options
+
+
+def dataset_of(arguments: argparse.Namespace) -> "Dataset":
+    """Return the data set of a call; notify of what was chosen or ignored."""
+    from fastem.cli.datasets import are_counts, read_dataset, reason_to_regress
+
+    dataset = read_dataset(arguments.data, arguments.target, arguments.task)
+    if dataset.target is None and arguments.target is not None:
+        notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
+    if dataset.target is not None and arguments.task is None and dataset.task == "regression":
+        other = "--task class is for labels"
+        if are_counts(dataset.y):
+            other = f"--task count is for counts, {other}"
+        notify(
+            f"note: column {dataset.target!r} has {reason_to_regress(dataset.y)}, so the task is "
+            f"regression; {other}"
+        )
+    return dataset
+
+
+def options_of(arguments: argparse.Namespace) -> "Options":
+    """Return the options of a fit or a comparison."""
+    from fastem.cli.methods import Options
+
+    given = vars(arguments)
+    # fit does not have these options of compare
+    own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
+    shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
+    return Options(*shared, **own)
