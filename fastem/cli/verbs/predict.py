@@ -8,6 +8,7 @@ from fastem.cli import report
 from fastem.cli.arguments import add_common
 from fastem.cli.files import check_files
 from fastem.cli.messages import print_result
+from fastem.cli.verbs.inputs import table_options_of
 
 
 def add_predict(verbs: Any) -> None:
@@ -37,7 +38,7 @@ def _run_predict(arguments: argparse.Namespace) -> int:
             f"command line writes one; use {type(model).__name__}.load in Python"
         )
     names = getattr(model, "feature_names_in_", None)
-    X = read_features(arguments.data, names, model.n_features_in_)
+    X = read_features(arguments.data, names, model.n_features_in_, table_options_of(arguments))
     X = X if names is None else with_names(X, names)
     content = {
         "model": arguments.model,
