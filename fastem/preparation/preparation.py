@@ -78,9 +78,8 @@ class Preparation:
     def __init__(self, columns: Sequence[Column], impute: bool) -> None:
         self._columns, self._impute = tuple(columns), impute
         self._kinds = {column.name: column.kind for column in columns}
+        self.feature_names = _feature_names(columns)
         self._transformer = _new_transformer(self._kinds, impute).fit(_example_table(columns))
-        self.feature_names = self._transformer.get_feature_names_out().tolist()
-        _check_names(self.feature_names)
 
     @property
     def columns(self) -> list[str]:
@@ -199,11 +198,16 @@ def prepare(X: "pandas.DataFrame", *, impute: bool = False) -> Preparation:
     """
     kinds = kinds_of(X)
     frame = raw_columns(X, kinds, impute)
-    fitted = _new_transformer(kinds, impute)[-1].fit(frame).named_transformers_
+    # As arrays: names that occur twice are refused below.
+    transformer = _new_transformer(kinds, impute)[-1].set_output(transform="default")
+    with np.errstate(over="ignore"):  # an infinite median is refused below
+        fitted = transformer.fit(frame).named_transformers_
     numbers, texts = _by_kind(kinds)
-    medians = dict(zip(numbers, fitted["number"].statistics_, strict=True)) if impute else {}
-    categories = dict(zip(texts, fitted["category"].categories_, strict=True)) if texts else {}
-    columns = []
+    medians, categories, columns = {}, {}, []
+    if numbers and impute:
+        medians = dict(zip(numbers, fitted["number"].statistics_, strict=True))
+    if texts:
+        categories = dict(zip(texts, fitted["category"].categories_, strict=True))
     for name, kind in kinds.items():
         median = float(medians[name]) if name in medians else None
         if median is not None and not np.isfinite(median):
@@ -259,7 +263,14 @@ def _feature_name(branch: str, name: str) -> str:
     return name
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _feature_names(columns: Sequence[Column]) -> list[str]:
+    """Return the names that the transformer gives to its features, if each occurs once."""
+    numbers = [column for column in columns if column.kind == "number"]
+    names = [column.name for column in numbers]
+    names += [f"{column.name} missing" for column in numbers if column.has_gaps]
+    for column in columns:
+        if column.kind != "number":
+            names += [_category_name(column.name, value) for value in _categories(column)]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         listed = ", ".join(map(repr, twice))
@@ -269,6 +280,11 @@ def _check_names(names: Sequence[str]) -> None:
         )
     if any("\0" in name for name in names):
         raise ValueError("A category contains a NUL character. Remove it from the table.")
+    return names
+
+
+def _categories(column: Column) -> list[Any]:
+    return [*column.categories, *([np.nan] if column.has_gaps else [])]
 
 
 def _example_table(columns: Sequence[Column]) -> "pandas.DataFrame":
@@ -288,7 +304,7 @@ def _example_table(columns: Sequence[Column]) -> "pandas.DataFrame":
             values[: 2 * column.has_gaps] = np.nan
             table[column.name] = pd.Series(values)
             continue
-        distinct = [*column.categories, *([np.nan] if column.has_gaps else [])]
+        distinct = _categories(column)
         cycle = [distinct[i % len(distinct)] for i in range(n_rows)]
         if column.kind == "boolean":
             cycle = [value if value is np.nan else value == "True" for value in cycle]
@@ -308,7 +324,7 @@ def _column(item: Mapping[str, Any], impute: bool) -> Column:
         raise ValueError(f"column {name!r} has the median {median}")
     if median is not None and not (type(median) is float and np.isfinite(median)):
         raise ValueError(f"column {name!r} has the median {median}")
-    if any(type(category) is not str for category in categories):
+    if type(item["categories"]) is not list or any(type(c) is not str for c in categories):
         raise ValueError(f"column {name!r} has categories that are not text")
     if sorted(set(categories)) != list(categories):
         raise ValueError(f"the categories of column {name!r} are not sorted or occur twice")
