@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _MAX_CLASSES_IN_COLUMNS = 10
+_MAX_PARTS = 12  # of the line about columns
 _FIGURES = "seconds", "train_log_loss", "test_log_loss", "test_accuracy"
 _PENALTY = "penalty A: A/2 times the squared weights, against the summed training log-likelihood"
 _INSTEAD = "  (of backpropagation: against half the summed squared errors of standardised y)"
@@ -188,6 +189,7 @@ def fit_text(content: dict[str, Any]) -> str:
     return "\n".join(
         [
             _data_line(content["data"]),
+            *_columns_lines(content.get("preparation", [])),
             _compile_line(content),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{content['n_iter']} iterations, {end}, {content['seconds']:.4f} s",
@@ -196,6 +198,27 @@ def fit_text(content: dict[str, Any]) -> str:
             f"model    {content['model']}",
         ]
     )
+
+
+def _columns_lines(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """Return how the columns of a file became features, in one line."""
+    if not columns:
+        return []
+    numbers = [column for column in columns if column["kind"] == "number"]
+    parts = [f"{len(numbers)} number{'' if len(numbers) == 1 else 's'}"] if numbers else []
+    for column in columns:
+        name, missing = column["column"], column["missing"]
+        if column["kind"] == "number" and missing:
+            values = f"{missing} missing value{'' if missing == 1 else 's'}"
+            parts.append(f"{name}: {values} imputed by the median {column['median']:.6g}")
+        elif column["kind"] != "number":
+            n = len(column["categories"])
+            categories = f"{n} categor{'y' if n == 1 else 'ies'}"
+            kind = "boolean" if column["kind"] == "boolean" else categories
+            parts.append(f"{name} ({kind}{f', {missing} missing' if missing else ''})")
+    more = len(parts) - _MAX_PARTS
+    shown = ", ".join(parts[:_MAX_PARTS])
+    return [f"columns  {shown}{f' and {more} more' if more > 0 else ''}"]
 
 
 def _training_figures(content: dict[str, Any]) -> str:

@@ -38,3 +38,14 @@ def options_of(arguments: argparse.Namespace) -> "Options":
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
     shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
     return Options(*shared, **own)
+
+
+def check_depth(arguments: argparse.Namespace, task: str) -> None:
+    """Raise ValueError if EM cannot fit that many hidden layers, before anything is trained."""
+    sizes = arguments.hidden
+    if task != "class" and isinstance(sizes, tuple) and len(sizes) > 1:
+        given = ",".join(map(str, sizes))
+        raise ValueError(
+            f"argument --hidden: {given!r} has {len(sizes)} hidden layers, but EM for the task "
+            f"{task} has one; give one number, for example --hidden {max(sizes)}"
+        )
