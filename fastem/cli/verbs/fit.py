@@ -34,7 +34,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = dataset_of(arguments)
     X = with_names(dataset.X, dataset.feature_names)
-    method = exact_em(options_of(arguments), len(dataset.y), dataset.task)
+    method = exact_em(options_of(arguments), dataset.y, dataset.task)
     fit = fit_method(method, X, dataset.y)
     fit.estimator.save(arguments.model)
     if fit.interrupted:
