@@ -43,7 +43,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
         X = with_names(dataset.X, dataset.feature_names)
     else:
         X = preparation.features(dataset.X)
-    method = exact_em(options_of(arguments), len(dataset.y), dataset.task)
+    method = exact_em(options_of(arguments), dataset.y, dataset.task)
     fit = fit_method(method, X, dataset.y)
     stored = None if preparation is None else preparation.to_json()
     save_model(fit.estimator, arguments.model, stored)
