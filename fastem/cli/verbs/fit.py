@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastem.cli import report
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
 from fastem.cli.files import check_files
+from fastem.cli.interrupts import saved_message, saving_on_interrupt
 from fastem.cli.messages import INTERRUPTED, notify, print_result
 from fastem.cli.verbs.inputs import dataset_of, options_of
 
@@ -35,10 +36,12 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     dataset = dataset_of(arguments)
     X = with_names(dataset.X, dataset.feature_names)
     method = exact_em(options_of(arguments), len(dataset.y), dataset.task)
-    fit = fit_method(method, X, dataset.y)
-    fit.estimator.save(arguments.model)
+    path = arguments.model
+    with saving_on_interrupt(method.estimator, lambda model: model.save(path), path):
+        fit = fit_method(method, X, dataset.y)
+    fit.estimator.save(path)
     if fit.interrupted:
-        notify(f"interrupted: the best iterate so far is saved in {arguments.model}")
+        notify(saved_message(path))
         return INTERRUPTED
     print_result(_fit_content(arguments.model, dataset, fit, X), report.fit_text, arguments.json)
     return 0
