@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastem.cli import report
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
 from fastem.cli.files import check_files
+from fastem.cli.interrupts import saved_message, saving_on_interrupt
 from fastem.cli.messages import INTERRUPTED, notify, print_result
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 
@@ -40,15 +41,16 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     check_depth(arguments, dataset.task)
     preparation = _prepare(dataset)
     if preparation is None:
-        X = with_names(dataset.X, dataset.feature_names)
+        X, stored = with_names(dataset.X, dataset.feature_names), None
     else:
-        X = preparation.features(dataset.X)
+        X, stored = preparation.features(dataset.X), preparation.to_json()
     method = exact_em(options_of(arguments), dataset.y, dataset.task)
-    fit = fit_method(method, X, dataset.y)
-    stored = None if preparation is None else preparation.to_json()
-    save_model(fit.estimator, arguments.model, stored)
+    path = arguments.model
+    with saving_on_interrupt(method.estimator, lambda model: save_model(model, path, stored), path):
+        fit = fit_method(method, X, dataset.y)
+    save_model(fit.estimator, path, stored)
     if fit.interrupted:
-        notify(f"interrupted: the best iterate so far is saved in {arguments.model}")
+        notify(saved_message(path))
         return INTERRUPTED
     content = _fit_content(arguments.model, dataset, fit, X)
     if preparation is not None:
