@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastem.cli.layout import aligned
+from fastem.cli.layout import aligned, counted
 
 
 def evaluation_text(content: dict[str, Any]) -> str:
@@ -10,10 +10,13 @@ def evaluation_text(content: dict[str, Any]) -> str:
     of_task = _of_classes if "accuracy" in content["evaluation"] else _of_numbers
     written = []
     if "output" in content:
-        written = [f"output   {content['predictions']} predictions written to {content['output']}"]
+        written = [
+            f"output   {counted(content['predictions'], 'prediction')} written to {content['output']}"
+        ]
     return "\n".join(
         [
-            f"data     {content['data']}: {content['predictions']} rows, target {content['target']}",
+            f"data     {content['data']}: {counted(content['predictions'], 'row')}, target "
+            f"{content['target']}",
             f"model    {content['model']}",
             *written,
             "",
@@ -39,8 +42,8 @@ def _of_classes(evaluation: dict[str, Any]) -> list[str]:
         "calibration of the probability of the predicted class",
         aligned([["probability", "rows", "mean probability", "share correct"], *rows]),
         "share correct: share of rows whose prediction is correct; ideally the mean probability",
-        f"expected calibration error {evaluation['expected_calibration_error']:.4f}: mean over rows "
-        "of the absolute difference of these two",
+        f"expected calibration error {evaluation['expected_calibration_error']:.4f}: mean over "
+        "rows of the absolute difference of these two",
     ]
 
 
