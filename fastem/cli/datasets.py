@@ -1,6 +1,6 @@
 """Data sets of the command line: those that come with scikit-learn, and tables in files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -134,7 +134,7 @@ def read_dataset(
             )
         return {wanted}
 
-    frame, typed = read_table(source, table, read_as_text)
+    frame, typed, _ = read_table(source, table, read_as_text)
     names = [column for column in frame.columns if column != wanted]
     dropped = _resolved(name, table.drop, names, wanted)
     names = [column for column in names if column not in dropped]
@@ -154,18 +154,23 @@ def read_dataset(
 
 
 def read_rows(
-    source: str, preparation: Kinds, table: TableOptions = _AS_WRITTEN
-) -> "pandas.DataFrame":
+    source: str,
+    preparation: Kinds,
+    table: TableOptions = _AS_WRITTEN,
+    choose: Callable[[list[str]], list[str]] = lambda names: [],
+) -> tuple["pandas.DataFrame", "pandas.DataFrame"]:
     """Read the rows of a table for predictions of a model.
 
     Parameters
     ----------
     source : str
-        As in `read_dataset`.
+        The path of a table, or ``-`` for standard input.
     preparation : Kinds
         Columns of the model and their kinds.
     table : TableOptions, optional
         ``drop`` and ``impute`` have no effect.
+    choose : callable, optional
+        Returns, from the names of the columns of the table, those of ``written``.
 
     Returns
     -------
@@ -173,6 +178,8 @@ def read_rows(
         One row for every row of the table. It contains all columns of the table that have names.
         Columns of the model have the kind that the model expects; NaN is a missing value. All
         others contain the text of the table; empty fields are "".
+    written : DataFrame (n_samples, n_chosen)
+        The chosen columns as they are written in the table.
 
     Raises
     ------
@@ -182,22 +189,16 @@ def read_rows(
     OSError, ImportError
         As in `read_dataset`.
     """
-    columns = list(preparation.columns)
-    if source in BUILT_IN:
-        dataset = _read_built_in(source)
-        frame = with_names(dataset.X, dataset.feature_names)
-        _check_columns(source, columns, dataset.feature_names)
-    else:
-        name = shown_name(source)
+    columns, name = list(preparation.columns), shown_name(source)
 
-        def read_as_text(names: list[str], separated_by: str) -> set[str]:
-            _check_columns(name, columns, names, separated_by)
-            numeric = {column for column in columns if preparation.kind_of(column) != "text"}
-            return set(names) - numeric
+    def read_as_text(names: list[str], separated_by: str) -> set[str]:
+        _check_columns(name, columns, names, separated_by)
+        numeric = {column for column in columns if preparation.kind_of(column) != "text"}
+        return set(names) - numeric
 
-        frame, _ = read_table(source, table, read_as_text, columns)
+    frame, _, written = read_table(source, table, read_as_text, columns, choose)
     kinds = {column: preparation.kind_of(column) for column in columns}
-    return of_kinds(shown_name(source), frame, kinds, table.decimal)
+    return of_kinds(name, frame, kinds, table.decimal), written
 
 
 def read_features(
@@ -242,7 +243,7 @@ def read_features(
         )
         return set(found) - set(kinds)
 
-    frame, _ = read_table(source, table, read_as_text, () if names is None else list(names))
+    frame, *_ = read_table(source, table, read_as_text, () if names is None else list(names))
     X = of_kinds(name, frame[list(kinds)], kinds, table.decimal)
     found = missing_entries(X)
     if found:

@@ -212,7 +212,7 @@ def _without_final_marks(label: str) -> str:
 def check_numbers(what: str, y: Array, task: str) -> None:
     """Raise ValueError if all numbers are equal, or if a count is negative or a fraction."""
     if task == "count":
-        wrong = ~_is_count(y)
+        wrong = ~is_count(y)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
@@ -223,13 +223,14 @@ def check_numbers(what: str, y: Array, task: str) -> None:
         raise ValueError(f"{what} contains only the number {y[0]:g}; two are needed")
 
 
-def _is_count(y: Array) -> NDArray[np.bool_]:
+def is_count(y: Array) -> NDArray[np.bool_]:
+    """Return which numbers are whole numbers of at least 0."""
     return (y >= 0.0) & (y == np.floor(y))
 
 
 def are_counts(y: Array) -> bool:
     """Return whether all numbers are whole numbers of at least 0."""
-    return bool(_is_count(y).all())
+    return bool(is_count(y).all())
 
 
 def reason_to_regress(y: Array) -> str:

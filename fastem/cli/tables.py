@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,17 +17,40 @@ from fastem.cli.sources import PARQUET, read_bytes, shown_name
 if TYPE_CHECKING:
     import pandas
 
+FIRST_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a first column without a name
+
+
+class Table(NamedTuple):
+    """A table of raw columns.
+
+    Attributes
+    ----------
+    frame : DataFrame (n_samples, n_columns)
+        The columns that have names.
+    typed : bool
+        Whether the file has types.
+    written : DataFrame (n_samples, n_chosen)
+        The chosen columns as they are written; empty fields are "".
+    """
+
+    frame: "pandas.DataFrame"
+    typed: bool
+    written: "pandas.DataFrame"
+
 
 def read_table(
     source: str,
     table: TableOptions,
     read_as_text: Callable[[list[str], str], Collection[str]],
     wanted: Sequence[str] = (),
-) -> tuple["pandas.DataFrame", bool]:
-    """Return the columns that have names, and whether the file has types.
+    choose: Callable[[list[str]], list[str]] = lambda names: [],
+) -> Table:
+    """Read the columns of a table.
 
     ``read_as_text`` checks the names of the columns and returns those to read as text. It also
-    receives the separator in words. ``wanted`` is as in `column_names`.
+    receives the separator in words. ``wanted`` is as in `column_names`. ``choose`` selects, from
+    the names of the columns, those that are also returned as they are written. A first column
+    without a name is called "Unnamed: 0" there.
     """
     try:
         import pandas  # noqa: F401
@@ -35,15 +58,37 @@ def read_table(
         raise ImportError("reading a table needs pandas: pip install 'fastem[cli]'") from None
     data = read_bytes(source)
     if data.startswith(PARQUET):
-        frame = read_parquet(shown_name(source), data)
+        name = shown_name(source)
+        frame = read_parquet(name, data)
         read_as_text([name for name in frame.columns if name], "")
-        return without_unnamed(shown_name(source), frame, strict=not wanted), True
+        written = _written(frame, _places(list(frame.columns), choose))
+        return Table(without_unnamed(name, frame, strict=not wanted), True, written)
     lines = read_lines(source, data, table)
     del data
     names = column_names(lines, table.header, wanted)
     texts = read_as_text([name for name in names if name], lines.separated_by())
-    frame = read_frame(lines, names, has_header=table.header is not False, as_text=texts)
-    return without_unnamed(lines.name, frame, strict=not wanted), False
+    places = _places(names, choose)
+    has_header = table.header is not False
+    frame = again = read_frame(lines, names, has_header=has_header, as_text=texts)
+    chosen = {names[j] for j in places.values()}
+    if not chosen <= set(texts):  # once more, because numbers lose how they are written
+        again = read_frame(lines, names, has_header=has_header, as_text=chosen)
+    written = _written(again, places)
+    return Table(without_unnamed(lines.name, frame, strict=not wanted), False, written)
+
+
+def _places(names: list[str], choose: Callable[[list[str]], list[str]]) -> dict[str, int]:
+    """Return the positions of the chosen columns."""
+    shown = [FIRST_UNNAMED, *names[1:]] if names and not names[0] else names
+    return {name: shown.index(name) for name in choose([name for name in shown if name])}
+
+
+def _written(frame: "pandas.DataFrame", places: dict[str, int]) -> "pandas.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(
+        {name: as_text(frame.iloc[:, j]).fillna("") for name, j in places.items()}, dtype=object
+    )
 
 
 def as_text(column: "pandas.Series") -> "pandas.Series":

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastem.cli.messages import notify
+from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     from fastem.cli.labels import are_counts, reason_to_regress
 
     table = table_options_of(arguments)
-    dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
+    with doing(f"reading {arguments.data}"):
+        dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
     if dataset.target is None:
         given = {"--target": arguments.target, "--sep": table.sep, "--encoding": table.encoding}
         ignored = [option for option, value in given.items() if value is not None]
@@ -61,3 +63,14 @@ def options_of(arguments: argparse.Namespace) -> "Options":
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
     shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
     return Options(*shared, **own)
+
+
+def check_depth(arguments: argparse.Namespace, task: str) -> None:
+    """Raise ValueError if EM cannot fit that many hidden layers, before anything is trained."""
+    sizes = arguments.hidden
+    if task != "class" and isinstance(sizes, tuple) and len(sizes) > 1:
+        given = ",".join(map(str, sizes))
+        raise ValueError(
+            f"argument --hidden: {given!r} has {len(sizes)} hidden layers, but EM for the task "
+            f"{task} has one; give one number, for example --hidden {max(sizes)}"
+        )
