@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,12 +63,16 @@ def words(capsys, *argv):
     return " ".join(succeed(capsys, *argv).split())
 
 
+def is_ignored(line):
+    """Return whether a line shows the progress of slow work, or warns of a short fit."""
+    return re.match(r"fastem: \d+ s: |.*The fit predicts the same for every row", line) is not None
+
+
 def refuse(capsys, *argv):
     """Return the single line of the error message."""
     status = main([str(part) for part in argv])
     output = capsys.readouterr()
-    skipped = "still working", "The fit predicts the same for every row"
-    lines = [line for line in output.err.splitlines() if not any(map(line.count, skipped))]
+    lines = [line for line in output.err.splitlines() if not is_ignored(line)]
     assert status == 2
     assert output.out == ""
     assert len(lines) == 1
@@ -1024,12 +1029,6 @@ def test_interrupted_comparison_is_none(capsys):
     assert "fastem: interrupted\n" in output.err
 
 
-def test_long_waits_are_explained(capsys, monkeypatch):
-    monkeypatch.setattr("fastem.cli.command_line._SECONDS_OF_SILENCE", 0.0)
-    assert main(QUICK_COMPARE) == 0
-    assert "fastem: still working" in capsys.readouterr().err
-
-
 def test_broken_pipe(iris_model):
     command = [sys.executable, "-m", "fastem", "predict", iris_model, "iris"]
     reader, writer = os.pipe()
@@ -1059,13 +1058,14 @@ def test_help_of_several_hidden_layers(capsys, verb):
     assert ("one for every hidden layer, for example relu,tanh" in text) == (verb == "compare")
 
 
-def test_console_script(capsys):
+def test_console_script(capsys, monkeypatch):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (value,) = project["scripts"].values()
     assert list(project["scripts"]) == ["fastem"]
     script = EntryPoint("fastem", value, "console_scripts").load()
-    assert script is main
-    assert script(["predict"]) == 2
+    monkeypatch.setattr(sys, "argv", ["fastem", "predict"])
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # a program may ignore Ctrl-C
+    assert script() == 2
     assert capsys.readouterr().err.startswith("fastem: error: ")
 
 

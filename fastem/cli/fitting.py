@@ -16,7 +16,7 @@ from fastem.cli.methods import Method, fitted_settings, fitted_sizes
 from fastem.oracle import EStep
 from fastem.parameters import Array
 from fastem.plotting import final_step
-from fastem.runtime import DivergenceError
+from fastem.runtime import DivergenceError, doing
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _REHEARSAL_ROWS = 20
@@ -68,9 +68,10 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     fit : Fit
     """
     start = time.perf_counter()
-    _rehearse(method, X, y)
+    with doing("compiling the kernels (needed once on a machine)"):
+        _rehearse(method, X, y)
     compile_seconds = time.perf_counter() - start
-    with noting_interrupt() as interrupts:
+    with noting_interrupt() as interrupts, doing("fitting"):
         start = time.perf_counter()
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
@@ -116,7 +117,7 @@ def one_thread_if_small(method: Method, X: Array) -> Iterator[None]:
 
 @contextmanager
 def named_errors(method: Method) -> Iterator[None]:
-    """Add the name of the method to errors, and hide warnings about convergence.
+    """Add the name of the method to errors and reports, and hide warnings about convergence.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def named_errors(method: Method) -> Iterator[None]:
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), doing(method.name):
         # The result reports this in `converged`.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastem.cli.layout import aligned, compile_line, counted, data_line, format_of, layers
 
+_MAX_PARTS = 12  # of the line about columns
+
 
 def _penalty(settings: dict[str, Any]) -> str:
     text = f"penalty {settings['penalty']:.3g}"
@@ -22,6 +24,7 @@ def fit_text(content: dict[str, Any]) -> str:
     return "\n".join(
         [
             data_line(content["data"]),
+            *_columns_lines(content.get("preparation", [])),
             compile_line(content),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{counted(content['n_iter'], 'iteration')}, {end}, {content['seconds']:.4f} s",
@@ -30,6 +33,27 @@ def fit_text(content: dict[str, Any]) -> str:
             f"model    {content['model']}",
         ]
     )
+
+
+def _columns_lines(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """Return how the columns of a file became features, in one line."""
+    if not columns:
+        return []
+    numbers = [column for column in columns if column["kind"] == "number"]
+    parts = [counted(len(numbers), "number")] if numbers else []
+    for column in columns:
+        name, missing = column["column"], column["missing"]
+        if column["kind"] == "number" and missing:
+            values = counted(missing, "missing value")
+            parts.append(f"{name}: {values} imputed by the median {column['median']:.6g}")
+        elif column["kind"] != "number":
+            n = len(column["categories"])
+            categories = f"{n} categor{'y' if n == 1 else 'ies'}"
+            kind = "boolean" if column["kind"] == "boolean" else categories
+            parts.append(f"{name} ({kind}{f', {missing} missing' if missing else ''})")
+    more = len(parts) - _MAX_PARTS
+    shown = ", ".join(parts[:_MAX_PARTS])
+    return [f"columns  {shown}{f' and {more} more' if more > 0 else ''}"]
 
 
 def _training_figures(content: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastem.cli.messages import notify
+from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     """Return the data set of a call; notify of what was chosen or ignored."""
     from fastem.cli.datasets import are_counts, read_dataset, reason_to_regress
 
-    dataset = read_dataset(arguments.data, arguments.target, arguments.task)
+    with doing(f"reading {arguments.data}"):
+        dataset = read_dataset(arguments.data, arguments.target, arguments.task)
     if dataset.target is None and arguments.target is not None:
         notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
     if dataset.target is not None and arguments.task is None and dataset.task == "regression":
@@ -38,3 +40,14 @@ def options_of(arguments: argparse.Namespace) -> "Options":
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
     shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
     return Options(*shared, **own)
+
+
+def check_depth(arguments: argparse.Namespace, task: str) -> None:
+    """Raise ValueError if EM cannot fit that many hidden layers, before anything is trained."""
+    sizes = arguments.hidden
+    if task != "class" and isinstance(sizes, tuple) and len(sizes) > 1:
+        given = ",".join(map(str, sizes))
+        raise ValueError(
+            f"argument --hidden: {given!r} has {len(sizes)} hidden layers, but EM for the task "
+            f"{task} has one; give one number, for example --hidden {max(sizes)}"
+        )

@@ -7,7 +7,8 @@ from typing import Any
 from fastem.cli import report
 from fastem.cli.arguments import add_common
 from fastem.cli.files import check_files
-from fastem.cli.messages import print_result
+from fastem.cli.messages import print_data, print_result
+from fastem.runtime import doing
 
 
 def add_predict(verbs: Any) -> None:
@@ -37,17 +38,19 @@ def _run_predict(arguments: argparse.Namespace) -> int:
             f"command line writes one; use {type(model).__name__}.load in Python"
         )
     names = getattr(model, "feature_names_in_", None)
-    X = read_features(arguments.data, names, model.n_features_in_)
+    with doing(f"reading {arguments.data}"):
+        X = read_features(arguments.data, names, model.n_features_in_)
     X = X if names is None else with_names(X, names)
-    content = {
-        "model": arguments.model,
-        "data": arguments.data,
-        "predictions": (class_predictions if is_classifier else number_predictions)(model, X),
-    }
+    with doing("predicting"):
+        predictions = (class_predictions if is_classifier else number_predictions)(model, X)
+    content = {"model": arguments.model, "data": arguments.data, "predictions": predictions}
     if arguments.output is not None:
         text = report.predictions_csv(content)
         Path(arguments.output).write_text(text, encoding="utf-8", newline="")
         n_rows = len(content["predictions"])
         content = {**content, "predictions": n_rows, "output": arguments.output}
+    elif not arguments.json:
+        print_data(report.predictions_csv(content))
+        return 0
     print_result(content, report.predict_text, arguments.json)
     return 0
