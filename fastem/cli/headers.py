@@ -19,7 +19,6 @@ _FEWEST_ROWS = 3  # two values count by chance
 _COUNTER = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_FEWEST_ROWS = 3  # two values count by chance
-_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def column_names(lines: Lines, header: bool | None, wanted: Collection[str] = ()) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
 STANDARD_INPUT = "-"
 PARQUET = b"PAR1"
-_ZIP = b"PK\x03\x04"
 _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the old format: save the sheet as a CSV file",
     b"%PDF": "a PDF file",
@@ -188,7 +187,8 @@ def _unzip(data: bytes) -> bytes:
 
 _DECOMPRESSORS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": _gunzip,
-    _ZIP: _unzip,
+    b"PK\x03\x04": _unzip,
+    b"PK\x05\x06": _unzip,  # an empty archive
     b"BZh": _bunzip,
     b"\xfd7zXZ\0": _unxz,
 }
