@@ -105,11 +105,17 @@ def _with_error(
 
 
 def _figure(value: float) -> str:
-    return f"{value:{'.4f' if abs(value) < 1e6 else '.4g'}}"
+    size = abs(value)
+    return f"{value:{'.4f' if size < 1e3 else '.1f' if size < 1e6 else '.4g'}}"
 
 
 def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "") + _figure(value)
+    text = _figure(abs(value))
+    return text if float(text) == 0.0 else ("-" if value < 0 else "+") + text
+
+
+def _precise(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1e-3 else _figure(value)
 
 
 def _column_notes(content: dict[str, Any]) -> list[str]:
@@ -284,7 +290,7 @@ def _result_line(content: dict[str, Any]) -> str:
     best, other = result["lowest_test_loss"], result["compared_with"]
     other = f"the next, {other}," if best == content["methods"][0]["method"] else other
     text = f"Result: {best} has the lowest test loss. The difference to {other} is "
-    text += _with_error(result["difference"], result["standard_error"])
+    text += _with_error(result["difference"], result["standard_error"], _precise)
     if result["may_be_chance"] is None:
         return _wrapped(f"{text}, from a single test row.")
     limit = f"{result['limit']:.1f} standard errors"

@@ -9,7 +9,7 @@ MAX_CLASSES_IN_COLUMNS = 10
 
 def data_line(data: dict[str, Any]) -> str:
     """Return name, sizes and targets of a data set as one line."""
-    sizes = f"{data['rows']} rows, {data['features']} features"
+    sizes = f"{counted(data['rows'], 'row')}, {counted(data['features'], 'feature')}"
     if "y" in data:
         kind = "counts" if data["task"] == "count" else "numbers"
         names = "minimum", "maximum", "mean", "standard_deviation"

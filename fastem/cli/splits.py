@@ -12,6 +12,7 @@ from fastem.parameters import Array
 
 _FEWEST_ROWS = 10  # training rows of numbers
 _N_SEEDS = 2**32
+_USUAL_EXPONENT = 300  # of two
 
 
 class Split(NamedTuple):
@@ -76,12 +77,24 @@ def _features(dataset: Dataset, *parts: NDArray[np.intp]) -> list[Array]:
     """Return the features of both parts, prepared with the first part."""
     X = dataset.X
     if not hasattr(X, "iloc"):
-        return [X[rows] for rows in parts]
+        return _in_usual_units(*(X[rows] for rows in parts))
     from fastem.preparation import prepare
 
     preparation = prepare(X.iloc[parts[0]], impute=dataset.impute)
     frames = [preparation.features(X.iloc[rows]) for rows in parts]
-    return [np.ascontiguousarray(frame.to_numpy(dtype=np.float64)) for frame in frames]
+    return _in_usual_units(*(np.ascontiguousarray(x.to_numpy(dtype=np.float64)) for x in frames))
+
+
+def _in_usual_units(*parts: Array) -> list[Array]:
+    """Multiply features beyond 1e90 or below 1e-90 by a power of two.
+
+    All methods standardise their features, or do not depend on their unit. In scikit-learn the
+    squares of such numbers overflow or become 0.
+    """
+    largest = np.max([np.abs(part).max(axis=0) for part in parts], axis=0)
+    exponents = np.frexp(largest)[1]
+    exponents = np.where(np.abs(exponents) > _USUAL_EXPONENT, -exponents, 0)
+    return [np.ldexp(part, exponents) if exponents.any() else part for part in parts]
 
 
 def _sizes(dataset: Dataset, test_size: float) -> tuple[int, int]:
@@ -103,11 +116,11 @@ def _check_classes(dataset: Dataset, test_size: float) -> None:
     if min(n_train, n_test) < n_classes:
         # at least two rows of every class: 0.5 is always in the range
         least = math.ceil(1000 * n_classes / len(dataset.y)) / 1000
-        part = f"{n_train} rows for training" if n_train < n_classes else f"{n_test} for testing"
+        few, part = (n_train, "training") if n_train < n_classes else (n_test, "testing")
         raise ValueError(
-            f"{dataset.name}: --test-size {test_size:g} leaves {part} of {len(dataset.y)} rows; "
-            f"both parts need at least {n_classes}, the number of classes: use a --test-size "
-            f"from {min(least, 0.5):g} to {max(1 - least, 0.5):g}"
+            f"{dataset.name}: --test-size {test_size:g} leaves {few} of {len(dataset.y)} rows for "
+            f"{part}; both parts need at least {n_classes}, the number of classes: use a "
+            f"--test-size from {min(least, 0.5):g} to {max(1 - least, 0.5):g}"
         )
 
 
