@@ -170,7 +170,7 @@ class _Selection:
         def reported(alpha: float) -> float:
             n_units = self._problem.shape.first
             with (
-                doing(f"choosing the penalty of {n_units} hidden units"),
+                doing(f"choosing the penalty for {n_units} hidden units"),
                 doing(f"alpha {alpha:g}"),
             ):
                 found = score(alpha)
