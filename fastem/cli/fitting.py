@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fastem.cli.methods import Method, fitted_settings, fitted_sizes
 from fastem.estimators import rehearsal_for
 from fastem.oracle import EStep
+from fastem.parameters import Array
 from fastem.plotting import final_step
 from fastem.runtime import DivergenceError, doing, watched
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _REHEARSAL_ROWS = 20
+_FEWEST_VALUES_FOR_THREADS = 1_000_000
 
 
 class Fit(NamedTuple):
@@ -27,8 +30,10 @@ class Fit(NamedTuple):
     Attributes
     ----------
     estimator : classifier, regressor or density
-    n_iter : int
-    converged : bool
+    n_iter : int or None
+        None if the method has no iterations.
+    converged : bool or None
+        None if the method does not test for convergence.
     interrupted : bool
         True if the user pressed Ctrl-C: the estimator has the best iterate so far.
     seconds : float
@@ -41,8 +46,8 @@ class Fit(NamedTuple):
     """
 
     estimator: Any
-    n_iter: int
-    converged: bool
+    n_iter: int | None
+    converged: bool | None
     interrupted: bool
     seconds: float
     compile_seconds: float
@@ -64,25 +69,51 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     fit : Fit
     """
     start = time.perf_counter()
-    with doing("compiling the kernels (needed once on a machine)"):
-        with watched(None):  # its iterations mean nothing to the user
-            _rehearse(method, X, y)
+    with doing("compiling the kernels (needed once on a machine)"), watched(None):
+        _rehearse(method, X, y)  # its iterations mean nothing to the user
     compile_seconds = time.perf_counter() - start
     with noting_interrupt() as interrupts, doing("fitting"):
         start = time.perf_counter()
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
-    final = final_step(method.estimator)
+    n_iter, converged = _iterations(method)
     return Fit(
         estimator=method.estimator,
-        n_iter=int(final.n_iter_),
-        converged=bool(final.converged_),
+        n_iter=n_iter,
+        converged=converged,
         interrupted=bool(interrupts),
         seconds=seconds,
         compile_seconds=compile_seconds,
         hidden_layer_sizes=fitted_sizes(method),
         settings=fitted_settings(method),
     )
+
+
+def _iterations(method: Method) -> tuple[int | None, bool | None]:
+    """Return the number of iterations of a fitted method, and whether it converged."""
+    final = final_step(method.estimator)
+    if getattr(final, "n_iter_", None) is None:
+        return None, None
+    n_iter = int(np.max(final.n_iter_))
+    if hasattr(final, "converged_"):
+        return n_iter, bool(final.converged_)
+    limit = method.settings.get("max_iter")
+    return n_iter, None if limit is None else n_iter < limit
+
+
+@contextmanager
+def one_thread_if_small(method: Method, X: Array) -> Iterator[None]:
+    """Let a method of scikit-learn use one thread if the table is small.
+
+    Its threads wait for each other without sleep after every small piece of work. On busy cores
+    this takes hundreds of times longer than the work. The networks choose their threads
+    themselves.
+    """
+    if method.hidden_layer_sizes or X.size >= _FEWEST_VALUES_FOR_THREADS:
+        yield
+        return
+    with threadpool_limits(limits=1):
+        yield
 
 
 @contextmanager
@@ -109,7 +140,9 @@ def named_errors(method: Method) -> Iterator[None]:
 
 
 def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Fit and predict on a few rows, which compiles everything."""
+    """Fit and predict on a few rows, which compiles everything and starts the threads."""
+    if method.rehearsal is None:
+        return
     with noting_interrupt() as interrupts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about convergence, after few iterations
         with suppress(ValueError):  # the fit on all rows raises it again
@@ -122,7 +155,7 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
             method.rehearsal.fit(few, y[rows])
             if method.task == "class":
                 method.rehearsal.predict_proba(few)
-                if method.settings["alpha"] == "auto":
+                if method.settings.get("alpha") == "auto":
                     _rehearse_choice(method.rehearsal, few, y[rows])
             else:
                 method.rehearsal.predict(few)

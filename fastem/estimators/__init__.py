@@ -7,7 +7,7 @@ from fastem.estimators.fitted_problem import FittedProblem, fitted_problem, pena
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
-from fastem.estimators.models import load_model
+from fastem.estimators.models import load_model, read_preparation, save_model
 from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
@@ -21,5 +21,7 @@ __all__ = [
     "levels_of_interval",
     "load_model",
     "penalty_in_use",
+    "read_preparation",
     "rehearsal_for",
+    "save_model",
 ]
