@@ -182,7 +182,7 @@ class _PlainLine:
 
 
 class _RichBar:
-    """A bar that shows the share of the current loop, with the stage and the elapsed time."""
+    """A bar that shows the share of the current loop; beside it, the time, stage and figures."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -209,8 +209,12 @@ class _RichBar:
         # `update` takes None as "no change"
         task.total = None if loop is None else loop.last
         done = 0 if loop is None else loop.number
-        text, elapsed = _text_of(activity), f"{seconds:.0f} s"
-        self._progress.update(task.id, completed=done, description=text, elapsed=elapsed)
+        lines = ", ".join(activity.stages) or "working"
+        if loop is not None:
+            lines += f"\n{loop.text()}"
+        self._progress.update(
+            task.id, completed=done, description=lines, elapsed=f"{seconds:.0f} s"
+        )
         self._progress.start()
         self._progress.refresh()
 
