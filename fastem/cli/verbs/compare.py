@@ -9,7 +9,7 @@ from fastem.cli.comparison_report import comparison_text
 from fastem.cli.files import check_files
 from fastem.cli.layout import layers as layers_text
 from fastem.cli.messages import print_result
-from fastem.cli.verbs.inputs import dataset_of, options_of
+from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
@@ -87,6 +87,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     options = options_of(arguments)
     dataset = dataset_of(arguments)
+    check_depth(arguments, dataset.task)
     _check_activations(options.activation, hidden_layer_sizes(options, dataset.task))
     if dataset.task != "class" and arguments.plot is not None:
         raise ValueError(
