@@ -183,7 +183,7 @@ def test_the_split_is_that_of_scikit_learn():
 def test_rows_that_cannot_be_split(y, task, test_size, words):
     y = np.asarray(y) if task == "class" else np.asarray(y, dtype=np.float64)
     dataset = data_of(np.arange(len(y), dtype=np.float64)[:, None], y, task)
-    with pytest.raises(ValueError, match="^data: ") as caught:
+    with pytest.raises(ValueError, match=r"^data: ") as caught:
         list(split_rows(dataset, test_size, 3, 0))
     assert words in str(caught.value)
 
