@@ -64,12 +64,15 @@ def words(capsys, *argv):
 
 
 def is_ignored(line):
-    """Return whether a line shows the progress of slow work, or warns of a short fit."""
-    return re.match(r"fastem: \d+ s: |.*The fit predicts the same for every row", line) is not None
+    """Return whether a line is a note, shows the progress of slow work, or warns of a short fit."""
+    return (
+        re.match(r"fastem: \d+ s: |fastem: note: |.*The fit predicts the same for every row", line)
+        is not None
+    )
 
 
 def refuse(capsys, *argv):
-    """Return the single line of the error message."""
+    """Return the single line of the error message, which may follow notes."""
     status = main([str(part) for part in argv])
     output = capsys.readouterr()
     lines = [line for line in output.err.splitlines() if not is_ignored(line)]

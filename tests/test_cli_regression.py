@@ -19,8 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from fastem import FastEMClassifier, FastEMRegressor, FastMLPRegressor
 from fastem.cli import densities, methods
 from fastem.cli.command_line import main
-from fastem.cli.datasets import MOST_LABELS, ROWS_PER_LABEL, TASKS, read_dataset, with_names
+from fastem.cli.datasets import read_dataset, with_names
 from fastem.cli.densities import NormalDensity, PoissonDensity
+from fastem.cli.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
 from fastem.estimators import load_model
 from fastem.estimators.persistence import write_model
 

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol, TextIO
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
+MOST_LISTED = 12
 
 
 class Overlay(Protocol):
@@ -93,6 +94,13 @@ def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return the first items and the number of the others."""
+    shown = ", ".join(items[:MOST_LISTED])
+    more = len(items) - MOST_LISTED
+    return shown + (f" and {more} more" if more > 0 else "")
 
 
 def _terminal() -> AbstractContextManager[None]:

@@ -72,22 +72,22 @@ def _training_figures(content: dict[str, Any]) -> str:
 
 
 def predict_text(content: dict[str, Any]) -> str:
-    """Return predictions as CSV, or the name of the file that has them."""
-    if "output" in content:
-        return f"{content['predictions']} predictions written to {content['output']}"
-    return predictions_csv(content).removesuffix("\n")
+    """Return the name of the file that has the predictions."""
+    return f"{content['predictions']} predictions written to {content['output']}"
 
 
 def predictions_csv(content: dict[str, Any]) -> str:
-    """Return predicted labels and class probabilities, or numbers and their spread, as CSV."""
+    """Return kept columns, and predicted labels and probabilities, or numbers and their spread."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    predictions = content["predictions"]
-    if "probabilities" not in predictions[0]:
-        writer.writerows([list(predictions[0]), *(row.values() for row in predictions)])
-        return text.getvalue()
-    writer.writerow(["predicted", *(f"probability_{k}" for k in predictions[0]["probabilities"])])
-    writer.writerows([row["predicted"], *row["probabilities"].values()] for row in predictions)
+    header: list[str] | None = None
+    for row in content["predictions"]:
+        values = dict(row)
+        kept, probabilities = values.pop("kept", {}), values.pop("probabilities", {})
+        if header is None:
+            header = [*kept, *values, *(f"probability_{k}" for k in probabilities)]
+            writer.writerow(header)
+        writer.writerow([*kept.values(), *values.values(), *probabilities.values()])
     return text.getvalue()
 
 

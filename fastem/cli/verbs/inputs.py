@@ -10,16 +10,25 @@ from fastem.runtime import doing
 if TYPE_CHECKING:
     from fastem.cli.datasets import Dataset
     from fastem.cli.methods import Options
+    from fastem.cli.reading import TableOptions
 
 
 def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     """Return the data set of a call; notify of what was chosen or ignored."""
-    from fastem.cli.datasets import are_counts, read_dataset, reason_to_regress
+    from fastem.cli.datasets import read_dataset
+    from fastem.cli.labels import are_counts, reason_to_regress
 
+    table = table_options_of(arguments)
     with doing(f"reading {arguments.data}"):
-        dataset = read_dataset(arguments.data, arguments.target, arguments.task)
-    if dataset.target is None and arguments.target is not None:
-        notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
+        dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
+    if dataset.target is None:
+        given = {"--target": arguments.target, "--sep": table.sep, "--encoding": table.encoding}
+        ignored = [option for option, value in given.items() if value is not None]
+        if ignored:
+            notify(
+                f"note: {dataset.name} is built-in data with its own labels; {', '.join(ignored)} "
+                f"{'is' if len(ignored) == 1 else 'are'} ignored"
+            )
     if dataset.target is not None and arguments.task is None and dataset.task == "regression":
         other = "--task class is for labels"
         if are_counts(dataset.y):
@@ -29,6 +38,20 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
             f"regression; {other}"
         )
     return dataset
+
+
+def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
+    """Return how the table of a call is written, and which of its columns are used."""
+    from fastem.cli.reading import TableOptions
+
+    given = vars(arguments)
+    # predict has neither --drop nor --impute
+    drop, impute = tuple(given.get("drop") or ()), bool(given.get("impute"))
+    if arguments.sep == arguments.decimal:
+        raise ValueError("argument --decimal: it is also the separator of fields (--sep)")
+    return TableOptions(
+        arguments.sep, arguments.decimal, arguments.encoding, arguments.header, drop, impute
+    )
 
 
 def options_of(arguments: argparse.Namespace) -> "Options":
