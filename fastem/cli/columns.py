@@ -168,7 +168,8 @@ def feature_frame(
             problems[name] = column.problem
     if others:
         features = pd.concat([features, pd.DataFrame(others, index=frame.index)], axis=1)
-    return features[list(frame.columns)], problems
+        features = features[list(frame.columns)]
+    return features, problems
 
 
 class _Texts:

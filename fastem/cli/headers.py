@@ -116,7 +116,7 @@ def without_unnamed(source: str, frame: "pandas.DataFrame", *, strict: bool) -> 
             f"{listed([str(j + 1) for j in unnamed])}; every column needs a name there, also one "
             "that contains the names of rows"
         )
-    return frame.loc[:, is_kept]
+    return frame if all(is_kept) else frame.loc[:, is_kept]
 
 
 def counts_rows(values: NDArray[Any]) -> bool:

@@ -205,9 +205,9 @@ def _as_utf8(name: str, data: bytes, encoding: str, problem: str) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = problem.format(encoding=encoding.upper() if encoding == "utf-8" else encoding)
-        remedy = "; name its encoding, for example --encoding latin-1"
-        if encoding != "utf-8":
-            remedy = ""
+        example = "utf-16-le" if b"\0" in data else "latin-1"
+        is_default = problem.startswith("is not {")
+        remedy = f"; name its encoding, for example --encoding {example}" if is_default else ""
         raise ValueError(
             f"{name} {what}: byte 0x{data[error.start]:02x} in line {line} is invalid{remedy}"
         ) from None
