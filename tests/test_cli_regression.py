@@ -23,7 +23,7 @@ from fastem.cli.datasets import read_dataset, with_names
 from fastem.cli.densities import NormalDensity, PoissonDensity
 from fastem.cli.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
 from fastem.estimators import load_model
-from fastem.estimators.persistence import write_model
+from fastem.estimators.model_files import write_model
 
 pytest.importorskip("pandas")
 
