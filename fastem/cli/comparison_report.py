@@ -61,7 +61,8 @@ def _split_line(data: dict[str, Any]) -> str:
     drawn = f"seed {seeds[0]}" if n_splits == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     times = "" if n_splits == 1 else f"{n_splits} times: "
     share = " from every class alike" if "classes" in data else ""
-    return f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    text = f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    return textwrap.fill(text, _WIDTH, subsequent_indent=9 * " ")
 
 
 def _table(content: dict[str, Any]) -> str:

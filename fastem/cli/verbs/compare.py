@@ -56,8 +56,9 @@ def add_compare(verbs: Any) -> None:
     text += "the table then has means over the splits and their standard errors, and --plot, the "
     text += "example predictions and the learning curves are of the first (default: %(default)s)"
     add("--splits", type=positive, default=1, metavar="N", help=text)
-    text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; for classes only, because other losses are defined differently"
+    text = "write a figure of the learning curves of both networks to FILE; its suffix (.png, "
+    text += ".pdf, .svg, ...) selects the format; for classes only, because other losses are "
+    text += "defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
