@@ -663,7 +663,7 @@ def test_predict_with_a_model_without_names(capsys, tmp_path):
         ("01", "1"),
         ("a, b", 'say "c"'),
         ("true", "False"),
-        (" x", "x "),
+        (" x", "y "),
         ("é", "日本"),
     ],
 )
@@ -818,9 +818,9 @@ def test_a_device_may_be_input_and_output():
         (["a,label", "1,x", "2,", "3,y"], "missing values. Columns and how many: 'label' (1, the "
          "first in row 2)"),
         (["a,label", "1,x", "2,x"], "column 'label' contains only the class 'x'"),
-        (["a,label", "1,0.25", "2,NA"], "column 'label' is not numeric: 'NA' in row 2"),
-        (["a,label", "1,x,9", "2,y,9"], "rows with more fields than the header"),
-        (["a,label", "1,x", "2,y,9"], "cannot be read as a CSV file"),
+        (["a,label", "1,0.25", "2,NA"], "'label' (1, the first in row 2), written as 'NA'"),
+        (["a,label", "1,x,9", "2,y,9"], "all rows have 3 fields, more fields than the header (2)"),
+        (["a,label", "1,x", "2,y,9"], "the header has 2 fields, but line 3 has 3"),
     ],
 )  # fmt: skip
 def test_bad_table(capsys, tmp_path, lines, words):
