@@ -542,7 +542,7 @@ def test_results_outlive_a_plot_that_cannot_be_written(capsys, tmp_path):
     output = capsys.readouterr()
     assert "\nbackpropagation " in output.out
     assert "learning curves written" not in output.out
-    assert output.err.splitlines() == ["fastem: error: No space left on device"]
+    assert output.err.splitlines() == [f"fastem: error: {path}: No space left on device"]
 
 
 # --- fit and predict ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastem.cli.splits import Split, split_rows
 from fastem.cli.summaries import corrected_standard_error, paired_difference, verdict
 from fastem.parameters import Array
 from fastem.plotting import final_step, loss_curve
+from fastem.runtime import doing
 
 METHODS = (exact_em, backpropagation, linear_model, gradient_boosting)
 N_PREDICTIONS = 10
@@ -190,7 +192,9 @@ def compare(
         own = options._replace(seed=split.seed)
         for make in METHODS:
             method = make(own, split.y_train, dataset.task)
-            run = _run(method, split)
+            number = f"split {len(seeds) + 1} of {n_splits}"
+            with doing(number) if n_splits > 1 else nullcontext():
+                run = _run(method, split)
             if run.fit.hidden_layer_sizes:  # "auto": all networks have the units of the first
                 own = own._replace(hidden_layer_sizes=run.fit.hidden_layer_sizes)
             if seeds:
@@ -203,13 +207,15 @@ def compare(
             for label in np.setdiff1d(dataset.y, split.y_train).tolist():
                 untrained[str(label)] = untrained.get(str(label), 0) + 1
     estimator = next(iter(runs.values()))[0].fit.estimator
+    with doing("predicting"):
+        predictions = _predictions(dataset, estimator, first)
     return Comparison(
         dataset=dataset,
         n_train=len(first.y_train),
         n_test=len(first.y_test),
         seeds=seeds,
         runs=runs,
-        predictions=_predictions(dataset, estimator, first),
+        predictions=predictions,
         untrained_classes=untrained,
     )
 
@@ -221,10 +227,11 @@ def _run(method: Method, split: Split) -> Run:
         fit = fit_method(method, split.X_train, split.y_train)
         if fit.interrupted:
             raise KeyboardInterrupt
-        if task == "class":
-            return Run(fit, *_class_figures(fit.estimator, split))
-        fit = with_deviation(fit, split.X_train, split.y_train, split.seed)
-        return Run(fit, *number_figures(fit.estimator, split.X_test, split.y_test, task))
+        with doing("evaluating"):
+            if task == "class":
+                return Run(fit, *_class_figures(fit.estimator, split))
+            fit = with_deviation(fit, split.X_train, split.y_train, split.seed)
+            return Run(fit, *number_figures(fit.estimator, split.X_test, split.y_test, task))
 
 
 def _about(fit: Fit) -> dict[str, Any]:

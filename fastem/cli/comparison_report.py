@@ -11,10 +11,10 @@ from fastem.cli.layout import (
     MAX_CLASSES_IN_COLUMNS,
     aligned,
     compile_line,
-    counted,
     data_line,
     format_of,
 )
+from fastem.cli.messages import counted
 
 _N_PREDICTIONS = 5
 _WIDTH = 100
@@ -61,7 +61,8 @@ def _split_line(data: dict[str, Any]) -> str:
     drawn = f"seed {seeds[0]}" if n_splits == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     times = "" if n_splits == 1 else f"{n_splits} times: "
     share = " from every class alike" if "classes" in data else ""
-    return f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    text = f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    return textwrap.fill(text, _WIDTH, subsequent_indent=9 * " ")
 
 
 def _table(content: dict[str, Any]) -> str:
@@ -181,7 +182,8 @@ def _method_text(row: dict[str, Any], data: dict[str, Any]) -> str:
         what = f"a usual neural network {_units(row)} ({kinds}), "
         what += f"trained by gradient steps ({settings['solver']})"
     else:
-        what = f"a neural network {_units(row)} that are on or off at random, trained by "
+        verb = "is" if row["hidden_layer_sizes"] == [1] else "are"
+        what = f"a neural network {_units(row)} that {verb} on or off at random, trained by "
         is_sampled = settings["e_step"] == "sampling"
         what += "EM with sampled states" if is_sampled else "the exact EM algorithm"
     parts = [what]

@@ -1,5 +1,6 @@
 """The program ``fastem``: the command line in a process of its own."""
 
+import os
 import sys
 
 from fastem.cli.command_line import run_command
@@ -19,8 +20,12 @@ def run() -> int:
         As for `fastem.cli.main`.
     """
     display = Display()
+    status = INTERRUPTED
     try:
         with ending_on_interrupt(display):
-            return run_command(sys.argv[1:], display)
+            status = run_command(sys.argv[1:], display)
     except KeyboardInterrupt:  # between the end of the work and the end of the watch
-        return INTERRUPTED
+        pass
+    if status == INTERRUPTED:
+        os._exit(status)  # at once: the normal end of Python takes longer
+    return status

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fastem.cli.methods import Method, fitted_settings, fitted_sizes
+from fastem.estimators import rehearsal_for
 from fastem.oracle import EStep
 from fastem.parameters import Array
 from fastem.plotting import final_step
-from fastem.runtime import DivergenceError, doing
+from fastem.runtime import DivergenceError, doing, watched
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _REHEARSAL_ROWS = 20
@@ -68,8 +69,8 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     fit : Fit
     """
     start = time.perf_counter()
-    with doing("compiling the kernels (needed once on a machine)"):
-        _rehearse(method, X, y)
+    with doing("compiling the kernels (needed once on a machine)"), watched(None):
+        _rehearse(method, X, y)  # its iterations mean nothing to the user
     compile_seconds = time.perf_counter() - start
     with noting_interrupt() as interrupts, doing("fitting"):
         start = time.perf_counter()
@@ -142,11 +143,15 @@ def _rehearse(method: Method, X: Any, y: Any) -> None:
     """Fit and predict on a few rows, which compiles everything and starts the threads."""
     if method.rehearsal is None:
         return
-    rows = _few_rows(method, y)
-    few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     with noting_interrupt() as interrupts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about convergence, after few iterations
         with suppress(ValueError):  # the fit on all rows raises it again
+            n_rows = 0
+            if method.name == "EM":
+                parameters, n_rows = rehearsal_for(method.estimator, X, y)
+                method.rehearsal.set_params(**parameters)
+            rows = _few_rows(method, y, n_rows)
+            few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
             method.rehearsal.fit(few, y[rows])
             if method.task == "class":
                 method.rehearsal.predict_proba(few)
@@ -165,11 +170,13 @@ def _rehearse_choice(model: Any, X: Any, y: NDArray[Any]) -> None:
     oracle.row_gradients(model.coefs_, model.intercepts_)
 
 
-def _few_rows(method: Method, y: NDArray[Any]) -> NDArray[np.intp]:
-    """Return some rows of each class, or rows with small and large numbers."""
+def _few_rows(method: Method, y: NDArray[Any], n_rows: int) -> NDArray[np.intp]:
+    """Return at least so many rows: some of each class, or those with small and large numbers."""
     if method.task == "class":
         groups = [np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)]
-        return np.sort(np.concatenate(groups))
+        some = np.concatenate(groups)
+        more = np.setdiff1d(np.arange(len(y)), some)[: max(n_rows - len(some), 0)]
+        return np.sort(np.concatenate([some, more]))
     n_rows = min(len(y), _REHEARSAL_ROWS)
     places = np.linspace(0, len(y) - 1, n_rows).astype(np.intp)
     return np.sort(np.argsort(y, kind="stable")[places])

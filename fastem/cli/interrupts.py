@@ -41,16 +41,10 @@ class Interrupts:
         self.rescue: Callable[[], str | None] | None = None
         self.seen = False
         self._ending = threading.RLock()
-        self._n_repeated = 0
 
     def begin_ending(self) -> None:
         """Claim the end of the program for the main thread, or wait for the end."""
         self._ending.acquire()
-
-    def repeat(self) -> None:
-        """Raise KeyboardInterrupt in the main thread again: code has swallowed the first one."""
-        self._n_repeated += 1
-        signal.raise_signal(signal.SIGINT)
 
     def watch(self, receiver: socket.socket, display: Display) -> None:
         """Wait for Ctrl-C; end the process if the main thread does not, or at the second one."""
@@ -86,9 +80,7 @@ class Interrupts:
             if not signals:
                 return False
             if signals[0] == signal.SIGINT:
-                if self._n_repeated == 0:
-                    return True
-                self._n_repeated -= 1
+                return True
 
     def _end(self, display: Display, message: str) -> NoReturn:
         with suppress(BaseException):
@@ -120,10 +112,9 @@ def ending_on_interrupt(display: Display) -> Iterator[None]:
     sender.setblocking(False)
     hook = sys.unraisablehook
 
-    def repeat_interrupt(unraisable: Any) -> None:
-        if unraisable.exc_type is KeyboardInterrupt:
-            interrupts.repeat()
-        else:
+    def report(unraisable: Any) -> None:
+        # where the exception is swallowed, the watcher ends the process
+        if unraisable.exc_type is not KeyboardInterrupt:
             hook(unraisable)
 
     watcher = threading.Thread(
@@ -135,7 +126,7 @@ def ending_on_interrupt(display: Display) -> Iterator[None]:
         yield
         return
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    sys.unraisablehook = repeat_interrupt
+    sys.unraisablehook = report
     token = _interrupts.set(interrupts)
     try:
         yield

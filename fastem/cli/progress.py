@@ -16,7 +16,7 @@ from fastem.runtime import Activity, watched
 _FIRST_LINE, _BETWEEN_LINES = 3.0, 5.0
 _FIRST_BAR, _BETWEEN_BARS = 0.5, 0.2
 _SECONDS_TO_STOP = 1.0
-_BAR_WIDTH = 20
+_BAR_WIDTH = 16
 
 
 class _Painter(Protocol):
@@ -126,6 +126,16 @@ def _text_of(activity: Activity) -> str:
     return activity.text() or "working"
 
 
+def _stages_within(width: int, activity: Activity) -> str:
+    """Return the stages in words; outer ones are left out if there are more letters than fit."""
+    stages = activity.stages or ("working",)
+    text = ", ".join(stages)
+    while len(text) > width and len(stages) > 1:
+        stages = stages[1:]
+        text = f"..., {', '.join(stages)}"
+    return text
+
+
 class _Lines:
     """Lines of text, for files and pipes."""
 
@@ -170,8 +180,9 @@ class _PlainLine:
         self._stream, self._length = stream, 0
 
     def draw(self, seconds: float, activity: Activity) -> None:
-        most = shutil.get_terminal_size().columns - 1
-        text = f"{seconds:.0f} s  {_text_of(activity)}"[:most]
+        most, loop = shutil.get_terminal_size().columns - 1, activity.loop
+        text = f"{seconds:.0f} s" if loop is None else f"{seconds:.0f} s, {loop.text()}"
+        text = f"{text}: {_stages_within(most - len(text) - 2, activity)}"[:most]
         print_line(f"\r{text.ljust(self._length)}", self._stream, end="")
         self._length = len(text)
 
@@ -182,7 +193,7 @@ class _PlainLine:
 
 
 class _RichBar:
-    """A bar that shows the share of the current loop, with the stage and the elapsed time."""
+    """A bar that shows the share of the current loop; beside it, the time, stage and figures."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -209,8 +220,13 @@ class _RichBar:
         # `update` takes None as "no change"
         task.total = None if loop is None else loop.last
         done = 0 if loop is None else loop.number
-        text, elapsed = _text_of(activity), f"{seconds:.0f} s"
-        self._progress.update(task.id, completed=done, description=text, elapsed=elapsed)
+        width = self._progress.console.width - _BAR_WIDTH - len(f"{seconds:.0f} s") - 2
+        lines = _stages_within(width, activity)
+        if loop is not None:
+            lines += f"\n{loop.text()}"
+        self._progress.update(
+            task.id, completed=done, description=lines, elapsed=f"{seconds:.0f} s"
+        )
         self._progress.start()
         self._progress.refresh()
 

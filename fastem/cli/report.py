@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from fastem.cli.layout import aligned, compile_line, counted, data_line, format_of, layers
+from fastem.cli.layout import aligned, compile_line, data_line, format_of, layers
+from fastem.cli.messages import counted
 
 _MAX_PARTS = 12  # of the line about columns
 
@@ -75,12 +76,12 @@ def predict_text(content: dict[str, Any]) -> str:
     return f"{content['predictions']} predictions written to {content['output']}"
 
 
-def predictions_csv(content: dict[str, Any]) -> str:
+def predictions_csv(predictions: Sequence[dict[str, Any]]) -> str:
     """Return kept columns, and predicted labels and probabilities, or numbers and their spread."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header: list[str] | None = None
-    for row in content["predictions"]:
+    for row in predictions:
         values = dict(row)
         kept, probabilities = values.pop("kept", {}), values.pop("probabilities", {})
         if header is None:

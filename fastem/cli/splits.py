@@ -62,7 +62,8 @@ def split_rows(dataset: Dataset, test_size: float, n_splits: int, seed: int) -> 
     for s, (train, _) in zip(seeds, parts, strict=True):
         _check_targets(dataset, dataset.y[train], s)
     for s, (train, test) in zip(seeds, parts, strict=True):
-        yield Split(s, *_features(dataset, train, test), dataset.y[train], dataset.y[test])
+        X_train, X_test = _in_usual_units(*_features(dataset, s, train, test))
+        yield Split(s, X_train, X_test, dataset.y[train], dataset.y[test])
 
 
 def _parts(dataset: Dataset, test_size: float, seed: int) -> list[NDArray[np.intp]]:
@@ -73,16 +74,21 @@ def _parts(dataset: Dataset, test_size: float, seed: int) -> list[NDArray[np.int
     return train_test_split(rows, test_size=test_size, random_state=seed, stratify=labels)
 
 
-def _features(dataset: Dataset, *parts: NDArray[np.intp]) -> list[Array]:
-    """Return the features of both parts, prepared with the first part."""
+def _features(
+    dataset: Dataset, seed: int, train: NDArray[np.intp], test: NDArray[np.intp]
+) -> list[Array]:
+    """Return the features of both parts, prepared with the training rows."""
     X = dataset.X
     if not hasattr(X, "iloc"):
-        return _in_usual_units(*(X[rows] for rows in parts))
+        return [X[train], X[test]]
     from fastem.preparation import prepare
 
-    preparation = prepare(X.iloc[parts[0]], impute=dataset.impute)
-    frames = [preparation.features(X.iloc[rows]) for rows in parts]
-    return _in_usual_units(*(np.ascontiguousarray(x.to_numpy(dtype=np.float64)) for x in frames))
+    try:
+        preparation = prepare(X.iloc[train], impute=dataset.impute)
+        frames = [preparation.features(X.iloc[rows]) for rows in (train, test)]
+    except ValueError as error:
+        raise ValueError(f"{dataset.name}: rows of the split of seed {seed}: {error}") from error
+    return [np.ascontiguousarray(frame.to_numpy(dtype=np.float64)) for frame in frames]
 
 
 def _in_usual_units(*parts: Array) -> list[Array]:

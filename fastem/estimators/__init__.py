@@ -2,6 +2,7 @@
 
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
+from fastem.estimators.em_rehearsal import rehearsal_for
 from fastem.estimators.fitted_problem import FittedProblem, fitted_problem, penalty_in_use
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
@@ -21,5 +22,6 @@ __all__ = [
     "load_model",
     "penalty_in_use",
     "read_preparation",
+    "rehearsal_for",
     "save_model",
 ]

@@ -169,10 +169,7 @@ class _Selection:
 
         def reported(alpha: float) -> float:
             n_units = self._problem.shape.first
-            with (
-                doing(f"choosing the penalty of {n_units} hidden units"),
-                doing(f"alpha {alpha:g}"),
-            ):
+            with doing(f"choosing the penalty, {n_units} units"), doing(f"alpha {alpha:g}"):
                 found = score(alpha)
             if self._verbose:
                 print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")

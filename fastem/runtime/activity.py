@@ -121,11 +121,11 @@ def current_activity() -> Activity | None:
 
 
 @contextmanager
-def watched(activity: Activity) -> Iterator[Activity]:
-    """Send the reports of this thread to an activity while the body runs."""
+def watched(activity: Activity | None) -> Iterator[None]:
+    """Send the reports of this thread to an activity while the body runs; None discards them."""
     token = _watched.set(activity)
     try:
-        yield activity
+        yield
     finally:
         _watched.reset(token)
 

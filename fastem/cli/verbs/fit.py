@@ -9,6 +9,7 @@ from fastem.cli.files import check_files
 from fastem.cli.interrupts import saved_message, saving_on_interrupt
 from fastem.cli.messages import INTERRUPTED, notify, print_result
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
+from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     if fit.interrupted:
         notify(saved_message(path))
         return INTERRUPTED
-    content = _fit_content(arguments.model, dataset, fit, X)
+    with doing("evaluating"):
+        content = _fit_content(arguments.model, dataset, fit, X)
     if preparation is not None:
         content["preparation"] = _prepared_columns(preparation, dataset.X)
     print_result(content, report.fit_text, arguments.json)

@@ -50,31 +50,26 @@ def _run_predict(arguments: argparse.Namespace) -> int:
     )
     with doing(f"reading {arguments.data}"):
         rows = read_prediction_rows(saved, arguments.data, table_options_of(arguments), others)
-    with doing("predicting"):
-        predictions = predict_rows(saved, rows)
-    content = {"model": arguments.model, "data": arguments.data, "predictions": predictions}
-    if arguments.output is not None:
-        with replacing(arguments.output) as file:
-            file.write(report.predictions_csv(content).encode("utf-8", "backslashreplace"))
-        content["output"] = arguments.output
+    predictions, output = [], arguments.output
+    if output is not None or rows.y is None:
+        with doing("predicting"):
+            predictions = predict_rows(saved, rows)
+    content = {"model": arguments.model, "data": arguments.data, "predictions": len(rows.X)}
+    if output is not None:
+        with replacing(output) as file:
+            file.write(report.predictions_csv(predictions).encode("utf-8", "backslashreplace"))
+        content["output"] = output
     if rows.y is not None:
-        content["target"] = others.target
         with doing("evaluating"):
-            content["evaluation"] = evaluate_rows(saved, rows)
-    _print(content, arguments.json)
-    return 0
-
-
-def _print(content: dict[str, Any], as_json: bool) -> None:
-    """Print the predictions, unless they are in a file, or the evaluation."""
-    if "output" in content or "evaluation" in content:
-        content["predictions"] = len(content["predictions"])
-        as_text = evaluation_text if "evaluation" in content else report.predict_text
-        print_result(content, as_text, as_json)
-    elif as_json:
-        print_result(content, report.predictions_csv, as_json)
+            content |= {"target": others.target, "evaluation": evaluate_rows(saved, rows)}
+        print_result(content, evaluation_text, arguments.json)
+    elif output is not None:
+        print_result(content, report.predict_text, arguments.json)
+    elif arguments.json:
+        print_result({**content, "predictions": predictions}, report.predict_text, True)
     else:
-        print_data(report.predictions_csv(content))
+        print_data(report.predictions_csv(predictions))
+    return 0
 
 
 def _stripped(name: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from fastem._version import __version__
@@ -10,7 +9,7 @@ from fastem.cli import report
 from fastem.cli.arguments import number, positive, seed, sizes
 from fastem.cli.files import check_files
 from fastem.cli.messages import print_text
-from fastem.runtime import Loop, current_activity
+from fastem.runtime import Loop, current_activity, replacing
 
 _classes = number(int, lambda value: value > 1, "a whole number of at least 2")
 
@@ -68,7 +67,8 @@ def _run_profile(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json is not None:
             text = json.dumps(content, indent=2, allow_nan=False)
-            Path(arguments.json).write_text(f"{text}\n", encoding="utf-8")
+            with replacing(arguments.json) as file:
+                file.write(f"{text}\n".encode())
             written.append(f"numbers written to {arguments.json}")
         if arguments.plot is not None:
             from fastem.plotting import save_scaling
