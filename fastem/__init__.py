@@ -23,6 +23,7 @@ from fastem.plotting import (
     PenaltyDisplay,
     ScalingDisplay,
 )
+from fastem.preparation import load_pipeline
 from fastem.profiling import ScalingProfile, profile_scaling, warmup
 from fastem.runtime import DivergenceError
 
@@ -57,6 +58,7 @@ __all__ = [
     "bootstrap",
     "e_step",
     "likelihood_ratio_test",
+    "load_pipeline",
     "profile_scaling",
     "warmup",
 ]

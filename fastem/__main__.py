@@ -2,7 +2,7 @@
 
 import sys
 
-from fastem.cli import main
+from fastem.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -8,10 +8,12 @@ import sys
 import pytest
 
 from fastem.cli.command_line import main
+from fastem.cli.progress import Display
 from fastem.engines.auto import ENGINES
 from fastem.engines.enumeration import Enumeration
 from fastem.profiling import scaling, stopwatch
 from fastem.profiling.stopwatch import Stopwatch
+from fastem.runtime import Activity
 
 HEADER = [
     "engine", "n", "m", "configurations", "time", "ns/config", "dgemm", "share", "memory"
@@ -221,16 +223,16 @@ def test_table_and_numbers_without_matplotlib(capsys, tmp_path):
 
 
 def test_progress_on_a_terminal(capsys, monkeypatch):
+    drawn = []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr("fastem.cli.command_line._SECONDS_OF_SILENCE", 0.0)
+    monkeypatch.setattr(Display, "_start_thread", lambda self: None)
+    monkeypatch.setattr(Activity, "_report", lambda self: drawn.append(self.text()))
     assert main(["profile", "--hidden", "1,4", "--engine", "enumeration"]) == 0
     output = capsys.readouterr()
-    assert output.err == (
-        "\r\x1b[K1/4  enumeration, n = 10000, m = 1 (the first run also compiles)"
-        "\r\x1b[K2/4  enumeration, n = 10000, m = 4"
-        "\r\x1b[K3/4  enumeration, n = 10000, m = 1"
-        "\r\x1b[K4/4  enumeration, n = 10000, m = 4\r\x1b[K"
-    )
+    problems = "measuring enumeration, n = 10000, m = 1", "measuring enumeration, n = 10000, m = 4"
+    steps = [f"{problems[i % 2]}, measurement {i + 1} of 4" for i in range(4)]
+    assert drawn[1::2] == steps
+    assert output.err == ""  # it is too fast for a display
     assert "enumeration" in output.out
 
 
@@ -241,7 +243,7 @@ def test_interrupt_leaves_no_progress_behind(capsys, monkeypatch):
     monkeypatch.setattr(Stopwatch, "_seconds", interrupted)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["profile"]) == 130
-    assert capsys.readouterr().err.endswith("\r\x1b[Kfastem: interrupted\n")
+    assert capsys.readouterr().err == "fastem: interrupted\n"
 
 
 def test_as_a_process():

@@ -1,5 +1,6 @@
 """The command line ``fastem``."""
 
 from fastem.cli.command_line import main
+from fastem.cli.entry import run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

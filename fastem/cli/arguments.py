@@ -7,7 +7,11 @@ from typing import Any, Literal
 
 _MAX_SIZES = 1000
 _TASKS = "class", "regression", "count"
-_DATA_HELP = "iris, wine, breast_cancer, digits, diabetes, or the path of a CSV file with a header"
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
+_DATA_HELP = (
+    "iris, wine, breast_cancer, digits, diabetes, or the path of a table: CSV (also compressed: "
+    ".gz, .zip, .bz2, .xz) or parquet; - is standard input"
+)
 _TASK_HELP = (
     "predict labels (class), numbers (regression) or counts (count: Poisson). By default a target "
     "is numbers if it has fractions, or more than 20 different whole numbers with fewer than 50 "
@@ -96,10 +100,45 @@ def add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     if target:
-        text = "target column of a CSV file (default: label); ignored for built-in data"
+        text = "target column of a table (default: label); ignored for built-in data"
         parser.add_argument("--target", metavar="COLUMN", help=text)
         names = f"{{{','.join(_TASKS)}}}"
         parser.add_argument("--task", type=one_of(_TASKS), metavar=names, help=_TASK_HELP)
+    _add_table_options(parser, fit=target)
+
+
+def _add_table_options(parser: argparse.ArgumentParser, *, fit: bool) -> None:
+    """Add the options that describe a table; with ``fit`` also those that choose its columns."""
+    group = parser.add_argument_group("options of tables")
+    add = group.add_argument
+    text = "separator of fields: a character, or tab, semicolon, comma, pipe, space (default: "
+    text += "found in the first lines)"
+    add("--sep", type=separator, metavar="SEP", help=text)
+    text = "decimal mark of numbers, . or , (default: %(default)s)"
+    add("--decimal", type=one_of((".", ",")), default=".", metavar="MARK", help=text)
+    text = "encoding of the text, for example latin-1 (default: utf-8, or that of the byte order "
+    text += "mark)"
+    add("--encoding", metavar="NAME", help=text)
+    text = "whether the first line contains the names of the columns; without a header the columns "
+    text += "are 1, 2, ... (default: it does, and a line that looks like data is refused)"
+    add("--header", action=argparse.BooleanOptionalAction, help=text)
+    if fit:
+        text = "columns that are not used; once for each column if names contain commas"
+        add("--drop", action="append", metavar="COLUMNS", help=text)
+        text = "replace missing values of features (default: missing values are an error)"
+        add("--impute", action="store_true", help=text)
+
+
+def separator(text: str) -> str:
+    """Return the separator of fields for a character or a word."""
+    found = SEPARATORS.get(text, "\t" if text == "\\t" else text)
+    if len(found) != 1 or not found.isascii() or (not found.isprintable() and found != "\t"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not one character, or one of {', '.join(SEPARATORS)}"
+        )
+    if found.isalnum() or found in "\"'.-+":
+        raise argparse.ArgumentTypeError(f"{text!r} cannot separate fields")
+    return found
 
 
 def add_options(parser: argparse.ArgumentParser, alpha_help: str) -> None:

@@ -3,20 +3,19 @@
 import argparse
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from fastem._version import __version__
+from fastem.cli.interrupts import begin_ending
 from fastem.cli.messages import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, notify
+from fastem.cli.progress import Display
 from fastem.cli.verbs.compare import add_compare
 from fastem.cli.verbs.fit import add_fit
 from fastem.cli.verbs.predict import add_predict
 from fastem.cli.verbs.profile import add_profile
-
-_SECONDS_OF_SILENCE = 3.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,35 +31,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     status : int
         0 for success; 2 for unusable input, with one line on stderr; 130 after Ctrl-C; 141 if
-        stdout is a pipe that its reader has closed.
+        stdout or stderr is a pipe that its reader has closed.
 
     Raises
     ------
     SystemExit
         With status 0 after ``--help`` and ``--version``.
     """
-    if sys.stdout is None:  # the shell closed it
-        notify("error: standard output is closed")
-        return 2
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(sys.argv[1:] if argv is None else argv, Display())
+
+
+def run_command(argv: Sequence[str], display: Display) -> int:
+    """Run the command line, and show the work on a display; see `main`."""
+    try:
+        if sys.stdout is None:  # the shell closed it
+            notify("error: standard output is closed")
+            return BAD_INPUT
+        return _run_verb(list(argv), display)
+    except BrokenPipeError:
+        _drop_unwritable_streams()
+        return BROKEN_PIPE
+
+
+def _run_verb(argv: list[str], display: Display) -> int:
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         argv = ["compare", "iris", *argv]
     try:
-        arguments = _parser().parse_args(argv)
-        with _notice_of_long_work(arguments), _warnings_in_one_line():
+        try:
+            arguments = _parser().parse_args(argv)
+        finally:  # --help and --version have printed their text, and exit
+            sys.stdout.flush()
+        with display.running(), _warnings_in_one_line():
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status
     except KeyboardInterrupt:
-        notify("interrupted")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
-        _drop_unwritable_stdout()
-        return BROKEN_PIPE
-    except (ValueError, OSError, ImportError, MemoryError, ArithmeticError) as error:
+        raise
+    except Exception as error:
+        if begin_ending():  # code may replace KeyboardInterrupt by another error
+            return _interrupted()
+        if not isinstance(error, _ERRORS_OF_INPUT):
+            raise
         notify(f"error: {_describe(error)}")
-        _drop_unwritable_stdout()
+        _drop_unwritable_streams()
         return BAD_INPUT
+
+
+_ERRORS_OF_INPUT = ValueError, OSError, ImportError, MemoryError, ArithmeticError
+
+
+def _interrupted() -> int:
+    begin_ending()
+    notify("interrupted")
+    return INTERRUPTED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,21 +109,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _notice_of_long_work(arguments: argparse.Namespace) -> Iterator[None]:
-    if "progress" in arguments and sys.stderr is not None and sys.stderr.isatty():
-        yield  # the verb shows its own progress in one line of the terminal
-        return
-    message = "still working; the first run on a machine also compiles the kernels"
-    timer = threading.Timer(_SECONDS_OF_SILENCE, notify, [message])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -115,9 +125,12 @@ def _describe(error: BaseException) -> str:
     return " ".join(str(error).split()) or "out of memory"
 
 
-def _drop_unwritable_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # The interpreter flushes again on exit and would report the error twice.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_unwritable_streams() -> None:
+    """Discard what stdout and stderr cannot write: the interpreter would try again on exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with suppress(OSError):  # a stream in memory has no number
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,28 +1,31 @@
-"""Read data sets: those that come with scikit-learn, and CSV files with a header."""
+"""Data sets of the command line: those that come with scikit-learn, and tables in files."""
 
-import re
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.cli.columns import feature_frame
+from fastem.cli.labels import check_numbers, missing_values, targets
+from fastem.cli.messages import listed
+from fastem.cli.reading import TableOptions
+from fastem.cli.sources import BUILT_IN, shown_name
+from fastem.cli.tables import (
+    as_text,
+    feature_errors,
+    missing_entries,
+    of_kinds,
+    read_table,
+    without_index,
+)
 from fastem.parameters import Array
 
 if TYPE_CHECKING:
     import pandas
 
-BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
-TASKS = ("class", "regression", "count")
 DEFAULT_TARGET = "label"
-MOST_LABELS = 20
-ROWS_PER_LABEL = 50
-_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
-_CODE = re.compile(r"-?0[0-9]+")  # a postcode, for example
-_NO_VALUE = {"na", "n/a", "nan", "null", "none", "?", "inf", "-inf"}  # among numbers
-_MAX_NAMES_LISTED = 12
+_AS_WRITTEN = TableOptions()
 
 
 class Dataset(NamedTuple):
@@ -32,22 +35,27 @@ class Dataset(NamedTuple):
     ----------
     name : str
         Name of the data set, or path of the file.
-    X : array (n_samples, n_features)
-        Finite numbers.
+    X : array or DataFrame (n_samples, n_features)
+        Built-in data: finite numbers. Tables: a DataFrame whose columns are numbers (float64, NaN
+        is missing), text (object with str, NaN is missing) or booleans (bool, or object with bool
+        and NaN). Values are missing only if ``impute`` is True.
     y : array (n_samples,)
         Labels as written in the source, int or str; or numbers or counts, float64.
     feature_names : list of str
     target : str or None
         Name of the target column; None for built-in data.
     task : {"class", "regression", "count"}, default="class"
+    impute : bool, default=False
+        Whether missing values are to be replaced.
     """
 
     name: str
-    X: Array
+    X: Any
     y: NDArray[Any]
     feature_names: list[str]
     target: str | None
     task: str = "class"
+    impute: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return name, sizes and the targets as plain Python values that JSON can store."""
@@ -67,53 +75,139 @@ class Dataset(NamedTuple):
         }
 
 
-def read_dataset(source: str, target: str | None = None, task: str | None = None) -> Dataset:
+class Kinds(Protocol):
+    """What `read_rows` needs of the preparation of a model."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the raw columns, in order."""
+
+    def kind_of(self, name: str) -> str:
+        """Return "number", "text" or "boolean"."""
+
+
+def read_dataset(
+    source: str,
+    target: str | None = None,
+    task: str | None = None,
+    table: TableOptions = _AS_WRITTEN,
+) -> Dataset:
     """Read features and targets.
 
     Parameters
     ----------
     source : str
-        One of `BUILT_IN`, or the path of a CSV file with a header.
+        One of `BUILT_IN`, the path of a table (text or parquet), or ``-`` for standard input.
     target : str, optional
-        The target column of a CSV file, by default ``label``. Ignored for built-in data.
+        The target column of a table, by default ``label``. Ignored for built-in data.
     task : {"class", "regression", "count"}, optional
-        By default numbers are the task "regression" if they have fractions, or if there are more
-        than 20 different whole numbers and, on average, fewer than 50 rows of each. All others are
-        the task "class".
+        By default as `fastem.cli.labels.targets` chooses.
+    table : TableOptions, optional
+        Only ``drop`` concerns built-in data.
 
     Returns
     -------
     dataset : Dataset
-        The features are all columns except the target, in the order of the file. Labels
-        are int if all of them are whole numbers without leading zeros; otherwise they are the
-        text of the file.
+        The features are all columns except the target, in the order of the file, without columns
+        that count the rows. Labels are int if all of them are whole numbers without leading
+        zeros; otherwise they are the text of the file.
 
     Raises
     ------
     ValueError
-        If the data cannot be used. The message contains the file and the column.
+        If the data cannot be used. The message contains the file and all columns that are at
+        fault.
     OSError
         If the file cannot be read.
     ImportError
-        If the source is a CSV file and pandas is not installed.
+        If the source is a table and pandas is not installed, or parquet without pyarrow.
     """
     if source in BUILT_IN:
-        return _read_built_in(source, task)
-    wanted = DEFAULT_TARGET if target is None else target
-    frame = _read_frame(source, label=wanted)
-    columns = list(frame.columns)
-    if wanted not in columns:
-        hint = f"; name the label column with --target. {_list('Its columns are', columns)}"
-        raise ValueError(f"{source} has no column {wanted!r}{hint}")
-    names = [name for name in columns if name != wanted]
+        return _read_built_in(source, task, table.drop)
+    name, wanted = shown_name(source), DEFAULT_TARGET if target is None else target.strip()
+
+    def read_as_text(names: list[str], separated_by: str) -> set[str]:
+        if wanted not in names:
+            raise ValueError(
+                f"{name} has no column {wanted!r}; name the label column with --target. Its "
+                f"columns are {listed(names)}{separated_by}"
+            )
+        return {wanted}
+
+    frame, typed, _ = read_table(source, table, read_as_text)
+    names = [column for column in frame.columns if column != wanted]
+    dropped = _resolved(name, table.drop, names, wanted)
+    names = [column for column in names if column not in dropped]
     if not names:
-        raise ValueError(f"{source} has no column except the label {wanted!r}")
-    y, task = _targets(source, wanted, frame, task)
-    return Dataset(source, _numbers(source, frame, names), y, names, wanted, task)
+        left = f" after --drop {', '.join(table.drop)}" if dropped else ""
+        raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
+    X, problems = feature_frame(frame[names], table.decimal, typed=typed)
+    errors = feature_errors(name, X, problems, table.impute)
+    try:
+        y, task = targets(name, wanted, as_text(frame[wanted]), task, table.decimal)
+    except ValueError as error:
+        errors.insert(0, str(error))
+    if errors:
+        raise ValueError(". ".join(errors))
+    X = without_index(X)
+    return Dataset(name, X, y, list(X.columns), wanted, task, table.impute)
 
 
-def read_features(source: str, names: Sequence[str] | None, n_features: int) -> Array:
-    """Read the features that a model was fitted on.
+def read_rows(
+    source: str,
+    preparation: Kinds,
+    table: TableOptions = _AS_WRITTEN,
+    choose: Callable[[list[str]], list[str]] = lambda names: [],
+) -> tuple["pandas.DataFrame", "pandas.DataFrame"]:
+    """Read the rows of a table for predictions of a model.
+
+    Parameters
+    ----------
+    source : str
+        The path of a table, or ``-`` for standard input.
+    preparation : Kinds
+        Columns of the model and their kinds.
+    table : TableOptions, optional
+        ``drop`` and ``impute`` have no effect.
+    choose : callable, optional
+        Returns, from the names of the columns of the table, those of ``written``.
+
+    Returns
+    -------
+    frame : DataFrame (n_samples, n_columns)
+        One row for every row of the table. It contains all columns of the table that have names.
+        Columns of the model have the kind that the model expects; NaN is a missing value. All
+        others contain the text of the table; empty fields are "".
+    written : DataFrame (n_samples, n_chosen)
+        The chosen columns as they are written in the table.
+
+    Raises
+    ------
+    ValueError
+        As in `read_dataset`; and if columns of the model are missing, or have values that are
+        not of the expected kind.
+    OSError, ImportError
+        As in `read_dataset`.
+    """
+    columns, name = list(preparation.columns), shown_name(source)
+
+    def read_as_text(names: list[str], separated_by: str) -> set[str]:
+        _check_columns(name, columns, names, separated_by)
+        numeric = {column for column in columns if preparation.kind_of(column) != "text"}
+        return set(names) - numeric
+
+    frame, _, written = read_table(source, table, read_as_text, columns, choose)
+    kinds = {column: preparation.kind_of(column) for column in columns}
+    return of_kinds(name, frame, kinds, table.decimal), written
+
+
+def read_features(
+    source: str,
+    names: Sequence[str] | None,
+    n_features: int,
+    table: TableOptions = _AS_WRITTEN,
+) -> Array:
+    """Read the features that a model without preparation was fitted on.
 
     Parameters
     ----------
@@ -124,10 +218,13 @@ def read_features(source: str, names: Sequence[str] | None, n_features: int) -> 
         their order.
     n_features : int
         Required number of columns if ``names`` is None.
+    table : TableOptions, optional
+        ``drop`` and ``impute`` have no effect.
 
     Returns
     -------
     X : array (n_samples, n_features)
+        Finite numbers.
 
     Raises
     ------
@@ -136,23 +233,22 @@ def read_features(source: str, names: Sequence[str] | None, n_features: int) -> 
     """
     if source in BUILT_IN:
         dataset = _read_built_in(source)
-        columns = dataset.feature_names
-    else:
-        frame = _read_frame(source)
-        columns = list(frame.columns)
-    if names is None:
-        if len(columns) != n_features:
-            raise ValueError(
-                f"{source} has {len(columns)} columns, but the model was fitted on {n_features} "
-                "without names: the file must contain exactly these columns, in the same order"
-            )
-        names = columns
-    missing = [name for name in names if name not in columns]
-    if missing:
-        raise ValueError(f"{source} lacks columns of the model. {_list('Missing:', missing)}")
-    if source in BUILT_IN:
-        return dataset.X[:, [columns.index(name) for name in names]]
-    return _numbers(source, frame, list(names))
+        columns = _selected(source, names, n_features, dataset.feature_names)
+        return dataset.X[:, [dataset.feature_names.index(column) for column in columns]]
+    name, kinds = shown_name(source), {}
+
+    def read_as_text(found: list[str], separated_by: str) -> set[str]:
+        kinds.update(
+            dict.fromkeys(_selected(name, names, n_features, found, separated_by), "number")
+        )
+        return set(found) - set(kinds)
+
+    frame, *_ = read_table(source, table, read_as_text, () if names is None else list(names))
+    X = of_kinds(name, frame[list(kinds)], kinds, table.decimal)
+    found = missing_entries(X)
+    if found:
+        raise ValueError(missing_values(name, found))
+    return X.to_numpy(dtype=np.float64)
 
 
 def with_names(X: Array, names: Sequence[str]) -> Any:
@@ -167,12 +263,18 @@ def with_names(X: Array, names: Sequence[str]) -> Any:
     return pd.DataFrame(X, columns=list(names), copy=False)
 
 
-def _read_built_in(name: str, task: str | None = None) -> Dataset:
+def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = ()) -> Dataset:
     from sklearn import datasets
 
     data = getattr(datasets, f"load_{name}")()
     names = [str(feature) for feature in data.feature_names]
     X = np.ascontiguousarray(data.data, dtype=np.float64)
+    dropped = _resolved(name, drop, names)
+    if dropped:
+        kept = [j for j, feature in enumerate(names) if feature not in dropped]
+        if not kept:
+            raise ValueError(f"{name} has no feature after --drop {', '.join(drop)}")
+        X, names = np.ascontiguousarray(X[:, kept]), [names[j] for j in kept]
     has_labels = "target_names" in data
     task = task or ("class" if has_labels else "regression")
     y = data.target_names[data.target] if has_labels else data.target
@@ -182,148 +284,54 @@ def _read_built_in(name: str, task: str | None = None) -> Dataset:
     if y.dtype.kind not in "iuf":
         raise ValueError(f"{name} has the labels {y[0]!s}, ...; --task {task} needs numbers")
     y = y.astype(np.float64)
-    _check_numbers(f"{name}: the target", y, task)
+    check_numbers(f"{name}: the target", y, task)
     return Dataset(name, X, y, names, None, task)
 
 
-def _read_frame(source: str, label: str | None = None) -> "pandas.DataFrame":
-    try:
-        import pandas as pd
-    except ImportError:
-        raise ImportError("reading a CSV file needs pandas: pip install 'fastem[cli]'") from None
-    # Checked first, because pandas would download a URL.
-    if not Path(source).exists():
-        raise ValueError(
-            f"no such file or data set: {source!r}; built-in data sets: {', '.join(BUILT_IN)}"
-        )
-    # With a prefix, pandas does not read the labels "NA", "None" or "" as missing values.
-    prefix = {label: lambda text: "=" + text} if label is not None else None
-    try:
-        with warnings.catch_warnings():
-            # pandas drops surplus fields of a row with only a warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(source, converters=prefix, index_col=False, low_memory=False)
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{source} is empty") from None
-    except pd.errors.ParserWarning:
-        raise ValueError(f"{source} has rows with more fields than the header") from None
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # every compression format raises its own errors
-        raise ValueError(f"{source} cannot be read as a CSV file: {error}") from error
-    if not len(frame):
-        raise ValueError(f"{source} has a header but no rows")
-    if label in frame.columns:
-        frame[label] = [text[1:] for text in frame[label].tolist()]
-    return frame
-
-
-def _targets(
-    source: str, name: str, frame: "pandas.DataFrame", task: str | None
-) -> tuple[NDArray[Any], str]:
-    """Return the values of the target column, and the task."""
-    texts = frame[name].tolist()
-    empty = [row for row, text in enumerate(texts, start=1) if not text]
-    if empty:
-        raise ValueError(_missing(source, [(name, len(empty), empty[0])]))
-    task = task or ("regression" if _are_numbers(texts) else "class")
-    if task == "class":
-        return _labels(source, name, texts), task
-    y = _numbers(source, frame, [name])[:, 0]
-    _check_numbers(f"{source}: column {name!r}", y, task)
-    return y, task
-
-
-def _labels(source: str, name: str, texts: list[str]) -> NDArray[Any]:
-    distinct = set(texts)
-    if len(distinct) < 2:
-        raise ValueError(
-            f"{source}: column {name!r} contains only the class {texts[0]!r}; two are needed"
-        )
-    if all(_WHOLE_NUMBER.fullmatch(text) and text != "-0" for text in distinct):
-        return np.array([int(text) for text in texts])
-    return np.array(texts)
-
-
-def _are_numbers(texts: list[str]) -> bool:
-    """Return whether the values are numbers to regress rather than labels."""
-    import pandas as pd
-
-    values = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
-    finite = np.isfinite(values)
-    others = {text for text, is_finite in zip(texts, finite, strict=True) if not is_finite}
-    if any(text.strip().lower() not in _NO_VALUE for text in others):
-        return False
-    if any(_CODE.fullmatch(text) for text in texts):
-        return False
-    numbers = values[finite]
-    n_distinct = len(np.unique(numbers))
-    are_many = n_distinct > MOST_LABELS and len(numbers) < ROWS_PER_LABEL * n_distinct
-    return are_many or bool((numbers != np.floor(numbers)).any())
-
-
-def _check_numbers(what: str, y: Array, task: str) -> None:
-    """Raise ValueError if all numbers are equal, or if a count is negative or a fraction."""
-    if task == "count":
-        wrong = ~_is_count(y)
-        if wrong.any():
-            row = int(np.argmax(wrong))
+def _selected(
+    source: str,
+    names: Sequence[str] | None,
+    n_features: int,
+    columns: Sequence[str],
+    separated_by: str = "",
+) -> Sequence[str]:
+    """Return the columns of a model without preparation; raise ValueError if some are missing."""
+    if names is None:
+        if len(columns) != n_features:
             raise ValueError(
-                f"{what} has {y[row]:g} in row {row + 1}, which is not a count (a whole number of "
-                "at least 0); use --task regression"
+                f"{source} has {len(columns)} columns{separated_by}, but the model was fitted on "
+                f"{n_features} without names: the file must contain exactly these columns, in the "
+                "same order"
             )
-    if y.min() == y.max():
-        raise ValueError(f"{what} contains only the number {y[0]:g}; two are needed")
+        return columns
+    _check_columns(source, names, columns, separated_by)
+    return names
 
 
-def _is_count(y: Array) -> NDArray[np.bool_]:
-    return (y >= 0.0) & (y == np.floor(y))
-
-
-def are_counts(y: Array) -> bool:
-    """Return whether all numbers are whole numbers of at least 0."""
-    return bool(_is_count(y).all())
-
-
-def reason_to_regress(y: Array) -> str:
-    """Return in words why `read_dataset` takes these values for numbers."""
-    fractions = y[y != np.floor(y)]
-    if len(fractions) > 0:
-        return f"fractions like {fractions[0]:g}"
-    return f"{len(np.unique(y))} different whole numbers"
-
-
-def _numbers(source: str, frame: "pandas.DataFrame", names: list[str]) -> Array:
-    """Return the named columns as float64; raise a ValueError if one is not numeric."""
-    import pandas as pd
-
-    out = np.empty((len(frame), len(names)))
-    missing = []
-    for j, name in enumerate(names):
-        column = frame[name]
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-        absent = column.isna().to_numpy()
-        for bad, what in ((np.isnan(values) & ~absent, "a number"), (np.isinf(values), "finite")):
-            if bad.any():
-                row = int(np.argmax(bad))
-                raise ValueError(
-                    f"{source}: column {name!r} is not numeric: {str(column.iloc[row])!r} in row "
-                    f"{row + 1} (row 1 is the first below the header) is not {what}"
-                )
-        if absent.any():
-            missing.append((name, int(absent.sum()), int(np.argmax(absent)) + 1))
-        out[:, j] = values
+def _check_columns(
+    source: str, names: Sequence[str], columns: Sequence[str], separated_by: str = ""
+) -> None:
+    known = set(columns)
+    missing = [name for name in names if name not in known]
     if missing:
-        raise ValueError(_missing(source, missing))
-    return out
+        raise ValueError(
+            f"{source} lacks columns of the model{separated_by}. Missing: {listed(missing)}"
+        )
 
 
-def _missing(source: str, found: list[tuple[str, int, int]]) -> str:
-    columns = [f"{name!r} ({count}, the first in row {row})" for name, count, row in found]
-    return f"{source} has missing values. {_list('Columns and how many:', columns)}"
-
-
-def _list(intro: str, names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MAX_NAMES_LISTED])
-    more = len(names) - _MAX_NAMES_LISTED
-    return f"{intro} {shown}" + (f" and {more} more" if more > 0 else "")
+def _resolved(
+    source: str, drop: tuple[str, ...], columns: Sequence[str], target: str | None = None
+) -> set[str]:
+    """Return the columns of ``--drop``; raise ValueError if a name is unknown or the target."""
+    known, dropped = set(columns), set()
+    for text in drop:
+        dropped.update([text] if text in known else map(str.strip, text.split(",")))
+    if target in dropped:
+        raise ValueError(f"argument --drop: {target!r} is the target")
+    unknown = sorted(dropped - known)
+    if unknown:
+        raise ValueError(
+            f"argument --drop: {source} has no column {', '.join(map(repr, unknown))}. Its columns "
+            f"are {listed(list(columns))}"
+        )
+    return dropped

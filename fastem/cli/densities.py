@@ -1,4 +1,4 @@
-"""Perceptrons as conditional densities: their output is the mean of a distribution of y."""
+"""Regressors as conditional densities: their output is the mean of a distribution of y."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
 from fastem.parameters import Array
+from fastem.plotting import final_step
 
 _MOST_ROWS_OF_FOLDS = 10_000
 _SMALLEST_DEVIATION = 1e-9  # relative to that of y: densities stay finite
@@ -18,34 +19,35 @@ _LARGEST_RATE = 2e9  # of intervals: counts are at most 1e9, and SciPy fails at 
 _RATES = 1e-300, 1e300
 
 
-class _PerceptronDensity(BaseEstimator):
-    """Mean of a distribution, by a perceptron.
+class _Density(BaseEstimator):
+    """Distribution whose mean is the output of a regressor.
 
     Parameters
     ----------
-    pipeline : Pipeline
-        Ends in a `FastMLPRegressor`.
+    regressor : regressor, or pipeline that ends in one
+        Not fitted.
 
     Attributes
     ----------
     mean_ : fitted regressor
     n_iter_, converged_, loss_curve_
-        Those of the perceptron.
+        Those of the regressor, if it has them.
     """
 
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
+    def __init__(self, regressor: Any) -> None:
+        self.regressor = regressor
 
-    def _keep(self, mean: Any, pipeline: Any) -> None:
-        self.mean_, network = mean, pipeline[-1]
-        self.n_iter_, self.converged_ = network.n_iter_, network.converged_
-        self.loss_curve_ = network.loss_curve_
+    def _keep(self, mean: Any, regressor: Any) -> None:
+        self.mean_, final = mean, final_step(regressor)
+        for name in ("n_iter_", "converged_", "loss_curve_"):
+            if hasattr(final, name):
+                setattr(self, name, getattr(final, name))
 
 
-class NormalPerceptron(_PerceptronDensity):
-    """Normal distribution around the perceptron's output, with a constant standard deviation.
+class NormalDensity(_Density):
+    """Normal distribution around the regressor's output, with a constant standard deviation.
 
-    The perceptron is trained on the standardised target.
+    The regressor is trained on the standardised target.
 
     Attributes
     ----------
@@ -53,7 +55,7 @@ class NormalPerceptron(_PerceptronDensity):
         Only after `estimate_deviation`.
     """
 
-    def fit(self, X: Array, y: Array) -> "NormalPerceptron":
+    def fit(self, X: Array, y: Array) -> "NormalDensity":
         """Fit the mean."""
         mean = self._new_mean().fit(X, y)
         self._keep(mean, mean.regressor_)
@@ -109,16 +111,16 @@ class NormalPerceptron(_PerceptronDensity):
 
     def _new_mean(self) -> TransformedTargetRegressor:
         return TransformedTargetRegressor(
-            clone(self.pipeline), transformer=StandardScaler(), check_inverse=False
+            clone(self.regressor), transformer=StandardScaler(), check_inverse=False
         )
 
 
-class PoissonPerceptron(_PerceptronDensity):
-    """Poisson distribution whose rate is the perceptron's output."""
+class PoissonDensity(_Density):
+    """Poisson distribution whose rate is the regressor's output."""
 
-    def fit(self, X: Array, y: NDArray[Any]) -> "PoissonPerceptron":
+    def fit(self, X: Array, y: NDArray[Any]) -> "PoissonDensity":
         """Fit the rate."""
-        mean = clone(self.pipeline).fit(X, y)
+        mean = clone(self.regressor).fit(X, y)
         self._keep(mean, mean)
         return self
 

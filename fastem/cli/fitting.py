@@ -10,14 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fastem.cli.methods import Method, fitted_settings, fitted_sizes
+from fastem.estimators import rehearsal_for
 from fastem.oracle import EStep
+from fastem.parameters import Array
 from fastem.plotting import final_step
-from fastem.runtime import DivergenceError
+from fastem.runtime import DivergenceError, doing, watched
 
 _REHEARSAL_ROWS_PER_CLASS = 4
 _REHEARSAL_ROWS = 20
+_FEWEST_VALUES_FOR_THREADS = 1_000_000
 
 
 class Fit(NamedTuple):
@@ -26,8 +30,10 @@ class Fit(NamedTuple):
     Attributes
     ----------
     estimator : classifier, regressor or density
-    n_iter : int
-    converged : bool
+    n_iter : int or None
+        None if the method has no iterations.
+    converged : bool or None
+        None if the method does not test for convergence.
     interrupted : bool
         True if the user pressed Ctrl-C: the estimator has the best iterate so far.
     seconds : float
@@ -40,8 +46,8 @@ class Fit(NamedTuple):
     """
 
     estimator: Any
-    n_iter: int
-    converged: bool
+    n_iter: int | None
+    converged: bool | None
     interrupted: bool
     seconds: float
     compile_seconds: float
@@ -63,17 +69,18 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     fit : Fit
     """
     start = time.perf_counter()
-    _rehearse(method, X, y)
+    with doing("compiling the kernels (needed once on a machine)"), watched(None):
+        _rehearse(method, X, y)  # its iterations mean nothing to the user
     compile_seconds = time.perf_counter() - start
-    with noting_interrupt() as interrupts:
+    with noting_interrupt() as interrupts, doing("fitting"):
         start = time.perf_counter()
         method.estimator.fit(X, y)
         seconds = time.perf_counter() - start
-    final = final_step(method.estimator)
+    n_iter, converged = _iterations(method)
     return Fit(
         estimator=method.estimator,
-        n_iter=int(final.n_iter_),
-        converged=bool(final.converged_),
+        n_iter=n_iter,
+        converged=converged,
         interrupted=bool(interrupts),
         seconds=seconds,
         compile_seconds=compile_seconds,
@@ -82,9 +89,36 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     )
 
 
+def _iterations(method: Method) -> tuple[int | None, bool | None]:
+    """Return the number of iterations of a fitted method, and whether it converged."""
+    final = final_step(method.estimator)
+    if getattr(final, "n_iter_", None) is None:
+        return None, None
+    n_iter = int(np.max(final.n_iter_))
+    if hasattr(final, "converged_"):
+        return n_iter, bool(final.converged_)
+    limit = method.settings.get("max_iter")
+    return n_iter, None if limit is None else n_iter < limit
+
+
+@contextmanager
+def one_thread_if_small(method: Method, X: Array) -> Iterator[None]:
+    """Let a method of scikit-learn use one thread if the table is small.
+
+    Its threads wait for each other without sleep after every small piece of work. On busy cores
+    this takes hundreds of times longer than the work. The networks choose their threads
+    themselves.
+    """
+    if method.hidden_layer_sizes or X.size >= _FEWEST_VALUES_FOR_THREADS:
+        yield
+        return
+    with threadpool_limits(limits=1):
+        yield
+
+
 @contextmanager
 def named_errors(method: Method) -> Iterator[None]:
-    """Add the name of the method to errors, and hide warnings about convergence.
+    """Add the name of the method to errors and reports, and hide warnings about convergence.
 
     Raises
     ------
@@ -93,7 +127,7 @@ def named_errors(method: Method) -> Iterator[None]:
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), doing(method.name):
         # The result reports this in `converged`.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
@@ -106,16 +140,22 @@ def named_errors(method: Method) -> Iterator[None]:
 
 
 def _rehearse(method: Method, X: Any, y: Any) -> None:
-    """Fit and predict on a few rows, which compiles everything."""
-    rows = _few_rows(method, y)
-    few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    """Fit and predict on a few rows, which compiles everything and starts the threads."""
+    if method.rehearsal is None:
+        return
     with noting_interrupt() as interrupts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about convergence, after few iterations
         with suppress(ValueError):  # the fit on all rows raises it again
+            n_rows = 0
+            if method.name == "EM":
+                parameters, n_rows = rehearsal_for(method.estimator, X, y)
+                method.rehearsal.set_params(**parameters)
+            rows = _few_rows(method, y, n_rows)
+            few = X.iloc[rows] if hasattr(X, "iloc") else X[rows]
             method.rehearsal.fit(few, y[rows])
             if method.task == "class":
                 method.rehearsal.predict_proba(few)
-                if method.settings["alpha"] == "auto":
+                if method.settings.get("alpha") == "auto":
                     _rehearse_choice(method.rehearsal, few, y[rows])
             else:
                 method.rehearsal.predict(few)
@@ -130,11 +170,13 @@ def _rehearse_choice(model: Any, X: Any, y: NDArray[Any]) -> None:
     oracle.row_gradients(model.coefs_, model.intercepts_)
 
 
-def _few_rows(method: Method, y: NDArray[Any]) -> NDArray[np.intp]:
-    """Return some rows of each class, or rows with small and large numbers."""
+def _few_rows(method: Method, y: NDArray[Any], n_rows: int) -> NDArray[np.intp]:
+    """Return at least so many rows: some of each class, or those with small and large numbers."""
     if method.task == "class":
         groups = [np.flatnonzero(y == k)[:_REHEARSAL_ROWS_PER_CLASS] for k in np.unique(y)]
-        return np.sort(np.concatenate(groups))
+        some = np.concatenate(groups)
+        more = np.setdiff1d(np.arange(len(y)), some)[: max(n_rows - len(some), 0)]
+        return np.sort(np.concatenate([some, more]))
     n_rows = min(len(y), _REHEARSAL_ROWS)
     places = np.linspace(0, len(y) - 1, n_rows).astype(np.intp)
     return np.sort(np.argsort(y, kind="stable")[places])

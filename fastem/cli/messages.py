@@ -2,22 +2,109 @@
 
 import json
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Protocol, TextIO
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
+MOST_LISTED = 12
+_LONGEST = 80
+
+
+class Overlay(Protocol):
+    """Something on the terminal that must be removed while other text is printed."""
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Return a context in which the terminal is free for other text."""
+
+
+_overlay: ContextVar[Overlay | None] = ContextVar("overlay", default=None)
+
+
+@contextmanager
+def overlaid_by(overlay: Overlay) -> Iterator[None]:
+    """Remove an overlay from the terminal during every message that this thread prints."""
+    token = _overlay.set(overlay)
+    try:
+        yield
+    finally:
+        _overlay.reset(token)
 
 
 def notify(message: str) -> None:
-    """Print a message in one line on stderr."""
-    print(f"fastem: {message}", file=sys.stderr)
+    """Print a message in one line on stderr, at once.
+
+    Raises
+    ------
+    BrokenPipeError
+        If stderr is a pipe that its reader has closed.
+    """
+    try:
+        with _terminal():
+            print_line(f"fastem: {message}", sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # there is no other place for the message
 
 
 def print_result(
     content: dict[str, Any], as_text: Callable[[dict[str, Any]], str], as_json: bool
 ) -> None:
-    """Print a result as text or as JSON."""
-    if as_json:
-        print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        print(as_text(content))
+    """Print a result as text, or as JSON in ASCII characters."""
+    print_text(json.dumps(content, indent=2, allow_nan=False) if as_json else as_text(content))
+
+
+def print_text(text: str) -> None:
+    """Print text on stdout."""
+    with _terminal():
+        print_line(text, sys.stdout)
+
+
+def print_data(text: str) -> None:
+    """Print data for other programs: UTF-8 whatever the locale, unless stdout is a terminal.
+
+    Parameters
+    ----------
+    text : str
+        With its last line break.
+    """
+    stream = sys.stdout
+    with _terminal():
+        if stream is None or stream.isatty() or not hasattr(stream, "buffer"):
+            print_line(text, stream, end="")
+            return
+        stream.flush()
+        stream.buffer.write(text.encode("utf-8", "backslashreplace"))
+        stream.buffer.flush()
+
+
+def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
+    """Print text at once; characters that the stream cannot encode are escaped.
+
+    A stream that the shell has closed is None; nothing is printed then.
+    """
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    print(text, end=end, file=stream, flush=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return the first items, shortened if they are long, and the number of the others."""
+    short = [x if len(x) <= _LONGEST else f"{x[:_LONGEST]}..." for x in items[:MOST_LISTED]]
+    shown = ", ".join(short)
+    more = len(items) - MOST_LISTED
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def _terminal() -> AbstractContextManager[None]:
+    overlay = _overlay.get()
+    return nullcontext() if overlay is None else overlay.hidden()

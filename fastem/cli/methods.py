@@ -1,4 +1,4 @@
-"""The two methods of a comparison: exact EM and backpropagation, with the same options.
+"""The two networks of a comparison: exact EM and backpropagation, with the same options.
 
 Both methods minimise a penalised mean loss over the n training rows,
 
@@ -18,6 +18,7 @@ import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 _MAX_EPOCHS = 5000
 _BATCH_SIZE = 200  # the default of FastMLPClassifier, on 200 rows or more
@@ -25,21 +26,21 @@ _REHEARSAL_ITERATIONS = 15  # EM needs several before its acceleration starts
 
 
 class Options(NamedTuple):
-    """Options of both methods; None selects the default of each method.
+    """Options of both networks; None selects the default of each network.
 
     Attributes
     ----------
     hidden_layer_sizes : tuple of ints, "auto" or None
-        Units of every hidden layer. By default both methods use those of the EM estimator. If EM
+        Units of every hidden layer. By default both networks use those of the EM estimator. If EM
         chooses them, the perceptron is made later, with the units that EM has chosen.
     max_iter : int or None
         Maximum number of iterations of EM.
     alpha : float, "auto" or None
-        Penalty of both methods: ``alpha / 2`` times the sum of squared weights, against the
+        Penalty of both networks: ``alpha / 2`` times the sum of squared weights, against the
         summed log-likelihood (nats) of the training rows. With "auto" and None, EM chooses its
         penalty, and the perceptron keeps its parameter ``alpha=0.0001``.
     seed : int
-        Seed of the split and of the starting values.
+        Seed of the first split and of its starting values.
     activation : str, tuple of str or None
         Activation of the perceptron: one for all hidden layers, or one for each.
     solver : str or None
@@ -64,9 +65,11 @@ class Method(NamedTuple):
     ----------
     name : str
     hidden_layer_sizes : tuple of ints or "auto"
+        Empty if the method is not a network.
     estimator : classifier, regressor or density, not fitted
-    rehearsal : estimator of the same kind, not fitted
-        A copy with few iterations. Fitting it compiles everything that the estimator uses.
+    rehearsal : estimator of the same kind, not fitted, or None
+        A copy with few iterations. Fitting it compiles everything that the estimator uses, and
+        starts its threads. None if the first fit needs no more time than others.
     settings : dict
         Settings to be printed, as plain values. ``penalty`` has the same unit in all methods
         (see the module), ``alpha`` is the parameter of the estimator. Both are "auto" if EM
@@ -85,14 +88,14 @@ class Method(NamedTuple):
     task: str = "class"
 
 
-def exact_em(options: Options, n_samples: int, task: str = "class") -> Method:
+def exact_em(options: Options, y: Any, task: str = "class") -> Method:
     """Return `FastEMClassifier` or `FastEMRegressor` with the given options.
 
     Parameters
     ----------
     options : Options
-    n_samples : int
-        Number of training rows. EM needs no conversion of its penalty and ignores it.
+    y : array (n_samples,)
+        Training targets; not used.
     task : {"class", "regression", "count"}, default="class"
     """
     from sklearn.base import clone
@@ -107,23 +110,26 @@ def exact_em(options: Options, n_samples: int, task: str = "class") -> Method:
     return Method("EM", sizes, estimator, rehearsal, _EM_DISTRIBUTION[task] | shown, task=task)
 
 
-def backpropagation(options: Options, n_samples: int, task: str = "class") -> Method:
+def backpropagation(options: Options, y: NDArray[Any], task: str = "class") -> Method:
     """Return the perceptron on standardised features, with enough epochs to converge.
 
     Parameters
     ----------
     options : Options
-    n_samples : int
-        Number of training rows; the penalty of the perceptron depends on it.
+    y : array (n_samples,)
+        Training targets; the penalty of the perceptron depends on their number.
     task : {"class", "regression", "count"}, default="class"
-        For numbers and counts, the perceptron is the mean of a `NormalPerceptron` or
-        `PoissonPerceptron`.
+        For numbers and counts, the perceptron is the mean of a `NormalDensity` or
+        `PoissonDensity`.
     """
     from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     sizes = hidden_layer_sizes(options, task)
     if sizes == "auto":
         raise ValueError("backpropagation needs hidden_layer_sizes as numbers, got 'auto'")
+    n_samples = len(y)
     # The default of 200 epochs is too small for small networks to converge.
     max_iter = _MAX_EPOCHS if options.epochs is None else options.epochs
     given = _not_none({"activation": options.activation, "solver": options.solver})
@@ -133,7 +139,8 @@ def backpropagation(options: Options, n_samples: int, task: str = "class") -> Me
     if options.alpha not in (None, "auto"):
         network.set_params(alpha=perceptron_alpha(options.alpha, n_samples, network.solver))
     rehearsal = clone(network).set_params(max_iter=1)
-    estimator, rehearsal = (_on_standardised(n, task) for n in (network, rehearsal))
+    rehearsal, _ = as_density(make_pipeline(StandardScaler(), rehearsal), task)
+    estimator, distribution = as_density(make_pipeline(StandardScaler(), network), task)
     names = network.activation
     shown = {
         "activation": names if isinstance(names, str) else list(names),
@@ -142,22 +149,15 @@ def backpropagation(options: Options, n_samples: int, task: str = "class") -> Me
         "alpha": network.alpha,
         "max_iter": network.max_iter,
     }
-    shown = _PERCEPTRON_DISTRIBUTION[task] | shown
     remedy = "Use another --solver or a smaller --alpha"
+    shown = distribution | shown
     return Method("backpropagation", sizes, estimator, rehearsal, shown, remedy, task)
 
-
-METHODS = (exact_em, backpropagation)
 
 _EM_DISTRIBUTION = {
     "class": {},
     "regression": {"distribution": "mixture of normal distributions"},
     "count": {"distribution": "mixture of Poisson distributions"},
-}
-_PERCEPTRON_DISTRIBUTION = {
-    "class": {},
-    "regression": {"distribution": "normal distribution of constant standard deviation"},
-    "count": {"distribution": "Poisson distribution"},
 }
 
 
@@ -177,16 +177,23 @@ def _perceptron(task: str) -> Any:
     return FastMLPRegressor("poisson" if task == "count" else "squared_error")
 
 
-def _on_standardised(network: Any, task: str) -> Any:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def as_density(regressor: Any, task: str) -> tuple[Any, dict[str, str]]:
+    """Return a regressor as the mean of a distribution, and the distribution in words.
 
-    pipeline = make_pipeline(StandardScaler(), network)
+    Parameters
+    ----------
+    regressor : estimator, not fitted
+        For the task "class" a classifier, which is returned unchanged.
+    task : {"class", "regression", "count"}
+    """
     if task == "class":
-        return pipeline
-    from fastem.cli.densities import NormalPerceptron, PoissonPerceptron
+        return regressor, {}
+    from fastem.cli.densities import NormalDensity, PoissonDensity
 
-    return (PoissonPerceptron if task == "count" else NormalPerceptron)(pipeline)
+    if task == "count":
+        return PoissonDensity(regressor), {"distribution": "Poisson distribution"}
+    name = "normal distribution of constant standard deviation"
+    return NormalDensity(regressor), {"distribution": name}
 
 
 def perceptron_alpha(penalty: float, n_samples: int, solver: str) -> float:
@@ -214,7 +221,7 @@ def _n_batches(n_samples: int, solver: str) -> int:
 
 
 def hidden_layer_sizes(options: Options, task: str = "class") -> tuple[int, ...] | Literal["auto"]:
-    """Return the hidden units of both methods, layer by layer, or "auto"."""
+    """Return the hidden units of both networks, layer by layer, or "auto"."""
     if options.hidden_layer_sizes is not None:
         return options.hidden_layer_sizes
     default = _em(task).hidden_layer_sizes
@@ -222,7 +229,7 @@ def hidden_layer_sizes(options: Options, task: str = "class") -> tuple[int, ...]
 
 
 def fitted_sizes(method: Method) -> tuple[int, ...]:
-    """Return the hidden units of a fitted method, layer by layer."""
+    """Return the hidden units of a fitted method, layer by layer; none if it has no network."""
     if method.hidden_layer_sizes != "auto":
         return method.hidden_layer_sizes
     return tuple(len(intercepts) for intercepts in method.estimator.intercepts_[:-1])
@@ -232,12 +239,15 @@ def fitted_settings(method: Method) -> dict[str, Any]:
     """Return the settings of a fitted method.
 
     If EM has chosen its penalty, ``penalty`` is this number, and ``penalty_chosen`` is False if
-    there were too few rows for a choice.
+    there were too few rows for a choice. ``e_step`` is the name of the engine of EM.
     """
-    if method.settings["alpha"] != "auto":
-        return method.settings
-    chosen = hasattr(method.estimator, "alpha_path_")
-    return method.settings | {"penalty": method.estimator.alpha_, "penalty_chosen": chosen}
+    settings, estimator = method.settings, method.estimator
+    if hasattr(estimator, "e_step_"):
+        settings = settings | {"e_step": type(estimator.e_step_).__name__.lower()}
+    if settings.get("alpha") != "auto":
+        return settings
+    chosen = hasattr(estimator, "alpha_path_")
+    return settings | {"penalty": estimator.alpha_, "penalty_chosen": chosen}
 
 
 def _not_none(parameters: dict[str, Any]) -> dict[str, Any]:

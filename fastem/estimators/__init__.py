@@ -2,11 +2,12 @@
 
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
+from fastem.estimators.em_rehearsal import rehearsal_for
 from fastem.estimators.fitted_problem import FittedProblem, fitted_problem, penalty_in_use
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
-from fastem.estimators.models import load_model
+from fastem.estimators.models import load_model, read_preparation, save_model
 from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
@@ -20,4 +21,7 @@ __all__ = [
     "levels_of_interval",
     "load_model",
     "penalty_in_use",
+    "read_preparation",
+    "rehearsal_for",
+    "save_model",
 ]

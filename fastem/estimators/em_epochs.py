@@ -97,7 +97,7 @@ class EpochTraining(Training):
         monitor = EpochMonitor(
             float(estimator.tol), scale=self._scale, patience=estimator.n_iter_no_change
         )
-        monitor.penalty = self.model.penalty
+        monitor.penalty, monitor.loss = self.model.penalty, self.loss
         return monitor
 
     def new_optimizer(self, random_state: np.random.RandomState) -> AdamState:

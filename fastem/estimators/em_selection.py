@@ -18,7 +18,7 @@ from fastem.estimators.choices import (
 )
 from fastem.estimators.em_folds import Fold
 from fastem.parameters import Array, Parameters, Shape
-from fastem.runtime import DivergenceError
+from fastem.runtime import DivergenceError, doing
 from fastem.selection import largest_good, search, split_rows
 from fastem.sparse import SparseFeatures
 
@@ -144,7 +144,7 @@ class _Selection:
 
         def score(alpha: float) -> float:
             try:
-                by_row[alpha] = np.concatenate([fold.log_density(alpha) for fold in folds])
+                by_row[alpha] = np.concatenate(_log_densities(folds, alpha))
             except FloatingPointError as error:
                 failures.append(error)
                 return -np.inf
@@ -168,9 +168,10 @@ class _Selection:
         unit, first = self.unit, first_penalty(self._problem.shape)
 
         def reported(alpha: float) -> float:
-            found = score(alpha)
+            n_units = self._problem.shape.first
+            with doing(f"choosing the penalty, {n_units} units"), doing(f"alpha {alpha:g}"):
+                found = score(alpha)
             if self._verbose:
-                n_units = self._problem.shape.first
                 print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")
             return found
 
@@ -210,6 +211,15 @@ class _Selection:
             return None
         path = _path(scores, leave_one_out=scores, **columns)
         return _Found(alpha, path, scores[alpha], np.nan, None)
+
+
+def _log_densities(folds: list[Fold], alpha: float) -> list[Array]:
+    """Return the log-densities (nats) of the held-out rows of every fold."""
+    found = []
+    for number, fold in enumerate(folds, start=1):
+        with doing(f"fold {number} of {len(folds)}"):
+            found.append(fold.log_density(alpha))
+    return found
 
 
 def _enumerates(engine: Engine, shape: Any) -> bool:

@@ -179,7 +179,7 @@ class Training:
         """Return an empty record."""
         kind = Monitor if self._engine.is_exact else SmoothedMonitor
         monitor = kind(float(self._estimator.tol), scale=self._scale)
-        monitor.penalty = self.model.penalty
+        monitor.penalty, monitor.loss = self.model.penalty, self.loss
         return monitor
 
     def new_optimizer(self, random_state: np.random.RandomState) -> Optimizer:

@@ -8,6 +8,7 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import resolve_solver, without_choice
 from fastem.estimators.em_training import Training
 from fastem.estimators.inference import FittedNetwork
+from fastem.runtime import doing
 from fastem.selection import row_numbers
 from fastem.solvers import FLOORS_OF_STARTS
 
@@ -37,7 +38,10 @@ def variance_floor(estimator: Any, problem: Problem, *, resumes: bool, streams: 
         return float(estimator.variance_floor)
     if resumes and hasattr(estimator, "variance_floor_"):
         return estimator.variance_floor_
-    return _USUAL_FLOOR if streams else _choose(estimator, problem)
+    if streams:
+        return _USUAL_FLOOR
+    with doing("choosing the lower bound of the noise variance"):
+        return _choose(estimator, problem)
 
 
 def _choose(estimator: Any, problem: Problem) -> float:

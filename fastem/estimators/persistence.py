@@ -1,109 +1,32 @@
-"""Model files and pickles.
+"""What a model file and a pickle keep of a model."""
 
-A model file is one .npz file with plain arrays and one JSON string. It holds no pickled code.
-"""
-
-import json
 import os
-import secrets
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastem._version import __version__
 from fastem.engines import ENGINES, Engine, resolve_engine
+from fastem.estimators.model_files import read_model, write_model
 from fastem.families import FAMILIES, Family
 from fastem.oracle import check_parameters
 from fastem.runtime import warn_user
 
-_FORMAT = "fastem-model"
-_FORMAT_VERSION = 1
 _CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
 _PATHS = {"path_": "alpha_path_", "sizes_": "size_path_"}  # by the prefix of their columns
 
 
-def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Write a model file; an existing file is replaced only by a complete one.
+def save(model: Any, path: str | os.PathLike, preparation: dict[str, Any] | None = None) -> None:
+    """Write a fitted model with stochastic units.
 
     Parameters
     ----------
+    model : estimator
     path : path-like
-        Used without adding a suffix. If it is a symbolic link, its target is written.
-    header : dict
-        JSON values.
-    arrays : dict of arrays
-        Numbers or fixed-width strings.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    ValueError
-        If an array holds Python objects, which need a pickle.
-    """
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.hasobject:
-            raise ValueError(f"{name} holds Python objects, which a model file cannot keep.")
-    target = Path(os.path.realpath(path))
-    header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, **header}
-    text = np.array(json.dumps(header))
-    temporary = target.with_name(f".fastem.{secrets.token_hex(8)}")
-    file = open(temporary, "xb")  # noqa: SIM115  nothing to remove if this fails
-    try:
-        with file:
-            if target.exists():  # keep the permissions of the file that is replaced
-                shutil.copymode(target, temporary)
-            np.savez(file, header=text, **arrays)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read a model file. No code from the file is run.
-
-    Returns
-    -------
-    header : dict
-    arrays : dict of arrays
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    OSError
-        If the file cannot be read.
-    ValueError
-        If the file is truncated, is not a model of this package, or has a newer format.
-    """
-    with open(path, "rb") as file:  # errors of the file system are passed on
-        try:
-            header, arrays = _read_arrays(file)
-        except Exception as error:  # unknown bytes can raise any error
-            raise ValueError(f"{str(path)!r} is damaged or not a fastem model.") from error
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise ValueError(f"{str(path)!r} is not a fastem model.")
-    if header.get("format_version") != _FORMAT_VERSION:
-        raise ValueError(
-            f"{str(path)!r} has model format {header.get('format_version')}, and this version "
-            f"of fastem reads format {_FORMAT_VERSION}. Update fastem to open it."
-        )
-    return header, arrays
-
-
-def _read_arrays(file: BinaryIO) -> tuple[Any, dict[str, np.ndarray]]:
-    with np.load(file, allow_pickle=False) as content:
-        header = json.loads(str(content["header"]))
-        return header, {name: content[name] for name in content.files if name != "header"}
-
-
-def save(model: Any, path: str | os.PathLike) -> None:
-    """Write a fitted model with stochastic units.
+    preparation : dict of JSON values, optional
+        How columns of a table become the features of the model.
 
     Raises
     ------
@@ -144,6 +67,8 @@ def save(model: Any, path: str | os.PathLike) -> None:
     if "classes" in arrays:
         header["object_labels"] = model.classes_.dtype.kind == "O"
     _add_choices(model, header, arrays)
+    if preparation is not None:
+        header["preparation"] = preparation
     write_model(path, header, arrays)
 
 

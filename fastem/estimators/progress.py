@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fastem.runtime import current_activity
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn before 1.9 has no callbacks
@@ -82,6 +84,9 @@ class Progress:
         held_out_loss : float or None, nats
             Loss of the held-out rows, if there are any.
         """
+        activity = current_activity()
+        if activity is not None:
+            activity.offer(self._estimator, fitted)
         if self._verbose:
             self._print(n_iter, objective, held_out_loss)
         if self._task is None:

@@ -1,5 +1,6 @@
 """Starting values that the user gives, random starts, and the race between them."""
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from fastem.estimators.ascent import Ascent, Optimizer, Problem
 from fastem.estimators.progress import Progress
 from fastem.estimators.validation import check_start
 from fastem.parameters import Array, Shape
-from fastem.runtime import DivergenceError, single_threaded_blas, warn_user
+from fastem.runtime import DivergenceError, doing, single_threaded_blas, warn_user
 from fastem.solvers import Monitor
 
 _SHORT = 30  # iterations of every start, before the best starts are continued
@@ -141,7 +142,7 @@ class Starts:
         for number in range(self._estimator.n_init):
             theta, monitor = training.start(random_state), training.new_monitor()
             try:
-                with single_threaded_blas():
+                with self._reporting(number), single_threaded_blas():
                     theta = training.settled(theta, random_state)
                     optimizer = training.new_optimizer(random_state)
                     if n_iter > 0:
@@ -159,7 +160,7 @@ class Starts:
         _, theta, monitor, optimizer = run
         n_before = monitor.n_iter
         try:
-            with single_threaded_blas():
+            with self._reporting(run.number), single_threaded_blas():
                 if n_before > 0 and (monitor.converged or monitor.interrupted):
                     ascent = training.finished(theta, monitor, optimizer)
                 else:
@@ -169,6 +170,11 @@ class Starts:
             return None
         self._record(run._replace(theta=ascent.theta))
         return ascent
+
+    def _reporting(self, number: int) -> AbstractContextManager[None]:
+        """Return a context that reports the number of a start, if there are several."""
+        n_starts = self._estimator.n_init
+        return doing(f"start {number + 1} of {n_starts}") if n_starts > 1 else nullcontext()
 
     def _record(self, run: _Run) -> None:
         if not run.monitor.history:

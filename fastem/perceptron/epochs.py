@@ -17,6 +17,7 @@ from fastem.perceptron.training import (
     TrainingState,
     ValidationSet,
     is_sane,
+    report_step,
     silent,
     validate,
 )
@@ -139,6 +140,7 @@ class _Epochs:
                 state.data_losses.append(data_loss)
                 state.seconds.append(time.perf_counter() - began)
                 report(f"Iteration {n_iter:d}, loss = {loss:.8f}")
+                report_step("epoch", n_iter, settings.max_iter, loss)
                 self._judge(report)
                 state.optimizer.end_epoch(state.n_rows)
                 if self._is_over(report):

@@ -16,6 +16,7 @@ from fastem.perceptron.training import (
     TrainingState,
     ValidationSet,
     is_sane,
+    report_step,
     silent,
     validate,
 )
@@ -72,7 +73,9 @@ def train_lbfgs(
         # SciPy reports an iterate directly after its evaluation: `data_loss` belongs to it
         state.data_losses.append(data_loss)
         state.seconds.append(time.perf_counter() - began)
-        report(f"Iteration {len(state.loss_curve):d}, loss = {state.loss_curve[-1]:.8f}")
+        n_iter, loss = len(state.loss_curve), state.loss_curve[-1]
+        report(f"Iteration {n_iter:d}, loss = {loss:.8f}")
+        report_step("iteration", n_iter, n_before + settings.max_iter, loss)
 
     options = {"maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol}
     state.theta, result, ending = last_finite, None, Ending.LIMIT

@@ -14,6 +14,7 @@ import numpy as np
 from fastem.parameters import Array
 from fastem.perceptron.feed_forward import FeedForward
 from fastem.perceptron.optimizers import Optimizer
+from fastem.runtime import Loop, current_activity
 
 LARGEST_VALUE = {8: 1e100, 4: 1e12}
 """Largest weight of a row, starting value or parameter, by the bytes of a number: the product of
@@ -24,6 +25,13 @@ Printer = Callable[[str], Any]
 
 def silent(text: str) -> None:
     """Print nothing."""
+
+
+def report_step(step: str, number: int, last: int, loss: float) -> None:
+    """Report an epoch or an iteration to whoever watches the work of this thread."""
+    activity = current_activity()
+    if activity is not None:
+        activity.iterate(Loop(step, number, last, loss=loss))
 
 
 class Ending(Enum):

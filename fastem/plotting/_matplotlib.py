@@ -1,6 +1,10 @@
 """Functions that all displays share: the check for matplotlib, and figures without a screen."""
 
+import os
+from pathlib import Path
 from typing import Any
+
+from fastem.runtime import replacing
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps")
 
@@ -25,6 +29,12 @@ def new_figure(who: str) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(7.0, 4.5), layout="constrained")
+
+
+def save_figure(figure: Any, path: str | os.PathLike) -> None:
+    """Save a figure in the format of the suffix; after an error an earlier file is unchanged."""
+    with replacing(path) as file:
+        figure.savefig(file, dpi=150, format=Path(path).suffix[1:].lower() or None)
 
 
 def final_step(estimator: Any) -> Any:

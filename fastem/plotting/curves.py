@@ -7,7 +7,12 @@ from typing import Any, Self
 import numpy as np
 
 from fastem.parameters import Array
-from fastem.plotting._matplotlib import final_step, new_figure, require_matplotlib
+from fastem.plotting._matplotlib import (
+    final_step,
+    new_figure,
+    require_matplotlib,
+    save_figure,
+)
 from fastem.plotting.records import label_losses, label_of_iterations, loss_curve, loss_seconds
 
 _AXES = ("iterations", "seconds")
@@ -339,7 +344,7 @@ def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, tit
     figure = new_figure("save_loss_curves")
     display = LossCurveDisplay.from_estimator(estimators, ax=figure.subplots())
     display.ax_.set_title(title, parse_math=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _of_rows(label: str | None, rows: str) -> str:

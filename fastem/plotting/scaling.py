@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastem.engines import ENGINES
-from fastem.plotting._matplotlib import new_figure, require_matplotlib
+from fastem.plotting._matplotlib import new_figure, require_matplotlib, save_figure
 from fastem.profiling import ScalingProfile, ScalingRow, crossings
 
 _ABOVE = 3.0  # distance of the reference line above the slowest curve, as a factor
@@ -202,7 +202,7 @@ def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
     row = profile.rows[0]
     sizes = f"{row.n_classes} classes, {row.n_threads} thread(s)"
     display.ax_.set_title(f"E-step with gradients: {sizes}")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _grouped(rows: list[ScalingRow], key: Any) -> list[tuple[Any, list[ScalingRow]]]:

@@ -1,8 +1,10 @@
-"""Threads, memory, buffers, the cutting of work, checks of arrays, errors and warnings."""
+"""Threads, memory, buffers, work in pieces, checks of arrays, files, errors, warnings, reports."""
 
+from fastem.runtime.activity import Activity, Loop, current_activity, doing, watched
 from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
+from fastem.runtime.files import replacing
 from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
@@ -26,15 +28,19 @@ from fastem.runtime.warn import warn_user
 
 __all__ = [
     "TILE",
+    "Activity",
     "Buffers",
     "DivergenceError",
     "HasSettings",
+    "Loop",
     "Shapes",
     "blas_for",
     "bytes_of",
     "check_memory",
+    "current_activity",
     "cut_by_group",
     "detached",
+    "doing",
     "effective_n_jobs",
     "finite_array",
     "fits",
@@ -42,6 +48,7 @@ __all__ = [
     "most_chunks",
     "n_low_bits",
     "real_array",
+    "replacing",
     "row_ranges",
     "rows_per_chunk",
     "run",
@@ -49,5 +56,6 @@ __all__ = [
     "table_slices",
     "threads_worth",
     "warn_user",
+    "watched",
     "worth_sharing",
 ]

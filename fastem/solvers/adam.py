@@ -352,6 +352,8 @@ def run_adam(
         state.restart(theta)
     if schedule is not None and state.n_epochs >= schedule.n_epochs:
         state.n_epochs = 0
+    n_epochs = max_epochs if schedule is None else schedule.n_epochs - state.n_epochs
+    monitor.limit = monitor.n_iter + min(n_epochs, max_epochs)
     try:
         for _ in range(max_epochs):
             if schedule is not None:

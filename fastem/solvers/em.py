@@ -141,6 +141,7 @@ def run_em(
     iterate = Iterate(theta, *model.expect(theta, draw), draw)
     if not monitor.start(iterate.objective, theta):
         stepper.restart()
+    monitor.limit = monitor.n_iter + max_iter
     n_iter = 0
     while n_iter < max_iter:
         try:

@@ -47,6 +47,7 @@ def run_lbfgs(model: DifferentiableModel, theta: Array, monitor: Monitor, max_it
     best, gradient, stopped = theta, None, False
     objective, _ = model.expect(theta)
     monitor.start(objective, theta)
+    monitor.limit = monitor.n_iter + max_iter
     unit = _unit_of(objective)
 
     def loss(candidate: Array) -> tuple[float, Array]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastem.parameters import Array
+from fastem.runtime import Loop, current_activity
 from fastem.solvers.held_out import HeldOut
 
 Report = Callable[[int, float, Array], bool | None]
@@ -41,6 +42,10 @@ class Monitor:
     held_out : HeldOut or None
         Record of held-out rows, with one entry for every entry of ``history``. The run has
         converged if it is over by this record.
+    loss : callable or None
+        Returns the loss (nats per unit weight) of an objective, for reports of the running work.
+    limit : int or None
+        Number of iterations after which the run ends.
     history : list of float, nats
         Objective of every iterate, including the starting point.
     penalties : list of float, nats
@@ -60,11 +65,15 @@ class Monitor:
         The objective fell by more than rounding. This is a fault, never convergence.
     """
 
+    _STEP = "iteration"
+
     def __init__(self, tol: float, report: Report | None = None, scale: float = 0.0) -> None:
         self.tol, self.scale = tol, scale
         self.report = report
         self.penalty: Penalty | None = None
         self.held_out: HeldOut | None = None
+        self.loss: Callable[[float], float] | None = None
+        self.limit: int | None = None
         self._settled: float | None = None
         self.history: list[float] = []
         self.penalties: list[float] = []
@@ -190,7 +199,7 @@ class Monitor:
 
     def detach(self) -> None:
         """Drop the functions that the run has called, which cannot be pickled."""
-        self.report = self.penalty = None
+        self.report = self.penalty = self.loss = None
         if self.held_out is not None:
             self.held_out.evaluate = None
 
@@ -217,7 +226,11 @@ class Monitor:
 
     def _report(self, objective: float, theta: Array) -> bool:
         """Report a recorded iterate; return whether the run should stop."""
+        activity = current_activity()
         try:
+            if activity is not None:
+                loss = None if self.loss is None else self.loss(objective)
+                activity.iterate(Loop(self._STEP, self.n_iter, self.limit, loss=loss, unit="nats"))
             if self.report is not None and self.report(self.n_iter, objective, theta):
                 self.stopped = not self.converged
         except KeyboardInterrupt:
@@ -246,6 +259,8 @@ class EpochMonitor(Monitor):
     best : float, nats
         Highest entry of ``history`` so far.
     """
+
+    _STEP = "epoch"
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from fastem.parameters import Array, Parameters, Shape
+from fastem.runtime import doing
 from fastem.solvers.network import Network
 
 # Standard deviations of the hidden log-odds and of the output weights. Large values lead to better
@@ -121,7 +122,8 @@ def settle(
     last = network.shape.variance_floor
     for floor in floors:
         network.set_variance_floor(floor)
-        theta, interrupted = run(network.shape.pack(parameters), _TOL, _ITERATIONS_PER_FLOOR)
+        with doing(f"noise variance at least {floor:g}"):
+            theta, interrupted = run(network.shape.pack(parameters), _TOL, _ITERATIONS_PER_FLOOR)
         if interrupted:
             raise KeyboardInterrupt
         parameters = network.shape.unpack(theta)

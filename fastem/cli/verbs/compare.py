@@ -4,32 +4,36 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastem.cli import report
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options, one_of, positive, share
+from fastem.cli.comparison_report import comparison_text
 from fastem.cli.files import check_files
+from fastem.cli.layout import layers as layers_text
 from fastem.cli.messages import print_result
-from fastem.cli.verbs.inputs import dataset_of, options_of
+from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
     from fastem.cli.comparison import Comparison
-    from fastem.cli.datasets import Dataset
-    from fastem.cli.methods import Options
 
 _SOLVERS = "lbfgs", "sgd", "adam"
 _ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
+_SCOPE = (
+    "--hidden, --max-iter, --alpha, --activation, --solver and --epochs concern the two networks, "
+    "EM and backpropagation, only. The other methods have fixed settings: scikit-learn's "
+    "defaults, enough iterations, and the penalty 1 of linear models."
+)
 
 
 def add_compare(verbs: Any) -> None:
     """Add the verb to the subparsers of the command line."""
-    text = "compare EM with backpropagation on held-out rows"
-    parser = verbs.add_parser("compare", help=text, description=text)
+    text = "compare EM with backpropagation, a linear model and gradient boosting on held-out rows"
+    parser = verbs.add_parser("compare", help=text, description=f"{text}. {_SCOPE}")
     add_common(parser, target=True)
     default = "auto for EM, and alpha=0.0001 of the perceptron for backpropagation"
     numbers = "for numbers, backpropagation has half the squared errors of the standardised target "
     numbers += "in place of the log-likelihood"
-    text = f"penalty of both methods: {ALPHA_HELP}; {numbers}; auto: EM chooses the penalty that "
+    text = f"penalty of both networks: {ALPHA_HELP}; {numbers}; auto: EM chooses the penalty that "
     text += "predicts held-out training rows best, and backpropagation keeps its default "
     text += f"(default: {default})"
     add_options(parser, text)
@@ -48,8 +52,13 @@ def add_compare(verbs: Any) -> None:
     )
     text = "share of the rows for testing (default: %(default)s)"
     add("--test-size", type=share, default=0.25, metavar="SHARE", help=text)
-    text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; for classes only, because other losses are defined differently"
+    text = "number of random splits into training and test rows, with the seeds SEED, SEED+1, ...; "
+    text += "the table then has means over the splits and their standard errors, and --plot, the "
+    text += "example predictions and the learning curves are of the first (default: %(default)s)"
+    add("--splits", type=positive, default=1, metavar="N", help=text)
+    text = "write a figure of the learning curves of both networks to FILE; its suffix (.png, "
+    text += ".pdf, .svg, ...) selects the format; for classes only, because other losses are "
+    text += "defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
@@ -69,7 +78,7 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
         remedy = "give one" if n_layers == 1 else f"give one for all, or {n_layers}"
         raise ValueError(
             f"argument --activation: {','.join(names)!r} has {len(names)} activations, but the "
-            f"networks have {layers} ({report.layers(sizes)}): {remedy}"
+            f"networks have {layers} ({layers_text(sizes)}): {remedy}"
         )
 
 
@@ -79,42 +88,30 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     options = options_of(arguments)
     dataset = dataset_of(arguments)
+    check_depth(arguments, dataset.task)
     _check_activations(options.activation, hidden_layer_sizes(options, dataset.task))
-    if dataset.task != "class":
-        return _run_compare_numbers(arguments, dataset, options)
+    if dataset.task != "class" and arguments.plot is not None:
+        raise ValueError(
+            f"--plot works for classes only, and the task of {dataset.name} is {dataset.task}: "
+            "the losses of EM and backpropagation are then defined differently"
+        )
     from fastem.cli.comparison import compare
 
-    comparison = compare(dataset, options, test_size=arguments.test_size)
+    comparison = compare(dataset, options, test_size=arguments.test_size, n_splits=arguments.splits)
     content = comparison.to_dict()
     try:
         if arguments.plot is not None:
             _plot(comparison, arguments.plot)
             content["plot"] = arguments.plot
     finally:  # print the results even if the figure cannot be written
-        print_result(content, report.comparison_text, arguments.json)
-    return 0
-
-
-def _run_compare_numbers(
-    arguments: argparse.Namespace, dataset: "Dataset", options: "Options"
-) -> int:
-    from fastem.cli.regression import compare_numbers
-
-    if arguments.plot is not None:
-        raise ValueError(
-            f"--plot works for classes only, and the task of {dataset.name} is {dataset.task}: "
-            "the losses of EM and backpropagation are then defined differently"
-        )
-    content = compare_numbers(dataset, options, test_size=arguments.test_size)
-    print_result(content, report.numbers_text, arguments.json)
+        print_result(content, comparison_text, arguments.json)
     return 0
 
 
 def _plot(comparison: "Comparison", path: str) -> None:
     from fastem.plotting import save_loss_curves
 
-    rows = comparison.results
-    units = report.layers(rows[0].hidden_layer_sizes)
-    sizes = f"{comparison.n_train} rows, {units} hidden units"
-    title = f"{Path(comparison.dataset.name).name}: training loss, {sizes}"
-    save_loss_curves(comparison.estimators, path, title)
+    sizes = next(iter(comparison.runs.values()))[0].fit.hidden_layer_sizes
+    rows = f"{comparison.n_train} rows, {layers_text(sizes)} hidden units"
+    title = f"{Path(comparison.dataset.name).name}: training loss, {rows}"
+    save_loss_curves(comparison.networks, path, title)

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 from fastem.cli import report
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
 from fastem.cli.files import check_files
+from fastem.cli.interrupts import saved_message, saving_on_interrupt
 from fastem.cli.messages import INTERRUPTED, notify, print_result
-from fastem.cli.verbs.inputs import dataset_of, options_of
+from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
+from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
+    import pandas
+
     from fastem.cli.datasets import Dataset
     from fastem.cli.fitting import Fit
+    from fastem.preparation import Preparation
 
 
 def add_fit(verbs: Any) -> None:
@@ -30,18 +35,53 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     from fastem.cli.datasets import with_names
     from fastem.cli.fitting import fit_method
     from fastem.cli.methods import exact_em
+    from fastem.estimators import save_model
 
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = dataset_of(arguments)
-    X = with_names(dataset.X, dataset.feature_names)
-    method = exact_em(options_of(arguments), len(dataset.y), dataset.task)
-    fit = fit_method(method, X, dataset.y)
-    fit.estimator.save(arguments.model)
+    check_depth(arguments, dataset.task)
+    preparation = _prepare(dataset)
+    if preparation is None:
+        X, stored = with_names(dataset.X, dataset.feature_names), None
+    else:
+        X, stored = preparation.features(dataset.X), preparation.to_json()
+    method = exact_em(options_of(arguments), dataset.y, dataset.task)
+    path = arguments.model
+    with saving_on_interrupt(method.estimator, lambda model: save_model(model, path, stored), path):
+        fit = fit_method(method, X, dataset.y)
+    save_model(fit.estimator, path, stored)
     if fit.interrupted:
-        notify(f"interrupted: the best iterate so far is saved in {arguments.model}")
+        notify(saved_message(path))
         return INTERRUPTED
-    print_result(_fit_content(arguments.model, dataset, fit, X), report.fit_text, arguments.json)
+    with doing("evaluating"):
+        content = _fit_content(arguments.model, dataset, fit, X)
+    if preparation is not None:
+        content["preparation"] = _prepared_columns(preparation, dataset.X)
+    print_result(content, report.fit_text, arguments.json)
     return 0
+
+
+def _prepare(dataset: "Dataset") -> "Preparation | None":
+    """Return how the columns of a file become features; None for built-in data."""
+    if not hasattr(dataset.X, "columns"):
+        return None
+    from fastem.preparation import prepare
+
+    try:
+        return prepare(dataset.X, impute=dataset.impute)
+    except ValueError as error:
+        raise ValueError(f"{dataset.name}: {error}") from error
+
+
+def _prepared_columns(preparation: "Preparation", X: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """Return what was learned from every column, and the number of its missing values."""
+    missing = X.isna().sum()
+    return [
+        {"column": column.name, "kind": column.kind, "missing": int(missing[column.name])}
+        | ({} if column.median is None else {"median": column.median})
+        | ({} if column.kind == "number" else {"categories": list(column.categories)})
+        for column in preparation.learned
+    ]
 
 
 def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str, Any]:

@@ -4,20 +4,32 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastem.cli.messages import notify
+from fastem.cli.sources import shown_name
+from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
     from fastem.cli.datasets import Dataset
     from fastem.cli.methods import Options
+    from fastem.cli.reading import TableOptions
 
 
 def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     """Return the data set of a call; notify of what was chosen or ignored."""
-    from fastem.cli.datasets import are_counts, read_dataset, reason_to_regress
+    from fastem.cli.datasets import read_dataset
+    from fastem.cli.labels import are_counts, reason_to_regress
 
-    dataset = read_dataset(arguments.data, arguments.target, arguments.task)
-    if dataset.target is None and arguments.target is not None:
-        notify(f"note: {dataset.name} is built-in data with its own labels; --target is ignored")
+    table = table_options_of(arguments)
+    with doing(f"reading {shown_name(arguments.data)}"):
+        dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
+    if dataset.target is None:
+        given = {"--target": arguments.target, "--sep": table.sep, "--encoding": table.encoding}
+        ignored = [option for option, value in given.items() if value is not None]
+        if ignored:
+            notify(
+                f"note: {dataset.name} is built-in data with its own labels; {', '.join(ignored)} "
+                f"{'is' if len(ignored) == 1 else 'are'} ignored"
+            )
     if dataset.target is not None and arguments.task is None and dataset.task == "regression":
         other = "--task class is for labels"
         if are_counts(dataset.y):
@@ -29,6 +41,20 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     return dataset
 
 
+def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
+    """Return how the table of a call is written, and which of its columns are used."""
+    from fastem.cli.reading import TableOptions
+
+    given = vars(arguments)
+    # predict has neither --drop nor --impute
+    drop, impute = tuple(given.get("drop") or ()), bool(given.get("impute"))
+    if arguments.sep == arguments.decimal:
+        raise ValueError("argument --decimal: it is also the separator of fields (--sep)")
+    return TableOptions(
+        arguments.sep, arguments.decimal, arguments.encoding, arguments.header, drop, impute
+    )
+
+
 def options_of(arguments: argparse.Namespace) -> "Options":
     """Return the options of a fit or a comparison."""
     from fastem.cli.methods import Options
@@ -38,3 +64,14 @@ def options_of(arguments: argparse.Namespace) -> "Options":
     own = {name: given.get(name) for name in ("activation", "solver", "epochs")}
     shared = arguments.hidden, arguments.max_iter, arguments.alpha, arguments.seed
     return Options(*shared, **own)
+
+
+def check_depth(arguments: argparse.Namespace, task: str) -> None:
+    """Raise ValueError if EM cannot fit that many hidden layers, before anything is trained."""
+    sizes = arguments.hidden
+    if task != "class" and isinstance(sizes, tuple) and len(sizes) > 1:
+        given = ",".join(map(str, sizes))
+        raise ValueError(
+            f"argument --hidden: {given!r} has {len(sizes)} hidden layers, but EM for the task "
+            f"{task} has one; give one number, for example --hidden {max(sizes)}"
+        )

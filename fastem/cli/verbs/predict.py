@@ -1,53 +1,77 @@
-"""The verb ``predict`` of the command line: predictions of a saved model as CSV."""
+"""The verb ``predict`` of the command line: predictions of a saved model, and their evaluation."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from fastem.cli import report
 from fastem.cli.arguments import add_common
+from fastem.cli.evaluation_report import evaluation_text
 from fastem.cli.files import check_files
-from fastem.cli.messages import print_result
+from fastem.cli.messages import print_data, print_result
+from fastem.cli.verbs.inputs import table_options_of
+from fastem.runtime import doing, replacing
 
 
 def add_predict(verbs: Any) -> None:
     """Add the verb to the subparsers of the command line."""
     text = "write predicted labels and class probabilities as CSV; for numbers and counts, write "
-    text += "mean, standard deviation and two quantiles (0.05 and 0.95)"
+    text += "mean, standard deviation and two quantiles (0.05 and 0.95). With --target, evaluate "
+    text += "the predictions"
     parser = verbs.add_parser("predict", help=text, description=text)
-    parser.add_argument("model", metavar="FILE", help="a model that fit has saved")
+    add = parser.add_argument
+    add("model", metavar="FILE", help="a model that fit has saved")
     add_common(parser, target=False)
-    parser.add_argument("--output", metavar="CSV", help="output file (default: stdout)")
+    add("--output", metavar="CSV", help="output file (default: stdout)")
+    text = "column of DATA that is the first column of the output, as it is written"
+    add("--id", metavar="COLUMN", help=text)
+    text = "columns of DATA, separated by commas, that follow in the output, as they are written"
+    add("--keep", metavar="COLUMNS", action="append", default=[], help=text)
+    text = "column of DATA with the true labels, numbers or counts: print how good the predictions "
+    text += "are, and write the predictions themselves to --output only. Built-in data has its own "
+    text += "targets, for any name"
+    add("--target", metavar="COLUMN", help=text)
     parser.set_defaults(run=_run_predict)
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
-    from fastem.cli.comparison import class_predictions
-    from fastem.cli.datasets import read_features, with_names
-    from fastem.cli.regression import number_predictions
-    from fastem.estimators import load_model
+    from fastem.cli.predictions import (
+        OutputColumns,
+        evaluate_rows,
+        predict_rows,
+        read_prediction_rows,
+        read_saved_model,
+    )
 
     inputs = {"FILE": arguments.model, "DATA": arguments.data}
     check_files(inputs, {"--output": arguments.output})
-    model = load_model(arguments.model)
-    is_classifier = hasattr(model, "classes_")
-    if len(model.intercepts_[-1]) > 1 and model.family_.name != "categorical":
-        raise ValueError(
-            f"{arguments.model} predicts {len(model.intercepts_[-1])} targets per row, and the "
-            f"command line writes one; use {type(model).__name__}.load in Python"
-        )
-    names = getattr(model, "feature_names_in_", None)
-    X = read_features(arguments.data, names, model.n_features_in_)
-    X = X if names is None else with_names(X, names)
-    content = {
-        "model": arguments.model,
-        "data": arguments.data,
-        "predictions": (class_predictions if is_classifier else number_predictions)(model, X),
-    }
-    if arguments.output is not None:
-        text = report.predictions_csv(content)
-        Path(arguments.output).write_text(text, encoding="utf-8", newline="")
-        n_rows = len(content["predictions"])
-        content = {**content, "predictions": n_rows, "output": arguments.output}
-    print_result(content, report.predict_text, arguments.json)
+    saved = read_saved_model(arguments.model)
+    others = OutputColumns(
+        _stripped(arguments.id), tuple(arguments.keep), _stripped(arguments.target)
+    )
+    with doing(f"reading {arguments.data}"):
+        rows = read_prediction_rows(saved, arguments.data, table_options_of(arguments), others)
+    predictions, output = [], arguments.output
+    if output is not None or rows.y is None:
+        with doing("predicting"):
+            predictions = predict_rows(saved, rows)
+    content = {"model": arguments.model, "data": arguments.data, "predictions": len(rows.X)}
+    if output is not None:
+        with replacing(output) as file:
+            file.write(report.predictions_csv(predictions).encode("utf-8", "backslashreplace"))
+        content["output"] = output
+    if rows.y is not None:
+        with doing("evaluating"):
+            content |= {"target": others.target, "evaluation": evaluate_rows(saved, rows)}
+        print_result(content, evaluation_text, arguments.json)
+    elif output is not None:
+        print_result(content, report.predict_text, arguments.json)
+    elif arguments.json:
+        print_result({**content, "predictions": predictions}, report.predict_text, True)
+    else:
+        print_data(report.predictions_csv(predictions))
     return 0
+
+
+def _stripped(name: str | None) -> str | None:
+    """Return the name of a column without blanks around it, as they are read from tables."""
+    return None if name is None else name.strip()

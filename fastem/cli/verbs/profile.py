@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from fastem._version import __version__
 from fastem.cli import report
 from fastem.cli.arguments import number, positive, seed, sizes
 from fastem.cli.files import check_files
+from fastem.cli.messages import print_text
+from fastem.runtime import Loop, current_activity, replacing
 
 _classes = number(int, lambda value: value > 1, "a whole number of at least 2")
 
@@ -34,7 +33,7 @@ def add_profile(verbs: Any) -> None:
     text = "write a figure of the times to FILE; its suffix (.png, .pdf, .svg, ...) selects the "
     text += "format"
     add("--plot", metavar="FILE", help=text)
-    parser.set_defaults(run=_run_profile, progress=True)
+    parser.set_defaults(run=_run_profile)
 
 
 def _engines(text: str) -> list[str]:
@@ -52,16 +51,15 @@ def _run_profile(arguments: argparse.Namespace) -> int:
     from fastem.profiling import profile_scaling
 
     check_files({}, {"--json": arguments.json, "--plot": arguments.plot})
-    with _Progress() as progress:
-        profile = profile_scaling(
-            arguments.hidden,
-            arguments.samples,
-            n_classes=arguments.classes,
-            engines=arguments.engine,
-            n_jobs=arguments.threads,
-            random_state=arguments.seed,
-            callback=progress,
-        )
+    profile = profile_scaling(
+        arguments.hidden,
+        arguments.samples,
+        n_classes=arguments.classes,
+        engines=arguments.engine,
+        n_jobs=arguments.threads,
+        random_state=arguments.seed,
+        callback=_report,
+    )
     if not profile.rows:
         raise ValueError(f"no size could be measured: {profile.skipped[0].reason}")
     content = {"fastem": __version__, "seed": arguments.seed, **profile.to_dict()}
@@ -69,7 +67,8 @@ def _run_profile(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json is not None:
             text = json.dumps(content, indent=2, allow_nan=False)
-            Path(arguments.json).write_text(f"{text}\n", encoding="utf-8")
+            with replacing(arguments.json) as file:
+                file.write(f"{text}\n".encode())
             written.append(f"numbers written to {arguments.json}")
         if arguments.plot is not None:
             from fastem.plotting import save_scaling
@@ -77,28 +76,13 @@ def _run_profile(arguments: argparse.Namespace) -> int:
             save_scaling(profile, arguments.plot)
             written.append(f"figure written to {arguments.plot}")
     finally:  # print the results even if a file cannot be written
-        print("\n".join([report.scaling_text(content), *written]))
+        print_text("\n".join([report.scaling_text(content), *written]))
     return 0
 
 
-class _Progress:
-    """Shows the current problem in one line of the terminal, if stderr is a terminal."""
-
-    def __init__(self) -> None:
-        self._write: Callable[[str], Any] | None = None
-
-    def __enter__(self) -> "_Progress":
-        if sys.stderr is not None and sys.stderr.isatty():
-            self._write = sys.stderr.write
-        return self
-
-    def __call__(self, done: int, total: int, problem: str) -> None:
-        if self._write is not None and problem:
-            begins = " (the first run also compiles)" if done == 0 else ""
-            self._write(f"\r\x1b[K{done + 1}/{total}  {problem}{begins}")
-            sys.stderr.flush()
-
-    def __exit__(self, *error: object) -> None:
-        if self._write is not None:
-            self._write("\r\x1b[K")
-            sys.stderr.flush()
+def _report(done: int, total: int, problem: str) -> None:
+    """Report a measurement; the first one of an engine also compiles its kernels."""
+    activity = current_activity()
+    if activity is not None and problem:
+        activity.enter(f"measuring {problem}")
+        activity.iterate(Loop("measurement", done + 1, total, may_end_earlier=False))

@@ -1,0 +1,215 @@
+"""Read the bytes of a table: files, standard input, compression and encodings."""
+
+import codecs
+import stat
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
+STANDARD_INPUT = "-"
+PARQUET = b"PAR1"
+_FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an Excel file of the old format: save the sheet as a CSV file",
+    b"%PDF": "a PDF file",
+    b"\x93NUMPY": "an array of NumPy: write it as a CSV file with numpy.savetxt",
+    b"SQLite format 3\0": "an SQLite database: export the table as a CSV file",
+    b"\x89HDF": "an HDF5 file: export the table as a CSV file",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: decompress it, or use gzip",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"<!DOCTYPE": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML file",
+}
+# The longest first: the mark of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def shown_name(source: str) -> str:
+    """Return the name of a source in messages."""
+    return "standard input" if source == STANDARD_INPUT else source
+
+
+def read_bytes(source: str) -> bytes:
+    """Return the content of a file or of standard input, decompressed.
+
+    Parameters
+    ----------
+    source : str
+        A path, or ``-`` for standard input. Compression by gzip, zip (one file in the archive),
+        bzip2 and xz is recognised by the first bytes.
+
+    Returns
+    -------
+    data : bytes
+
+    Raises
+    ------
+    ValueError
+        If the source is no readable file, or has a format that is not a table.
+    OSError
+        If the file cannot be read.
+    """
+    name = shown_name(source)
+    if source == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise ValueError("standard input is closed")
+        data = sys.stdin.buffer.read()
+    else:
+        _check_kind(source)
+        data = Path(source).read_bytes()
+    if not data:
+        raise ValueError(f"{name} is empty")
+    data = _decompressed(name, data)
+    for magic, what in _FOREIGN.items():
+        if data.startswith(magic):
+            raise ValueError(f"{name} cannot be read as a CSV file: it is {what}")
+    return data
+
+
+def decoded(source: str, data: bytes, encoding: str | None) -> bytes:
+    """Return text of any encoding as UTF-8, without a byte order mark.
+
+    Parameters
+    ----------
+    source : str
+        Name of the source.
+    data : bytes
+    encoding : str or None
+        None is UTF-8, or the encoding of the byte order mark.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not text of the encoding, or contain NUL characters.
+    """
+    name = shown_name(source)
+    if encoding is None:
+        marked = next((known for mark, known in _MARKS if data.startswith(mark)), "utf-8")
+        text = _as_utf8(name, data, marked, "is not {encoding} text")
+    else:
+        try:
+            codecs.lookup(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(
+                f"argument --encoding: Python has no encoding {encoding!r}; examples are utf-8, "
+                "latin-1, cp1252, utf-16"
+            ) from None
+        text = _as_utf8(name, data, encoding, "is not text in the encoding {encoding}")
+    if b"\0" in text:
+        line = text.count(b"\n", 0, text.index(b"\0")) + 1
+        raise ValueError(
+            f"{name} cannot be read as a CSV file: line {line} contains a NUL character. The file "
+            "is binary or damaged, or it is UTF-16 without a byte order mark (--encoding "
+            "utf-16-le)"
+        )
+    return text
+
+
+def _check_kind(source: str) -> None:
+    """Raise ValueError if the path is not a file, a pipe or a terminal."""
+    path = Path(source)
+    if not path.exists():
+        remedy = " (download the file first)" if "://" in source else ""
+        raise ValueError(
+            f"no such file or data set: {source!r}{remedy}; built-in data sets: "
+            f"{', '.join(BUILT_IN)}"
+        )
+    mode = path.stat().st_mode
+    for is_kind, what in (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISCHR, "a device"),  # a device may never end
+    ):
+        if is_kind(mode) and not _is_terminal(path, mode):
+            raise ValueError(f"{source} is {what}, not a file")
+
+
+def _is_terminal(path: Path, mode: int) -> bool:
+    if not stat.S_ISCHR(mode):
+        return False
+    with path.open("rb", buffering=0) as stream:
+        return stream.isatty()
+
+
+def _decompressed(name: str, data: bytes) -> bytes:
+    for magic, decompress in _DECOMPRESSORS.items():
+        if data.startswith(magic):
+            try:
+                return decompress(data)
+            except MemoryError:
+                raise
+            except Exception as error:  # every compression format raises its own errors
+                raise ValueError(f"{name} cannot be read as a CSV file: {error}") from error
+    return data
+
+
+def _gunzip(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.decompress(data)
+
+
+def _bunzip(data: bytes) -> bytes:
+    import bz2
+
+    return bz2.decompress(data)
+
+
+def _unxz(data: bytes) -> bytes:
+    import lzma
+
+    return lzma.decompress(data)
+
+
+def _unzip(data: bytes) -> bytes:
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [item.filename for item in archive.infolist() if not item.is_dir()]
+        if "[Content_Types].xml" in names or "mimetype" in names:
+            raise ValueError("it is a spreadsheet or a document: save the sheet as a CSV file")
+        # macOS adds files that describe the others
+        names = [name for name in names if not name.startswith("__MACOSX/")]
+        if len(names) != 1:
+            raise ValueError(f"the zip archive contains {len(names)} files, and one is needed")
+        return archive.read(names[0])
+
+
+_DECOMPRESSORS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": _gunzip,
+    b"PK\x03\x04": _unzip,
+    b"PK\x05\x06": _unzip,  # an empty archive
+    b"BZh": _bunzip,
+    b"\xfd7zXZ\0": _unxz,
+}
+
+
+def _as_utf8(name: str, data: bytes, encoding: str, problem: str) -> bytes:
+    try:
+        if encoding == "utf-8":  # only checked, because a copy is large
+            data = data.removeprefix(codecs.BOM_UTF8)
+            if not data.isascii():
+                data.decode("utf-8")
+            return data
+        return data.decode(encoding).removeprefix("\ufeff").encode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = problem.format(encoding=encoding.upper() if encoding == "utf-8" else encoding)
+        example = "utf-16-le" if b"\0" in data else "latin-1"
+        is_default = problem.startswith("is not {")
+        remedy = f"; name its encoding, for example --encoding {example}" if is_default else ""
+        raise ValueError(
+            f"{name} {what}: byte 0x{data[error.start]:02x} in line {line} is invalid{remedy}"
+        ) from None
+    except (UnicodeError, LookupError, ValueError, zlib.error) as error:
+        raise ValueError(f"{name} {problem.format(encoding=encoding)}: {error}") from None

@@ -1,0 +1,171 @@
+"""Tables of raw columns: from a source to features, with all that is wrong in one message."""
+
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fastem.cli.columns import ROW, column_of_kind
+from fastem.cli.headers import column_names, counts_rows, without_unnamed
+from fastem.cli.labels import missing_values
+from fastem.cli.messages import MOST_LISTED, notify
+from fastem.cli.parquet import read_parquet
+from fastem.cli.reading import TableOptions, read_frame, read_lines
+from fastem.cli.sources import PARQUET, read_bytes, shown_name
+
+if TYPE_CHECKING:
+    import pandas
+
+FIRST_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a first column without a name
+
+
+class Table(NamedTuple):
+    """A table of raw columns.
+
+    Attributes
+    ----------
+    frame : DataFrame (n_samples, n_columns)
+        The columns that have names.
+    typed : bool
+        Whether the file has types.
+    written : DataFrame (n_samples, n_chosen)
+        The chosen columns as they are written; empty fields are "".
+    """
+
+    frame: "pandas.DataFrame"
+    typed: bool
+    written: "pandas.DataFrame"
+
+
+def read_table(
+    source: str,
+    table: TableOptions,
+    read_as_text: Callable[[list[str], str], Collection[str]],
+    wanted: Sequence[str] = (),
+    choose: Callable[[list[str]], list[str]] = lambda names: [],
+) -> Table:
+    """Read the columns of a table.
+
+    ``read_as_text`` checks the names of the columns and returns those to read as text. It also
+    receives the separator in words. ``wanted`` is as in `column_names`. ``choose`` selects, from
+    the names of the columns, those that are also returned as they are written. A first column
+    without a name is called "Unnamed: 0" there.
+    """
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        raise ImportError("reading a table needs pandas: pip install 'fastem[cli]'") from None
+    data = read_bytes(source)
+    if data.startswith(PARQUET):
+        name = shown_name(source)
+        frame = read_parquet(name, data)
+        read_as_text([name for name in frame.columns if name], "")
+        written = _written(frame, _places(list(frame.columns), choose))
+        return Table(without_unnamed(name, frame, strict=not wanted), True, written)
+    lines = read_lines(source, data, table)
+    del data
+    names = column_names(lines, table.header, wanted)
+    texts = read_as_text([name for name in names if name], lines.separated_by())
+    places = _places(names, choose)
+    frame = again = read_frame(lines, names, texts)
+    chosen = {names[j] for j in places.values()}
+    if not chosen <= set(texts):  # once more, because numbers lose how they are written
+        again = read_frame(lines, names, chosen)
+    written = _written(again, places)
+    return Table(without_unnamed(lines.name, frame, strict=not wanted), False, written)
+
+
+def _places(names: list[str], choose: Callable[[list[str]], list[str]]) -> dict[str, int]:
+    """Return the positions of the chosen columns."""
+    shown = [FIRST_UNNAMED, *names[1:]] if names and not names[0] else names
+    return {name: shown.index(name) for name in choose([name for name in shown if name])}
+
+
+def _written(frame: "pandas.DataFrame", places: dict[str, int]) -> "pandas.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(
+        {name: as_text(frame.iloc[:, j]).fillna("") for name, j in places.items()}, dtype=object
+    )
+
+
+def as_text(column: "pandas.Series") -> "pandas.Series":
+    """Return a column of any type as text, NaN for missing values."""
+    return column.astype(object).map(str, na_action="ignore")
+
+
+def of_kinds(
+    source: str, frame: "pandas.DataFrame", kinds: Mapping[str, str], decimal: str
+) -> "pandas.DataFrame":
+    """Return columns with the kinds that a model expects, and all others as text."""
+    import pandas as pd
+
+    out, problems = {}, []
+    for name in frame.columns:
+        if name in kinds:
+            values, problem = column_of_kind(frame[name], kinds[name], decimal)
+            out[name] = pd.Series(values, dtype=values.dtype)
+            problems += [f"column {name!r} {problem}"] if problem else []
+        else:
+            out[name] = as_text(frame[name]).fillna("").astype(object)
+    if problems:
+        raise ValueError(f"{source}: {'; '.join(problems[:MOST_LISTED])} {ROW}")
+    return pd.DataFrame(out, index=range(len(frame)), copy=False)
+
+
+def feature_errors(
+    source: str, X: "pandas.DataFrame", problems: Mapping[str, str], impute: bool
+) -> list[str]:
+    """Return what is wrong with features: values that cannot be used, and missing values."""
+    missing = [entry for entry in missing_entries(X) if entry[0] not in problems]
+    if impute:  # a column without any value has nothing to impute from
+        nothing = "contains no value"
+        problems = problems | {name: nothing for name, n, _ in missing if n == len(X)}
+        missing = []
+    errors = []
+    if problems:
+        found = [f"column {name!r} {problem}" for name, problem in problems.items()]
+        comma = any("decimal comma" in problem for problem in found)
+        errors.append(
+            f"{source}: {'; '.join(found[:MOST_LISTED])} {ROW}; correct the file"
+            f"{', give --decimal , for decimal commas' if comma else ''} or leave out columns "
+            f"with {_drop_option(list(problems))}"
+        )
+    if missing:
+        errors.append(
+            f"{missing_values(source, missing)}; replace them with --impute, or leave "
+            f"out columns with {_drop_option([name for name, *_ in missing])}"
+        )
+    return errors
+
+
+def missing_entries(X: "pandas.DataFrame") -> list[tuple[str, int, int]]:
+    """Return name, number of missing values and their first row for columns that have some."""
+    absent = X.isna().to_numpy()
+    counts = absent.sum(axis=0)
+    return [
+        (X.columns[j], int(counts[j]), int(np.argmax(absent[:, j])) + 1)
+        for j in np.flatnonzero(counts)
+    ]
+
+
+def _drop_option(names: list[str]) -> str:
+    """Return the option that drops the columns, as it is typed in a shell."""
+    if any("," in name for name in names):
+        return " ".join(f"--drop {shlex.quote(name)}" for name in names)
+    return f"--drop {shlex.quote(','.join(names))}"
+
+
+def without_index(X: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Remove columns that count the rows, unless there is no other feature."""
+    numeric = [name for name, dtype in X.dtypes.items() if dtype == np.float64]
+    numbered = [name for name in numeric if counts_rows(X[name].to_numpy())]
+    kept = numbered[:1] if len(numbered) == len(X.columns) else []
+    for name in numbered:
+        if name in kept:
+            notify(f"note: column {name!r} counts the rows; it is used because no other is left")
+        else:
+            notify(f"note: column {name!r} counts the rows and is not used as a feature")
+    left_out = [name for name in numbered if name not in kept]
+    return X.drop(columns=left_out) if left_out else X
