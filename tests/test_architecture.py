@@ -135,7 +135,7 @@ def test_only_the_command_line_formats_text():
         file
         for file, imports in IMPORTS.items()
         for name, _ in imports
-        if name.startswith("fastem.cli.report")
+        if name.startswith(("fastem.cli.report", "fastem.cli.comparison_report"))
     }
     assert {file.rpartition("/")[0] for file in importers} == {"cli/verbs"}
 

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 QUICK_AUTO = ["--hidden", "3", "--max-iter", "20"]
 QUICK = [*QUICK_AUTO, "--alpha", "0.15"]
 QUICK_COMPARE = [*QUICK_AUTO, "--epochs", "20"]
+METHODS = ["EM", "backpropagation", "logistic regression", "gradient boosting"]
 CSV_ROWS = [f"{i % 7},{(3 * i) % 5 - 0.5 * (i % 2)},{'no' if i % 2 else 'yes'}" for i in range(40)]
 
 
@@ -55,6 +56,11 @@ def succeed(capsys, *argv):
     output = capsys.readouterr()
     assert status == 0, output.err
     return output.out
+
+
+def words(capsys, *argv):
+    """Return the output with single spaces in place of line breaks."""
+    return " ".join(succeed(capsys, *argv).split())
 
 
 def is_ignored(line):
@@ -94,21 +100,21 @@ def test_no_argument_compares_on_iris(capsys):
     assert lines[0] == (
         "data     iris: 150 rows, 4 features, 3 classes (setosa, versicolor, virginica)"
     )
-    assert "112 training rows, 38 test rows" in lines[1]
-    assert "seed 0" in lines[1]
+    assert lines[1] == (
+        "split    112 rows for training, 38 for testing, drawn at random (seed 0) from every class "
+        "alike"
+    )
     assert "not included in the seconds" in lines[2]
-    header = lines[4]
-    for column in (
-        "method", "hidden", "iterations", "seconds", "train loss", "test loss", "test accuracy"
-    ):  # fmt: skip
-        assert column in header
-    assert [line.split()[0] for line in lines[6:8]] == ["EM", "backpropagation"]
-    start = next(i for i, line in enumerate(lines) if line.startswith("label"))
-    predictions = [line.split() for line in lines[start + 2 :]]
-    assert len(predictions) == 10
+    columns = "method", "test loss", "minus EM", "test accuracy", "train loss", "seconds"
+    assert " ".join(lines[4].split()) == " ".join(columns)
+    assert [line.split("  ")[0] for line in lines[6:10]] == METHODS
+    start = next(i for i, line in enumerate(lines) if line.startswith("true "))
+    predictions = [line.split() for line in lines[start + 2 : start + 7]]
     for label, predicted, *probabilities in predictions:
         assert {label, predicted} <= {"setosa", "versicolor", "virginica"}
         assert sum(map(float, probabilities)) == pytest.approx(1.0, abs=2e-4)
+    assert max(map(len, lines)) <= 100
+    assert lines[start + 8].startswith("Result: EM has the lowest test loss. The difference to ")
 
 
 def test_compare_as_json_holds_the_same(capsys):
@@ -121,11 +127,12 @@ def test_compare_as_json_holds_the_same(capsys):
         "train": 112,
         "test": 38,
         "seed": 0,
+        "splits": 1,
+        "seeds": [0],
     }
-    assert [row["method"] for row in content["methods"]] == ["EM", "backpropagation"]
+    assert [row["method"] for row in content["methods"]] == METHODS
+    assert [row["hidden_layer_sizes"] for row in content["methods"]] == [[3], [3], [], []]
     for row in content["methods"]:
-        assert row["hidden_layer_sizes"] == [3]
-        assert isinstance(row["converged"], bool)
         for name in ("seconds", "train_log_loss", "test_log_loss", "test_accuracy"):
             assert isinstance(row[name], float)
     assert len(content["predictions"]) == 10
@@ -139,16 +146,17 @@ def test_compare_as_json_holds_the_same(capsys):
 def test_options_without_a_verb_are_those_of_compare_iris(capsys):
     argv = ["--json", "--hidden", "2", "--max-iter", "4", "--epochs", "5"]
     content = json.loads(succeed(capsys, *argv))
-    rows = [(row["hidden_layer_sizes"], row["n_iter"]) for row in content["methods"]]
+    networks = content["methods"][:2]
+    rows = [(row["hidden_layer_sizes"], row["n_iter"]) for row in networks]
     assert rows == [([2], 4), ([2], 5)]
-    assert not any(row["converged"] for row in content["methods"])
+    assert not any(row["converged"] for row in networks)
 
 
 def test_settings_reach_both_methods():
     own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
     settings = methods.Options((5, 4), 7, 0.25, 3, **own)
-    em = methods.exact_em(settings, 500).estimator
-    network = methods.backpropagation(settings, 500).estimator[-1]
+    em = methods.exact_em(settings, np.zeros(500)).estimator
+    network = methods.backpropagation(settings, np.zeros(500)).estimator[-1]
     for estimator in (em, network):
         assert estimator.hidden_layer_sizes == (5, 4)
         assert estimator.random_state == 3
@@ -199,7 +207,7 @@ def test_compare_refuses_a_class_of_one_row(capsys, tmp_path):
 
 def test_iterations_and_epochs_are_set_apart(capsys):
     content = json.loads(succeed(capsys, "--json", "--max-iter", "3", "--epochs", "6"))
-    em, network = content["methods"]
+    em, network = content["methods"][:2]
     assert (em["n_iter"], network["n_iter"]) == (3, 6)
     assert (em["settings"]["max_iter"], network["settings"]["max_iter"]) == (3, 6)
 
@@ -222,11 +230,10 @@ def test_learning_curves_as_json(capsys):
 @pytest.mark.parametrize("activation", HIDDEN_ACTIVATIONS)
 def test_activation(capsys, activation):
     argv = ["compare", "iris", "--activation", activation, *QUICK_COMPARE]
-    em, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    em, network = json.loads(succeed(capsys, *argv, "--json"))["methods"][:2]
     assert network["settings"]["activation"] == activation
     assert "activation" not in em["settings"]
-    line = f"backpropagation: {activation} units, adam, penalty 0.0001, at most 20 epochs\n"
-    assert line in succeed(capsys, *argv)
+    assert f" ({activation}), trained by gradient steps (adam); " in words(capsys, *argv)
 
 
 @pytest.mark.parametrize(
@@ -234,19 +241,23 @@ def test_activation(capsys, activation):
 )
 def test_solver(capsys, solver, turns):
     argv = ["compare", "iris", "--solver", solver, *QUICK_COMPARE]
-    _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    network = json.loads(succeed(capsys, *argv, "--json"))["methods"][1]
     assert network["settings"]["solver"] == solver
-    line = f"backpropagation: relu units, {solver}, penalty 0.0001, at most 20 {turns}\n"
-    assert line in succeed(capsys, *argv)
+    line = f"gradient steps ({solver}); penalty on large weights: 0.0001; not yet converged at the "
+    line += f"limit of 20 {turns}; --epochs allows more"
+    assert line in words(capsys, *argv)
 
 
 def test_penalties_are_printed_in_one_unit(capsys):
-    text = succeed(capsys, "--alpha", "0.5", *QUICK_COMPARE)
-    assert "\nEM: penalty 0.5, at most 20 iterations\n" in text
-    assert "adam, penalty 0.5, at most 20 epochs\n" in text
-    text = succeed(capsys, "compare", "breast_cancer", "--alpha", "0.5", *QUICK_COMPARE)
-    assert "\nEM: penalty 0.5, at most 20 iterations\n" in text
-    assert "adam, penalty 0.5 (alpha=0.166667 of the estimator), at most 20 epochs\n" in text
+    argv = ["compare", "breast_cancer", "--alpha", "0.5", *QUICK_COMPARE]
+    text = words(capsys, *argv)
+    assert text.count("penalty on large weights: 0.5;") == 2
+    assert text.count("penalty on large weights: 1;") == 1
+    content = json.loads(succeed(capsys, *argv, "--json"))
+    settings = [row["settings"] for row in content["methods"]]
+    assert [x.get("penalty") for x in settings] == [0.5, 0.5, 1.0, None]
+    assert [settings[i]["alpha"] for i in (0, 1)] == [0.5, pytest.approx(0.5 / 3)]  # three batches
+    assert "against the summed log-likelihood of the training rows" in content["penalty_unit"]
 
 
 @pytest.mark.parametrize("alpha", [None, 0.5])
@@ -258,8 +269,8 @@ def test_both_methods_minimise_the_same_penalised_loss(alpha, solver, n_samples)
     X = StandardScaler().fit_transform(rng.normal(size=(n_samples, 3)))
     y = np.argmax(X + rng.normal(size=X.shape), axis=1)
     settings = methods.Options((4,), alpha=alpha, max_iter=2, epochs=1, solver=solver)
-    em = methods.exact_em(settings, n_samples)
-    network = methods.backpropagation(settings, n_samples)
+    em = methods.exact_em(settings, y)
+    network = methods.backpropagation(settings, y)
     if solver != "lbfgs":  # the weights stay constant during the epoch
         network.estimator[-1].set_params(learning_rate_init=1e-15)
     for method in (em, network):
@@ -298,19 +309,19 @@ def test_a_penalty_that_chooses_itself(capsys):
     assert settings["alpha"] == "auto"
     assert settings["penalty_chosen"]
     assert 0.0 < settings["penalty"] < 150.0
-    line = f"EM: penalty {settings['penalty']:.3g} (chosen on held-out rows), at most"
-    assert line in succeed(capsys, *argv, "--alpha", "auto")
+    line = f"weights: {settings['penalty']:.3g} (chosen on held-out training rows);"
+    assert line in words(capsys, *argv, "--alpha", "auto")
 
 
 def test_units_that_choose_themselves_are_those_of_both_methods(capsys):
     argv = ["compare", "iris", "--hidden", "auto", "--alpha", "0.15", "--epochs", "5", "--json"]
-    em, network = json.loads(succeed(capsys, *argv))["methods"]
+    em, network = json.loads(succeed(capsys, *argv))["methods"][:2]
     assert em["hidden_layer_sizes"] == network["hidden_layer_sizes"] == [10]
 
 
 def test_the_perceptron_needs_the_units_as_numbers():
     with pytest.raises(ValueError, match="needs hidden_layer_sizes as numbers, got 'auto'"):
-        methods.backpropagation(methods.Options(), 100)
+        methods.backpropagation(methods.Options(), np.zeros(100))
 
 
 def test_a_model_file_keeps_the_penalty(capsys, tmp_path):
@@ -338,32 +349,33 @@ def test_too_few_rows_to_choose_a_penalty(capsys, tmp_path):
 def test_several_hidden_layers(capsys):
     argv = ["compare", "iris", "--hidden", "3,2", "--max-iter", "20", "--epochs", "5"]
     content = json.loads(succeed(capsys, *argv, "--json"))
-    em, network = content["methods"]
+    em, network = content["methods"][:2]
     assert em["hidden_layer_sizes"] == network["hidden_layer_sizes"] == [3, 2]
     assert network["settings"]["activation"] == "relu"
     assert (em["n_iter"], network["n_iter"]) == (20, 5)
     assert max(np.diff(content["learning_curves"][0]["loss"])) <= 1e-12
-    lines = succeed(capsys, *argv).splitlines()
-    assert [line.split()[:2] for line in lines[6:8]] == [["EM", "3-2"], ["backpropagation", "3-2"]]
-    assert "backpropagation: relu units, adam, penalty 0.0001, at most 5 epochs" in lines
+    text = words(capsys, *argv)
+    assert "EM: a neural network with hidden layers of 3 and 2 units that are on or off" in text
+    assert "backpropagation: a usual neural network with hidden layers of 3 and 2 units" in text
 
 
 def test_both_methods_train_the_hidden_layers_they_are_given():
     settings = methods.Options((3, 2), max_iter=3, activation=("relu", "tanh"), epochs=3)
     result = comparison.compare(read_dataset("iris"), settings)
-    em, pipeline = result.estimators.values()
+    assert list(result.networks) == METHODS[:2]
+    em, pipeline = result.networks.values()
     for estimator in (em, pipeline[-1]):
         assert [W.shape for W in estimator.coefs_] == [(4, 3), (3, 2), (2, 3)]
-    assert [row.hidden_layer_sizes for row in result.results] == [(3, 2), (3, 2)]
+    sizes = [run.fit.hidden_layer_sizes for (run,) in result.runs.values()]
+    assert sizes == [(3, 2), (3, 2), (), ()]
 
 
 def test_an_activation_for_every_hidden_layer(capsys):
     argv = ["compare", "iris", "--hidden", "3, 2", "--activation", "relu, tanh"]
     argv += ["--max-iter", "5", "--epochs", "5"]
-    _, network = json.loads(succeed(capsys, *argv, "--json"))["methods"]
+    network = json.loads(succeed(capsys, *argv, "--json"))["methods"][1]
     assert network["settings"]["activation"] == ["relu", "tanh"]
-    line = "backpropagation: relu-tanh units, adam, penalty 0.0001, at most 5 epochs\n"
-    assert line in succeed(capsys, *argv)
+    assert "units (relu and tanh), trained by" in words(capsys, *argv)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +542,7 @@ def test_results_outlive_a_plot_that_cannot_be_written(capsys, tmp_path):
     output = capsys.readouterr()
     assert "\nbackpropagation " in output.out
     assert "learning curves written" not in output.out
-    assert output.err.splitlines() == ["fastem: error: No space left on device"]
+    assert output.err.splitlines() == [f"fastem: error: {path}: No space left on device"]
 
 
 # --- fit and predict ----------------------------------------------------------------------
@@ -651,7 +663,7 @@ def test_predict_with_a_model_without_names(capsys, tmp_path):
         ("01", "1"),
         ("a, b", 'say "c"'),
         ("true", "False"),
-        (" x", "x "),
+        (" x", "y "),
         ("é", "日本"),
     ],
 )
@@ -806,9 +818,9 @@ def test_a_device_may_be_input_and_output():
         (["a,label", "1,x", "2,", "3,y"], "missing values. Columns and how many: 'label' (1, the "
          "first in row 2)"),
         (["a,label", "1,x", "2,x"], "column 'label' contains only the class 'x'"),
-        (["a,label", "1,0.25", "2,NA"], "column 'label' is not numeric: 'NA' in row 2"),
-        (["a,label", "1,x,9", "2,y,9"], "rows with more fields than the header"),
-        (["a,label", "1,x", "2,y,9"], "cannot be read as a CSV file"),
+        (["a,label", "1,0.25", "2,NA"], "'label' (1, the first in row 2), written as 'NA'"),
+        (["a,label", "1,x,9", "2,y,9"], "all rows have 3 fields, more fields than the header (2)"),
+        (["a,label", "1,x", "2,y,9"], "the header has 2 fields, but line 3 has 3"),
     ],
 )  # fmt: skip
 def test_bad_table(capsys, tmp_path, lines, words):

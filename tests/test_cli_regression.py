@@ -20,16 +20,17 @@ from fastem import FastEMClassifier, FastEMRegressor, FastMLPRegressor
 from fastem.cli import densities, methods
 from fastem.cli.command_line import main
 from fastem.cli.datasets import read_dataset, with_names
-from fastem.cli.densities import NormalPerceptron, PoissonPerceptron
+from fastem.cli.densities import NormalDensity, PoissonDensity
 from fastem.cli.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
 from fastem.estimators import load_model
-from fastem.estimators.persistence import write_model
+from fastem.estimators.model_files import write_model
 
 pytest.importorskip("pandas")
 
 QUICK_AUTO = ["--hidden", "3", "--max-iter", "5"]
 QUICK = [*QUICK_AUTO, "--alpha", "0.5"]
 QUICK_COMPARE = [*QUICK_AUTO, "--epochs", "5"]
+METHODS = ["EM", "backpropagation", "ridge regression", "gradient boosting"]
 FRACTIONS = [f"{np.sin(i):.3f}" for i in range(60)]
 COUNTS = [(7 * i) % 5 + i % 3 for i in range(60)]
 
@@ -76,19 +77,19 @@ def as_json(capsys, *argv):
     [
         (FRACTIONS, "regression"),
         (["1e-3", "2e-3"] * 5, "regression"),
-        ([*range(21)], "regression"),
-        ([f"{i}.0" for i in range(21)], "regression"),
+        ([*range(20, -1, -1)], "regression"),
+        ([f"{i}.0" for i in range(20, -1, -1)], "regression"),
         ([*range(-30, 30)], "regression"),
         ([*range(20)] * 2, "class"),
         ([*range(21)] * 49, "regression"),
         ([*range(21)] * 50, "class"),  # 50 rows of each number
         ([1, 2, 3] * 5, "class"),
         (["1.0", "0.0"] * 5, "class"),
-        ([f"{i:05d}" for i in range(40)], "class"),  # codes
-        ([f"letter{i}" for i in range(40)], "class"),
+        ([f"{i:05d}" for i in range(40)] * 2, "class"),  # codes
+        ([f"letter{i}" for i in range(40)] * 2, "class"),
         (["0.5", "0.7", "other"] * 5, "class"),
         (["NA", "None"] * 5, "class"),
-        ([str(i) for i in range(40)] + ["x"], "class"),
+        (([str(i) for i in range(40)] + ["x"]) * 2, "class"),
     ],
 )
 def test_recognition(tmp_path, targets, task):
@@ -108,7 +109,7 @@ def test_recognition(tmp_path, targets, task):
         (FRACTIONS, "has fractions like 0.841", "--task class is for labels"),
         (range(-1, 59), "has 60 different whole numbers", "--task class is for labels"),
         (
-            range(60),
+            range(59, -1, -1),
             "has 60 different whole numbers",
             "--task count is for counts, --task class is for labels",
         ),
@@ -152,7 +153,8 @@ def test_a_penalty_that_chooses_itself(capsys, tmp_path):
     settings = json.loads(out)["methods"][0]["settings"]
     assert (status, settings["alpha"], settings["penalty_chosen"]) == (0, "auto", True)
     status, out, _ = run(capsys, *argv)
-    assert f"EM: penalty {settings['penalty']:.3g} (chosen on held-out rows), at most 5" in out
+    line = f"weights: {settings['penalty']:.3g} (chosen on held-out training rows);"
+    assert line in " ".join(out.split())
 
 
 @pytest.mark.parametrize("task", ["class", "regression", "count"])
@@ -188,19 +190,17 @@ def test_compare_diabetes(capsys):
     assert (status, errors) == (0, [])
     lines = out.splitlines()
     assert lines[0].startswith("data     diabetes: 442 rows, 10 features, numbers from 25 to 346")
-    assert lines[1] == "split    331 training rows, 111 test rows, seed 0"
-    assert " ".join(lines[4].split()) == (
-        "method hidden iterations seconds log density RMSE coverage width"
-    )
-    assert [line.split()[:3] for line in lines[6:8]] == [
-        ["EM", "3", "5*"], ["backpropagation", "3", "200*"]
-    ]  # fmt: skip
-    assert "*: stopped before convergence" in lines
-    assert "EM: mixture of normal distributions" in lines
-    assert "from 5-fold cross-validation of the training rows" in out
+    assert lines[1] == "split    331 rows for training, 111 for testing, drawn at random (seed 0)"
+    assert " ".join(lines[4].split()) == "method test loss minus EM RMSE coverage width seconds"
+    assert [line.split("  ")[0] for line in lines[6:10]] == METHODS
+    text = " ".join(out.split())
+    assert "predicts a mixture of normal distributions; " in text
+    assert "not yet converged at the limit of 5 iterations; --max-iter allows more" in text
+    assert "not yet converged at the limit of 200 epochs; --epochs allows more" in text
+    assert text.count("from 5-fold cross-validation of the training rows") == 3
     start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["true", "predicted"])
-    rows = np.array([line.split() for line in lines[start + 2 :]], dtype=float)
-    assert rows.shape == (10, 4)
+    rows = np.array([line.split() for line in lines[start + 2 : start + 7]], dtype=float)
+    assert rows.shape == (5, 4)
     assert (rows[:, 2] < rows[:, 1]).all()
     assert (rows[:, 1] < rows[:, 3]).all()
 
@@ -215,7 +215,7 @@ def quiet_fit(estimator, X, y):
 def test_figures_are_those_of_the_test_rows(capsys):
     """Everything is computed here again, from the two estimators."""
     content = as_json(capsys, "compare", "diabetes", *QUICK_AUTO, "--epochs", "100")
-    em, network = content["methods"]
+    em, network = content["methods"][:2]
     X, X_test, y, y_test = train_test_split(
         *load_diabetes(return_X_y=True), test_size=0.25, random_state=0
     )
@@ -249,7 +249,8 @@ def test_figures_are_those_of_the_test_rows(capsys):
 def test_comparison_as_json(capsys):
     content = as_json(capsys, "compare", "diabetes", *QUICK_COMPARE)
     assert list(content) == [
-        "data", "compile_seconds", "methods", "predictions", "learning_curves"
+        "data", "compile_seconds", "methods", "standard_errors_of", "result", "penalty_unit",
+        "classes_without_training_rows", "predictions", "learning_curves",
     ]  # fmt: skip
     y = load_diabetes().target
     assert content["data"] == {
@@ -258,10 +259,10 @@ def test_comparison_as_json(capsys):
             "minimum": 25.0, "maximum": 346.0, "mean": pytest.approx(y.mean()),
             "standard_deviation": pytest.approx(y.std()),
         },
-        "train": 331, "test": 111, "seed": 0,
+        "train": 331, "test": 111, "seed": 0, "splits": 1, "seeds": [0],
     }  # fmt: skip
-    assert [row["method"] for row in content["methods"]] == ["EM", "backpropagation"]
-    for row in content["methods"]:
+    assert [row["method"] for row in content["methods"]] == METHODS
+    for row in content["methods"][:2]:
         assert (row["hidden_layer_sizes"], row["n_iter"], row["converged"]) == ([3], 5, False)
         assert row["seconds"] > 0.0
     assert list(content["predictions"][0]) == ["true", "predicted", "std", "q05", "q95"]
@@ -286,7 +287,7 @@ def test_compare_counts(capsys, tmp_path):
     scale = StandardScaler().fit(X)
     mlp = FastMLPRegressor("poisson", hidden_layer_sizes=(3,), max_iter=50, random_state=0)
     rate = quiet_fit(mlp, scale.transform(X), y).predict(scale.transform(X_test))
-    em, network = content["methods"]
+    em, network = content["methods"][:2]
     log = xlogy(y_test, rate) - rate - gammaln(y_test + 1.0)
     deviance = 2.0 * np.mean(xlogy(y_test, y_test / rate) - y_test + rate)
     assert network["test_log_probability"] == pytest.approx(log.mean(), rel=1e-9)
@@ -300,8 +301,12 @@ def test_compare_counts(capsys, tmp_path):
     status, out, _ = run(capsys, *argv)
     assert status == 0
     assert "counts from 0 to 6" in out
-    assert "log probability  deviance  coverage  width" in out
-    assert out.splitlines()[-1].split()[0] == f"{y_test[9]:.0f}"
+    assert "deviance  coverage" in out
+    assert "(minus the mean log probability)" in " ".join(out.split())
+    start = next(
+        i for i, x in enumerate(out.splitlines()) if x.split()[:2] == ["true", "predicted"]
+    )
+    assert out.splitlines()[start + 6].split()[0] == f"{y_test[4]:.0f}"
 
 
 @pytest.mark.parametrize("exponent", [-12, -3, 0, 6, 20, 100])
@@ -310,21 +315,21 @@ def test_numbers_of_any_size_are_legible(capsys, tmp_path, exponent):
     status, out, _ = run(capsys, "compare", path, "--task", "regression", *QUICK_COMPARE)
     assert status == 0
     lines = out.splitlines()
-    assert max(map(len, lines[4:8])) < 110
+    assert max(map(len, lines[4:10])) < 110
     em = lines[6].split()
-    assert len(em[5].replace(".", "").lstrip("0").partition("e")[0]) >= 3  # digits of the RMSE
+    assert len(em[3].replace(".", "").lstrip("0").partition("e")[0]) >= 3  # digits of the RMSE
 
 
 def test_settings_reach_both_methods():
     own = {"activation": ("tanh", "relu"), "solver": "sgd", "epochs": 9}
     settings = methods.Options((5, 4), 7, 0.25, 3, **own)
     for task, family, kind, loss in (
-        ("regression", "gaussian", NormalPerceptron, "squared_error"),
-        ("count", "poisson", PoissonPerceptron, "poisson"),
+        ("regression", "gaussian", NormalDensity, "squared_error"),
+        ("count", "poisson", PoissonDensity, "poisson"),
     ):
-        em = methods.exact_em(settings, 500, task).estimator
-        density = methods.backpropagation(settings, 500, task).estimator
-        network = density.pipeline[-1]
+        em = methods.exact_em(settings, np.zeros(500), task).estimator
+        density = methods.backpropagation(settings, np.zeros(500), task).estimator
+        network = density.regressor[-1]
         assert (type(em), em.family, type(density), network.loss) == (
             FastEMRegressor, family, kind, loss
         )  # fmt: skip
@@ -337,7 +342,7 @@ def test_settings_reach_both_methods():
 
 
 def test_default_settings_are_those_of_the_estimators():
-    em = methods.exact_em(methods.Options(), 100, "regression").estimator
+    em = methods.exact_em(methods.Options(), np.zeros(100), "regression").estimator
     default = FastEMRegressor(random_state=0)
     sizes = {"hidden_layer_sizes": tuple(np.ravel(default.hidden_layer_sizes).tolist())}
     assert em.get_params() == default.get_params() | sizes
@@ -346,7 +351,7 @@ def test_default_settings_are_those_of_the_estimators():
 def test_deviation_of_many_rows_is_from_a_held_out_tenth(monkeypatch):
     X = np.random.default_rng(0).normal(size=(200, 2))
     y = X[:, 0] + np.random.default_rng(1).normal(size=200)
-    density = methods.backpropagation(methods.Options((3,), epochs=30), 200, "regression").estimator
+    density = methods.backpropagation(methods.Options((3,), epochs=30), y, "regression").estimator
     quiet_fit(density, X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -363,7 +368,7 @@ def test_extreme_rates_have_finite_figures():
         def predict(self, X):
             return np.array([0.0, 1e-200, 1e9, 1e200, np.inf])
 
-    density = PoissonPerceptron(None)
+    density = PoissonDensity(None)
     density.mean_ = Mean()
     X, y = np.zeros((5, 1)), np.array([0.0, 3.0, 1e9, 1e9, 0.0])
     assert np.isfinite(density.log_density(X, y)).all()
@@ -495,8 +500,8 @@ def test_load_model_refuses_other_classes(tmp_path):
         (["1.5"] * 30, [], "column 'label' contains only the number 1.5; two are needed"),
         ([7] * 30, ["--task", "regression"], "contains only the number 7"),
         ([0] * 30, ["--task", "count"], "contains only the number 0"),
-        (["1.5", "nan"] * 9, [], "column 'label' is not numeric: 'nan' in row 2"),
-        (["1.5", "NA"] * 9, [], "column 'label' is not numeric: 'NA' in row 2"),
+        (["1.5", "nan"] * 9, [], "'label' (9, the first in row 2), written as 'nan'"),
+        (["1.5", "NA"] * 9, [], "'label' (9, the first in row 2), written as 'NA'"),
         (["1.5", "-inf"] * 9, [], "'-inf' in row 2 (row 1 is the first below the header) is not"),
         (["1.5", "1e999"] * 9, ["--task", "regression"], "'1e999' in row 2"),
         (["1.5", ""] * 9, [], "missing values. Columns and how many: 'label' (9, the first in"),
@@ -520,7 +525,8 @@ def test_bad_targets(capsys, tmp_path, verb, targets, options, words):
 def test_too_few_rows_to_compare(capsys, tmp_path):
     path = table(tmp_path / "a.csv", ["0.5", "1.5", "2.5"])
     line = refuse(capsys, "compare", path)
-    assert line.endswith("2 training rows; a comparison of regressions needs at least 10")
+    assert "--test-size 0.25 leaves 2 of 3 rows for training; a comparison of regressions" in line
+    assert line.endswith("needs at least 10: use a table with more rows")
 
 
 def test_equal_training_targets(capsys, tmp_path):
@@ -531,9 +537,10 @@ def test_equal_training_targets(capsys, tmp_path):
         status, _, errors = run(capsys, *argv)
         lines.update(errors)
         assert status == (2 if errors else 0)
-    (line,) = lines
-    assert "all training rows have the target 0" in line
-    assert line.endswith("Use another --seed or a smaller --test-size")
+    assert lines
+    for line in lines:
+        assert "all training rows have the target 0" in line
+        assert line.endswith("Use another --seed or a smaller --test-size")
 
 
 @pytest.mark.parametrize("task", ["regression", "count"])

@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from fastem import FastEMClassifier, FastEMRegressor, load_pipeline
 from fastem.estimators import load_model, read_preparation, save_model
-from fastem.preparation import Preparation, Unseen, load_preparation, prepare
+from fastem.preparation import Preparation, Unseen, load_prepared, prepare
 
 NAN = math.nan
 
@@ -379,7 +379,7 @@ def test_the_file_without_its_preparation(saved, tmp_path):
         np.testing.assert_array_equal(loaded.predict_proba(features), model.predict_proba(features))
     model.save(tmp_path / "plain")
     assert read_preparation(tmp_path / "plain") is None
-    assert load_preparation(tmp_path / "plain") is None
+    assert load_prepared(tmp_path / "plain")[1] is None
     pipeline = load_pipeline(tmp_path / "plain")
     assert list(pipeline.named_steps) == ["model"]
     np.testing.assert_array_equal(pipeline.predict(features), model.predict(features))

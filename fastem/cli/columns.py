@@ -26,7 +26,8 @@ _TIME = (
 )
 _DAY = "|".join(
     (
-        r"[0-9]{4}[-/.][0-9]{1,2}([-/.][0-9]{1,2})?",
+        r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}",
+        r"(1[5-9]|2[01])[0-9]{2}[-/](0[1-9]|1[0-2])",
         r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.]([0-9]{4}|[0-9]{2})",
         rf"[0-9]{{1,2}}[-. ]+{_MONTH}[-. ,]+[0-9]{{2,4}}",
         rf"{_MONTH} [0-9]{{1,2}},? [0-9]{{4}}",
@@ -163,12 +164,13 @@ def feature_frame(
     others = {}
     for name in frame.columns.drop(plain):
         column = feature_column(frame[name], decimal, typed=typed)
-        others[name] = column.values
+        others[name] = pd.Series(column.values, frame.index, dtype=column.values.dtype)
         if column.problem:
             problems[name] = column.problem
     if others:
-        features = pd.concat([features, pd.DataFrame(others, index=frame.index)], axis=1)
-    return features[list(frame.columns)], problems
+        features = pd.concat([features, pd.DataFrame(others)], axis=1)
+        features = features[list(frame.columns)]
+    return features, problems
 
 
 class _Texts:
@@ -192,7 +194,7 @@ class _Texts:
         self.counts = np.bincount(self.codes[self.codes >= 0], minlength=len(lower))
         self.present = self._mark(bool, lower)
         self.given = self.present & self._mark(lambda text: text not in MISSING, lower)
-        self.values = as_numbers(self.texts, decimal)
+        self.values, self.decimal = as_numbers(self.texts, decimal), decimal
         self.are_numbers = self.given & ~np.isnan(self.values)
         self.are_booleans = self._mark(_BOOLEANS.__contains__, lower)
         self.n_given = self.n_of(self.given)
@@ -305,14 +307,15 @@ _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", 
 def _problem_of_text(texts: _Texts, typed: bool) -> str:
     """Return why a text column cannot be a feature, or an empty string."""
     half = texts.n_given / 2
-    for test, problem in (
-        (lambda text: _DATE.fullmatch(text.lower()), "contains dates or times: {!r} in row {}"),
-        (DECIMAL_COMMA.fullmatch, "contains numbers with a decimal comma: {!r} in row {}"),
+    dates = texts.mark(lambda text: _DATE.fullmatch(text.lower()))
+    commas = texts.mark(lambda text: texts.decimal == "." and DECIMAL_COMMA.fullmatch(text))
+    for marked, what in (
+        (dates, "contains dates or times"),
+        (commas, "contains numbers with a decimal comma"),
     ):
-        marked = texts.mark(test)
         if 0 < texts.n_of(marked) >= half:
             row, value = texts.first(marked)
-            return problem.format(value, row)
+            return f"{what}: {value!r} in row {row}"
     if not typed and 0 < texts.n_of(texts.are_numbers) >= half:
         row, value = texts.first(texts.given & ~texts.are_numbers)
         return f"is not numeric: {value!r} in row {row} is not a number"

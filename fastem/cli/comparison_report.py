@@ -11,10 +11,10 @@ from fastem.cli.layout import (
     MAX_CLASSES_IN_COLUMNS,
     aligned,
     compile_line,
-    counted,
     data_line,
     format_of,
 )
+from fastem.cli.messages import counted
 
 _N_PREDICTIONS = 5
 _WIDTH = 100
@@ -61,7 +61,8 @@ def _split_line(data: dict[str, Any]) -> str:
     drawn = f"seed {seeds[0]}" if n_splits == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     times = "" if n_splits == 1 else f"{n_splits} times: "
     share = " from every class alike" if "classes" in data else ""
-    return f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    text = f"split    {times}{parts}, drawn at random ({drawn}){share}"
+    return textwrap.fill(text, _WIDTH, subsequent_indent=9 * " ")
 
 
 def _table(content: dict[str, Any]) -> str:
@@ -105,11 +106,17 @@ def _with_error(
 
 
 def _figure(value: float) -> str:
-    return f"{value:{'.4f' if abs(value) < 1e6 else '.4g'}}"
+    size = abs(value)
+    return f"{value:{'.4f' if size < 1e3 else '.1f' if size < 1e6 else '.4g'}}"
 
 
 def _signed(value: float) -> str:
-    return ("+" if value >= 0 else "") + _figure(value)
+    text = _figure(abs(value))
+    return text if float(text) == 0.0 else ("-" if value < 0 else "+") + text
+
+
+def _precise(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1e-3 else _figure(value)
 
 
 def _column_notes(content: dict[str, Any]) -> list[str]:
@@ -175,7 +182,8 @@ def _method_text(row: dict[str, Any], data: dict[str, Any]) -> str:
         what = f"a usual neural network {_units(row)} ({kinds}), "
         what += f"trained by gradient steps ({settings['solver']})"
     else:
-        what = f"a neural network {_units(row)} that are on or off at random, trained by "
+        verb = "is" if row["hidden_layer_sizes"] == [1] else "are"
+        what = f"a neural network {_units(row)} that {verb} on or off at random, trained by "
         is_sampled = settings["e_step"] == "sampling"
         what += "EM with sampled states" if is_sampled else "the exact EM algorithm"
     parts = [what]
@@ -284,7 +292,7 @@ def _result_line(content: dict[str, Any]) -> str:
     best, other = result["lowest_test_loss"], result["compared_with"]
     other = f"the next, {other}," if best == content["methods"][0]["method"] else other
     text = f"Result: {best} has the lowest test loss. The difference to {other} is "
-    text += _with_error(result["difference"], result["standard_error"])
+    text += _with_error(result["difference"], result["standard_error"], _precise)
     if result["may_be_chance"] is None:
         return _wrapped(f"{text}, from a single test row.")
     limit = f"{result['limit']:.1f} standard errors"

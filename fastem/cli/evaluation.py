@@ -42,11 +42,11 @@ def evaluate_classes(model: Any, X: Any, y: NDArray[Any]) -> dict[str, Any]:
     shares, means = calibration_curve(is_correct, highest, pos_label=1, n_bins=N_BINS)
     limits = np.linspace(0.0, 1.0, N_BINS + 1)
     n_rows = np.bincount(np.searchsorted(limits[1:-1], highest), minlength=N_BINS)
-    occur = np.flatnonzero(n_rows)
+    occur = np.flatnonzero(n_rows).tolist()
     calibration = [
         {
-            "from": float(limits[k]),
-            "to": float(limits[k + 1]),
+            "from": k / N_BINS,
+            "to": (k + 1) / N_BINS,
             "rows": int(n_rows[k]),
             "mean_probability": float(mean),
             "share_correct": float(share),
@@ -99,8 +99,8 @@ def evaluate_numbers(model: Any, X: Any, y: Array) -> dict[str, Any]:
     return {
         **{name.removeprefix("test_"): value for name, value in figures.items()},
         "calibration": [
-            {"from": float(start), "to": float(stop), "share": float(share)}
-            for start, stop, share in zip(limits[:-1], limits[1:], shares, strict=True)
+            {"from": k / N_BINS, "to": (k + 1) / N_BINS, "share": share}
+            for k, share in enumerate(shares.tolist())
         ],
     }
 

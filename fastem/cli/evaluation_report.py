@@ -10,9 +10,8 @@ def evaluation_text(content: dict[str, Any]) -> str:
     of_task = _of_classes if "accuracy" in content["evaluation"] else _of_numbers
     written = []
     if "output" in content:
-        written = [
-            f"output   {counted(content['predictions'], 'prediction')} written to {content['output']}"
-        ]
+        n = counted(content["predictions"], "prediction")
+        written = [f"output   {n} written to {content['output']}"]
     return "\n".join(
         [
             f"data     {content['data']}: {counted(content['predictions'], 'row')}, target "

@@ -19,7 +19,6 @@ _FEWEST_ROWS = 3  # two values count by chance
 _COUNTER = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_FEWEST_ROWS = 3  # two values count by chance
-_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def column_names(lines: Lines, header: bool | None, wanted: Collection[str] = ()) -> list[str]:
@@ -116,7 +115,7 @@ def without_unnamed(source: str, frame: "pandas.DataFrame", *, strict: bool) -> 
             f"{listed([str(j + 1) for j in unnamed])}; every column needs a name there, also one "
             "that contains the names of rows"
         )
-    return frame.loc[:, is_kept]
+    return frame if all(is_kept) else frame.loc[:, is_kept]
 
 
 def counts_rows(values: NDArray[Any]) -> bool:

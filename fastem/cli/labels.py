@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def targets(
 
 
 class _Values:
-    """The different texts of the target column.
+    """The different texts of the target column; there may be as many as rows.
 
     Attributes
     ----------
@@ -81,8 +81,12 @@ class _Values:
         As written.
     counts : list of int
         Number of rows with each text.
+    stripped : list of str
+        The texts without blanks around them.
     numbers : array (n_different,)
         The texts as numbers, NaN for other texts.
+    are_numeric : bool
+        Whether all texts are numbers, or spellings of missing values beside numbers.
     """
 
     def __init__(self, source: str, name: str, column: "pandas.Series", decimal: str) -> None:
@@ -90,51 +94,44 @@ class _Values:
 
         self.source, self.name, self.decimal = source, name, decimal
         self.codes, texts = pd.factorize(column.astype(object))
-        self.texts = [str(text) for text in texts]
+        self.texts: list[str] = texts.tolist()
         self.counts = np.bincount(self.codes[self.codes >= 0], minlength=len(texts)).tolist()
-        self.numbers = as_numbers([text.strip() for text in self.texts], decimal)
-
-    def mark(self, test: Callable[[str], Any]) -> NDArray[np.bool_]:
-        """Return which texts, without blanks around them, pass a test."""
-        return np.array([bool(test(text.strip())) for text in self.texts], dtype=bool)
-
-    def rows(self, marked: NDArray[np.bool_], empty: bool = False) -> NDArray[np.intp]:
-        """Return the rows with marked texts, counted from 1."""
-        return np.flatnonzero(np.append(marked, empty)[self.codes]) + 1
+        self.stripped = [text.strip() for text in self.texts]
+        self.numbers = as_numbers(self.stripped, decimal)
+        others = [self.stripped[i] for i in np.flatnonzero(np.isnan(self.numbers))]
+        self.are_numeric = len(others) < len(self.texts) and all(
+            not text or text.lower() in MISSING for text in others
+        )
 
     def first(self, marked: NDArray[np.bool_]) -> str:
         """Return the first marked text and its row."""
-        row = self.rows(marked)[0]
-        return f"{self.texts[self.codes[row - 1]]!r} in row {row}"
-
-    def are_numeric(self) -> bool:
-        """Return whether all texts are numbers, or spellings of missing values beside numbers."""
-        known = ~np.isnan(self.numbers) | self.mark(lambda text: text.lower() in MISSING)
-        return bool(known.all()) and not np.isnan(self.numbers).all()
+        row = int(np.argmax(np.append(marked, False)[self.codes]))
+        return f"{self.texts[self.codes[row]]!r} in row {row + 1}"
 
     def check_missing(self) -> None:
         """Raise ValueError if fields are empty, or if a missing value is written among numbers."""
-        absent = self.mark(lambda text: not text)
-        if self.are_numeric():
+        absent = np.array([not text for text in self.stripped], dtype=bool)
+        if self.are_numeric:
             absent |= np.isnan(self.numbers)
-        rows = self.rows(absent, empty=True)
+        rows = np.flatnonzero(np.append(absent, True)[self.codes]) + 1
         if len(rows):
-            spelled = [repr(text) for text, is_in in zip(self.texts, absent, strict=True) if is_in]
-            what = f", written as {listed(spelled)}" if any(map(str.strip, spelled)) else ""
+            spelled = [repr(self.texts[i]) for i in np.flatnonzero(absent) if self.stripped[i]]
+            what = f", written as {listed(spelled)}" if spelled else ""
             raise ValueError(missing_values(self.source, [(self.name, len(rows), rows[0])]) + what)
 
     def check_decimal_comma(self, task: str | None) -> None:
         """Raise ValueError if all values have a decimal comma and are to be numbers."""
-        marked = self.mark(DECIMAL_COMMA.fullmatch)
-        if self.decimal == "." and task != "class" and marked.all():
+        are_numbers = all(map(DECIMAL_COMMA.fullmatch, self.stripped))
+        if self.decimal == "." and task != "class" and are_numbers:
             raise ValueError(
                 f"{self.source}: column {self.name!r} contains numbers with a decimal comma: "
-                f"{self.first(marked)} {ROW}; give --decimal , or, if they are labels, --task class"
+                f"{self.texts[0]!r} in row 1 {ROW}; give --decimal , or, if they are labels, "
+                "--task class"
             )
 
     def check_index(self) -> None:
         """Raise ValueError if the values count the rows."""
-        if self.are_numeric() and counts_rows(self.numbers[self.codes]):
+        if self.are_numeric and counts_rows(self.numbers[self.codes]):
             raise ValueError(
                 f"{self.source}: column {self.name!r} counts the rows, so it is an index and not a "
                 "target; name another column with --target, or give --task regression if it is one"
@@ -142,24 +139,26 @@ class _Values:
 
     def likely_task(self) -> str:
         """Return the task of the values if none is given."""
-        if not self.are_numeric() or self.mark(_CODE.fullmatch).any():
+        if not self.are_numeric or any(map(_CODE.fullmatch, self.stripped)):
             return "class"
         finite = self.numbers[np.isfinite(self.numbers)]
         n_different = len(np.unique(finite))
-        are_many = n_different > MOST_LABELS and sum(self.counts) < ROWS_PER_LABEL * n_different
+        are_many = n_different > MOST_LABELS and len(self.codes) < ROWS_PER_LABEL * n_different
         has_fractions = (finite != np.floor(finite)).any()
         return "regression" if are_many or has_fractions else "class"
 
     def as_numbers(self) -> Array:
+        """Return the number of every row; raise ValueError if a text is none or is infinite."""
         for bad, what in (
             (np.isnan(self.numbers), "a number"),
             (np.isinf(self.numbers), "finite"),
         ):
             if bad.any():
-                comma = self.decimal == "." and self.mark(DECIMAL_COMMA.fullmatch).any()
+                has_comma = any(map(DECIMAL_COMMA.fullmatch, self.stripped))
+                comma = "; give --decimal , for decimal commas" if has_comma else ""
                 raise ValueError(
                     f"{self.source}: column {self.name!r} is not numeric: {self.first(bad)} {ROW} "
-                    f"is not {what}{'; a decimal comma needs --decimal ,' if comma else ''}"
+                    f"is not {what}{comma}"
                 )
         return self.numbers[self.codes]
 
@@ -174,7 +173,7 @@ def _labels(values: _Values) -> NDArray[Any]:
         remedy = "if they are numbers to predict, give --task regression; otherwise "
         raise ValueError(
             f"{what} has {len(texts)} different labels in {n_rows} rows, which cannot be learned; "
-            f"{remedy if values.are_numeric() else ''}name another column with --target"
+            f"{remedy if values.are_numeric else ''}name another column with --target"
         )
     for key, problem in (
         (_normal_form, "that differ only in blanks, in capital letters or as written numbers"),

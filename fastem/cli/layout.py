@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastem.cli.messages import counted
+
 MAX_CLASSES_IN_COLUMNS = 10
 
 
 def data_line(data: dict[str, Any]) -> str:
     """Return name, sizes and targets of a data set as one line."""
-    sizes = f"{data['rows']} rows, {data['features']} features"
+    sizes = f"{counted(data['rows'], 'row')}, {counted(data['features'], 'feature')}"
     if "y" in data:
         kind = "counts" if data["task"] == "count" else "numbers"
         names = "minimum", "maximum", "mean", "standard_deviation"
@@ -41,11 +43,6 @@ def format_of(data: dict[str, Any]) -> Callable[[float], str]:
 def layers(values: str | Sequence[Any]) -> str:
     """Return sizes or activations of hidden layers from first to last: ``12-8``, ``relu-tanh``."""
     return values if isinstance(values, str) else "-".join(map(str, values))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the singular for one: ``1 iteration``, ``2 iterations``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], n_left: int = 1) -> str:

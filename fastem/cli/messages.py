@@ -9,6 +9,7 @@ from typing import Any, Protocol, TextIO
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
 MOST_LISTED = 12
+_LONGEST = 80
 
 
 class Overlay(Protocol):
@@ -97,8 +98,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(items: Sequence[str]) -> str:
-    """Return the first items and the number of the others."""
-    shown = ", ".join(items[:MOST_LISTED])
+    """Return the first items, shortened if they are long, and the number of the others."""
+    short = [x if len(x) <= _LONGEST else f"{x[:_LONGEST]}..." for x in items[:MOST_LISTED]]
+    shown = ", ".join(short)
     more = len(items) - MOST_LISTED
     return shown + (f" and {more} more" if more > 0 else "")
 

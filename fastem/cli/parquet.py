@@ -8,6 +8,8 @@ from fastem.cli.headers import check_names
 if TYPE_CHECKING:
     import pandas
 
+_INDEX = "__index_level_0__"
+
 
 def read_parquet(source: str, data: bytes) -> "pandas.DataFrame":
     """Return the columns of a parquet file with their types.
@@ -22,7 +24,7 @@ def read_parquet(source: str, data: bytes) -> "pandas.DataFrame":
     Returns
     -------
     frame : DataFrame (n_samples, n_columns)
-        An index that pandas has stored is a column; the name of one without a name is "".
+        An index that pandas has stored is a column.
 
     Raises
     ------
@@ -46,6 +48,8 @@ def read_parquet(source: str, data: bytes) -> "pandas.DataFrame":
     except (ArrowException, OSError) as error:
         raise ValueError(f"{source} cannot be read as a parquet file: {error}") from error
     frame.columns = names
+    if _INDEX in names:  # pandas stores it behind the columns
+        frame = frame[[_INDEX, *(name for name in names if name != _INDEX)]]
     if not len(frame):
         raise ValueError(f"{source} has no rows")
     return frame

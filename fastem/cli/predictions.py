@@ -30,7 +30,7 @@ class SavedModel(NamedTuple):
     path : str
     model : FastEMClassifier or FastEMRegressor
     preparation : Preparation or None
-        How columns become features. None if the model has no names of columns.
+        How columns become features. None if the file has no preparation.
     """
 
     path: str
@@ -43,6 +43,23 @@ class SavedModel(NamedTuple):
         if hasattr(self.model, "classes_"):
             return "class"
         return "count" if self.model.family_.is_discrete else "regression"
+
+    @property
+    def names(self) -> list[str] | None:
+        """Return the names of the columns that the model needs, if it has names."""
+        if self.preparation is not None:
+            return self.preparation.columns
+        names = getattr(self.model, "feature_names_in_", None)
+        return None if names is None else names.tolist()
+
+    def preparation_of_tables(self) -> "Preparation":
+        """Return the preparation; columns are features themselves if the file has none."""
+        from fastem.preparation import Column, Preparation
+
+        if self.preparation is not None:
+            return self.preparation
+        numbers = [Column(name, "number", False, None, ()) for name in self.names]
+        return Preparation(numbers, impute=False)
 
 
 class OutputColumns(NamedTuple):
@@ -93,20 +110,14 @@ def read_saved_model(path: str) -> SavedModel:
     ImportError
         If the model has a preparation of columns and pandas is not installed.
     """
-    from fastem.estimators import load_model
-    from fastem.preparation import Column, Preparation, load_preparation
+    from fastem.preparation import load_prepared
 
-    model = load_model(path)
+    model, preparation = load_prepared(path)
     if len(model.intercepts_[-1]) > 1 and model.family_.name != "categorical":
         raise ValueError(
             f"{path} predicts {len(model.intercepts_[-1])} targets per row, and the command line "
             f"writes one; use {type(model).__name__}.load in Python"
         )
-    preparation = load_preparation(path)
-    names = getattr(model, "feature_names_in_", None)
-    if preparation is None and names is not None:
-        numbers = [Column(name, "number", False, None, ()) for name in names]
-        preparation = Preparation(numbers, impute=False)
     return SavedModel(path, model, preparation)
 
 
@@ -138,11 +149,12 @@ def read_prediction_rows(
     """
     if source in BUILT_IN:
         return _read_built_in(saved, source, table, others)
-    if saved.preparation is None:
+    if saved.names is None:
         _refuse_columns(f"{saved.path} has no names of columns", others)
         return Rows(read_features(source, None, saved.model.n_features_in_, table), {}, None)
     name, target = shown_name(source), others.target
-    if target in saved.preparation.columns:
+    preparation = saved.preparation_of_tables()
+    if target in preparation.columns:
         raise ValueError(f"argument --target: {target!r} is a feature of the model")
     kept: list[str] = []
 
@@ -152,12 +164,12 @@ def read_prediction_rows(
         _check_known(name, "--target", wanted, names)
         return list(dict.fromkeys([*kept, *wanted]))
 
-    frame, written = read_rows(source, saved.preparation, table, choose)
+    frame, written = read_rows(source, preparation, table, choose)
     try:
-        X = saved.preparation.features(frame)
+        X = preparation.features(frame)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    _notify_of_unseen(saved.preparation, frame)
+    _notify_of_unseen(preparation, frame)
     y = None if target is None else _targets(saved, name, written[target], table.decimal)
     return Rows(X, {column: written[column].tolist() for column in kept}, y)
 
@@ -226,10 +238,10 @@ def _read_built_in(
     saved: SavedModel, source: str, table: TableOptions, others: OutputColumns
 ) -> Rows:
     _refuse_columns(f"{source} is built-in data", others._replace(target=None))
-    names = None if saved.preparation is None else saved.preparation.columns
-    X = read_features(source, names, saved.model.n_features_in_, table)
+    X = read_features(source, saved.names, saved.model.n_features_in_, table)
+    X = X if saved.names is None else with_names(X, saved.names)
     if saved.preparation is not None:
-        X = saved.preparation.features(with_names(X, names))
+        X = saved.preparation.features(X)
     if others.target is None:
         return Rows(X, {}, None)
     y = read_dataset(source, None, saved.task).y

@@ -68,6 +68,13 @@ class Lines(NamedTuple):
         Fields of the first rows; the first row may be the header.
     first_line : int
         Number of the line in the source with which ``data`` begins.
+    has_header : bool
+    counts : array of int (n_samples,)
+        Number of fields of every row below the header.
+    numbers : array of int (n_samples,)
+        Number of the line in the source with which every row begins.
+    start : int
+        Position in ``data`` of the first row below the header.
     """
 
     name: str
@@ -76,6 +83,10 @@ class Lines(NamedTuple):
     decimal: str
     head: list[list[str]]
     first_line: int
+    has_header: bool = True
+    counts: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+    numbers: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+    start: int = 0
 
     def separated_by(self) -> str:
         """Return the separator in words, or nothing if it is the comma."""
@@ -101,7 +112,7 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     Raises
     ------
     ValueError
-        If the data is not text, or is empty.
+        If the data is not text or is empty, or if a quotation mark is not closed.
     """
     name = shown_name(source)
     data = _without_last_blanks(decoded(source, data, table.encoding))
@@ -117,13 +128,13 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     sep = table.sep or _find_separator(data, table.decimal)
     if sep == " " and b'"' not in data:  # several blanks are one separator
         data = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", data))
-    head = _head(data, sep, _HEAD_LINES)
-    return Lines(name, data, sep, table.decimal, head, first_line)
+    lines = Lines(name, data, sep, table.decimal, _head(data, sep, _HEAD_LINES), first_line)
+    has_header = table.header is not False
+    counts, numbers, start = (_quoted_rows if b'"' in data else _plain_rows)(lines, has_header)
+    return lines._replace(counts=counts, numbers=numbers, start=start, has_header=has_header)
 
 
-def read_frame(
-    lines: Lines, names: Sequence[str], *, has_header: bool, as_text: Collection[str]
-) -> "pandas.DataFrame":
+def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> "pandas.DataFrame":
     """Parse all rows with pandas, one row of the frame for every row of the text.
 
     Parameters
@@ -131,8 +142,6 @@ def read_frame(
     lines : Lines
     names : list of str
         Names of the columns, empty for columns without a name.
-    has_header : bool
-        Whether the first row contains the names of the columns and is skipped.
     as_text : set of str
         Columns that are returned as text.
 
@@ -146,18 +155,18 @@ def read_frame(
     ------
     ValueError
         If a row has another number of fields than the header, or is blank in a table with
-        several columns; if a quotation mark is not closed.
+        several columns.
     """
     import pandas as pd
 
-    counts, numbers, start = _rows(lines, has_header)
+    counts = lines.counts
     if not len(counts):
         raise ValueError(f"{lines.name} has a header but no rows")
     width = len(names) + bool((counts == len(names) + 1).all())
-    _check_counts(lines, counts, numbers, width, has_header)
+    _check_counts(lines, width)
     texts = {j: object for j, name in enumerate(names) if name in as_text}
     stream = io.BytesIO(lines.data)
-    stream.seek(start)
+    stream.seek(lines.start)
     try:
         frame = pd.read_csv(
             stream, sep=lines.sep, decimal=lines.decimal, header=None, names=range(width),
@@ -229,10 +238,8 @@ def _find_separator(data: bytes, decimal: str) -> str:
     return best[4]
 
 
-def _rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Return the number of fields and the line of every row, and the first byte of the rows."""
-    if b'"' in lines.data:
-        return _quoted_rows(lines, has_header)
+def _plain_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """Return ``counts``, ``numbers`` and ``start`` of `Lines`, without quotation marks."""
     counts = _count_fields(lines.data, lines.sep)
     numbers = np.arange(lines.first_line, lines.first_line + len(counts))
     if not has_header:
@@ -241,7 +248,7 @@ def _rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def _quoted_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Do the work of `_rows` for texts with quotation marks, where a row may have several lines."""
+    """Return the same for texts with quotation marks, where a row may have several lines."""
     text = io.TextIOWrapper(io.BytesIO(lines.data), encoding="utf-8", newline="")
     reader = csv.reader(text, delimiter=lines.sep, strict=True)
     counts, numbers, next_line = [], [], 0
@@ -270,10 +277,9 @@ def _quoting_error(lines: Lines, next_line: int, error: str) -> str:
     return f"{where} has text after a closing quotation mark ({error})"
 
 
-def _check_counts(
-    lines: Lines, counts: NDArray[np.intp], numbers: NDArray[np.intp], width: int, has_header: bool
-) -> None:
+def _check_counts(lines: Lines, width: int) -> None:
     """Raise ValueError if a row has not ``width`` fields; list the lines."""
+    counts, numbers = lines.counts, lines.numbers
     wrong = np.flatnonzero(counts != width)
     if not len(wrong):
         return
@@ -283,7 +289,7 @@ def _check_counts(
         is_blank = counts[i] == 1 and not texts[numbers[i] - lines.first_line].strip()
         found.append(f"line {numbers[i]} {'is blank' if is_blank else f'has {counts[i]}'}")
     more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
-    what = "header" if has_header else "first line"
+    what = "header" if lines.has_header else "first line"
     raise ValueError(
         f"{lines.name}: the {what} has {width} field{'s' * (width > 1)}{lines.separated_by()}, but "
         f"{', '.join(found)}{more}; every line must be a row with the same fields"

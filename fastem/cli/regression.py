@@ -1,4 +1,4 @@
-"""Figures and predictions of numbers and counts: the part of a comparison that classes lack."""
+"""Figures and predictions of numbers and counts, and the standard deviation of a density."""
 
 import time
 from typing import Any

@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from fastem.cli.layout import aligned, compile_line, counted, data_line, format_of, layers
+from fastem.cli.layout import aligned, compile_line, data_line, format_of, layers
+from fastem.cli.messages import counted
 
 _MAX_PARTS = 12  # of the line about columns
 

@@ -10,7 +10,6 @@ from pathlib import Path
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
 STANDARD_INPUT = "-"
 PARQUET = b"PAR1"
-_ZIP = b"PK\x03\x04"
 _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the old format: save the sheet as a CSV file",
     b"%PDF": "a PDF file",
@@ -188,7 +187,8 @@ def _unzip(data: bytes) -> bytes:
 
 _DECOMPRESSORS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": _gunzip,
-    _ZIP: _unzip,
+    b"PK\x03\x04": _unzip,
+    b"PK\x05\x06": _unzip,  # an empty archive
     b"BZh": _bunzip,
     b"\xfd7zXZ\0": _unxz,
 }
@@ -205,9 +205,9 @@ def _as_utf8(name: str, data: bytes, encoding: str, problem: str) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = problem.format(encoding=encoding.upper() if encoding == "utf-8" else encoding)
-        remedy = "; name its encoding, for example --encoding latin-1"
-        if encoding != "utf-8":
-            remedy = ""
+        example = "utf-16-le" if b"\0" in data else "latin-1"
+        is_default = problem.startswith("is not {")
+        remedy = f"; name its encoding, for example --encoding {example}" if is_default else ""
         raise ValueError(
             f"{name} {what}: byte 0x{data[error.start]:02x} in line {line} is invalid{remedy}"
         ) from None

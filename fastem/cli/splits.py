@@ -12,6 +12,7 @@ from fastem.parameters import Array
 
 _FEWEST_ROWS = 10  # training rows of numbers
 _N_SEEDS = 2**32
+_USUAL_EXPONENT = 300  # of two
 
 
 class Split(NamedTuple):
@@ -61,7 +62,8 @@ def split_rows(dataset: Dataset, test_size: float, n_splits: int, seed: int) -> 
     for s, (train, _) in zip(seeds, parts, strict=True):
         _check_targets(dataset, dataset.y[train], s)
     for s, (train, test) in zip(seeds, parts, strict=True):
-        yield Split(s, *_features(dataset, train, test), dataset.y[train], dataset.y[test])
+        X_train, X_test = _in_usual_units(*_features(dataset, s, train, test))
+        yield Split(s, X_train, X_test, dataset.y[train], dataset.y[test])
 
 
 def _parts(dataset: Dataset, test_size: float, seed: int) -> list[NDArray[np.intp]]:
@@ -72,16 +74,33 @@ def _parts(dataset: Dataset, test_size: float, seed: int) -> list[NDArray[np.int
     return train_test_split(rows, test_size=test_size, random_state=seed, stratify=labels)
 
 
-def _features(dataset: Dataset, *parts: NDArray[np.intp]) -> list[Array]:
-    """Return the features of both parts, prepared with the first part."""
+def _features(
+    dataset: Dataset, seed: int, train: NDArray[np.intp], test: NDArray[np.intp]
+) -> list[Array]:
+    """Return the features of both parts, prepared with the training rows."""
     X = dataset.X
     if not hasattr(X, "iloc"):
-        return [X[rows] for rows in parts]
+        return [X[train], X[test]]
     from fastem.preparation import prepare
 
-    preparation = prepare(X.iloc[parts[0]], impute=dataset.impute)
-    frames = [preparation.features(X.iloc[rows]) for rows in parts]
+    try:
+        preparation = prepare(X.iloc[train], impute=dataset.impute)
+        frames = [preparation.features(X.iloc[rows]) for rows in (train, test)]
+    except ValueError as error:
+        raise ValueError(f"{dataset.name}: rows of the split of seed {seed}: {error}") from error
     return [np.ascontiguousarray(frame.to_numpy(dtype=np.float64)) for frame in frames]
+
+
+def _in_usual_units(*parts: Array) -> list[Array]:
+    """Multiply features beyond 1e90 or below 1e-90 by a power of two.
+
+    All methods standardise their features, or do not depend on their unit. In scikit-learn the
+    squares of such numbers overflow or become 0.
+    """
+    largest = np.max([np.abs(part).max(axis=0) for part in parts], axis=0)
+    exponents = np.frexp(largest)[1]
+    exponents = np.where(np.abs(exponents) > _USUAL_EXPONENT, -exponents, 0)
+    return [np.ldexp(part, exponents) if exponents.any() else part for part in parts]
 
 
 def _sizes(dataset: Dataset, test_size: float) -> tuple[int, int]:
@@ -103,11 +122,11 @@ def _check_classes(dataset: Dataset, test_size: float) -> None:
     if min(n_train, n_test) < n_classes:
         # at least two rows of every class: 0.5 is always in the range
         least = math.ceil(1000 * n_classes / len(dataset.y)) / 1000
-        part = f"{n_train} rows for training" if n_train < n_classes else f"{n_test} for testing"
+        few, part = (n_train, "training") if n_train < n_classes else (n_test, "testing")
         raise ValueError(
-            f"{dataset.name}: --test-size {test_size:g} leaves {part} of {len(dataset.y)} rows; "
-            f"both parts need at least {n_classes}, the number of classes: use a --test-size "
-            f"from {min(least, 0.5):g} to {max(1 - least, 0.5):g}"
+            f"{dataset.name}: --test-size {test_size:g} leaves {few} of {len(dataset.y)} rows for "
+            f"{part}; both parts need at least {n_classes}, the number of classes: use a "
+            f"--test-size from {min(least, 0.5):g} to {max(1 - least, 0.5):g}"
         )
 
 

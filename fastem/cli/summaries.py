@@ -41,7 +41,7 @@ def corrected_standard_error(values: ArrayLike, n_train: int, n_test: int) -> fl
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2:
         return None
-    return float(math.sqrt(1 / len(values) + n_test / n_train) * np.std(values, ddof=1))
+    return math.sqrt(1 / len(values) + n_test / n_train) * _deviation(values)
 
 
 def paired_difference(
@@ -69,7 +69,13 @@ def paired_difference(
         return float(np.mean(means)), corrected_standard_error(means, n_train, n_test)
     if n_test < 2:
         return means[0], None
-    return means[0], float(np.std(rows[0], ddof=1) / math.sqrt(n_test))
+    return means[0], _deviation(rows[0]) / math.sqrt(n_test)
+
+
+def _deviation(values: Array) -> float:
+    """Return the standard deviation of a sample, without overflow of squares."""
+    scale = float(np.max(np.abs(values)))
+    return float(np.std(values / scale, ddof=1)) * scale if scale > 0.0 else 0.0
 
 
 def verdict(

@@ -68,11 +68,10 @@ def read_table(
     names = column_names(lines, table.header, wanted)
     texts = read_as_text([name for name in names if name], lines.separated_by())
     places = _places(names, choose)
-    has_header = table.header is not False
-    frame = again = read_frame(lines, names, has_header=has_header, as_text=texts)
+    frame = again = read_frame(lines, names, texts)
     chosen = {names[j] for j in places.values()}
     if not chosen <= set(texts):  # once more, because numbers lose how they are written
-        again = read_frame(lines, names, has_header=has_header, as_text=chosen)
+        again = read_frame(lines, names, chosen)
     written = _written(again, places)
     return Table(without_unnamed(lines.name, frame, strict=not wanted), False, written)
 
@@ -105,13 +104,14 @@ def of_kinds(
     out, problems = {}, []
     for name in frame.columns:
         if name in kinds:
-            out[name], problem = column_of_kind(frame[name], kinds[name], decimal)
+            values, problem = column_of_kind(frame[name], kinds[name], decimal)
+            out[name] = pd.Series(values, dtype=values.dtype)
             problems += [f"column {name!r} {problem}"] if problem else []
         else:
-            out[name] = as_text(frame[name]).fillna("").to_numpy()
+            out[name] = as_text(frame[name]).fillna("").astype(object)
     if problems:
         raise ValueError(f"{source}: {'; '.join(problems[:MOST_LISTED])} {ROW}")
-    return pd.DataFrame(out, copy=False)
+    return pd.DataFrame(out, index=range(len(frame)), copy=False)
 
 
 def feature_errors(

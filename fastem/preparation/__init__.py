@@ -1,6 +1,6 @@
 """From tables with text, booleans and gaps to the features of a model, and back from a file."""
 
-from fastem.preparation.pipeline import load_pipeline, load_preparation
+from fastem.preparation.pipeline import load_pipeline, load_prepared
 from fastem.preparation.preparation import Column, Preparation, Unseen, prepare
 
-__all__ = ["Column", "Preparation", "Unseen", "load_pipeline", "load_preparation", "prepare"]
+__all__ = ["Column", "Preparation", "Unseen", "load_pipeline", "load_prepared", "prepare"]

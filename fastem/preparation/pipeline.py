@@ -5,12 +5,19 @@ import os
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from fastem.estimators import load_model, read_preparation
+from fastem.estimators import (
+    FastEMClassifier,
+    FastEMRegressor,
+    load_model,
+    read_preparation,
+)
 from fastem.preparation.preparation import Preparation
 
 
-def load_preparation(path: str | os.PathLike) -> Preparation | None:
-    """Read how columns of a table become the features of a model.
+def load_prepared(
+    path: str | os.PathLike,
+) -> tuple[FastEMClassifier | FastEMRegressor, Preparation | None]:
+    """Read a model, and how columns of a table become its features. No code is run.
 
     Parameters
     ----------
@@ -19,6 +26,7 @@ def load_preparation(path: str | os.PathLike) -> Preparation | None:
 
     Returns
     -------
+    model : FastEMClassifier or FastEMRegressor
     preparation : Preparation or None
         None if the file has no preparation.
 
@@ -31,9 +39,9 @@ def load_preparation(path: str | os.PathLike) -> Preparation | None:
     ImportError
         If the file has a preparation and pandas is not installed.
     """
-    content = read_preparation(path)
+    model, content = load_model(path), read_preparation(path)
     if content is None:
-        return None
+        return model, None
     try:
         import pandas  # noqa: F401  the error names the remedy
     except ImportError:
@@ -45,12 +53,12 @@ def load_preparation(path: str | os.PathLike) -> Preparation | None:
         preparation = Preparation.from_json(content)
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from error
-    names = getattr(load_model(path), "feature_names_in_", None)
+    names = getattr(model, "feature_names_in_", None)
     if names is None or not np.array_equal(names.astype(str), preparation.feature_names):
         raise ValueError(
             f"{str(path)!r} is damaged: the features of its preparation are not those of its model."
         )
-    return preparation
+    return model, preparation
 
 
 def load_pipeline(path: str | os.PathLike) -> Pipeline:
@@ -104,6 +112,6 @@ def load_pipeline(path: str | os.PathLike) -> Pipeline:
     >>> bool((pipeline.predict(X) == model.predict(X)).all())
     True
     """
-    preparation = load_preparation(path)
+    model, preparation = load_prepared(path)
     steps = [] if preparation is None else [("preparation", preparation.transformer())]
-    return Pipeline([*steps, ("model", load_model(path))])
+    return Pipeline([*steps, ("model", model)])

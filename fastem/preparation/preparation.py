@@ -208,27 +208,30 @@ def prepare(X: "pandas.DataFrame", *, impute: bool = False) -> Preparation:
         medians = dict(zip(numbers, fitted["number"].statistics_, strict=True))
     if texts:
         categories = dict(zip(texts, fitted["category"].categories_, strict=True))
+    has_gaps = frame.isna().any()
     for name, kind in kinds.items():
         median = float(medians[name]) if name in medians else None
         if median is not None and not np.isfinite(median):
             raise ValueError(f"The median of column {name!r} is not finite. Rescale this column.")
         found = tuple(value for value in categories.get(name, ()) if isinstance(value, str))
-        columns.append(Column(name, kind, bool(frame[name].isna().any()), median, found))
+        columns.append(Column(name, kind, bool(has_gaps[name]), median, found))
     return Preparation(columns, impute)
 
 
 def _by_kind(kinds: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return the names of the columns that stay numbers, and of those that are encoded."""
     numbers = [name for name, kind in kinds.items() if kind == "number"]
-    return numbers, [name for name in kinds if name not in set(numbers)]
+    return numbers, [name for name, kind in kinds.items() if kind != "number"]
 
 
 def _new_transformer(kinds: Mapping[str, str], impute: bool) -> Pipeline:
-    numbers, texts = _by_kind(kinds)
-    branches: list[tuple[str, Any, list[str]]] = []
-    if numbers and not impute:
+    n_numbers = len(_by_kind(kinds)[0])
+    # By position, because a search for names takes seconds for thousands of columns.
+    numbers, texts = slice(0, n_numbers), slice(n_numbers, len(kinds))
+    branches: list[tuple[str, Any, slice]] = []
+    if n_numbers and not impute:
         branches.append(("number", "passthrough", numbers))
-    elif numbers:
+    elif n_numbers:
         imputer = SimpleImputer(strategy="median", keep_empty_features=True)
         indicator = MissingIndicator(error_on_new=False)
         as_float = FunctionTransformer(
@@ -236,7 +239,7 @@ def _new_transformer(kinds: Mapping[str, str], impute: bool) -> Pipeline:
         )
         branches.append(("number", imputer, numbers))
         branches.append(("missing", make_pipeline(indicator, as_float), numbers))
-    if texts:
+    if n_numbers < len(kinds):
         encoder = OneHotEncoder(
             handle_unknown="ignore", sparse_output=False, feature_name_combiner=_category_name
         )
@@ -250,7 +253,8 @@ def _new_transformer(kinds: Mapping[str, str], impute: bool) -> Pipeline:
 
 
 def _names_of_kinds(transformer: FunctionTransformer, names: Any) -> list[str]:
-    return list(transformer.kw_args["kinds"])
+    numbers, texts = _by_kind(transformer.kw_args["kinds"])
+    return numbers + texts
 
 
 def _category_name(column: str, category: Any) -> str:
@@ -297,19 +301,20 @@ def _example_table(columns: Sequence[Column]) -> "pandas.DataFrame":
 
     n_rows = max(3, *(len(column.categories) + column.has_gaps for column in columns))
     n_rows += n_rows % 2 == 0
-    table = {}
+    numbers = [column for column in columns if column.kind == "number"]
+    medians = [0.0 if column.median is None else column.median for column in numbers]
+    values = np.tile(np.array(medians, dtype=np.float64), (n_rows, 1))
+    values[:2, [column.has_gaps for column in numbers]] = np.nan
+    texts = {}
     for column in columns:
-        if column.kind == "number":
-            values = np.full(n_rows, 0.0 if column.median is None else column.median)
-            values[: 2 * column.has_gaps] = np.nan
-            table[column.name] = pd.Series(values)
-            continue
-        distinct = _categories(column)
-        cycle = [distinct[i % len(distinct)] for i in range(n_rows)]
-        if column.kind == "boolean":
-            cycle = [value if value is np.nan else value == "True" for value in cycle]
-        table[column.name] = pd.Series(cycle, dtype=object)
-    return pd.DataFrame(table, columns=[column.name for column in columns])
+        if column.kind != "number":
+            distinct = _categories(column)
+            cycle = [distinct[i % len(distinct)] for i in range(n_rows)]
+            if column.kind == "boolean":
+                cycle = [value if value is np.nan else value == "True" for value in cycle]
+            texts[column.name] = pd.Series(cycle, dtype=object)
+    table = pd.DataFrame(values, columns=[column.name for column in numbers])
+    return pd.concat([table, pd.DataFrame(texts, index=table.index)], axis=1)
 
 
 def _column(item: Mapping[str, Any], impute: bool) -> Column:

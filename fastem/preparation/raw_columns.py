@@ -32,7 +32,10 @@ def kinds_of(X: "pandas.DataFrame") -> dict[str, str]:
     twice = frame.columns[frame.columns.duplicated()].unique()
     if len(twice):
         raise ValueError(f"Names of columns occur twice: {_quoted(twice)}.")
-    found = {name: _pandas_kind(frame[name]) for name in frame.columns}
+    found = {
+        name: "floating" if dtype == np.float64 else _pandas_kind(frame[name])
+        for name, dtype in frame.dtypes.items()
+    }
     others = [
         f"{name!r} ({kind})"
         for name, kind in found.items()
@@ -50,7 +53,7 @@ def kinds_of(X: "pandas.DataFrame") -> dict[str, str]:
 def raw_columns(
     X: "pandas.DataFrame", kinds: Mapping[str, str], impute: bool
 ) -> "pandas.DataFrame":
-    """Return the named columns, in this order and in one type for each kind.
+    """Return the named columns in one type for each kind, numbers first.
 
     Parameters
     ----------
@@ -64,8 +67,8 @@ def raw_columns(
     Returns
     -------
     frame : DataFrame (n_rows, n_columns)
-        Numbers as float64. Text, and booleans as "False" and "True", as objects. NaN is a missing
-        value in all of them.
+        With the index of X. Numbers as float64. Text, and booleans as "False" and "True", as
+        objects. NaN is a missing value in all of them.
 
     Raises
     ------
@@ -79,28 +82,25 @@ def raw_columns(
     absent = [name for name in kinds if name not in frame.columns]
     if absent:
         raise ValueError(f"The table lacks columns of the model: {_quoted(absent)}.")
-    twice = [name for name in kinds if (frame.columns == name).sum() > 1]
+    repeated = set(frame.columns[frame.columns.duplicated()])
+    twice = [name for name in kinds if name in repeated]
     if twice:
         raise ValueError(f"Names of columns occur twice: {_quoted(twice)}.")
-    columns = {name: _CONVERSIONS[kind](frame[name]) for name, kind in kinds.items()}
-    wrong = [
-        _complaint(name, kinds[name], frame[name])
-        for name, values in columns.items()
-        if values is None
-    ]
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    values, wrong = _numbers(frame, numbers)
+    others = {name: _CONVERSIONS[k](frame[name]) for name, k in kinds.items() if k != "number"}
+    wrong += [name for name, column in others.items() if column is None]
     if wrong:
-        raise ValueError(f"Columns hold values of another kind: {'; '.join(wrong)}.")
+        complaints = [_complaint(name, kinds[name], frame[name]) for name in kinds if name in wrong]
+        raise ValueError(f"Columns hold values of another kind: {'; '.join(complaints)}.")
+    out = pd.DataFrame(values, index=frame.index, columns=numbers, copy=False)
+    if others:
+        # A Series of objects keeps its type; pandas may convert arrays of objects to strings.
+        columns = {n: pd.Series(x, index=frame.index, dtype=object) for n, x in others.items()}
+        out = pd.concat([out, pd.DataFrame(columns, index=frame.index)], axis=1)
     if not impute:
-        _refuse_missing(columns)
-    # A Series of objects keeps its type; pandas may convert arrays of objects to strings.
-    return pd.DataFrame(
-        {
-            name: pd.Series(values, index=frame.index, dtype=values.dtype)
-            for name, values in columns.items()
-        },
-        index=frame.index,
-        columns=list(columns),
-    )
+        _refuse_missing(out[list(kinds)])
+    return out
 
 
 def _frame(X: Any) -> "pandas.DataFrame":
@@ -122,6 +122,18 @@ def _pandas_kind(column: "pandas.Series") -> str:
     if not isinstance(column.dtype, np.dtype):  # nullable, categorical, ...
         column = column.astype(object)
     return infer_dtype(column, skipna=True)
+
+
+def _numbers(frame: "pandas.DataFrame", names: list[str]) -> tuple[NDArray[np.float64], list[str]]:
+    """Return number columns (n_rows, n_names), and the names of those that are not numbers."""
+    chosen = frame[names]
+    if (chosen.dtypes == np.float64).all():
+        values = chosen.to_numpy(dtype=np.float64)
+        infinite = np.isinf(values).any(axis=0)
+        return values, [names[j] for j in np.flatnonzero(infinite)]
+    columns = [_number(chosen[name]) for name in names]
+    wrong = [name for name, column in zip(names, columns, strict=True) if column is None]
+    return (np.empty((0, 0)) if wrong else np.column_stack(columns)), wrong
 
 
 def _number(column: "pandas.Series") -> NDArray[np.float64] | None:
@@ -155,7 +167,7 @@ def _boolean(column: "pandas.Series") -> NDArray[np.object_] | None:
     return out
 
 
-_CONVERSIONS = {"number": _number, "text": _text, "boolean": _boolean}
+_CONVERSIONS = {"text": _text, "boolean": _boolean}
 
 
 def _objects(column: "pandas.Series", missing: NDArray[np.bool_]) -> NDArray[np.object_]:
@@ -188,14 +200,13 @@ def _fits(kind: str, value: Any) -> bool:
         return False
 
 
-def _refuse_missing(columns: Mapping[str, NDArray[Any]]) -> None:
-    import pandas as pd
-
-    found = []
-    for name, values in columns.items():
-        missing = pd.isna(values)
-        if missing.any():
-            found.append(f"{name!r} ({missing.sum()}, the first in row {np.argmax(missing) + 1})")
+def _refuse_missing(frame: "pandas.DataFrame") -> None:
+    missing = frame.isna().to_numpy()
+    counts = missing.sum(axis=0)
+    found = [
+        f"{frame.columns[j]!r} ({counts[j]}, the first in row {np.argmax(missing[:, j]) + 1})"
+        for j in np.flatnonzero(counts)
+    ]
     if found:
         raise ValueError(
             f"Values are missing in {', '.join(found)}. The model has no values for them: fit it "

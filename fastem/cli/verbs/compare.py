@@ -9,7 +9,7 @@ from fastem.cli.comparison_report import comparison_text
 from fastem.cli.files import check_files
 from fastem.cli.layout import layers as layers_text
 from fastem.cli.messages import print_result
-from fastem.cli.verbs.inputs import dataset_of, options_of
+from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
@@ -56,8 +56,9 @@ def add_compare(verbs: Any) -> None:
     text += "the table then has means over the splits and their standard errors, and --plot, the "
     text += "example predictions and the learning curves are of the first (default: %(default)s)"
     add("--splits", type=positive, default=1, metavar="N", help=text)
-    text = "write a figure of both learning curves to FILE; its suffix (.png, .pdf, .svg, ...) "
-    text += "selects the format; for classes only, because other losses are defined differently"
+    text = "write a figure of the learning curves of both networks to FILE; its suffix (.png, "
+    text += ".pdf, .svg, ...) selects the format; for classes only, because other losses are "
+    text += "defined differently"
     add("--plot", metavar="FILE", help=text)
     parser.set_defaults(run=_run_compare)
 
@@ -87,6 +88,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     options = options_of(arguments)
     dataset = dataset_of(arguments)
+    check_depth(arguments, dataset.task)
     _check_activations(options.activation, hidden_layer_sizes(options, dataset.task))
     if dataset.task != "class" and arguments.plot is not None:
         raise ValueError(

@@ -1,0 +1,191 @@
+"""Random tables and options through the command line: no traceback, and no shifted row."""
+
+import bz2
+import contextlib
+import csv
+import gzip
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastem.cli.command_line import main
+
+pytest.importorskip("pandas")
+
+N_EXAMPLES = int(os.environ.get("FASTEM_FUZZ", "60"))
+QUICK = ["--hidden", "1", "--max-iter", "2", "--alpha", "0.1"]
+MISSING = ["", " ", "NA", "nan", "?", "None", "null", "-"]
+
+whole = st.integers(-3, 12).map(str)
+fractions = st.floats(-1e3, 1e3, allow_nan=False).map(lambda x: f"{x:.3g}")
+words = st.sampled_from(["red", "blue", "green ", " red", "NA", "two words", "a,b", 'say "x"', "é"])
+CELLS = {
+    "whole": whole,
+    "fractions": fractions,
+    "commas": fractions.map(lambda text: text.replace(".", ",")),
+    "words": words,
+    "booleans": st.sampled_from(["True", "False"]),
+    "lower booleans": st.sampled_from(["true", "false"]),
+    "dates": st.dates().map(str),
+    "constant": st.just("7"),
+    "nothing": st.just(""),
+    "large": st.integers(2**62, 2**66).map(str),
+    "extreme": st.sampled_from(["inf", "-Infinity", "1e999", "1e308", "-0", "1e-320"]),
+    "any": st.text(max_size=6),
+    "codes": st.sampled_from(["01", "1", "007", "1.0", "A1"]),
+}
+KINDS = st.sampled_from(
+    ["whole", "whole", "fractions", "fractions", "words", "words", "booleans", *CELLS]
+)
+LABELS = st.sampled_from(
+    [
+        st.sampled_from(["yes", "no"]),
+        st.sampled_from(["yes", "no", " yes", "YES"]),
+        st.sampled_from(["0", "1", "2"]),
+        st.sampled_from(["0", "1", "1.0", "nan"]),
+        st.sampled_from([">50K", ">50K.", "<=50K"]),
+        whole, fractions, words, st.text(max_size=3),
+    ]
+)  # fmt: skip
+NAMES = st.sampled_from(
+    ["x", "y", "z", "size (cm)", "größe", "Unnamed: 0", "", " w ", "label", "5", "a,b", "x.1"]
+)
+
+
+@st.composite
+def columns(draw, n_rows):
+    """Return the cells of a column."""
+    if draw(st.integers(0, 9)) == 0:
+        start = draw(st.integers(0, 2))
+        return [str(i) for i in range(start, start + n_rows)]
+    cells = CELLS[draw(KINDS)]
+    values = draw(st.lists(cells, min_size=n_rows, max_size=n_rows))
+    for place in draw(st.lists(st.integers(0, n_rows - 1), max_size=2)):
+        if draw(st.booleans()):
+            values[place] = draw(st.sampled_from(MISSING))
+    return values
+
+
+@st.composite
+def tables(draw):
+    """Return bytes of a table, the table of a later prediction, and options."""
+    n_rows = draw(st.integers(1, 24))
+    n_columns = draw(st.integers(0, 4))
+    cells = [draw(columns(n_rows)) for _ in range(n_columns)]
+    labels = draw(st.lists(draw(LABELS), min_size=n_rows, max_size=n_rows))
+    names = draw(st.lists(NAMES, min_size=n_columns, max_size=n_columns, unique=True))
+    place = draw(st.integers(0, n_columns))
+    cells.insert(place, labels)
+    names.insert(place, "label")
+    sep = draw(st.sampled_from(",,,;;\t|"))
+    has_header = draw(st.integers(0, 5)) > 0
+    text = written(draw, names if has_header else None, list(zip(*cells, strict=True)), sep)
+    options = draw(st.lists(st.sampled_from(OPTIONS), max_size=2, unique=True))
+    if not has_header and draw(st.booleans()):
+        options += ["--no-header"]
+        target = str(place + 1)
+    else:
+        target = "label"
+    if draw(st.booleans()):
+        options += [f"--sep={sep}"]
+    encoding = draw(st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "latin-1"]))
+    if encoding == "latin-1" and draw(st.booleans()):
+        options += ["--encoding=latin-1"]
+    pack = draw(st.sampled_from([bytes] * 6 + [gzip.compress, bz2.compress]))
+    return pack(text.encode(encoding, "replace")), text, sep, target, options
+
+
+OPTIONS = ["--decimal=,", "--impute", "--drop=x", "--drop=y,z", "--header", "--task=class"]
+OPTIONS += ["--task=regression", "--task=count", "--sep=;", "--sep=space"]
+
+
+def written(draw, names, rows, sep):
+    """Return the table as text, sometimes with faults."""
+    stream = io.StringIO()
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    end = draw(st.sampled_from(["\n", "\r\n", "\n", "\r"]))
+    writer = csv.writer(stream, delimiter=sep, quoting=quoting, lineterminator=end)
+    writer.writerows([*([] if names is None else [names]), *rows])
+    text = stream.getvalue()
+    fault = draw(st.integers(0, 11))
+    lines = text.split(end)
+    place = draw(st.integers(0, len(lines) - 1))
+    if fault == 0:
+        lines.insert(place, draw(st.sampled_from(["", " ", "\t", sep])))
+    elif fault == 1:
+        lines[place] += sep
+    elif fault == 2:
+        lines[place] = lines[place].partition(sep)[0]
+    elif fault == 3:
+        lines = [line + sep for line in lines]
+    elif fault == 4:
+        place = draw(st.integers(0, len(text)))
+        return text[:place] + draw(st.sampled_from(['"', "\0", "\n", sep])) + text[place:]
+    return end.join(lines) + draw(st.sampled_from(["", "", end, end * 2, " " + end]))
+
+
+def n_data_lines(text, sep, has_header):
+    """Return the number of rows of a well-formed table."""
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep))
+
+    def is_blank(row):
+        return len(row) < 2 and not "".join(row).strip(" ")
+
+    while rows and is_blank(rows[-1]):
+        if text.rstrip(" \r\n").endswith('"'):  # a quoted empty field is a value
+            break
+        rows.pop()
+    while has_header and rows and is_blank(rows[0]):
+        rows.pop(0)
+    return len(rows) - has_header
+
+
+def run(*argv):
+    """Return status and stdout of a call; check what it prints on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(list(argv))
+    lines = err.getvalue().split("\n")
+    assert lines.pop() == ""
+    errors = [line for line in lines if line.startswith("fastem: error: ")]
+    known = re.compile(r"fastem: (error|note|warning|\d+ s): ?")
+    assert all(map(known.match, lines)), lines
+    assert status in (0, 2)
+    assert len(errors) == (status == 2), lines
+    assert status == 0 or not out.getvalue()
+    return status, out.getvalue(), lines
+
+
+@settings(
+    max_examples=N_EXAMPLES,
+    derandomize="FASTEM_FUZZ" not in os.environ,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(table=tables())
+def test_tables_are_read_or_refused(table):
+    content, text, sep, target, options = table
+    with tempfile.TemporaryDirectory() as folder:
+        data, model, output = (str(Path(folder) / name) for name in ("a.csv", "m.npz", "out.csv"))
+        Path(data).write_bytes(content)
+        argv = ["fit", data, "--model", model, f"--target={target}", *options, *QUICK]
+        status, _, errors = run(*argv)
+        assert Path(model).exists() == (status == 0)
+        if status == 2:
+            assert not any("Traceback" in line or "pandas" in line for line in errors)
+            return
+        kept = ("--decimal", "--sep", "--encoding", "--header", "--no-header")
+        shared = [option for option in options if option.startswith(kept)]
+        status, _, errors = run("predict", model, data, "--output", output, *shared)
+        assert status == 0, errors
+        with open(output, encoding="utf-8", newline="") as file:
+            n_predictions = sum(1 for _ in csv.reader(file)) - 1
+        if "--sep=;" not in options and "--sep=space" not in options:
+            assert n_predictions == n_data_lines(text, sep, "--no-header" not in options)
