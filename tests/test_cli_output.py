@@ -27,7 +27,6 @@ QUICK = ["--hidden", "2", "--max-iter", "3", "--alpha", "1"]
 PROGRAM = "import sys; from _fastem import run; sys.exit(run())"
 SOURCE = Path(__file__).parents[1]
 ROWS = [f"{i % 7},{(3 * i) % 5},{'naïve' if i % 2 else 'café'}" for i in range(40)]
-ASCII = {"PYTHONIOENCODING": "ascii"}
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 
 
@@ -65,26 +64,34 @@ def run(*argv, **options):
 # --- encodings ----------------------------------------------------------------------------
 
 
-def test_text_escapes_what_the_stream_cannot_encode(accents):
+def test_text_escapes_what_the_stream_cannot_encode(accents, monkeypatch):
+    def in_ascii(*argv):
+        """Return status, stdout and stderr of a call whose streams have the encoding ASCII."""
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            status = main([str(part) for part in argv])
+        return status, *(stream.buffer.getvalue() for stream in streams)
+
     table, model = accents / "données.csv", accents / "new.npz"
-    status, out, err = run("fit", table, "--model", model, *QUICK, env=ASCII)
+    status, out, err = in_ascii("fit", table, "--model", model, *QUICK)
     assert status == 0, err
     assert rb"(caf\xe9, na\xefve)" in out
-    status, out, err = run("compare", table, *QUICK, "--epochs", "2", env=ASCII)
+    status, out, err = in_ascii("compare", table, *QUICK, "--epochs", "2")
     assert status == 0, err
     assert rb"caf\xe9" in out
-    status, out, err = run("predict", model, table, "--output", accents / "ö.csv", env=ASCII)
+    status, out, err = in_ascii("predict", model, table, "--output", accents / "ö.csv")
     assert status == 0, err
     assert out.endswith(b"\\xf6.csv\n")
     assert "café" in (accents / "ö.csv").read_text("utf-8")
-    status, out, err = run("fit", "nö.csv", "--model", model, env=ASCII)
+    status, out, err = in_ascii("fit", "nö.csv", "--model", model)
     assert (status, out) == (2, b"")
     assert err.startswith(rb"fastem: error: no such file or data set: 'n\xf6.csv'")
 
 
-@pytest.mark.parametrize("env", [ASCII, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_predictions_are_utf_8_in_every_locale(accents, env):
-    env = {**env, "PYTHONCOERCECLOCALE": "0"}
+def test_predictions_are_utf_8_in_every_locale(accents):
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     status, out, err = run("predict", accents / "modèle.npz", accents / "données.csv", env=env)
     assert status == 0, err
     rows = list(csv.DictReader(io.StringIO(out.decode("utf-8"))))
@@ -136,24 +143,24 @@ def shell(command, **variables):
 
 
 @posix
-def test_closed_streams(accents):
-    fit = f"FASTEM compare iris {' '.join(QUICK)} --epochs 2"
+def test_closed_streams(tmp_path):
+    fit = f"FASTEM fit iris --model {tmp_path}/m.npz {' '.join(QUICK)}"
     closed = b"fastem: error: standard output is closed\n"
     assert shell(f"{fit} >&-") == (2, b"", closed)
     assert shell(f"{fit} >&- 2>&-") == (2, b"", b"")
     status, out, err = shell(f"{fit} <&- 2>&-")
     assert (status, err) == (0, b"")
     assert out.startswith(b"data     iris")
-    # with stderr closed, messages do not appear among the results
-    assert shell("FASTEM fit no.csv --model x.npz 2>&-") == (2, b"", b"")
 
 
 @posix
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_full_disks(accents):
-    status, _, err = shell(f"FASTEM compare iris {' '.join(QUICK)} --epochs 2 >/dev/full")
-    assert (status, err) == (2, b"fastem: error: No space left on device\n")
-    status, _, err = shell(f"FASTEM compare iris {' '.join(QUICK)} --epochs 2 2>/dev/full")
+def test_full_disks(tmp_path):
+    fit = f"FASTEM fit iris --model {tmp_path}/m.npz {' '.join(QUICK)}"
+    status, _, err = shell(f"{fit} >/dev/full")
+    assert status == 2
+    assert err.endswith(b"fastem: error: No space left on device\n")
+    status, _, err = shell(f"{fit} 2>/dev/full")
     assert (status, err) == (0, b"")
 
 
@@ -220,7 +227,7 @@ def interrupt(process, after):
 
 
 @posix
-@pytest.mark.parametrize("after", [0.5, 4.0, 6.0])
+@pytest.mark.parametrize("after", [0.5, 5.0])
 def test_ctrl_c_during_imports_and_compilation(tmp_path, after):
     env = {"NUMBA_CACHE_DIR": str(tmp_path)}
     with start("fit", "iris", "--model", tmp_path / "m.npz", env=env) as process:

@@ -378,3 +378,9 @@ def test_fit_and_predict_name_their_stages(capsys, monkeypatch, tmp_path):
     assert main(["predict", path, "iris"]) == 0
     assert [s for s in dict.fromkeys(stages) if s] == [("reading iris",), ("predicting",)]
     capsys.readouterr()
+
+
+def test_messages_do_not_go_to_stdout_if_stderr_is_closed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["fit", "no.csv", "--model", "m.npz"]) == 2
+    assert capsys.readouterr().out == ""
