@@ -2,6 +2,7 @@
 
 from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
+from fastem.runtime.cores import effective_n_jobs
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
@@ -16,7 +17,6 @@ from fastem.runtime.pieces import (
 from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import (
     blas_for,
-    effective_n_jobs,
     run,
     single_threaded_blas,
     threads_worth,
