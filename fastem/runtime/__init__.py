@@ -4,6 +4,7 @@ from fastem.runtime.arrays import detached, finite_array, kernel_array, real_arr
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.cores import effective_n_jobs
 from fastem.runtime.errors import DivergenceError
+from fastem.runtime.lazy import lazy_property
 from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
@@ -17,6 +18,7 @@ from fastem.runtime.pieces import (
 from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import (
     blas_for,
+    give_lock,
     run,
     single_threaded_blas,
     threads_worth,
@@ -38,7 +40,9 @@ __all__ = [
     "effective_n_jobs",
     "finite_array",
     "fits",
+    "give_lock",
     "kernel_array",
+    "lazy_property",
     "most_chunks",
     "n_low_bits",
     "real_array",

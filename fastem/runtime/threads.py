@@ -13,6 +13,7 @@ Threads that fit at the same time, such as the workers of a grid search, divide 
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
@@ -58,6 +59,7 @@ class _State:
         self.inside = threading.local()
         self.blas: list[threadpoolctl.LibController] | None = None
         self.blas_before: list[int | None] | None = None  # None: BLAS is not limited
+        self.owners_of_locks: weakref.WeakSet = weakref.WeakSet()
 
     def take_helpers(self, user: object, wanted: int) -> int:
         """Return how many helpers a caller of `run` gets: fewer if other threads work too."""
@@ -94,6 +96,8 @@ class _State:
     def repair(self) -> None:
         """Forget the threads that a forked child does not have; the limits of BLAS follow."""
         self.lock, self.helpers = threading.RLock(), Helpers()
+        for owner in self.owners_of_locks:
+            owner._lock = threading.RLock()
         own = threading.get_ident()
         self.uses = {
             user: use._replace(n_helpers=0) for user, use in self.uses.items() if use.thread == own
@@ -110,6 +114,15 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=lambda: _state.lock.release(),
         after_in_child=lambda: _state.repair(),
     )
+
+
+def give_lock(owner: object) -> None:
+    """Give an object a re-entrant lock, ``owner._lock``, and a new one in a forked child.
+
+    A thread that holds the lock when another thread forks does not exist in the child.
+    """
+    owner._lock = threading.RLock()
+    _state.owners_of_locks.add(owner)
 
 
 def worth_sharing(seconds: float) -> bool:
