@@ -15,8 +15,9 @@ from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_i
 from fastem import FastEMClassifier
 from fastem.engines.enumeration import Enumeration
 from fastem.estimators.standardization import Standardization
-from fastem.runtime import threads
-from fastem.runtime.threads import effective_n_jobs, run, single_threaded_blas, threads_worth
+from fastem.runtime import cores, threads
+from fastem.runtime.cores import effective_n_jobs
+from fastem.runtime.threads import run, single_threaded_blas, threads_worth
 
 START_METHODS = [x for x in multiprocessing.get_all_start_methods() if x != "forkserver"]
 PATIENCE = 60.0  # seconds after which a test that would hang fails instead
@@ -24,7 +25,7 @@ PATIENCE = 60.0  # seconds after which a test that would hang fails instead
 
 @pytest.fixture
 def eight_cores(monkeypatch):
-    monkeypatch.setattr(threads, "_cores", lambda: 8)
+    monkeypatch.setattr(cores, "cores", lambda: 8)
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -231,7 +232,11 @@ def test_a_run_inside_a_run_is_serial():
 
 
 def test_a_run_does_without_helpers_that_have_not_begun(monkeypatch):
-    monkeypatch.setattr(threads, "_state", threads._State())  # a pool of one helper
+    state = threads._State()
+    monkeypatch.setattr(threads, "_state", state)
+    monkeypatch.setattr(threads, "share_of_cores", lambda: 8)
+    state.helpers.start(1)
+    monkeypatch.setattr(state.helpers, "start", lambda n_threads: n_threads)  # no second helper
     begun, release = threading.Event(), threading.Event()
 
     def occupy(piece, worker):
@@ -258,7 +263,8 @@ def test_a_run_does_without_helpers_that_have_not_begun(monkeypatch):
     assert watch.done == [0, 1, 2, 3, 4]  # and nobody does them again
 
 
-def test_callers_in_several_threads_do_not_disturb_each_other():
+def test_callers_in_several_threads_do_not_disturb_each_other(monkeypatch):
+    monkeypatch.setattr(threads, "share_of_cores", lambda: 12)
     watches = [Watch(3, seconds=1e-4) for _ in range(4)]
     callers = [threading.Thread(target=run, args=(watch, 50, 3)) for watch in watches]
     for caller in callers:

@@ -6,7 +6,6 @@ one by one in log space.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from fastem.runtime import (
     TILE,
     bytes_of,
     check_memory,
+    lazy_property,
     row_ranges,
     run,
     single_threaded_blas,
@@ -96,12 +96,12 @@ class ConfigurationPosterior:
                 coefs = parameters.output[: shape.last]
                 self._tilts = np.ascontiguousarray(coefs @ self._table.groups.tilts.T)
 
-    @cached_property
+    @lazy_property
     def _tilted(self) -> Array:
         """Log-odds (n_hidden, n_samples) with which the tables of the groups are summed."""
         return self._log_odds if self._tilts is None else self._log_odds + self._tilts
 
-    @cached_property
+    @lazy_property
     def _tilted_probability(self) -> tuple[Array, Array]:
         return expit(self._tilted), expit(-self._tilted)
 
@@ -124,18 +124,18 @@ class ConfigurationPosterior:
                     fill_expected(on, off, table_of(k), pieces, self._n_threads, out)
         return out
 
-    @cached_property
+    @lazy_property
     def _likelihood(self) -> Array:
-        """Expectation of the table under the tilted prior, (n_samples,)."""
+        """Return the expectation of the table under the tilted prior, (n_samples,)."""
         values = self._table.values
         return self._expected_under(*self._tilted_probability, lambda k: values[k])
 
-    @cached_property
+    @lazy_property
     def _marked(self) -> NDArray[np.int64]:
         """Numbers of the rows that are computed in log space."""
         return np.flatnonzero(~(self._likelihood >= SMALLEST_LIKELIHOOD))
 
-    @cached_property
+    @lazy_property
     def _groups_of_marked(self) -> NDArray[np.int64]:
         return np.searchsorted(self._table.groups.starts, self._marked, side="right") - 1
 

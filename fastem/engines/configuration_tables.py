@@ -6,7 +6,7 @@ therefore filled from the top down, and expected weights are passed from the bot
 """
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ from fastem.runtime import (
     TILE,
     Buffers,
     Shapes,
+    lazy_property,
     n_low_bits,
     row_ranges,
     rows_per_chunk,
@@ -230,7 +231,7 @@ class HiddenTable:
         g = shape.n_outputs
         return {**made, "counts": (2, g, 2**m_above), "rows": (2**m, g + 2 * m_above)}
 
-    @cached_property
+    @lazy_property
     def _sums(self) -> SimpleNamespace:
         return Buffers().allocate(self.sums(self._shape, self._layer))
 

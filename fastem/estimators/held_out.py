@@ -1,7 +1,6 @@
 """Held-out rows of networks with stochastic units: passed to `fit`, or split off."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_targets
 from fastem.parameters import Array
 from fastem.rows import largest_inputs
+from fastem.runtime import lazy_property
 from fastem.solvers import BatchedNetwork, HeldOut, Network
 
 
@@ -108,7 +108,7 @@ class HeldOutRows:
         self._estimator, self._new_model = estimator, new_model
         self._total_weight = float(problem.weights.sum())
 
-    @cached_property
+    @lazy_property
     def _model(self) -> Network | BatchedNetwork:
         with np.errstate(over="ignore"):
             problem = self._problem.standardized(self._standardization)

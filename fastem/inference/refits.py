@@ -140,6 +140,19 @@ def seeds_of(random_state: Any, n: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(entropy.tolist()).spawn(n)
 
 
+def _can_start(n_workers: int) -> bool:
+    """Return whether joblib's workers can be started.
+
+    They cannot at a limit on processes or threads, nor after the main thread has returned.
+    """
+    try:
+        with joblib.Parallel(n_jobs=n_workers) as parallel:
+            parallel(joblib.delayed(int)() for _ in range(n_workers))
+    except (RuntimeError, OSError):
+        return False
+    return True
+
+
 def run_all(
     task: Callable[[Any], Any], arguments: list, n_workers: int, name: str, verbose: int
 ) -> list:
@@ -151,6 +164,7 @@ def run_all(
         Can be pickled.
     arguments : list
     n_workers : int
+        If no worker can be started, this process does the whole work.
     name : str
         In the line of progress.
     verbose : int
@@ -166,6 +180,7 @@ def run_all(
         If Ctrl-C is pressed later. The finished results are kept.
     """
     results, began = [], time.perf_counter()
+    n_workers = n_workers if n_workers > 1 and _can_start(n_workers) else 1
     size = 1 if n_workers == 1 else _BATCHES * n_workers
     try:
         with joblib.Parallel(n_jobs=n_workers) as parallel:

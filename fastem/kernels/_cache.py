@@ -63,19 +63,31 @@ def _stamp() -> str | None:
     return digest.hexdigest()[:32] if sources else None
 
 
-def _root() -> Path:
-    """Return the folder of all stamps: below NUMBA_CACHE_DIR, or in the user's cache folder."""
+@cache
+def _root() -> Path | None:
+    """Return the folder of all stamps: below NUMBA_CACHE_DIR, or in the user's cache folder.
+
+    None if the user has no home. A home that does not exist is not created, and a relative path is
+    not used: the files would be left in whatever folder the process works in.
+    """
     if config.CACHE_DIR:
         return Path(config.CACHE_DIR, "fastem").absolute()
-    return Path(AppDirs("fastem", appauthor=False).user_cache_dir)
+    folder, home = Path(AppDirs("fastem", appauthor=False).user_cache_dir), Path("~")
+    with suppress(RuntimeError):
+        home = Path.home()
+    if not folder.is_absolute():  # XDG_CACHE_HOME is empty
+        folder = home / ".cache" / "fastem"
+    if not folder.is_absolute() or (folder.is_relative_to(home) and not home.is_dir()):
+        return None
+    return folder
 
 
 def cache_of(function: Callable) -> "DiskCache | None":
     """Return a cache for a kernel of this package; None for others, which no stamp covers."""
     with suppress(Exception):
-        stamp = _stamp()
-        if stamp is not None and function.__module__.startswith(f"{__package__}."):
-            return DiskCache(function, _root() / stamp)
+        stamp, root = _stamp(), _root()
+        if None not in (stamp, root) and function.__module__.startswith(f"{__package__}."):
+            return DiskCache(function, root / stamp)
     return None
 
 

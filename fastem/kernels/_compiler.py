@@ -21,6 +21,7 @@ from numba.core.compiler import (
     CompileResult,
     DefaultPassBuilder,
 )
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
@@ -53,7 +54,8 @@ class Kernel(CPUDispatcher):
 
     def compile(self, sig: Any) -> Any:
         """Return the machine code for a signature."""
-        with _without_collection():
+        # in this order: a child that is forked meanwhile would have no collector
+        with global_compiler_lock, _without_collection():
             return super().compile(sig)
 
 

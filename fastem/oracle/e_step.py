@@ -1,7 +1,6 @@
 """The public E-step: `EStep`, prepared once for given rows, and `e_step`, its form for one call."""
 
 import math
-import threading
 from typing import Self
 
 import numpy as np
@@ -27,7 +26,7 @@ from fastem.oracle.exclusive import exclusive
 from fastem.oracle.posterior import PosteriorMixin
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, sort_rows
-from fastem.runtime import effective_n_jobs, kernel_array, real_array, run, threads_worth
+from fastem.runtime import effective_n_jobs, give_lock, kernel_array, real_array, run, threads_worth
 
 _SECONDS_PER_VALUE = 1e-9  # time to copy a value to its row in the original order
 
@@ -132,7 +131,8 @@ class EStep(DerivativesMixin, PosteriorMixin):
         """Prepare E-steps on sorted rows."""
         shape, rows, engine, n_threads = state
         self._shape, self._rows, self._engine, self._n_threads = shape, rows, engine, n_threads
-        self._most_rows, self._lock = len(rows.weights), threading.RLock()
+        give_lock(self)
+        self._most_rows = len(rows.weights)
         self._plan = engine.plan(rows, shape, n_threads)
         self._has_call = isinstance(self._plan, EnumerationPlan)
         self._flat = np.zeros(shape.n_parameters)

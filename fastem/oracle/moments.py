@@ -8,7 +8,6 @@ over the rows of a tile; no array has ``n 2**m`` entries.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import (
     Shapes,
+    lazy_property,
     n_low_bits,
     row_ranges,
     run,
@@ -186,7 +186,7 @@ class Tile:
         likelihood[self._marked] = np.inf
         self._low /= likelihood
 
-    @cached_property
+    @lazy_property
     def _of_high(self) -> Array:
         return self._table @ self._low
 

@@ -1,6 +1,5 @@
 """The log-likelihood of rows as a differentiable function, for automatic differentiation."""
 
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastem.families import Family, resolve_family
 from fastem.oracle.checks import as_vector, check_parameters, check_targets, shape_of
 from fastem.oracle.e_step import EStep
 from fastem.parameters import Array
-from fastem.runtime import effective_n_jobs, finite_array
+from fastem.runtime import effective_n_jobs, finite_array, give_lock
 
 
 class Point(NamedTuple):
@@ -51,7 +50,7 @@ class RowLikelihood:
         self._settings = family, method, n_jobs
         self.family = resolve_family(family)
         self._sizes: tuple | None = None
-        self._lock = threading.Lock()
+        give_lock(self)
 
     def __reduce__(self) -> tuple:
         return type(self), self._settings

@@ -3,8 +3,10 @@
 from fastem.runtime.activity import Activity, Loop, current_activity, doing, watched
 from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
+from fastem.runtime.cores import effective_n_jobs
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.files import replacing
+from fastem.runtime.lazy import lazy_property
 from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
@@ -18,7 +20,7 @@ from fastem.runtime.pieces import (
 from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import (
     blas_for,
-    effective_n_jobs,
+    give_lock,
     run,
     single_threaded_blas,
     threads_worth,
@@ -44,7 +46,9 @@ __all__ = [
     "effective_n_jobs",
     "finite_array",
     "fits",
+    "give_lock",
     "kernel_array",
+    "lazy_property",
     "most_chunks",
     "n_low_bits",
     "real_array",

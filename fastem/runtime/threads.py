@@ -1,24 +1,28 @@
-"""Threads: the only module of the package that uses them.
+"""Threads: `run` distributes work, and `single_threaded_blas` limits the threads of others.
 
 Kernels release the GIL and work on a numbered piece of a problem. `run` distributes the
-numbers over the threads of one pool that the package owns. No Numba threading layer is
-used: it aborts the process when two Python threads enter it at once, or after a fork.
+numbers over helper threads that the package owns. No Numba threading layer is used: it
+aborts the process when two Python threads enter it at once, or after a fork.
 Results must not depend on the number of threads. Pieces are therefore cut by the size of
 the data only, and their results are added up in the order of their numbers.
+
+Work never fails for want of a thread: the calling thread takes the pieces that no helper takes.
+Threads that fit at the same time, such as the workers of a grid search, divide the cores.
 """
 
 import itertools
-import numbers
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from typing import NamedTuple
 
-import joblib
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 import threadpoolctl
+
+from fastem.runtime.cores import share_of_cores
+from fastem.runtime.helpers import Helpers, Ticket, close_all, finish
 
 # BLAS libraries compute products of at most this many multiplications on the calling thread.
 _MOST_SERIAL_MULTIPLICATIONS = 2**18
@@ -26,74 +30,99 @@ _MOST_SERIAL_MULTIPLICATIONS = 2**18
 _SERIAL_SECONDS = 5e-4
 
 
+class _Use(NamedTuple):
+    """What a thread does at the moment.
+
+    Attributes
+    ----------
+    thread : int
+        Its identifier.
+    n_helpers : int
+        Helpers that work for it.
+    limits_blas : bool
+    is_helper : bool
+    """
+
+    thread: int
+    n_helpers: int = 0
+    limits_blas: bool = False
+    is_helper: bool = False
+
+
 class _State:
-    """State that must be created anew in a forked child."""
+    """State of the process: changed under the lock, and repaired in a forked child."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.pool: ThreadPoolExecutor | None = None
-        self.pool_size = 0
+        self.helpers = Helpers()
+        self.uses: dict[object, _Use] = {}
         self.inside = threading.local()
-        self.blas_users = 0
         self.blas: list[threadpoolctl.LibController] | None = None
-        self.blas_threads: list[int | None] = []
+        self.blas_before: list[int | None] | None = None  # None: BLAS is not limited
+        self.owners_of_locks: weakref.WeakSet = weakref.WeakSet()
+
+    def take_helpers(self, user: object, wanted: int) -> int:
+        """Return how many helpers a caller of `run` gets: fewer if other threads work too."""
+        own = threading.get_ident()
+        with self.lock:
+            callers = {use.thread for use in self.uses.values() if not use.is_helper} | {own}
+            busy = sum(use.n_helpers for use in self.uses.values())
+            if len(callers) > 1:
+                cores = share_of_cores()
+                wanted = min(wanted, cores // len(callers) - 1, cores - len(callers) - busy)
+            wanted = max(wanted, 0)
+            n_helpers = max(self.helpers.start(busy + wanted) - busy, 0)
+            self.uses[user] = _Use(own, n_helpers)
+            return n_helpers
+
+    def limit_blas(self, user: object) -> None:
+        """Limit BLAS to one thread."""
+        with self.lock:
+            if self.blas_before is None:
+                _limit_blas(self)
+            worker = getattr(self.inside, "worker", None) or 0
+            self.uses[user] = _Use(threading.get_ident(), 0, True, worker > 0)
+
+    def forget(self, user: object) -> None:
+        """End a use; the last one restores the earlier limits of BLAS. Can be repeated."""
+        with self.lock:
+            self.uses.pop(user, None)
+            if self.blas_before is not None and not any(
+                use.limits_blas for use in self.uses.values()
+            ):
+                _set_blas_threads(self, self.blas_before)
+                self.blas_before = None
+
+    def repair(self) -> None:
+        """Forget the threads that a forked child does not have; the limits of BLAS follow."""
+        self.lock, self.helpers = threading.RLock(), Helpers()
+        for owner in self.owners_of_locks:
+            owner._lock = threading.RLock()
+        own = threading.get_ident()
+        self.uses = {
+            user: use._replace(n_helpers=0) for user, use in self.uses.items() if use.thread == own
+        }
+        self.forget(None)
 
 
 _state = _State()
 
-
-def _forget() -> None:
-    global _state
-    _state = _State()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    # no other thread is inside threadpoolctl, or has set half of the limits, when a child is forked
+    os.register_at_fork(
+        before=lambda: _state.lock.acquire(),
+        after_in_parent=lambda: _state.lock.release(),
+        after_in_child=lambda: _state.repair(),
+    )
 
 
-def effective_n_jobs(n_jobs: int | None) -> int:
-    """Return the number of threads for ``n_jobs``.
+def give_lock(owner: object) -> None:
+    """Give an object a re-entrant lock, ``owner._lock``, and a new one in a forked child.
 
-    Parameters
-    ----------
-    n_jobs : int or None
-        None for all cores that this process may use, limited by ``NUMBA_NUM_THREADS`` and
-        ``OMP_NUM_THREADS`` if they are set; -1 for all cores, -2 for all but one.
-
-    Returns
-    -------
-    n_threads : int
-        At least 1.
-
-    Raises
-    ------
-    ValueError
-        If ``n_jobs`` is zero or not an integer.
+    A thread that holds the lock when another thread forks does not exist in the child.
     """
-    cores = _cores()
-    if n_jobs is None:
-        for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-            value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP allows a list
-            if value.isdecimal() and int(value) > 0:
-                cores = min(cores, int(value))
-        return max(cores, 1)
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0:
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
-    n_jobs = int(n_jobs)
-    return n_jobs if n_jobs > 0 else max(cores + 1 + n_jobs, 1)
-
-
-@cache
-def _limit_of_cores() -> int:
-    """Return the cores that the limits of containers leave to this process, read once."""
-    return joblib.cpu_count()
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use now."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(_limit_of_cores(), len(os.sched_getaffinity(0)))
-    return _limit_of_cores()
+    owner._lock = threading.RLock()
+    _state.owners_of_locks.add(owner)
 
 
 def worth_sharing(seconds: float) -> bool:
@@ -136,20 +165,15 @@ def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread, because the package's own threads call it in parallel.
 
     The limit is global to the process. Its users are counted: if two threads fit at once, the first
-    one sets the limit and the last one restores the earlier limits.
+    one sets the limit and the last one restores the earlier limits. A child that is forked
+    meanwhile has the earlier limits, except for the rest of a block that the child itself runs.
     """
-    state = _state
-    with state.lock:
-        if state.blas_users == 0:
-            _limit_blas(state)
-        state.blas_users += 1
+    state, user = _state, object()
     try:
+        state.limit_blas(user)
         yield
     finally:
-        with state.lock:
-            state.blas_users -= 1
-            if state.blas_users == 0:
-                _set_blas_threads(state, state.blas_threads)
+        finish(lambda: state.forget(user))
 
 
 def _limit_blas(state: _State) -> None:
@@ -161,7 +185,7 @@ def _limit_blas(state: _State) -> None:
     if state.blas is None:
         found = threadpoolctl.ThreadpoolController().lib_controllers
         state.blas = [library for library in found if library.user_api == "blas"]
-    state.blas_threads = [library.num_threads for library in state.blas]
+    state.blas_before = [library.num_threads for library in state.blas]
     _set_blas_threads(state, [1] * len(state.blas))
 
 
@@ -169,7 +193,7 @@ def _set_blas_threads(state: _State, numbers: list[int | None]) -> None:
     """Set the number of threads of every BLAS library that had more than one before."""
     changed = [
         (library, number)
-        for library, number, before in zip(state.blas, numbers, state.blas_threads, strict=True)
+        for library, number, before in zip(state.blas, numbers, state.blas_before, strict=True)
         if before not in (1, None)
     ]
     if changed:
@@ -177,16 +201,6 @@ def _set_blas_threads(state: _State, numbers: list[int | None]) -> None:
         for library, number in changed:
             library.set_num_threads(number)
         _take_blas_control()
-
-
-def _pool(size: int) -> ThreadPoolExecutor:
-    with _state.lock:
-        if _state.pool is None or _state.pool_size < size:
-            # The smaller pool is not shut down, because another thread may be about to use it. Its
-            # threads end when its last user releases it.
-            _state.pool = ThreadPoolExecutor(size, thread_name_prefix="fastem")
-            _state.pool_size = size
-        return _state.pool
 
 
 def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> None:
@@ -198,57 +212,46 @@ def run(function: Callable[[int, int], None], n_pieces: int, n_threads: int) -> 
         It gains from threads only if it releases the GIL. ``worker`` is below ``n_threads`` and
         differs between calls that run at the same time: it selects scratch memory.
     n_pieces, n_threads : int
-        The calling thread is one of the threads. Pieces run one after the other if there is one
-        thread or one piece, or inside another call of `run`.
+        The calling thread is one of the threads. It does the whole work if there is one thread or
+        one piece, inside another call of `run`, and if no thread can be started. While other
+        threads fit, all of them together use as many threads as the process has cores.
 
     Raises
     ------
     BaseException
         The exception of a piece, or ``KeyboardInterrupt``, after all threads have stopped.
     """
-    if n_threads <= 1 or n_pieces <= 1 or getattr(_state.inside, "active", False):
+    state, inside = _state, _state.inside
+    if n_threads <= 1 or n_pieces <= 1 or getattr(inside, "worker", None) is not None:
         for piece in range(n_pieces):
             function(piece, 0)
         return
     pieces = itertools.count()
-    stopped = threading.Event()
-    inside = _state.inside
+    is_stopped = False
 
     def work(worker: int) -> None:
-        inside.active = True
+        nonlocal is_stopped
+        inside.worker = worker
         try:
-            while not stopped.is_set() and (piece := next(pieces)) < n_pieces:
+            while not is_stopped and (piece := next(pieces)) < n_pieces:
                 function(piece, worker)
         except BaseException:
-            stopped.set()
+            is_stopped = True
             raise
         finally:
-            inside.active = False
+            inside.worker = None
 
-    n_helpers = min(n_threads, n_pieces) - 1
-    pool = _pool(n_helpers)
-    futures: list[Future] = []
+    user, tickets = object(), []
     try:
-        for worker in range(1, n_helpers + 1):
-            futures.append(pool.submit(work, worker))
+        for worker in range(1, 1 + state.take_helpers(user, min(n_threads, n_pieces) - 1)):
+            ticket = Ticket(work, worker)
+            tickets.append(ticket)
+            state.helpers.put(ticket)
         work(0)
     finally:
-        stopped.set()  # every piece is taken, or an exception was raised
-        # helpers that have not started may be queued behind another caller's work: cancel them
-        futures = [future for future in futures if not future.cancel()]
-        _wait_for_all(futures)
-    for future in futures:
-        future.result()
-
-
-def _wait_for_all(futures: list[Future]) -> None:
-    """Wait, through any Ctrl-C, until no thread uses the caller's arrays any more."""
-    interrupt = None
-    while True:
-        try:
-            wait(futures)
-            break
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+        is_stopped = True  # every piece is taken, or an exception was raised
+        # tickets that no helper has taken may be queued behind another caller's work
+        finish(lambda: (close_all(tickets), state.forget(user)))
+    for ticket in tickets:
+        if ticket.error is not None:
+            raise ticket.error
