@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
 from fastem.engines import Engine
+from fastem.estimators.arguments import labels_of
 from fastem.families import Family
 from fastem.oracle import SMALLEST_VARIANCE
 from fastem.parameters import Array
@@ -163,7 +164,7 @@ def announced_classes(estimator: Any, classes: Any) -> np.ndarray:
         if is_first:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return estimator.classes_
-    given, classes = classes, unique_labels(classes)
+    given, classes = classes, unique_labels(labels_of("classes", classes))
     if not is_first and not np.array_equal(estimator.classes_, classes):
         raise ValueError(
             f"`classes={given!r}` is not the same as on last call to partial_fit, was: "

@@ -1,6 +1,13 @@
 """Threads, memory, buffers, the cutting of work, checks of arrays, errors and warnings."""
 
-from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
+from fastem.runtime.arrays import (
+    check_kind,
+    check_mask,
+    detached,
+    finite_array,
+    kernel_array,
+    real_array,
+)
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.memory import check_memory, fits
@@ -32,6 +39,8 @@ __all__ = [
     "Shapes",
     "blas_for",
     "bytes_of",
+    "check_kind",
+    "check_mask",
     "check_memory",
     "cut_by_group",
     "detached",
