@@ -253,8 +253,7 @@ class BaseFastMLP:
 
 
 def _check_weights(weights: Array) -> None:
-    largest = LARGEST_VALUE[weights.itemsize]
-    check_weights(weights, largest, 1.0 / largest)
+    check_weights(weights, LARGEST_VALUE[weights.itemsize])
 
 
 def _samples(X: Any, targets: Array, weights: Array, scores: Array | None, dtype: Any) -> Samples:

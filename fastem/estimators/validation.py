@@ -90,14 +90,14 @@ def _check_arrays(
 # Rows
 
 
-def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None:
+def check_weights(weights: Array, largest: float) -> None:
     """Check that a row has positive weight, and that sums of weights are finite.
 
     Parameters
     ----------
     weights : array (n_samples,)
-    largest, smallest : float
-        Permitted range of the largest weight.
+    largest : float
+        Upper bound of the largest weight; its reciprocal is the lower bound.
 
     Raises
     ------
@@ -111,10 +111,10 @@ def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None
         )
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
-    if not smallest <= float(weights.max()) <= largest:
+    if not 1.0 / largest <= float(weights.max()) <= largest:
         raise ValueError(
-            f"The largest sample_weight (times class_weight, if any) must be between {smallest:g} "
-            f"and {largest:g}, got {weights.max():g}; rescale sample_weight."
+            f"The largest sample_weight (times class_weight, if any) must be between "
+            f"{1.0 / largest:g} and {largest:g}, got {weights.max():g}; rescale sample_weight."
         )
 
 
