@@ -280,4 +280,5 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
     def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return float(r2_score(targets, outputs, sample_weight=weights))
+        with np.errstate(over="ignore", invalid="ignore"):  # squares: the score is -inf or NaN
+            return float(r2_score(targets, outputs, sample_weight=weights))
