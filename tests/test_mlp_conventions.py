@@ -190,7 +190,7 @@ def test_bad_calls_are_told_in_scikit_learns_words(task, options, call):
     assert issubclass(ours[0], theirs[0])
     # arrays and coded labels may be shown in other ways
     told = [re.sub(r"\s+", " ", one[1]).split("members are: ")[0] for one in (ours, theirs)]
-    assert told[0] == told[1]
+    assert told[0].startswith(told[1])  # ours may add figures
 
 
 @pytest.mark.parametrize("kind", [FastMLPClassifier, FastMLPRegressor])

@@ -65,7 +65,7 @@ def resolve_engine(
             engine = cheapest_engine(shape, n_samples)
             # if sampling does not fit either, its plan raises instead
             if not engine.is_exact and _fits(engine, shape, n_samples):
-                _warn_of_sampling(shape, name)
+                _warn_of_sampling(shape, name, engine.seconds(shape, n_samples))
             return engine
         if e_step in ENGINES:
             return ENGINES[e_step]()
@@ -114,8 +114,8 @@ def _fits(engine: Engine, shape: Shape, n_samples: int) -> bool:
     return fits(engine.bytes_needed(shape, n_samples))
 
 
-def _warn_of_sampling(shape: Shape, name: str) -> None:
-    """Warn that "auto" falls back to sampling."""
+def _warn_of_sampling(shape: Shape, name: str, seconds: float) -> None:
+    """Warn that "auto" falls back to sampling; ``seconds`` is the expected time of an E-step."""
     outputs = f"{shape.n_outputs} classes"
     if not shape.has_classes:
         outputs = f"{shape.n_outputs} outputs of family={shape.family.name!r}"
@@ -123,7 +123,7 @@ def _warn_of_sampling(shape: Shape, name: str) -> None:
         f"{name}='auto' falls back to sampling for hidden_layer_sizes="
         f"{shape.hidden_layer_sizes} and {outputs}: no exact engine fits into "
         f"memory and is expected to finish an E-step within {MOST_SECONDS:g} s. The results are "
-        f"estimates. Use {name}='sampling' to get them without this warning, or use fewer hidden "
+        f"estimates; an E-step is expected to take about {seconds:.1g} s. Use {name}='sampling' to get them without this warning, or use fewer hidden "
         "units.",
         UserWarning,
         stacklevel=1,  # a fixed place, so that Python's default filter shows it once per process

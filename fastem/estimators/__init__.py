@@ -1,5 +1,6 @@
 """Estimators; the only room that uses scikit-learn's estimator interface."""
 
+from fastem.estimators.arguments import generator_of
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
 from fastem.estimators.em_rehearsal import rehearsal_for
@@ -18,6 +19,7 @@ __all__ = [
     "FastMLPRegressor",
     "FittedProblem",
     "fitted_problem",
+    "generator_of",
     "levels_of_interval",
     "load_model",
     "penalty_in_use",

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.estimators.arguments import generator_of
 from fastem.families import Bernoulli
 from fastem.parameters import Array
 
@@ -122,7 +122,7 @@ class ClassPredictions:
             If X times weights overflow.
         """
         X = self._check_X(X)
-        random_state = check_random_state(random_state)
+        random_state = generator_of(random_state)
         states = self._network().sample_states(X, random_state)
         eta = self._network().natural_parameter(states[-1])
         if self._has_labels():

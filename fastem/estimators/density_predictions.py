@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 
+from fastem.estimators.arguments import generator_of, row_weights
 from fastem.estimators.predictive import (
     PredictiveDistribution,
     deviance_explained,
@@ -166,9 +165,10 @@ class DensityPredictions:
         """
         predicted = self.predict(X)
         if self.family_.name != "poisson":
-            return float(r2_score(y, predicted, sample_weight=sample_weight))
+            weights = None if sample_weight is None else row_weights(sample_weight, predicted)
+            return float(r2_score(y, predicted, sample_weight=weights))
         counts = self._known_targets(y, len(predicted))
-        weights = _check_sample_weight(sample_weight, counts, dtype=np.float64)
+        weights = row_weights(sample_weight, counts, non_negative=False)
         return deviance_explained(counts, predicted.reshape(counts.shape), weights)
 
     def sample(
@@ -195,7 +195,7 @@ class DensityPredictions:
             As `predict` does.
         """
         X, network = self._check_X(X), self._network()
-        random_state = check_random_state(random_state)
+        random_state = generator_of(random_state)
         states = network.sample_states(X, random_state)
         eta = network.natural_parameter(states[-1])
         y = self.family_.draw(eta, network.dispersion, random_state)

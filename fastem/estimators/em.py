@@ -6,9 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.engines import resolve_engine, shape_of_plan
+from fastem.estimators.arguments import features, features_and_targets, row_weights
 from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import Choice, known_penalty, rows_per_e_step, without_choice
 from fastem.estimators.em_ending import warn_of_ending, warn_of_equal_units
@@ -243,8 +244,8 @@ class BaseFastEM(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Array, Any, Array]:
         """Return checked X, y and weights; unless `reset`, X must have the columns of `fit`."""
-        X, y = validate_data(self, X, y, **FORM, multi_output=True, reset=reset)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        X, y = features_and_targets(self, X, self._prepared_y(y), reset=reset, **FORM)
+        weights = row_weights(sample_weight, X)
         check_weights(weights, LARGEST_WEIGHT)
         return features_of(X), y, weights
 
@@ -326,7 +327,7 @@ class BaseFastEM(
 
     def _check_X(self, X: ArrayLike) -> Array | SparseFeatures:
         check_is_fitted(self)
-        return features_of(validate_data(self, X, **FORM, reset=False))
+        return features_of(features(self, X, reset=False, **FORM))
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is accepted."""

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
+from fastem.estimators.arguments import ScoresLabels
 from fastem.estimators.class_predictions import ClassPredictions
 from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.em import BaseFastEM, has_batches
@@ -23,7 +24,7 @@ from fastem.parameters import Array
 from fastem.rows import LARGEST_WEIGHT
 
 
-class FastEMClassifier(ClassPredictions, ClassifierMixin, BaseFastEM, BaseEstimator):
+class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFastEM, BaseEstimator):
     """Neural network with stochastic binary hidden units, trained by exact EM.
 
     ``p(y|x) = sum_z P(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic

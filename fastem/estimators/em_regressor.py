@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
+from fastem.estimators.arguments import CheckedScore
 from fastem.estimators.ascent import Problem
 from fastem.estimators.density_predictions import DensityPredictions
 from fastem.estimators.em import BaseFastEM, has_batches
@@ -20,7 +21,7 @@ from fastem.families import Family
 from fastem.parameters import Array
 
 
-class FastEMRegressor(DensityPredictions, RegressorMixin, BaseFastEM, BaseEstimator):
+class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFastEM, BaseEstimator):
     """Neural network for numbers or counts with stochastic binary hidden units, by exact EM.
 
     ``p(y|x) = sum_z p(y|z) prod_h P(z_h|x)``: the hidden units are Bernoulli with logistic

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_sample_weight
 
 from fastem.engines import Engine
+from fastem.estimators.arguments import row_weights
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_weights
 from fastem.parameters import NO_VARIANCE, Array, Shape
@@ -77,7 +77,7 @@ def fitted_problem(
     """
     X = model._check_X(X)
     targets = model._known_targets(y, len(X))
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = row_weights(sample_weight, X)
     weights = model._with_class_weights(targets, weights, incremental=False)
     check_weights(weights, LARGEST_WEIGHT)
     kept = weights > 0.0

@@ -38,8 +38,7 @@ def hold_out(
     """
     if X_val is None and y_val is None and sample_weight_val is None:
         return _split(estimator, problem) if estimator.early_stopping else problem
-    if X_val is None or y_val is None:
-        raise ValueError("A validation set needs both X_val and y_val.")
+    check_complete(X_val, y_val)
     try:
         X, y, weights = estimator._check_rows(X_val, y_val, sample_weight_val, reset=False)
         targets = estimator._known_targets(y, len(X), problem.shape.n_outputs)
@@ -51,6 +50,30 @@ def hold_out(
     return problem._replace(held_out=held_out.of_rows(weights > 0.0))
 
 
+def check_complete(X_val: Any, y_val: Any) -> None:
+    """Check that a validation set has rows and targets.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing.
+    """
+    missing = [name for name, given in (("X_val", X_val), ("y_val", y_val)) if given is None]
+    if missing:
+        raise ValueError(
+            f"A validation set needs both X_val and y_val. Missing: {', '.join(missing)}."
+        )
+
+
+def too_small(estimator: Any, n_held_out: int, n_samples: int) -> ValueError:
+    """Return the error for a validation set of fewer than two rows."""
+    return ValueError(
+        "The validation set is too small. Increase 'validation_fraction' or the size of your "
+        f"dataset. validation_fraction={estimator.validation_fraction!r} of {n_samples} rows gives "
+        f"{n_held_out} row(s); at least 2 are needed, beside rows to train on."
+    )
+
+
 def _split(estimator: Any, problem: Problem) -> Problem:
     """Split off `validation_fraction` of the rows of positive weight, stratified by class."""
     problem = problem.of_rows(problem.weights > 0.0)
@@ -59,10 +82,7 @@ def _split(estimator: Any, problem: Problem) -> Problem:
     n_held_out = int(np.ceil(estimator.validation_fraction * n_samples))
     n_held_out = min(n_held_out, len(order), n_samples - 1)
     if n_held_out < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of your "
-            "dataset."
-        )
+        raise too_small(estimator, n_held_out, n_samples)
     # evenly spaced in an order by class: every class has its share, up to one row
     positions = (np.arange(n_held_out) + 0.5) * (len(order) / n_held_out)
     is_held_out = np.zeros(n_samples, dtype=bool)

@@ -74,6 +74,11 @@ _SHARED = {
     "n_iter_no_change": [_interval(numbers.Integral, 1), _INFINITE],
     "hidden_layer_sizes": _LAYERS,
     "warm_start": _BOOLEAN,
+    "random_state": [
+        _interval(numbers.Integral, 0, 2**32 - 1, "[]"),
+        _instance("an instance of 'numpy.random.mtrand.RandomState'", np.random.RandomState),
+        _Rule("None", lambda value: value is None or value is np.random),
+    ],
     "verbose": [_interval(numbers.Integral, 0), *_BOOLEAN],
     "coefs_init": _ARRAYS,
     "intercepts_init": _ARRAYS,
@@ -113,11 +118,6 @@ _MLP_RULES: dict[str, list[_Rule]] = {
     "power_t": [_interval(numbers.Real, 0)],
     "max_iter": [_interval(numbers.Integral, 1)],
     "shuffle": _BOOLEAN,
-    "random_state": [
-        _interval(numbers.Integral, 0, 2**32 - 1, "[]"),
-        _instance("an instance of 'numpy.random.mtrand.RandomState'", np.random.RandomState),
-        _Rule("None", lambda value: value is None or value is np.random),
-    ],
     "tol": [_interval(numbers.Real, 0)],
     "momentum": [_interval(numbers.Real, 0, 1, "[]")],
     "nesterovs_momentum": _BOOLEAN,

@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, is_multilabel
 
+from fastem.estimators.arguments import labels_of
 from fastem.estimators.validation import check_same_classes, check_two_classes, class_indices
 from fastem.families import Bernoulli, Family
 from fastem.parameters import CATEGORICAL, Array
@@ -77,7 +78,7 @@ def known_labels(estimator: Any, y: ArrayLike, n_samples: int) -> np.ndarray:
     DataConversionWarning
         If y is a single column; `fit` warns in the same way.
     """
-    has_labels = isinstance(estimator.family_, Bernoulli)
+    y, has_labels = labels_of("y", y), isinstance(estimator.family_, Bernoulli)
     if not has_labels and np.ndim(y) == 2 and np.shape(y)[1] == 1:
         y = column_or_1d(y, warn=True)
     labels = _indicators(y) if has_labels else np.asarray(y)

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from fastem.estimators.arguments import row_weights
 from fastem.families import Categorical
 from fastem.parameters import NO_VARIANCE
 
@@ -51,9 +52,7 @@ class Likelihoods:
         """
         X = self._check_X(X)
         targets = self._known_targets(y, len(X))
-        weights = _check_sample_weight(
-            sample_weight, targets, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = row_weights(sample_weight, targets)
         return float(np.sum(weights * self._network().log_density(X, targets)))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -95,8 +94,7 @@ class Likelihoods:
             As `log_likelihood` does.
         """
         log_likelihood = self.log_likelihood(X, y, sample_weight)
-        weights = 1.0 if sample_weight is None else sample_weight
-        n = np.sum(np.broadcast_to(weights, len(y)))
+        n = np.sum(row_weights(sample_weight, y))
         return float(self._n_free_parameters() * np.log(n) - 2.0 * log_likelihood)
 
     def _n_free_parameters(self) -> int:

@@ -5,9 +5,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import mlp_training
+from fastem.estimators.arguments import features, row_weights
+from fastem.estimators.held_out import check_complete
 from fastem.estimators.hyperparameters import check_mlp_parameters
 from fastem.estimators.rollback import unchanged_on_failure
 from fastem.estimators.validation import check_same_mlp_network, check_targets, check_weights
@@ -25,6 +27,8 @@ from fastem.perceptron import (
 from fastem.runtime import kernel_array
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
+FORM = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}
+"""The form of X, as arguments of `features`."""
 
 
 def has_epochs(estimator: Any) -> bool:
@@ -141,7 +145,7 @@ class BaseFastMLP:
             first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
             X, y = self._check_data(X, y, reset=first_pass)
             self._learn_targets(y, classes, incremental=incremental)
-            weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+            weights = row_weights(sample_weight, X, X.dtype, non_negative=False)
             _check_weights(weights)
             targets = self._targets(y)
             check_targets(targets)
@@ -202,13 +206,17 @@ class BaseFastMLP:
     def _validation(self, dtype: Any, X: Any, y: Any, sample_weight: Any) -> ValidationSet | None:
         if X is None and y is None and sample_weight is None:
             return None
-        if X is None or y is None:
-            raise ValueError("A validation set needs both X_val and y_val.")
-        X, y = self._check_data(X, y, reset=False)
+        check_complete(X, y)
+        try:
+            X, y = self._check_data(X, y, reset=False)
+            weights = row_weights(sample_weight, X, dtype, non_negative=False)
+            targets = self._targets(y)
+        except ValueError as error:
+            raise ValueError(
+                f"The validation set (X_val, y_val) cannot be used: {error}"
+            ) from error
         if X.shape[0] < 2:
             raise ValueError(f"X_val must have two rows or more, got {X.shape[0]}.")
-        weights = _check_sample_weight(sample_weight, X, dtype=dtype)
-        targets = self._targets(y)
         if targets.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"y_val must have {self.n_outputs_} outputs, as y has, got {targets.shape[1]}."
@@ -224,7 +232,7 @@ class BaseFastMLP:
     def _forward(self, X: Any) -> Array:
         """Check X; return outputs (n_samples, n_outputs)."""
         check_is_fitted(self, "coefs_")
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        X = features(self, X, reset=False, **FORM)
         theta = self._theta()
         if X.dtype != np.float32:
             theta = theta.astype(np.float64, copy=False)
@@ -245,8 +253,7 @@ class BaseFastMLP:
 
 
 def _check_weights(weights: Array) -> None:
-    largest = LARGEST_VALUE[weights.itemsize]
-    check_weights(weights, largest, 1.0 / largest)
+    check_weights(weights, LARGEST_VALUE[weights.itemsize])
 
 
 def _samples(X: Any, targets: Array, weights: Array, scores: Array | None, dtype: Any) -> Samples:

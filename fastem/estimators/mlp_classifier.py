@@ -10,16 +10,16 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import validate_data
 
+from fastem.estimators.arguments import ScoresLabels, features_and_targets
 from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.hyperparameters import CLASSIFIER_LOSSES
-from fastem.estimators.mlp import BaseFastMLP, has_epochs
+from fastem.estimators.mlp import FORM, BaseFastMLP, has_epochs
 from fastem.estimators.validation import announced_classes
 from fastem.parameters import Array
 
 
-class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
+class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimator):
     """Deterministic network trained by backpropagation: scikit-learn's `MLPClassifier`, compiled.
 
     ``P(y|x) = softmax(f(... f(x W_1 + b_1) ...) W_L + b_L)``. Parameters, attributes, methods and
@@ -283,7 +283,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         Returns
         -------
         p : array (n_samples, n_classes)
-            Columns are ordered as `classes_`. For multilabel problems, the probability of each
+            Columns are ordered as `classes_`; a single class has probability 1. For multilabel problems, the probability of each
             label.
 
         Raises
@@ -292,6 +292,8 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             As `predict` does.
         """
         outputs = self._forward(X)
+        if len(self.classes_) == 1:
+            return np.ones_like(outputs)
         if self.n_outputs_ == 1:
             return np.hstack([1.0 - outputs, outputs])
         return outputs
@@ -321,10 +323,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
-            dtype=(np.float64, np.float32), reset=reset,
-        )  # fmt: skip
+        X, y = features_and_targets(self, X, self._prepared_y(y), reset=reset, **FORM)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
@@ -337,7 +336,7 @@ class FastMLPClassifier(ClassifierMixin, BaseFastMLP, BaseEstimator):
             of_fit = y if not incremental or y.ndim == 2 else classes
             self._label_binarizer = LabelBinarizer().fit(of_fit)
             self.classes_ = classes if incremental else self._label_binarizer.classes_
-        elif self.warm_start:
+        elif self.warm_start and not incremental:
             found = unique_labels(y)
             if set(found) != set(self.classes_):
                 raise ValueError(

@@ -9,14 +9,14 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
 
+from fastem.estimators.arguments import CheckedScore, features_and_targets
 from fastem.estimators.hyperparameters import REGRESSOR_LOSSES
-from fastem.estimators.mlp import BaseFastMLP, has_epochs
+from fastem.estimators.mlp import FORM, BaseFastMLP, has_epochs
 from fastem.parameters import Array
 
 
-class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
+class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator):
     """Deterministic network trained by backpropagation: scikit-learn's `MLPRegressor`, compiled.
 
     ``E[y|x] = f(... f(x W_1 + b_1) ...) W_L + b_L``. Parameters, attributes, methods and the use of
@@ -257,10 +257,9 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
         return "exp" if self.loss == "poisson" else "identity"
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
-            dtype=(np.float64, np.float32), reset=reset,
-        )  # fmt: skip
+        X, y = features_and_targets(
+            self, X, self._prepared_y(y), reset=reset, y_numeric=True, **FORM
+        )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.dtype.kind not in "buif":
@@ -281,4 +280,5 @@ class FastMLPRegressor(RegressorMixin, BaseFastMLP, BaseEstimator):
     def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        return float(r2_score(targets, outputs, sample_weight=weights))
+        with np.errstate(over="ignore", invalid="ignore"):  # squares: the score is -inf or NaN
+            return float(r2_score(targets, outputs, sample_weight=weights))

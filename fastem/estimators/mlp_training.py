@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from fastem.estimators.held_out import too_small
 from fastem.estimators.validation import check_start
 from fastem.parameters import Array
 from fastem.perceptron import (
@@ -270,17 +271,21 @@ def _split(
 ) -> tuple[np.ndarray, ValidationSet]:
     """Return the indices of the rows to train on, and the other rows as validation set."""
     is_binary = is_classifier(estimator) and estimator.n_outputs_ == 1
-    rows, held_out = train_test_split(
-        np.arange(len(samples.weights)),
-        random_state=random_state,
-        test_size=estimator.validation_fraction,
-        stratify=samples.targets.astype(bool) if is_binary else None,
-    )
-    if len(held_out) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of your "
-            "dataset."
+    n_samples = len(samples.weights)
+    try:
+        rows, held_out = train_test_split(
+            np.arange(n_samples),
+            random_state=random_state,
+            test_size=estimator.validation_fraction,
+            stratify=samples.targets.astype(bool) if is_binary else None,
         )
+    except ValueError as error:
+        raise ValueError(
+            f"{error} The validation set is validation_fraction={estimator.validation_fraction!r} "
+            f"of {n_samples} rows."
+        ) from error
+    if len(held_out) < 2:
+        raise too_small(estimator, len(held_out), n_samples)
     return rows, ValidationSet(samples.part(held_out), estimator._score_outputs)
 
 

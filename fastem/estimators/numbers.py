@@ -9,6 +9,7 @@ from sklearn.utils import column_or_1d
 from fastem.estimators.validation import check_targets, how_to_start_anew
 from fastem.families import Family, IndependentOutputs, resolve_family
 from fastem.parameters import Array
+from fastem.runtime import check_kind
 
 
 def learn_numbers(estimator: Any, y: Any, *, resumes: bool) -> tuple[Family, Array]:
@@ -55,6 +56,7 @@ def known_numbers(estimator: Any, y: ArrayLike, wanted: tuple[int, int]) -> Arra
     ValueError
         If y has another shape, or a value that is impossible under the family.
     """
+    check_kind("y", y)
     targets = estimator.family_.targets(y)
     if targets.shape != wanted:
         raise ValueError(f"y must have shape {wanted}, got {np.shape(y)}.")

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.multiclass import unique_labels
 
 from fastem.engines import Engine
+from fastem.estimators.arguments import labels_of
 from fastem.families import Family
 from fastem.oracle import SMALLEST_VARIANCE
 from fastem.parameters import Array
@@ -89,14 +90,14 @@ def _check_arrays(
 # Rows
 
 
-def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None:
+def check_weights(weights: Array, largest: float) -> None:
     """Check that a row has positive weight, and that sums of weights are finite.
 
     Parameters
     ----------
     weights : array (n_samples,)
-    largest, smallest : float
-        Permitted range of the largest weight.
+    largest : float
+        Upper bound of the largest weight; its reciprocal is the lower bound.
 
     Raises
     ------
@@ -110,10 +111,10 @@ def check_weights(weights: Array, largest: float, smallest: float = 0.0) -> None
         )
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min():g}.")
-    if not smallest <= float(weights.max()) <= largest:
+    if not 1.0 / largest <= float(weights.max()) <= largest:
         raise ValueError(
-            f"The largest sample_weight (times class_weight, if any) must be between {smallest:g} "
-            f"and {largest:g}, got {weights.max():g}; rescale sample_weight."
+            f"The largest sample_weight (times class_weight, if any) must be between "
+            f"{1.0 / largest:g} and {largest:g}, got {weights.max():g}; rescale sample_weight."
         )
 
 
@@ -163,7 +164,7 @@ def announced_classes(estimator: Any, classes: Any) -> np.ndarray:
         if is_first:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return estimator.classes_
-    given, classes = classes, unique_labels(classes)
+    given, classes = classes, unique_labels(labels_of("classes", classes))
     if not is_first and not np.array_equal(estimator.classes_, classes):
         raise ValueError(
             f"`classes={given!r}` is not the same as on last call to partial_fit, was: "

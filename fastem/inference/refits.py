@@ -11,9 +11,8 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
-from fastem.estimators import penalty_in_use
+from fastem.estimators import generator_of, penalty_in_use
 from fastem.families import Categorical, Family
 from fastem.parameters import Array
 from fastem.runtime import DivergenceError, effective_n_jobs, warn_user
@@ -136,7 +135,7 @@ def n_workers_of(n_jobs: int | None) -> int:
 
 def seeds_of(random_state: Any, n: int) -> list[np.random.SeedSequence]:
     """Return independent seeds, one per resample, which do not depend on the processes."""
-    entropy = check_random_state(random_state).randint(0, 2**31 - 1, size=4)
+    entropy = generator_of(random_state).randint(0, 2**31 - 1, size=4)
     return np.random.SeedSequence(entropy.tolist()).spawn(n)
 
 
@@ -274,6 +273,11 @@ def whole_weights(weights: Array, name: str) -> np.ndarray:
     ValueError
         If a weight is not a whole number.
     """
+    if weights.sum() >= 2.0**62:
+        raise ValueError(
+            f"sample_weight sums to {weights.sum():g}, too many rows; rescale the weights so that "
+            "they sum to the number of rows."
+        )
     counts = np.rint(weights).astype(np.int64)
     if not np.array_equal(counts, weights):
         raise ValueError(

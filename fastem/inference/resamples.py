@@ -34,6 +34,7 @@ from fastem.inference.refits import (
 from fastem.parameters import Array
 
 _METHODS = "nonparametric", "parametric"
+_MOST_ROWS = 2.0**53  # of a resample: larger whole numbers are not all representable as floats
 _VALUES_AT_ONCE = 2**24  # predictions of a block of rows by all refits
 
 
@@ -327,8 +328,7 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, model: Any, X: Array, y: Any, weights: Array) -> "_Rows":
-        n_rows = round(weights.sum())
-        if n_rows < 2:
+        if not 1.5 < weights.sum() < _MOST_ROWS:
             raise ValueError(
                 f"sample_weight sums to {weights.sum():g}. A row of weight w counts as w rows; "
                 "rescale the weights so that they sum to the number of rows."

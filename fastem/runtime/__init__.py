@@ -1,7 +1,14 @@
 """Threads, memory, buffers, work in pieces, checks of arrays, files, errors, warnings, reports."""
 
 from fastem.runtime.activity import Activity, Loop, current_activity, doing, watched
-from fastem.runtime.arrays import detached, finite_array, kernel_array, real_array
+from fastem.runtime.arrays import (
+    check_kind,
+    check_mask,
+    detached,
+    finite_array,
+    kernel_array,
+    real_array,
+)
 from fastem.runtime.buffers import Buffers, Shapes, bytes_of
 from fastem.runtime.cores import effective_n_jobs
 from fastem.runtime.errors import DivergenceError
@@ -38,6 +45,8 @@ __all__ = [
     "Shapes",
     "blas_for",
     "bytes_of",
+    "check_kind",
+    "check_mask",
     "check_memory",
     "current_activity",
     "cut_by_group",

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+_KINDS_OF_TIME = "M", "m"
+
 
 def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
     """Return an array in the form that kernels are compiled for.
@@ -39,6 +41,68 @@ def detached(values: Any) -> Any:
     return values.detach() if hasattr(values, "detach") else values
 
 
+def check_kind(name: str, values: Any) -> None:
+    """Check that an array or table can be converted to real numbers without a silent error.
+
+    NumPy converts masked values, complex numbers, and dates to floats without an exception.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument in messages.
+    values : object
+        Other objects than arrays and tables pass.
+
+    Raises
+    ------
+    ValueError
+        If a value is masked, or values are complex numbers, dates, durations or records.
+    """
+    check_mask(name, values)
+    for dtype in _dtypes(values):
+        kind = getattr(dtype, "kind", "")
+        if kind == "c":
+            raise ValueError(
+                f"Complex data not supported: {name} must hold real numbers, got {dtype}."
+            )
+        if kind in _KINDS_OF_TIME or getattr(dtype, "is_temporal", bool)():
+            raise ValueError(
+                f"{name} holds dates or durations ({dtype}), which have no natural unit; convert "
+                "them to numbers, such as days since a date."
+            )
+        if getattr(dtype, "names", None) is not None:
+            raise ValueError(
+                f"{name} is a structured array with the fields {list(dtype.names)}; pass an array "
+                "of numbers, for example "
+                f"numpy.lib.recfunctions.structured_to_unstructured({name})."
+            )
+
+
+def _dtypes(values: Any) -> list[Any]:
+    """Return the types of the columns of a table, or the type of an array."""
+    found = getattr(values, "dtypes", getattr(values, "dtype", None))
+    if found is None:
+        return []
+    return list(found) if hasattr(found, "__iter__") and not hasattr(found, "kind") else [found]
+
+
+def check_mask(name: str, values: Any) -> None:
+    """Check that no value of a masked array is masked.
+
+    Raises
+    ------
+    ValueError
+        If a value is masked.
+    """
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else np.zeros(1)
+    if mask.dtype.names is None and mask.any():
+        raise ValueError(
+            f"{name} has {np.count_nonzero(mask)} masked value(s), the first in row "
+            f"{int(np.argwhere(mask)[0][0]) if mask.ndim else 0}; remove these rows, or fill the "
+            f"values, for example by {name}.filled(0)."
+        )
+
+
 def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray[np.float64]:
     """Return real numbers as a float64 array in the form of `kernel_array`.
 
@@ -58,16 +122,19 @@ def real_array(name: str, values: ArrayLike, ndim: int | None = None) -> NDArray
     Raises
     ------
     ValueError
-        If ``values`` holds other objects than real numbers, or has another number of dimensions.
+        If ``values`` holds other objects than real numbers or masked values, or has another number
+        of dimensions.
     """
     values = detached(values)
     if hasattr(values, "toarray"):
         raise ValueError(f"{name} must be a dense array; pass {name}.toarray().")
+    check_mask(name, values)
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex numbers are not supported")
-        array = kernel_array(values)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # a larger type overflows to infinity
+            array = kernel_array(values)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of numbers: {error}") from error
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}.")
