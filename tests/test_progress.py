@@ -370,6 +370,7 @@ def test_fit_and_predict_name_their_stages(capsys, monkeypatch, tmp_path):
     assert main(["fit", "iris", "--model", path, *options]) == 0
     assert [s for s in dict.fromkeys(stages) if s] == [
         ("reading iris",),
+        ("preparing the columns",),
         ("compiling the kernels (needed once on a machine)",),
         ("fitting",),
         ("evaluating",),
