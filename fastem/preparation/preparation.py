@@ -331,6 +331,8 @@ def _column(item: Mapping[str, Any], impute: bool) -> Column:
         raise ValueError(f"column {name!r} has the median {median}")
     if type(item["categories"]) is not list or any(type(c) is not str for c in categories):
         raise ValueError(f"column {name!r} has categories that are not text")
+    if any(not category or category != category.strip() for category in categories):
+        raise ValueError(f"column {name!r} has categories with blanks around them, or empty ones")
     if sorted(set(categories)) != list(categories):
         raise ValueError(f"the categories of column {name!r} are not sorted or occur twice")
     if (kind == "number") == bool(categories or (has_gaps and kind != "number")):
