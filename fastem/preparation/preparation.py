@@ -69,6 +69,10 @@ class Preparation:
     impute : bool
         Whether values may be missing.
 
+    Attributes
+    ----------
+    feature_names : list of str
+
     Raises
     ------
     ValueError
@@ -90,11 +94,6 @@ class Preparation:
     def learned(self) -> tuple[Column, ...]:
         """What was learned from every column."""
         return self._columns
-
-    @property
-    def impute(self) -> bool:
-        """Whether values may be missing."""
-        return self._impute
 
     def kind_of(self, name: str) -> str:
         """Return "number", "text" or "boolean" for the name of a column."""
