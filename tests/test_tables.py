@@ -835,6 +835,11 @@ def test_columns_have_the_kind_that_the_model_expects(write):
 
 
 def test_values_of_other_kinds_are_refused(write):
+    path = write("a,b\nTrue,1\nFalse,0\n")
+    with pytest.raises(
+        ValueError, match="has 'True' in row 1, which is not a number; column 'b' ha"
+    ):
+        read_rows(path, kinds(a="number", b="boolean"))
     path = write("a,b,c\n1,x,inf\ny,True,2\n")
     with pytest.raises(ValueError, match="column 'a'") as error:
         read_rows(path, kinds(a="number", b="boolean", c="number"))
