@@ -4,6 +4,7 @@ This module is outside the package, because the imports of the package take a se
 these imports ends the program without a traceback.
 """
 
+import os
 import sys
 
 
@@ -13,6 +14,6 @@ def run() -> int:
         from fastem.cli import run as run_command_line
     except KeyboardInterrupt:
         if sys.stderr is not None:
-            print("fastem: interrupted", file=sys.stderr)
-        return 130
+            print("fastem: interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: the normal end of Python takes longer
     return run_command_line()

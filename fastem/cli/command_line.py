@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from fastem._version import __version__
 from fastem.cli.interrupts import begin_ending
-from fastem.cli.messages import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, notify
+from fastem.cli.messages import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, notify, with_options
 from fastem.cli.progress import Display
 from fastem.cli.verbs.compare import add_compare
 from fastem.cli.verbs.fit import add_fit
@@ -116,7 +116,7 @@ def _warnings_in_one_line() -> Iterator[None]:
             yield
         finally:
             for message in dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
-                notify(f"warning: {message}")
+                notify(f"warning: {with_options(message)}")
 
 
 def _describe(error: BaseException) -> str:

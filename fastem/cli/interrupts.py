@@ -48,8 +48,11 @@ class Interrupts:
 
     def watch(self, receiver: socket.socket, display: Display) -> None:
         """Wait for Ctrl-C; end the process if the main thread does not, or at the second one."""
-        if not self._receive(receiver, None):
-            return
+        with receiver:
+            if self._receive(receiver, None):
+                self._after_first(receiver, display)
+
+    def _after_first(self, receiver: socket.socket, display: Display) -> None:
         self.seen = True
         again = self._receive(receiver, _SECONDS_FOR_MAIN_THREAD)
         if again is False:
@@ -123,6 +126,8 @@ def ending_on_interrupt(display: Display) -> Iterator[None]:
     try:
         watcher.start()
     except RuntimeError:  # a limit on threads
+        receiver.close()
+        sender.close()
         yield
         return
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)

@@ -1,6 +1,7 @@
 """What the command line prints: results on stdout, one-line messages on stderr."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -90,6 +91,23 @@ def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = text.encode(encoding, "backslashreplace").decode(encoding)
     print(text, end=end, file=stream, flush=True)
+
+
+def with_options(message: str) -> str:
+    """Return a warning of an estimator with the options of the command line for its parameters."""
+    for pattern, replacement in _OPTIONS.items():
+        message = re.sub(pattern, replacement, message)
+    return message
+
+
+_OPTIONS = {
+    r"\bmax_iter or tol\b": "--max-iter",  # there is no option for the tolerance
+    r"\ba (smaller|larger) alpha, more starts \(n_init\),": r"a \1 alpha",
+    r"\b(a (?:smaller|larger)|[Ii]ncrease) alpha\b": r"\1 --alpha",
+    r"\banother random_state\b": "another --seed",
+    r"\bhidden_layer_sizes=": "--hidden ",
+    r"\b1 iterations\b": "1 iteration",
+}
 
 
 def counted(number: int, noun: str) -> str:
