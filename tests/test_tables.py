@@ -130,6 +130,8 @@ def test_an_error_names_the_separator(write, sep, word):
 
 
 def test_a_wrong_separator_is_named(write):
+    message = refused(write(joined(" ")))
+    assert message.endswith("columns are x label; if blanks separate the fields, give --sep space")
     message = refused(write(joined(";")), sep="|")
     assert message.endswith("Its columns are x;label (fields separated by pipe)")
 
