@@ -139,9 +139,9 @@ def test_decimal_commas(capsys, write):
     dataset = read_dataset(path, table=TableOptions(decimal=","))
     assert dataset.X["x"].tolist() == [x + 0.5 for x, _ in ROWS]
     assert refused(path) == (
-        "FILE: column 'x' contains numbers with a decimal comma: '0,5' in row 1 (row 1 is the "
-        "first below the header); correct the file, give --decimal , for decimal commas or leave "
-        "out columns with --drop x"
+        "FILE: column 'x' contains numbers with a comma: '0,5' in row 1 (row 1 is the "
+        "first below the header); correct the file, give --decimal , if commas are decimal marks, "
+        "or leave out columns with --drop x"
     )
     assert main(["compare", path, "--decimal", ",", "--sep", ","]) == 2
     assert "it is also the separator of fields" in capsys.readouterr().err
@@ -160,8 +160,8 @@ def test_decimal_commas_of_the_target(write):
     dataset = read_dataset(path, table=TableOptions(decimal=","))
     assert dataset.task == "regression"
     assert dataset.y.tolist() == [x + i / 10 for i, (x, _) in enumerate(ROWS)]
-    assert "give --decimal , or, if they are labels, --task class" in refused(path)
-    assert "give --decimal , for decimal commas" in refused(
+    assert "or --task class if they are labels" in refused(path)
+    assert "give --decimal , if commas are decimal marks" in refused(
         write("x;label\n1;1,5\n2;2\n"), "label", "regression"
     )
 
@@ -665,6 +665,15 @@ def test_all_problems_are_named_at_once(write):
     assert dataset.describe()["features"] == 2
 
 
+def test_many_problems_are_not_all_listed(write):
+    names = [f"c{j}" for j in range(15)]
+    path = write(lines(",".join([*names, "label"]), "2026-01-01," * 15 + "a", "," * 15 + "b"))
+    message = refused(path)
+    assert "column 'c11' contains" in message
+    assert "; and 3 more columns (row 1 is the first below the header); correct" in message
+    assert message.endswith("or leave out columns with --drop")
+
+
 def test_a_column_without_any_value(write):
     path = write("x,y,label\n1,NA,a\n2,,b\n4,?,a\n")
     assert "'y' (3, the first in row 1); replace them with --impute" in refused(path)
@@ -814,6 +823,8 @@ def test_values_of_other_kinds_are_refused(write):
     assert "column 'a' has 'y' in row 2, which is not a number" in str(error.value)
     assert "column 'b' has 'x' in row 1, which is neither true nor false" in str(error.value)
     assert "column 'c' is not numeric: 'inf' in row 1 is not finite" in str(error.value)
+    with pytest.raises(ValueError, match="give --decimal , if commas are decimal marks"):
+        read_rows(write("a;b\n1,5;2\n"), kinds(a="number"))
 
 
 @pytest.mark.parametrize("kind", ["number", "text", "boolean"])

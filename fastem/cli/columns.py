@@ -71,7 +71,7 @@ def feature_column(column: "pandas.Series", decimal: str = ".", *, typed: bool =
     -------
     column : Column
         A text column has a problem if at least half of its values are numbers, dates or numbers
-        with a decimal comma; or if more than 20 and more than half of its values differ.
+        with a comma; or if more than 20 and more than half of its values differ.
     """
     column = _unpacked(column)
     kind = _kind(column)
@@ -311,7 +311,7 @@ def _problem_of_text(texts: _Texts, typed: bool) -> str:
     commas = texts.mark(lambda text: texts.decimal == "." and DECIMAL_COMMA.fullmatch(text))
     for marked, what in (
         (dates, "contains dates or times"),
-        (commas, "contains numbers with a decimal comma"),
+        (commas, "contains numbers with a comma"),
     ):
         if 0 < texts.n_of(marked) >= half:
             row, value = texts.first(marked)

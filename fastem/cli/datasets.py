@@ -142,7 +142,7 @@ def read_dataset(
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
     X, problems = feature_frame(frame[names], table.decimal, typed=typed)
-    errors = feature_errors(name, X, problems, table.impute)
+    errors = feature_errors(name, X, problems, table.impute, table.decimal)
     try:
         y, task = targets(name, wanted, as_text(frame[wanted]), task, table.decimal)
     except ValueError as error:

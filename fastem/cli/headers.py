@@ -127,9 +127,7 @@ def counts_rows(values: NDArray[Any]) -> bool:
 
 def _is_empty(column: "pandas.Series") -> bool:
     """Return whether all values are missing or blank."""
-    if column.dtype != object:
-        return bool(column.isna().all())
-    return all(isinstance(x, float) or not str(x).strip() for x in column.dropna().unique())
+    return all(not str(value).strip() for value in column.dropna().unique())
 
 
 def _looks_like_data(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

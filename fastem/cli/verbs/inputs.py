@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastem.cli.messages import notify
+from fastem.cli.sources import shown_name
 from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
@@ -19,7 +20,7 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     from fastem.cli.labels import are_counts, reason_to_regress
 
     table = table_options_of(arguments)
-    with doing(f"reading {arguments.data}"):
+    with doing(f"reading {shown_name(arguments.data)}"):
         dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
     if dataset.target is None:
         given = {"--target": arguments.target, "--sep": table.sep, "--encoding": table.encoding}
