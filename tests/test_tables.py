@@ -338,6 +338,12 @@ def test_headers_with_counting_numbers(write, header):
     assert len(dataset.y) == 11
 
 
+def test_counting_numbers_may_be_data(write):
+    assert refused(write("1,2\n3,4\n")).endswith(
+        "Its columns are 1, 2; if the first line contains data, give --no-header"
+    )
+
+
 def test_no_header(write):
     dataset = read_dataset(
         write("1,a\n2,b\n3,a\n5,b\n5,a\n"), "2", table=TableOptions(header=False)
@@ -698,6 +704,18 @@ def test_drop(write):
         "FILE has no column except the label 'label' after --drop a,d, b,c"
     )
     assert read_dataset("iris", table=TableOptions(drop=("petal width (cm)",))).X.shape == (150, 3)
+
+
+def test_options_of_tables_do_not_concern_built_in_data(capsys):
+    options = ["--sep=;", "--decimal=,", "--encoding=ascii", "--no-header", "--impute"]
+    argv = ["compare", "iris", *options, "--drop", "petal width (cm)", "--json", "--epochs", "2"]
+    assert main([*argv, *QUICK]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["data"]["features"] == 3
+    assert (
+        "fastem: note: iris is built-in data with its own labels; --sep, --decimal, --encoding, "
+        "--no-header, --impute are ignored\n"
+    ) in output.err
 
 
 def test_the_option_that_drops_is_ready_for_a_shell(write):

@@ -128,9 +128,11 @@ def read_dataset(
 
     def read_as_text(names: list[str], separated_by: str) -> set[str]:
         if wanted not in names:
+            may_be_data = table.header is None and any(map(str.isdigit, names))
+            hint = "; if the first line contains data, give --no-header" if may_be_data else ""
             raise ValueError(
                 f"{name} has no column {wanted!r}; name the label column with --target. Its "
-                f"columns are {listed(names)}{separated_by}"
+                f"columns are {listed(names)}{separated_by}{hint}"
             )
         return {wanted}
 
