@@ -130,6 +130,8 @@ def test_an_error_names_the_separator(write, sep, word):
 
 
 def test_a_wrong_separator_is_named(write):
+    message = refused(write(joined(" ")))
+    assert message.endswith("columns are x label; if blanks separate the fields, give --sep space")
     message = refused(write(joined(";")), sep="|")
     assert message.endswith("Its columns are x;label (fields separated by pipe)")
 
@@ -336,6 +338,12 @@ def test_headers_with_counting_numbers(write, header):
         row[place] = "ab"[i % 2]
     dataset = read_dataset(write(joined(",", header.split(","), cells)))
     assert len(dataset.y) == 11
+
+
+def test_counting_numbers_may_be_data(write):
+    assert refused(write("1,2\n3,4\n")).endswith(
+        "Its columns are 1, 2; if the first line contains data, give --no-header"
+    )
 
 
 def test_no_header(write):
@@ -700,6 +708,18 @@ def test_drop(write):
     assert read_dataset("iris", table=TableOptions(drop=("petal width (cm)",))).X.shape == (150, 3)
 
 
+def test_options_of_tables_do_not_concern_built_in_data(capsys):
+    options = ["--sep=;", "--decimal=,", "--encoding=ascii", "--no-header", "--impute"]
+    argv = ["compare", "iris", *options, "--drop", "petal width (cm)", "--json", "--epochs", "2"]
+    assert main([*argv, *QUICK]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["data"]["features"] == 3
+    assert (
+        "fastem: note: iris is built-in data with its own labels; --sep, --decimal, --encoding, "
+        "--no-header, --impute are ignored\n"
+    ) in output.err
+
+
 def test_the_option_that_drops_is_ready_for_a_shell(write):
     path = write('a b,"b,c",d,label\n,,,x\n8,9,1,y\n')
     assert refused(path).endswith("--drop 'a b' --drop b,c --drop d")
@@ -817,6 +837,11 @@ def test_columns_have_the_kind_that_the_model_expects(write):
 
 
 def test_values_of_other_kinds_are_refused(write):
+    path = write("a,b\nTrue,1\nFalse,0\n")
+    with pytest.raises(
+        ValueError, match="has 'True' in row 1, which is not a number; column 'b' ha"
+    ):
+        read_rows(path, kinds(a="number", b="boolean"))
     path = write("a,b,c\n1,x,inf\ny,True,2\n")
     with pytest.raises(ValueError, match="column 'a'") as error:
         read_rows(path, kinds(a="number", b="boolean", c="number"))
