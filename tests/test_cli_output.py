@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +24,6 @@ pytest.importorskip("pandas")
 
 QUICK = ["--hidden", "2", "--max-iter", "3", "--alpha", "1"]
 PROGRAM = "import sys; from _fastem import run; sys.exit(run())"
-SOURCE = Path(__file__).parents[1]
 ROWS = [f"{i % 7},{(3 * i) % 5},{'naïve' if i % 2 else 'café'}" for i in range(40)]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 
@@ -42,8 +40,7 @@ def accents(tmp_path_factory):
 
 def start(*argv, **options):
     """Start the program with the default handler of Ctrl-C, which jobs in the background ignore."""
-    path = os.pathsep.join([str(SOURCE), *sys.path])
-    env = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
+    env = {**os.environ, **options.pop("env", {})}
     program = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM}"
     command = [sys.executable, "-c", program, *map(str, argv)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -131,10 +128,9 @@ def test_a_line_that_cannot_be_encoded():
 # --- streams ------------------------------------------------------------------------------
 
 
-def shell(command, **variables):
+def shell(command):
     """Run the program, named FASTEM in a command of the shell; return status and both outputs."""
-    path = os.pathsep.join([str(SOURCE), *sys.path])
-    env = {**os.environ, "PYTHONPATH": path, "PROGRAM": PROGRAM, **variables}
+    env = {**os.environ, "PROGRAM": PROGRAM}
     command = command.replace("FASTEM", f'"{sys.executable}" -c "$PROGRAM"')
     done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, timeout=120)
     assert b"Traceback" not in done.stderr
@@ -267,10 +263,8 @@ sys.exit(run())
 
 def start_stuck(n_calls, *argv):
     """Start the program, whose E-step after some others never ends; wait until it is reached."""
-    path = os.pathsep.join([str(SOURCE), *sys.path])
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK.format(n=n_calls), *map(str, argv)],
-        env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -370,6 +370,7 @@ def test_fit_and_predict_name_their_stages(capsys, monkeypatch, tmp_path):
     assert main(["fit", "iris", "--model", path, *options]) == 0
     assert [s for s in dict.fromkeys(stages) if s] == [
         ("reading iris",),
+        ("preparing the columns",),
         ("compiling the kernels (needed once on a machine)",),
         ("fitting",),
         ("evaluating",),
@@ -384,3 +385,15 @@ def test_messages_do_not_go_to_stdout_if_stderr_is_closed(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["fit", "no.csv", "--model", "m.npz"]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_terminal_without_unicode(monkeypatch):
+    pytest.importorskip("rich")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    stream.isatty = lambda: True
+    stream.getvalue = lambda: stream.buffer.getvalue().decode("ascii")
+    use(stream, monkeypatch)
+    with Display().running(), doing(f"reading {'é' * 100}.csv"):
+        wait_for(stream, r"reading \xe9\xe9")
+    assert screen_of(stream.getvalue()) == [""]

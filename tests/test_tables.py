@@ -130,6 +130,8 @@ def test_an_error_names_the_separator(write, sep, word):
 
 
 def test_a_wrong_separator_is_named(write):
+    message = refused(write(joined(" ")))
+    assert message.endswith("columns are x label; if blanks separate the fields, give --sep space")
     message = refused(write(joined(";")), sep="|")
     assert message.endswith("Its columns are x;label (fields separated by pipe)")
 
@@ -139,9 +141,9 @@ def test_decimal_commas(capsys, write):
     dataset = read_dataset(path, table=TableOptions(decimal=","))
     assert dataset.X["x"].tolist() == [x + 0.5 for x, _ in ROWS]
     assert refused(path) == (
-        "FILE: column 'x' contains numbers with a decimal comma: '0,5' in row 1 (row 1 is the "
-        "first below the header); correct the file, give --decimal , for decimal commas or leave "
-        "out columns with --drop x"
+        "FILE: column 'x' contains numbers with a comma: '0,5' in row 1 (row 1 is the "
+        "first below the header); correct the file, give --decimal , if commas are decimal marks, "
+        "or leave out columns with --drop x"
     )
     assert main(["compare", path, "--decimal", ",", "--sep", ","]) == 2
     assert "it is also the separator of fields" in capsys.readouterr().err
@@ -160,8 +162,8 @@ def test_decimal_commas_of_the_target(write):
     dataset = read_dataset(path, table=TableOptions(decimal=","))
     assert dataset.task == "regression"
     assert dataset.y.tolist() == [x + i / 10 for i, (x, _) in enumerate(ROWS)]
-    assert "give --decimal , or, if they are labels, --task class" in refused(path)
-    assert "give --decimal , for decimal commas" in refused(
+    assert "or --task class if they are labels" in refused(path)
+    assert "give --decimal , if commas are decimal marks" in refused(
         write("x;label\n1;1,5\n2;2\n"), "label", "regression"
     )
 
@@ -336,6 +338,12 @@ def test_headers_with_counting_numbers(write, header):
         row[place] = "ab"[i % 2]
     dataset = read_dataset(write(joined(",", header.split(","), cells)))
     assert len(dataset.y) == 11
+
+
+def test_counting_numbers_may_be_data(write):
+    assert refused(write("1,2\n3,4\n")).endswith(
+        "Its columns are 1, 2; if the first line contains data, give --no-header"
+    )
 
 
 def test_no_header(write):
@@ -665,6 +673,15 @@ def test_all_problems_are_named_at_once(write):
     assert dataset.describe()["features"] == 2
 
 
+def test_many_problems_are_not_all_listed(write):
+    names = [f"c{j}" for j in range(15)]
+    path = write(lines(",".join([*names, "label"]), "2026-01-01," * 15 + "a", "," * 15 + "b"))
+    message = refused(path)
+    assert "column 'c11' contains" in message
+    assert "; and 3 more columns (row 1 is the first below the header); correct" in message
+    assert message.endswith("or leave out columns with --drop")
+
+
 def test_a_column_without_any_value(write):
     path = write("x,y,label\n1,NA,a\n2,,b\n4,?,a\n")
     assert "'y' (3, the first in row 1); replace them with --impute" in refused(path)
@@ -689,6 +706,18 @@ def test_drop(write):
         "FILE has no column except the label 'label' after --drop a,d, b,c"
     )
     assert read_dataset("iris", table=TableOptions(drop=("petal width (cm)",))).X.shape == (150, 3)
+
+
+def test_options_of_tables_do_not_concern_built_in_data(capsys):
+    options = ["--sep=;", "--decimal=,", "--encoding=ascii", "--no-header", "--impute"]
+    argv = ["compare", "iris", *options, "--drop", "petal width (cm)", "--json", "--epochs", "2"]
+    assert main([*argv, *QUICK]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["data"]["features"] == 3
+    assert (
+        "fastem: note: iris is built-in data with its own labels; --sep, --decimal, --encoding, "
+        "--no-header, --impute are ignored\n"
+    ) in output.err
 
 
 def test_the_option_that_drops_is_ready_for_a_shell(write):
@@ -808,12 +837,19 @@ def test_columns_have_the_kind_that_the_model_expects(write):
 
 
 def test_values_of_other_kinds_are_refused(write):
+    path = write("a,b\nTrue,1\nFalse,0\n")
+    with pytest.raises(
+        ValueError, match="has 'True' in row 1, which is not a number; column 'b' ha"
+    ):
+        read_rows(path, kinds(a="number", b="boolean"))
     path = write("a,b,c\n1,x,inf\ny,True,2\n")
     with pytest.raises(ValueError, match="column 'a'") as error:
         read_rows(path, kinds(a="number", b="boolean", c="number"))
     assert "column 'a' has 'y' in row 2, which is not a number" in str(error.value)
     assert "column 'b' has 'x' in row 1, which is neither true nor false" in str(error.value)
     assert "column 'c' is not numeric: 'inf' in row 1 is not finite" in str(error.value)
+    with pytest.raises(ValueError, match="give --decimal , if commas are decimal marks"):
+        read_rows(write("a;b\n1,5;2\n"), kinds(a="number"))
 
 
 @pytest.mark.parametrize("kind", ["number", "text", "boolean"])

@@ -79,6 +79,7 @@ def _run_verb(argv: list[str], display: Display) -> int:
         return BAD_INPUT
 
 
+_REPORTED_BY_THE_VERB = "The fit was interrupted"
 _ERRORS_OF_INPUT = ValueError, OSError, ImportError, MemoryError, ArithmeticError
 
 
@@ -116,7 +117,8 @@ def _warnings_in_one_line() -> Iterator[None]:
             yield
         finally:
             for message in dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
-                notify(f"warning: {with_options(message)}")
+                if not message.startswith(_REPORTED_BY_THE_VERB):
+                    notify(f"warning: {with_options(message)}")
 
 
 def _describe(error: BaseException) -> str:

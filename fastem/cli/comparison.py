@@ -1,7 +1,7 @@
 """Compare methods on the same rows: losses on training and test rows, and time of the fit."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -259,7 +259,7 @@ def _predictions(dataset: Dataset, estimator: Any, split: Split) -> list[dict[st
     if dataset.task != "class":
         rows = number_predictions(estimator, split.X_test[shown])
         return [{"true": y, **row} for y, row in zip(truth, rows, strict=True)]
-    rows = class_predictions(estimator, split.X_test[shown])
+    rows = list(class_predictions(estimator, split.X_test[shown]))
     names = list(map(str, np.unique(dataset.y).tolist()))
     for row in rows:  # a class without training rows has the probability 0
         found = row["probabilities"]
@@ -284,19 +284,17 @@ def learning_curves(estimators: Mapping[str, Any]) -> list[dict[str, Any]]:
     return curves
 
 
-def class_predictions(model: Any, X: Any) -> list[dict[str, Any]]:
-    """Return the predicted class and the probability of every class for every row.
+def class_predictions(model: Any, X: Any) -> Iterator[dict[str, Any]]:
+    """Yield the predicted class and the probability of every class for every row.
 
     Parameters
     ----------
     model : FastEMClassifier
     X : array or DataFrame (n_samples, n_features)
     """
-    classes, labels = model.classes_.tolist(), model.predict(X).tolist()
-    rows = [by_class(classes, row) for row in model.predict_proba(X).tolist()]
-    return [
-        {"predicted": label, "probabilities": row} for label, row in zip(labels, rows, strict=True)
-    ]
+    classes, probabilities = model.classes_.tolist(), model.predict_proba(X)
+    for label, row in zip(model.predict(X).tolist(), probabilities, strict=True):
+        yield {"predicted": label, "probabilities": by_class(classes, row.tolist())}
 
 
 def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:

@@ -130,7 +130,7 @@ def read_dataset(
         if wanted not in names:
             raise ValueError(
                 f"{name} has no column {wanted!r}; name the label column with --target. Its "
-                f"columns are {listed(names)}{separated_by}"
+                f"columns are {listed(names)}{separated_by}{_hint(names, table)}"
             )
         return {wanted}
 
@@ -142,7 +142,7 @@ def read_dataset(
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
     X, problems = feature_frame(frame[names], table.decimal, typed=typed)
-    errors = feature_errors(name, X, problems, table.impute)
+    errors = feature_errors(name, X, problems, table.impute, table.decimal)
     try:
         y, task = targets(name, wanted, as_text(frame[wanted]), task, table.decimal)
     except ValueError as error:
@@ -286,6 +286,15 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
     y = y.astype(np.float64)
     check_numbers(f"{name}: the target", y, task)
     return Dataset(name, X, y, names, None, task)
+
+
+def _hint(names: list[str], table: TableOptions) -> str:
+    """Return which option may help if these are not the names of the columns."""
+    if table.header is None and any(map(str.isdigit, names)):
+        return "; if the first line contains data, give --no-header"
+    if table.sep is None and len(names) == 1 and len(names[0].split()) > 1:
+        return "; if blanks separate the fields, give --sep space"
+    return ""
 
 
 def _selected(

@@ -120,13 +120,13 @@ class _Values:
             raise ValueError(missing_values(self.source, [(self.name, len(rows), rows[0])]) + what)
 
     def check_decimal_comma(self, task: str | None) -> None:
-        """Raise ValueError if all values have a decimal comma and are to be numbers."""
+        """Raise ValueError if all values are numbers with a comma and are to be numbers."""
         are_numbers = all(map(DECIMAL_COMMA.fullmatch, self.stripped))
         if self.decimal == "." and task != "class" and are_numbers:
             raise ValueError(
-                f"{self.source}: column {self.name!r} contains numbers with a decimal comma: "
-                f"{self.texts[0]!r} in row 1 {ROW}; give --decimal , or, if they are labels, "
-                "--task class"
+                f"{self.source}: column {self.name!r} contains numbers with a comma: "
+                f"{self.texts[0]!r} in row 1 {ROW}; give --decimal , if commas are decimal marks, "
+                "or --task class if they are labels"
             )
 
     def check_index(self) -> None:
@@ -155,7 +155,7 @@ class _Values:
         ):
             if bad.any():
                 has_comma = any(map(DECIMAL_COMMA.fullmatch, self.stripped))
-                comma = "; give --decimal , for decimal commas" if has_comma else ""
+                comma = "; give --decimal , if commas are decimal marks" if has_comma else ""
                 raise ValueError(
                     f"{self.source}: column {self.name!r} is not numeric: {self.first(bad)} {ROW} "
                     f"is not {what}{comma}"

@@ -88,9 +88,13 @@ def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
     """
     if stream is None:
         return
+    print(encodable(text, stream), end=end, file=stream, flush=True)
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """Return text in which characters that the stream cannot encode are escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
-    print(text, end=end, file=stream, flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def with_options(message: str) -> str:

@@ -1,7 +1,7 @@
 """Predictions of a saved model for the rows of a table, and the columns that go with them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -207,23 +207,15 @@ def _check_known(source: str, option: str, wanted: Sequence[str], names: Sequenc
         )
 
 
-def predict_rows(saved: SavedModel, rows: Rows) -> list[dict[str, Any]]:
-    """Return the prediction for every row, with the columns that are kept, as plain values.
-
-    Raises
-    ------
-    ValueError
-        If a kept column has the name of a column of the output.
-    """
+def predict_rows(saved: SavedModel, rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield the prediction for every row, with the columns that are kept, as plain values."""
     of_task = class_predictions if saved.task == "class" else number_predictions
     predictions = of_task(saved.model, rows.X)
     if not rows.kept:
-        return predictions
-    columns = zip(*rows.kept.values(), strict=True)
-    return [
-        {"kept": dict(zip(rows.kept, values, strict=True)), **prediction}
-        for values, prediction in zip(columns, predictions, strict=True)
-    ]
+        yield from predictions
+        return
+    for *values, prediction in zip(*rows.kept.values(), predictions, strict=True):
+        yield {"kept": dict(zip(rows.kept, values, strict=True)), **prediction}
 
 
 def evaluate_rows(saved: SavedModel, rows: Rows) -> dict[str, Any]:

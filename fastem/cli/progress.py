@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol, TextIO
 
-from fastem.cli.messages import overlaid_by, print_line
+from fastem.cli.messages import encodable, overlaid_by, print_line
 from fastem.runtime import Activity, watched
 
 # Seconds until the display appears, and between two changes.
@@ -200,8 +200,9 @@ class _RichBar:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
+        self._stream = stream
         narrow = Column(no_wrap=True)
-        wide = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        wide = Column(no_wrap=True, overflow="crop", ratio=1)
         self._progress = Progress(
             TextColumn("{task.fields[elapsed]}", markup=False, table_column=narrow),
             BarColumn(_BAR_WIDTH),
@@ -225,7 +226,10 @@ class _RichBar:
         if loop is not None:
             lines += f"\n{loop.text()}"
         self._progress.update(
-            task.id, completed=done, description=lines, elapsed=f"{seconds:.0f} s"
+            task.id,
+            completed=done,
+            description=encodable(lines, self._stream),
+            elapsed=f"{seconds:.0f} s",
         )
         self._progress.start()
         self._progress.refresh()

@@ -1,6 +1,7 @@
 """Figures and predictions of numbers and counts, and the standard deviation of a density."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ COVERAGE = 0.9
 _SMALLEST_RATE = 1e-300  # the Poisson deviance stays finite
 
 
-def number_predictions(model: Any, X: Any) -> list[dict[str, float]]:
-    """Return mean, standard deviation, and the 5 % and 95 % quantiles of y for every row.
+def number_predictions(model: Any, X: Any) -> Iterator[dict[str, float]]:
+    """Yield mean, standard deviation, and the 5 % and 95 % quantiles of y for every row.
 
     Parameters
     ----------
@@ -21,18 +22,16 @@ def number_predictions(model: Any, X: Any) -> list[dict[str, float]]:
         With one output.
     X : array or DataFrame (n_samples, n_features)
 
-    Returns
-    -------
-    rows : list of dict
+    Yields
+    ------
+    row : dict
         Quantiles of counts are int, all other values float.
     """
-    mean, std = model.predict(X, return_std=True)
-    low, high = model.predict_interval(X, COVERAGE).T.tolist()
-    if model.family_.is_discrete:
-        low, high = list(map(int, low)), list(map(int, high))
-    names = "predicted", "std", "q05", "q95"
-    rows = zip(mean.tolist(), std.tolist(), low, high, strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    kind = int if model.family_.is_discrete else float
+    moments = np.column_stack(model.predict(X, return_std=True))
+    for (mean, std), interval in zip(moments, model.predict_interval(X, COVERAGE), strict=True):
+        low, high = map(kind, interval.tolist())
+        yield {"predicted": float(mean), "std": float(std), "q05": low, "q95": high}
 
 
 def training_figures(model: Any, X: Any, y: Array, task: str) -> dict[str, float]:

@@ -1,9 +1,8 @@
 """Texts of the command line, made from the same content as its JSON."""
 
 import csv
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 from fastem.cli.layout import aligned, compile_line, data_line, format_of, layers
 from fastem.cli.messages import counted
@@ -76,10 +75,9 @@ def predict_text(content: dict[str, Any]) -> str:
     return f"{content['predictions']} predictions written to {content['output']}"
 
 
-def predictions_csv(predictions: Sequence[dict[str, Any]]) -> str:
-    """Return kept columns, and predicted labels and probabilities, or numbers and their spread."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def write_predictions(predictions: Iterable[dict[str, Any]], file: TextIO) -> None:
+    """Write predictions as CSV: kept columns first, then labels and probabilities, or numbers."""
+    writer = csv.writer(file, lineterminator="\n")
     header: list[str] | None = None
     for row in predictions:
         values = dict(row)
@@ -88,7 +86,6 @@ def predictions_csv(predictions: Sequence[dict[str, Any]]) -> str:
             header = [*kept, *values, *(f"probability_{k}" for k in probabilities)]
             writer.writerow(header)
         writer.writerow([*kept.values(), *values.values(), *probabilities.values()])
-    return text.getvalue()
 
 
 def scaling_text(content: dict[str, Any]) -> str:

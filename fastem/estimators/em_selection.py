@@ -355,7 +355,8 @@ def _grown(
             seconds = larger.engine.seconds(larger.shape, len(larger.weights))
             if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
                 break
-        candidate = selection.resized(settings, larger, engine).best(single=True)
+        with doing("choosing the number of units"):
+            candidate = selection.resized(settings, larger, engine).best(single=True)
         sizes.add(larger.shape, candidate)
         if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
             break

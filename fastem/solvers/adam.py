@@ -134,8 +134,7 @@ class BatchedNetwork:
         is_short = shape.has_classes and shape.n_outputs <= 2**16
         self._targets = targets.astype(np.uint16) if is_short else targets
         self._weights, self._shape = weights, shape
-        self._batch_size = batch_size
-        self._extent = extent
+        self._batch_size, self._extent = batch_size, extent
         first = self._sorted(np.arange(batch_size))
         self._network = Network(first, shape, engine, None, alpha=alpha, n_threads=n_threads)
 
@@ -382,9 +381,7 @@ def _candidates(monitor: EpochMonitor, state: AdamState) -> list[Array]:
     """Return the iterates of which one is kept."""
     if monitor.kept is not None:
         return [monitor.kept]
-    if np.array_equal(state.theta, state.best):
-        return [state.best]
-    return [state.best, state.theta]
+    return [state.best] if np.array_equal(state.theta, state.best) else [state.best, state.theta]
 
 
 def _best(model: BatchModel, candidates: list[Array], state: AdamState) -> tuple[Array, float]:

@@ -40,11 +40,12 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = dataset_of(arguments)
     check_depth(arguments, dataset.task)
-    preparation = _prepare(dataset)
-    if preparation is None:
-        X, stored = with_names(dataset.X, dataset.feature_names), None
-    else:
-        X, stored = preparation.features(dataset.X), preparation.to_json()
+    with doing("preparing the columns"):
+        preparation = _prepare(dataset)
+        if preparation is None:
+            X, stored = with_names(dataset.X, dataset.feature_names), None
+        else:
+            X, stored = preparation.features(dataset.X), preparation.to_json()
     method = exact_em(options_of(arguments), dataset.y, dataset.task)
     path = arguments.model
     with saving_on_interrupt(method.estimator, lambda model: save_model(model, path, stored), path):

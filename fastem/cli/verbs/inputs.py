@@ -23,7 +23,15 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     with doing(f"reading {shown_name(arguments.data)}"):
         dataset = read_dataset(arguments.data, arguments.target, arguments.task, table)
     if dataset.target is None:
-        given = {"--target": arguments.target, "--sep": table.sep, "--encoding": table.encoding}
+        given = {
+            "--target": arguments.target,
+            "--sep": table.sep,
+            "--decimal": None if table.decimal == "." else table.decimal,
+            "--encoding": table.encoding,
+            "--header": table.header or None,
+            "--no-header": True if table.header is False else None,
+            "--impute": table.impute or None,
+        }
         ignored = [option for option, value in given.items() if value is not None]
         if ignored:
             notify(

@@ -1,6 +1,8 @@
 """The verb ``predict`` of the command line: predictions of a saved model, and their evaluation."""
 
 import argparse
+import io
+from collections.abc import Iterable
 from typing import Any
 
 from fastem.cli import report
@@ -50,26 +52,37 @@ def _run_predict(arguments: argparse.Namespace) -> int:
     )
     with doing(f"reading {arguments.data}"):
         rows = read_prediction_rows(saved, arguments.data, table_options_of(arguments), others)
-    predictions, output = [], arguments.output
-    if output is not None or rows.y is None:
-        with doing("predicting"):
-            predictions = predict_rows(saved, rows)
     content = {"model": arguments.model, "data": arguments.data, "predictions": len(rows.X)}
-    if output is not None:
-        with replacing(output) as file:
-            file.write(report.predictions_csv(predictions).encode("utf-8", "backslashreplace"))
-        content["output"] = output
+    if arguments.output is not None:
+        content["output"] = arguments.output
+        with doing("predicting"), replacing(arguments.output) as file:
+            text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+            report.write_predictions(predict_rows(saved, rows), text)
+            text.detach()  # the file is still to be closed
     if rows.y is not None:
         with doing("evaluating"):
             content |= {"target": others.target, "evaluation": evaluate_rows(saved, rows)}
         print_result(content, evaluation_text, arguments.json)
-    elif output is not None:
+    elif arguments.output is not None:
         print_result(content, report.predict_text, arguments.json)
-    elif arguments.json:
-        print_result({**content, "predictions": predictions}, report.predict_text, True)
     else:
-        print_data(report.predictions_csv(predictions))
+        _print_predictions(content, predict_rows(saved, rows), arguments.json)
     return 0
+
+
+def _print_predictions(
+    content: dict[str, Any], predictions: Iterable[dict[str, Any]], as_json: bool
+) -> None:
+    text = io.StringIO()
+    with doing("predicting"):
+        if as_json:
+            content["predictions"] = list(predictions)
+        else:
+            report.write_predictions(predictions, text)
+    if as_json:
+        print_result(content, report.predict_text, as_json)
+    else:
+        print_data(text.getvalue())
 
 
 def _stripped(name: str | None) -> str | None:
