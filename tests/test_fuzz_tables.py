@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -101,7 +102,31 @@ def tables(draw):
     if encoding == "latin-1" and (is_tame or draw(st.booleans())):
         options += ["--encoding=latin-1"]
     pack = draw(st.sampled_from([bytes, bytes, bytes, gzip.compress, bz2.compress]))
-    return pack(text.encode(encoding, "replace")), text, sep, target, options
+    content = pack(text.encode(encoding, "replace"))
+    return Table(content, text, sep, target, options, draw(later_tables(names, sep, is_tame)))
+
+
+@st.composite
+def later_tables(draw, names, sep, is_tame):
+    """Return the text of a table for predictions: the columns in any order, and other rows."""
+    if names is None:
+        return "x\n1\n"
+    names = draw(st.permutations([name for name in names if name != "label"]))
+    names = draw(st.sampled_from([names, names, ["id", *names], names[1:]]))
+    n_rows = draw(st.integers(1, 8))
+    cells = [draw(columns(n_rows, is_tame)) for _ in names]
+    return written(draw, names, list(zip(*cells, strict=True)), sep, draw(st.booleans()))
+
+
+class Table(NamedTuple):
+    """A table of a training, the arguments, and a table for predictions."""
+
+    content: bytes
+    text: str
+    sep: str
+    target: str
+    options: list[str]
+    later: str
 
 
 def written(draw, names, rows, sep, is_tame):
@@ -163,11 +188,11 @@ def run(*argv):
 )
 @given(table=tables())
 def test_tables_are_read_or_refused(table):
-    content, text, sep, target, options = table
+    sep, options = table.sep, table.options
     with tempfile.TemporaryDirectory() as folder:
         data, model, output = (str(Path(folder) / name) for name in ("a.csv", "m.npz", "out.csv"))
-        Path(data).write_bytes(content)
-        argv = ["fit", data, "--model", model, f"--target={target}", *options, *QUICK]
+        Path(data).write_bytes(table.content)
+        argv = ["fit", data, "--model", model, f"--target={table.target}", *options, *QUICK]
         status, _, errors = run(*argv)
         assert Path(model).exists() == (status == 0)
         if status == 2:
@@ -177,7 +202,15 @@ def test_tables_are_read_or_refused(table):
         shared = [option for option in options if option.startswith(kept)]
         status, _, errors = run("predict", model, data, "--output", output, *shared)
         assert status == 0, errors
-        with open(output, encoding="utf-8", newline="") as file:
-            n_predictions = sum(1 for _ in csv.reader(file)) - 1
-        if "--sep=;" not in options and "--sep=space" not in options:
-            assert n_predictions == n_data_lines(text, sep, "--no-header" not in options)
+        if not {"--sep=;", "--sep=space"} & set(options):
+            expected = n_data_lines(table.text, sep, "--no-header" not in options)
+            assert n_predictions(output) == expected
+        Path(data).write_bytes(table.later.encode())
+        status, _, errors = run("predict", model, data, "--output", output, f"--sep={sep}")
+        if status == 0:
+            assert n_predictions(output) == n_data_lines(table.later, sep, True)
+
+
+def n_predictions(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.reader(file)) - 1

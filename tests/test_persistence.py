@@ -208,8 +208,10 @@ def test_an_existing_file_survives_a_failing_save(failure, model, path, tmp_path
 
 @pytest.mark.parametrize("target", ["no/such/folder", "."])
 def test_a_path_that_cannot_be_written(target, model, tmp_path):
-    with pytest.raises(OSError, match=r"No such file|directory"):
+    with pytest.raises(OSError, match=r"No such file|directory") as caught:
         model.save(tmp_path / target)
+    assert caught.value.filename == str(tmp_path / target)
+    assert ".fastem." not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -130,6 +130,8 @@ def test_an_error_names_the_separator(write, sep, word):
 
 
 def test_a_wrong_separator_is_named(write):
+    message = refused(write(joined(" ")))
+    assert message.endswith("columns are x label; if blanks separate the fields, give --sep space")
     message = refused(write(joined(";")), sep="|")
     assert message.endswith("Its columns are x;label (fields separated by pipe)")
 
@@ -835,6 +837,11 @@ def test_columns_have_the_kind_that_the_model_expects(write):
 
 
 def test_values_of_other_kinds_are_refused(write):
+    path = write("a,b\nTrue,1\nFalse,0\n")
+    with pytest.raises(
+        ValueError, match="has 'True' in row 1, which is not a number; column 'b' ha"
+    ):
+        read_rows(path, kinds(a="number", b="boolean"))
     path = write("a,b,c\n1,x,inf\ny,True,2\n")
     with pytest.raises(ValueError, match="column 'a'") as error:
         read_rows(path, kinds(a="number", b="boolean", c="number"))

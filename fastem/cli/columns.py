@@ -116,7 +116,7 @@ def column_of_kind(column: "pandas.Series", kind: str, decimal: str = ".") -> Co
     if found == "number" and bool(column.isna().all()):
         return Column(np.full(len(column), np.nan, dtype=object if kind == "boolean" else None))
     if found not in ("text", "empty"):
-        row, value = _first(column, np.ones(len(column), dtype=bool))
+        row, value = _first(column, column.notna().to_numpy())
         return Column(column.to_numpy(), f"has {value!r} in row {row}, which is {_NOT[kind]}")
     texts = _Texts(column, decimal)
     good = texts.are_numbers if kind == "number" else texts.are_booleans
@@ -285,20 +285,20 @@ def _finite(column: "pandas.Series", values: Array) -> Column:
     if not infinite.any():
         return Column(values)
     row, value = _first(column, infinite)
-    return Column(values, f"is not numeric: {str(value)!r} in row {row} is not finite")
+    return Column(values, f"is not numeric: {value!r} in row {row} is not finite")
 
 
-def _first(column: "pandas.Series", marked: NDArray[np.bool_]) -> tuple[int, Any]:
+def _first(column: "pandas.Series", marked: NDArray[np.bool_]) -> tuple[int, str]:
+    """Return the first marked row, counted from 1, and its value as text."""
     row = int(np.argmax(marked))
-    return row + 1, column.iloc[row]
+    return row + 1, str(column.iloc[row])[:_LONGEST_SHOWN]
 
 
 def _foreign(column: "pandas.Series", kind: str) -> str:
     """Return the problem of a column that contains neither numbers, text nor booleans."""
     row, value = _first(column, column.notna().to_numpy())
     what = "dates or times" if kind in _DATES else "values that are no numbers, texts or booleans"
-    text = str(value)
-    return f"contains {what}: {text[:_LONGEST_SHOWN]!r} in row {row}"
+    return f"contains {what}: {value!r} in row {row}"
 
 
 _DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")

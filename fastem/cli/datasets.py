@@ -128,11 +128,9 @@ def read_dataset(
 
     def read_as_text(names: list[str], separated_by: str) -> set[str]:
         if wanted not in names:
-            may_be_data = table.header is None and any(map(str.isdigit, names))
-            hint = "; if the first line contains data, give --no-header" if may_be_data else ""
             raise ValueError(
                 f"{name} has no column {wanted!r}; name the label column with --target. Its "
-                f"columns are {listed(names)}{separated_by}{hint}"
+                f"columns are {listed(names)}{separated_by}{_hint(names, table)}"
             )
         return {wanted}
 
@@ -288,6 +286,15 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
     y = y.astype(np.float64)
     check_numbers(f"{name}: the target", y, task)
     return Dataset(name, X, y, names, None, task)
+
+
+def _hint(names: list[str], table: TableOptions) -> str:
+    """Return which option may help if these are not the names of the columns."""
+    if table.header is None and any(map(str.isdigit, names)):
+        return "; if the first line contains data, give --no-header"
+    if table.sep is None and len(names) == 1 and len(names[0].split()) > 1:
+        return "; if blanks separate the fields, give --sep space"
+    return ""
 
 
 def _selected(

@@ -300,6 +300,9 @@ class ModelFiles:
     def load(cls, path: str | os.PathLike) -> Self:
         """Read a model that `save` has written. No code from the file is run.
 
+        Files of the command line may also hold how the columns of a table become features. This
+        method ignores it; `fastem.load_pipeline` returns both.
+
         Parameters
         ----------
         path : path-like
