@@ -2,7 +2,9 @@
 
 import copy
 import io
+import json
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -10,12 +12,14 @@ import warnings
 
 import numpy as np
 import pytest
+from child_process import LIST_SIGNATURES
 
 from fastem import FastEMClassifier, FastEMRegressor, FastMLPClassifier
 from fastem.cli import progress
 from fastem.cli.command_line import main
 from fastem.cli.messages import notify
 from fastem.cli.progress import Display
+from fastem.estimators import rehearsal_for
 from fastem.runtime import Activity, Loop, current_activity, doing, watched
 
 rng = np.random.default_rng(0)
@@ -397,3 +401,55 @@ def test_a_terminal_without_unicode(monkeypatch):
     with Display().running(), doing(f"reading {'é' * 100}.csv"):
         wait_for(stream, r"reading \xe9\xe9")
     assert screen_of(stream.getvalue()) == [""]
+
+
+# --- the rehearsal before a fit -------------------------------------------------------------
+
+
+def rehearsal_of(n_samples, n_classes, n_units, **options):
+    X = np.arange(4.0 * n_samples).reshape(n_samples, 4) % 7
+    estimator = FastEMClassifier((n_units,), random_state=0, **options)
+    found = rehearsal_for(estimator, X, np.arange(n_samples) % n_classes)
+    assert not hasattr(estimator, "n_features_in_")
+    return found
+
+
+def test_a_rehearsal_has_few_units_and_the_methods_of_the_fit():
+    parameters, n_rows = rehearsal_of(75, 7, 24)
+    assert parameters["hidden_layer_sizes"] == (12,)
+    assert (parameters["solver"], parameters["e_step"].name) == ("adam", "sampling")
+    assert n_rows == 0
+    parameters, n_rows = rehearsal_of(150, 3, 10, alpha=1.0)
+    assert parameters["hidden_layer_sizes"] == (10,)
+    assert (parameters["solver"], parameters["m_step"]) == ("em", "newton")
+    assert "alpha" not in parameters
+    # large problems use other kernels than small ones
+    parameters, n_rows = rehearsal_of(5000, 4, 20, solver="em")
+    assert (parameters["hidden_layer_sizes"], n_rows) == ((13,), 1000)
+
+
+COMPILED_LATER = """
+import sys
+import numpy as np
+from fastem.cli import fitting, methods
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(2000, 3)), rng.integers(4, size=2000)
+options = methods.Options(hidden_layer_sizes=(14,), max_iter=6, alpha=1.0)
+method = methods.exact_em(options, y, "class")
+fitting._rehearse(method, X, y)
+before = signatures()
+method.estimator.fit(X, y)
+print(json.dumps([name for name, found in signatures().items() if found != before[name]]))
+"""
+
+
+def test_a_fit_compiles_nothing_after_its_rehearsal():
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_SIGNATURES + COMPILED_LATER],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
