@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
@@ -224,6 +222,10 @@ def _by_kind(kinds: Mapping[str, str]) -> tuple[list[str], list[str]]:
 
 
 def _new_transformer(kinds: Mapping[str, str], impute: bool) -> Pipeline:
+    # Imported here, because these modules would take a sixth of the time of ``import fastem``.
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import MissingIndicator, SimpleImputer
+
     n_numbers = len(_by_kind(kinds)[0])
     # By position, because a search for names takes seconds for thousands of columns.
     numbers, texts = slice(0, n_numbers), slice(n_numbers, len(kinds))
