@@ -35,8 +35,14 @@ def objects(values):
     return pd.Series(values, dtype=object)
 
 
+def trimmed(values):
+    """Return values with text without blanks around it; empty text is missing."""
+    return [(v.strip() or NAN) if isinstance(v, str) else v for v in values]
+
+
 def slow_features(train, table, impute):
     """Return {name of feature: values} for columns {name: list}, by loops."""
+    train, table = ({name: trimmed(values) for name, values in t.items()} for t in (train, table))
     features, indicators, encoded = {}, {}, {}
     for name, values in train.items():
         present = sorted(value for value in values if not is_missing(value))
@@ -74,7 +80,7 @@ def random_table(rng, n_rows, share_missing, extra=()):
         holes = rng.random(n_rows) < share_missing
         return [NAN if hole else value for hole, value in zip(holes, values, strict=True)]
 
-    letters = ["a", "b", "", "é", "x=y", "10", "9", *extra]
+    letters = ["a", " b", "b ", "é", "x=y", "10", "9", *["\t"] * (share_missing > 0), *extra]
     return {
         "age": gaps(rng.integers(5, size=n_rows).astype(float).tolist()),
         "colour": gaps(rng.choice(letters, n_rows).tolist()),
@@ -135,7 +141,8 @@ def test_medians_and_categories_come_back_exactly(numbers, texts):
     preparation = prepare(X, impute=True)
     restored = Preparation.from_json(json.loads(json.dumps(preparation.to_json())))
     [x, t] = restored.learned
-    assert (x.median, t.categories) == (median, tuple(sorted(set(texts))))
+    categories = {text.strip() for text in texts} - {""}
+    assert (x.median, t.categories) == (median, tuple(sorted(categories)))
     gaps = pd.DataFrame({"x": [NAN], "t": objects([texts[0]])})
     assert restored.features(gaps)["x"].tolist() == [median]
 
@@ -346,6 +353,11 @@ def plain_pipeline(numbers, texts):
     return Pipeline([("features", features), ("model", FastEMClassifier((2,)))])
 
 
+def trimmed_frame(frame):
+    index = frame.index
+    return frame.apply(lambda x: objects(trimmed(x)).set_axis(index) if x.dtype == object else x)
+
+
 def test_the_file_equals_the_pipeline_bit_for_bit(saved):
     path, preparation, model, X, y, new = saved
     pipeline = load_pipeline(path)
@@ -354,12 +366,13 @@ def test_the_file_equals_the_pipeline_bit_for_bit(saved):
     by_hand.set_params(model=clone(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        by_hand.fit(X, y)
+        by_hand.fit(trimmed_frame(X), y)
     for table in (X, new, new[::-1][list(new)[::-1]]):
         wanted = model.predict_proba(preparation.features(table))
         np.testing.assert_array_equal(pipeline.predict_proba(table), wanted)
-        np.testing.assert_array_equal(by_hand.predict_proba(table), wanted)
-        np.testing.assert_array_equal(pipeline.predict(table), by_hand.predict(table))
+        clean = trimmed_frame(table)
+        np.testing.assert_array_equal(by_hand.predict_proba(clean), wanted)
+        np.testing.assert_array_equal(pipeline.predict(table), by_hand.predict(clean))
 
 
 def test_numbers_through_the_file(tmp_path):
@@ -462,7 +475,23 @@ def changed(content, path, value):
     return content
 
 
-JUNK = ["delete", None, [], {}, "text", -1, 1.5, True, False, [1], ["b", "a"], 1e400, "__import__"]
+JUNK = [
+    "delete",
+    None,
+    [],
+    {},
+    "text",
+    -1,
+    1.5,
+    True,
+    False,
+    [1],
+    ["b", "a"],
+    [" a"],
+    [""],
+    1e400,
+    "os",
+]
 
 
 def test_damaged_preparations(saved):

@@ -109,7 +109,6 @@ _OPTIONS = {
     r"\ba (smaller|larger) alpha, more starts \(n_init\),": r"a \1 alpha",
     r"\b(a (?:smaller|larger)|[Ii]ncrease) alpha\b": r"\1 --alpha",
     r"\banother random_state\b": "another --seed",
-    r"\bhidden_layer_sizes=": "--hidden ",
     r"\b1 iterations\b": "1 iteration",
 }
 

@@ -78,9 +78,9 @@ def load_pipeline(path: str | os.PathLike) -> Pipeline:
         The step "model" is the `FastEMClassifier` or `FastEMRegressor`. If the file has a
         preparation, the step "preparation" comes first and takes a DataFrame (n_rows, any) with
         the columns of the training table, in any order; other columns are ignored. Without a
-        preparation, the pipeline takes what the model takes. The predictions are those of
-        ``fastem predict`` for the same rows. A category that did not occur in training has zeros
-        in all its features.
+        preparation, the pipeline takes what the model takes. A category that did not occur in
+        training has zeros in all its features. Blanks around text are ignored, and empty text is
+        a missing value.
 
     Raises
     ------
@@ -92,6 +92,12 @@ def load_pipeline(path: str | os.PathLike) -> Pipeline:
         and the model was fitted without imputation; the message lists all such columns.
     ImportError
         If the file has a preparation and pandas is not installed.
+
+    Notes
+    -----
+    The predictions are those of ``fastem predict`` if pandas reads the file in the same way. In
+    text columns, ``fastem`` reads only empty fields as missing values:
+    ``pandas.read_csv(path, keep_default_na=False, na_values=[""])``.
 
     See Also
     --------

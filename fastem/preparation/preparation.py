@@ -69,6 +69,10 @@ class Preparation:
     impute : bool
         Whether values may be missing.
 
+    Attributes
+    ----------
+    feature_names : list of str
+
     Raises
     ------
     ValueError
@@ -90,11 +94,6 @@ class Preparation:
     def learned(self) -> tuple[Column, ...]:
         """What was learned from every column."""
         return self._columns
-
-    @property
-    def impute(self) -> bool:
-        """Whether values may be missing."""
-        return self._impute
 
     def kind_of(self, name: str) -> str:
         """Return "number", "text" or "boolean" for the name of a column."""
@@ -331,6 +330,8 @@ def _column(item: Mapping[str, Any], impute: bool) -> Column:
         raise ValueError(f"column {name!r} has the median {median}")
     if type(item["categories"]) is not list or any(type(c) is not str for c in categories):
         raise ValueError(f"column {name!r} has categories that are not text")
+    if any(not category or category != category.strip() for category in categories):
+        raise ValueError(f"column {name!r} has categories with blanks around them, or empty ones")
     if sorted(set(categories)) != list(categories):
         raise ValueError(f"the categories of column {name!r} are not sorted or occur twice")
     if (kind == "number") == bool(categories or (has_gaps and kind != "number")):

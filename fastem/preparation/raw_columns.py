@@ -67,8 +67,9 @@ def raw_columns(
     Returns
     -------
     frame : DataFrame (n_rows, n_columns)
-        With the index of X. Numbers as float64. Text, and booleans as "False" and "True", as
-        objects. NaN is a missing value in all of them.
+        With the index of X. Numbers as float64. Text without blanks around it, and booleans as
+        "False" and "True", as objects. NaN is a missing value in all of them. Text without other
+        characters than blanks is a missing value.
 
     Raises
     ------
@@ -149,10 +150,13 @@ def _number(column: "pandas.Series") -> NDArray[np.float64] | None:
 
 
 def _text(column: "pandas.Series") -> NDArray[np.object_] | None:
-    missing = column.isna().to_numpy()
-    if _pandas_kind(column) not in ("string", "empty") and not missing.all():
+    import pandas as pd
+
+    if _pandas_kind(column) not in ("string", "empty") and not column.isna().all():
         return None
-    return _objects(column, missing)
+    codes, different = pd.factorize(column.astype(object))  # the code of a missing value is -1
+    texts = [text.strip() or np.nan for text in different]
+    return np.array([*texts, np.nan], dtype=object)[codes]
 
 
 def _boolean(column: "pandas.Series") -> NDArray[np.object_] | None:
