@@ -5,8 +5,10 @@ import gzip
 import io
 import json
 import lzma
+import os
 import socket
 import sys
+import threading
 import warnings
 import zipfile
 from types import SimpleNamespace
@@ -272,6 +274,16 @@ def test_paths_that_are_no_files(tmp_path, capsys):
             assert refused(str(tmp_path / "s")) == "FILE is a socket, not a file"
     if sys.platform != "win32":
         assert refused("/dev/zero") == "FILE is a device, not a file"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(joined(","),), daemon=True)
+    writer.start()
+    check_small_table(read_dataset(str(path)))
+    writer.join(5)
 
 
 def _standard_input(monkeypatch, content):

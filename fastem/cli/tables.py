@@ -49,10 +49,32 @@ def read_table(
 ) -> Table:
     """Read the columns of a table.
 
-    ``read_as_text`` checks the names of the columns and returns those to read as text. It also
-    receives the separator in words. ``wanted`` is as in `column_names`. ``choose`` selects, from
-    the names of the columns, those that are also returned as they are written. A first column
-    without a name is called "Unnamed: 0" there.
+    Parameters
+    ----------
+    source : str
+        The path of a table, or ``-`` for standard input.
+    table : TableOptions
+    read_as_text : callable
+        Receives the names of the columns and the separator in words. It checks the names and
+        returns those of columns to read as text.
+    wanted : sequence of str, optional
+        As in `column_names`. If there are any, columns without a name are removed.
+    choose : callable, optional
+        Returns, from the names of the columns, those that are also returned as they are written.
+        A first column without a name is called "Unnamed: 0" there.
+
+    Returns
+    -------
+    table : Table
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read, or has suspicious names or rows.
+    OSError
+        If the file cannot be read.
+    ImportError
+        If pandas is not installed, or pyarrow for parquet.
     """
     try:
         import pandas  # noqa: F401
