@@ -18,6 +18,7 @@ from fastem.runtime.pieces import (
 from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import (
     blas_for,
+    blas_of_worker,
     give_lock,
     run,
     single_threaded_blas,
@@ -33,6 +34,7 @@ __all__ = [
     "HasSettings",
     "Shapes",
     "blas_for",
+    "blas_of_worker",
     "bytes_of",
     "check_memory",
     "cut_by_group",
