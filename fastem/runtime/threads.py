@@ -14,8 +14,9 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
@@ -88,7 +89,8 @@ class _State:
         """End a use; the last one restores the earlier limits of BLAS. Can be repeated."""
         with self.lock:
             self.uses.pop(user, None)
-            self._set_blas()
+            if self.blas_before is not None:
+                self._set_blas()
 
     def _set_blas(self) -> None:
         """Set the limit of BLAS that the uses need.
@@ -187,7 +189,7 @@ def single_threaded_blas() -> AbstractContextManager:
     one sets the limit and the last one restores the earlier limits. A child that is forked
     meanwhile has the earlier limits, except for the rest of a block that the child itself runs.
     """
-    return _limited_blas(1)
+    return _LimitedBlas(1)
 
 
 def blas_of_worker() -> AbstractContextManager:
@@ -196,17 +198,24 @@ def blas_of_worker() -> AbstractContextManager:
     For work that leaves the number of threads to BLAS. It changes nothing outside of workers.
     """
     most = blas_threads_of_worker()
-    return nullcontext() if most is None else _limited_blas(most)
+    return nullcontext() if most is None else _LimitedBlas(most)
 
 
-@contextmanager
-def _limited_blas(most: int) -> Iterator[None]:
-    state, user = _state, object()
-    try:
-        state.limit_blas(user, most)
-        yield
-    finally:
-        finish(lambda: state.forget(user))
+class _LimitedBlas:
+    """Context with a limit for the threads of BLAS, of one use."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def __enter__(self) -> None:
+        try:
+            _state.limit_blas(self, self._most)
+        except BaseException:  # Ctrl-C
+            finish(partial(_state.forget, self))
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        finish(partial(_state.forget, self))
 
 
 def _least(most: int | None, number: int | None) -> int | None:
