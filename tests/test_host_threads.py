@@ -200,6 +200,20 @@ def test_resamples_where_no_process_can_be_started():
     assert first == second, errors
 
 
+# ---- a host without standard streams, as a program without a console
+
+
+def test_verbose_fits_without_standard_streams(monkeypatch):
+    X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    settings = {"alpha": 0.1, "random_state": 0, "verbose": 1}
+    model = fastem.FastEMClassifier((1,), **settings).fit(X, y)
+    assert model.converged_
+    fastem.bootstrap(model, X * 5, y * 5, n_resamples=2, verbose=1)
+    assert fastem.FastMLPClassifier((1,), random_state=0, verbose=1, tol=1.0).fit(X, y).converged_
+
+
 # ---- the threads that wait for work
 
 
