@@ -17,6 +17,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_info
 
 import fastem
+from fastem.perceptron import FeedForward
 from fastem.runtime import cores, helpers, threads
 from fastem.runtime.cores import effective_n_jobs, share_of_cores
 from fastem.runtime.threads import run, single_threaded_blas
@@ -199,6 +200,20 @@ def test_resamples_where_no_process_can_be_started():
     assert first == second, errors
 
 
+# ---- a host without standard streams, as a program without a console
+
+
+def test_verbose_fits_without_standard_streams(monkeypatch):
+    X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    settings = {"alpha": 0.1, "random_state": 0, "verbose": 1}
+    model = fastem.FastEMClassifier((1,), **settings).fit(X, y)
+    assert model.converged_
+    fastem.bootstrap(model, X * 5, y * 5, n_resamples=2, verbose=1)
+    assert fastem.FastMLPClassifier((1,), random_state=0, verbose=1, tol=1.0).fit(X, y).converged_
+
+
 # ---- the threads that wait for work
 
 
@@ -310,6 +325,85 @@ def test_workers_of_a_pool_divide_the_cores(backend, monkeypatch):
             joblib.delayed(effective_n_jobs)(n_jobs) for n_jobs in numbers
         )
     assert found == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [("threading", 1), ("multiprocessing", 1), ("loky", None), ("sequential", None)],
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*JAX is multithreaded:RuntimeWarning")
+def test_threads_of_blas_of_a_worker(backend, expected):
+    n_workers = 1 if backend == "sequential" else max(cores.cores(), 2)
+    found = joblib.Parallel(n_workers, backend if n_workers > 1 else None)(
+        joblib.delayed(cores.blas_threads_of_worker)() for _ in range(n_workers)
+    )
+    assert found == [expected] * n_workers
+    assert cores.blas_threads_of_worker() is None
+
+
+def test_the_lowest_limit_of_blas_holds(monkeypatch):
+    with ThreadpoolController().limit(limits=4, user_api="blas"):
+        monkeypatch.setattr(threads, "blas_threads_of_worker", lambda: 3)
+        with threads.blas_of_worker():
+            assert _blas_threads() == [3]
+            with single_threaded_blas():
+                assert _blas_threads() == [1]
+            assert _blas_threads() == [3]
+        assert _blas_threads() == [4]
+        monkeypatch.setattr(threads, "blas_threads_of_worker", lambda: 9)
+        with threads.blas_of_worker():  # it raises no limit
+            assert _blas_threads() == [4]
+        monkeypatch.setattr(threads, "blas_threads_of_worker", lambda: None)
+        with threads.blas_of_worker():
+            assert _blas_threads() == [4]
+
+
+def test_ctrl_c_while_the_limit_of_blas_is_set(monkeypatch):
+    state = threads._State()
+    monkeypatch.setattr(threads, "_state", state)
+    set_numbers = threads._set_blas_threads
+
+    def interrupted(*arguments):
+        set_numbers(*arguments)
+        monkeypatch.setattr(threads, "_set_blas_threads", set_numbers)
+        raise KeyboardInterrupt
+
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        monkeypatch.setattr(threads, "_set_blas_threads", interrupted)
+        with pytest.raises(KeyboardInterrupt), single_threaded_blas():
+            pytest.fail("the block was entered")
+        assert _blas_threads() == [2]
+        block = single_threaded_blas()
+        block.__enter__()
+        monkeypatch.setattr(threads, "_set_blas_threads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            block.__exit__(None, None, None)
+        assert _blas_threads() == [2]
+    assert state.uses == {}
+
+
+@pytest.mark.parametrize("name", ["fit", "predict"])
+def test_a_perceptron_of_a_worker_uses_its_share_of_blas(monkeypatch, name):
+    seen = []
+    kind, method = {"fit": (FeedForward, "train"), "predict": (FeedForward, "outputs")}[name]
+    original = getattr(kind, method)
+
+    def watched(*arguments, **settings):
+        seen.append(_blas_threads())
+        return original(*arguments, **settings)
+
+    X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    model = fastem.FastMLPClassifier((2,), max_iter=1, random_state=0, tol=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of no convergence
+        model.fit(X, y)
+        monkeypatch.setattr(kind, method, watched)
+        arguments = [X, y] if name == "fit" else [X]
+        with ThreadpoolController().limit(limits=2, user_api="blas"):
+            getattr(model, name)(*arguments)
+            joblib.Parallel(2, "threading")([joblib.delayed(getattr(model, name))(*arguments)])
+    assert seen == [[2], [1]]
 
 
 def test_a_process_that_is_not_in_a_pool_has_all_cores():

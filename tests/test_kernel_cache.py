@@ -4,86 +4,28 @@ Child processes run copies of the kernels without the rest of the package: they 
 """
 
 import compileall
-import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from kernel_probe import NAMES, VALUES, copy_of_kernels, probe, values_of, without_privileges
 from numba import types
 from numba.core import config
 
-import fastem
 from fastem.kernels import _cache, special
 from fastem.kernels._jit import jit
-
-KERNELS = Path(fastem.__file__).parent / "kernels"
-PROBE = """
-import json
-import numpy as np
-from fastem.kernels import random, special
-
-key, rows, out = np.uint64(7), np.ones((1, 1), dtype=np.uint64), np.zeros(1, dtype=np.uint64)
-random.fill_keys_of_rows(key, rows, out)
-values = [int(random.mix(key)), int(random.derive(key, 1)), int(out[0]), special.exp_clipped(0.0)]
-kernels = random.mix, random.derive, random.fill_keys_of_rows, special.exp_clipped
-misses = [kernel.__name__ for kernel in kernels if kernel.stats.cache_misses]
-print(json.dumps([values, misses, random.__file__]))
-"""
-NAMES = ["mix", "derive", "fill_keys_of_rows", "exp_clipped"]
-MASK = 2**64 - 1
-
-
-def _values(last_step):
-    """Return what the probe prints, by Python's integers."""
-
-    def mix(x):
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        return last_step(((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK)
-
-    gamma = 0x9E3779B97F4A7C15
-    derived = mix(((7 + gamma) & MASK) ^ mix((1 + gamma) & MASK))
-    return [mix(7), derived, derived, 1.0]
-
-
-VALUES = _values(lambda x: x ^ (x >> 31))
-
-
-def _copy(folder):
-    """Copy the kernels as a package of their own; return the folder to import it from."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(KERNELS, folder / "fastem" / "kernels", ignore=ignored)
-    (folder / "fastem" / "__init__.py").touch()
-    return folder
-
-
-def _probe(place, cache, **environment):
-    """Run the probe in a new process; return its values and the kernels that it compiled."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE], capture_output=True, text=True, timeout=120,
-        cwd=place.parent,
-        env={
-            **os.environ, "PYTHONPATH": str(place), "NUMBA_CACHE_DIR": str(cache),
-            "PYTHONDONTWRITEBYTECODE": "1", **environment,
-        },
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    values, misses, file = json.loads(done.stdout)
-    assert file.startswith(str(place))
-    return values, misses
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """Place of a copy of the kernels, and a cache that a run of it has filled."""
     folder = tmp_path_factory.mktemp("filled")
-    place = _copy(folder / "place")
+    place = copy_of_kernels(folder / "place")
     before = sorted(folder.rglob("*"))
-    assert _probe(place, folder / "cache") == (VALUES, NAMES)
+    assert probe(place, folder / "cache") == (VALUES, NAMES)
     # nothing beside the sources: a package that is uninstalled leaves no folder to be imported
     assert {path.relative_to(folder).parts[0] for path in {*folder.rglob("*")} - {*before}} == {
         "cache"
@@ -93,28 +35,29 @@ def filled(tmp_path_factory):
 
 @pytest.mark.parametrize("form", ["checkout", "installed", "read-only"])
 def test_copies_at_other_places_share_the_cache(filled, tmp_path, form):
-    place = _copy(tmp_path / "place")
+    place = copy_of_kernels(tmp_path / "place")
     if form == "installed":  # an installer also compiles the sources to bytecode
         assert compileall.compile_dir(place, quiet=1)
     if form == "read-only":
         for path in [*place.rglob("*"), place]:
             path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        assert _probe(place, filled[1]) == (VALUES, [])
+        assert probe(place, filled[1], preexec_fn=without_privileges) == (VALUES, [])
     finally:
         for path in [place, *place.rglob("*")]:
             path.chmod(0o755)
 
 
 def test_a_read_only_package_fills_the_cache(tmp_path):
-    place = _copy(tmp_path / "place")
+    place = copy_of_kernels(tmp_path / "place")
     folders = [path for path in place.rglob("*") if path.is_dir()]
     before = sorted(place.rglob("*"))
     for folder in folders:
         folder.chmod(0o555)
     try:
-        assert _probe(place, tmp_path / "cache") == (VALUES, NAMES)
-        assert _probe(place, tmp_path / "cache") == (VALUES, [])
+        for misses in (NAMES, []):
+            found = probe(place, tmp_path / "cache", preexec_fn=without_privileges)
+            assert found == (VALUES, misses)
     finally:
         for folder in folders:
             folder.chmod(0o755)
@@ -124,11 +67,11 @@ def test_a_read_only_package_fills_the_cache(tmp_path):
 @pytest.mark.parametrize("setting", ["NUMBA_OPT", "NUMBA_BOUNDSCHECK"])
 def test_code_of_other_settings_is_not_reused(filled, setting):
     value = {"NUMBA_OPT": "0", "NUMBA_BOUNDSCHECK": "1"}[setting]
-    assert _probe(*filled, **{setting: value})[1] == NAMES
+    assert probe(*filled, **{setting: value})[1] == NAMES
 
 
 def test_a_changed_helper_in_a_zip(tmp_path):
-    place = _copy(tmp_path / "place")
+    place = copy_of_kernels(tmp_path / "place")
     archive, cache = tmp_path / "fastem.zip", tmp_path / "cache"
 
     def pack():
@@ -137,20 +80,20 @@ def test_a_changed_helper_in_a_zip(tmp_path):
                 file.write(path, path.relative_to(place))
 
     pack()
-    assert _probe(archive, cache) == (VALUES, NAMES)
+    assert probe(archive, cache) == (VALUES, NAMES)
     helpers = place / "fastem" / "kernels" / "random.py"
     source = helpers.read_text("utf-8")
     helpers.write_text(source.replace("return x ^ (x >> _31)", "return x"), "utf-8")
     pack()
-    assert _probe(archive, cache) == (_values(lambda x: x), NAMES)
+    assert probe(archive, cache) == (values_of(lambda x: x), NAMES)
 
 
 def test_no_cache_folder_can_be_written(tmp_path):
-    place = _copy(tmp_path / "a.zip folder")
+    place = copy_of_kernels(tmp_path / "a.zip folder")
     nowhere = place / "fastem" / "__init__.py" / "cache"
     user = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"], str(nowhere))
-    assert _probe(place, nowhere) == (VALUES, NAMES)
-    assert _probe(place, "", **user) == (VALUES, NAMES)
+    assert probe(place, nowhere) == (VALUES, NAMES)
+    assert probe(place, "", **user) == (VALUES, NAMES)
     assert not list(tmp_path.rglob("*.nbc"))
 
 
@@ -173,8 +116,8 @@ def test_damaged_files_are_compiled_again_and_replaced(filled, tmp_path):
             content = file.read_bytes()
             file.write_bytes(damage(content))
             assert file.read_bytes() != content
-    assert _probe(place, cache) == (VALUES, NAMES)
-    assert _probe(place, cache) == (VALUES, [])
+    assert probe(place, cache) == (VALUES, NAMES)
+    assert probe(place, cache) == (VALUES, [])
 
 
 def _file(*kinds):

@@ -24,7 +24,7 @@ from fastem.perceptron import (
     Samples,
     ValidationSet,
 )
-from fastem.runtime import kernel_array
+from fastem.runtime import blas_of_worker, kernel_array
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 FORM = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}
@@ -160,9 +160,10 @@ class BaseFastMLP:
                 self, theta, first_pass=first_pass, incremental=incremental
             )
             del theta  # only the state refers to it, so that training may replace it
-            result = mlp_training.train(
-                self, network, samples, state, held_out, random_state, incremental=incremental
-            )
+            with blas_of_worker():
+                result = mlp_training.train(
+                    self, network, samples, state, held_out, random_state, incremental=incremental
+                )
             vars(self).pop("loss_", None)
             vars(self).update(mlp_training.attributes(network.layers, result))
             mlp_training.warn_of_ending(self, result, incremental=incremental)
@@ -237,7 +238,9 @@ class BaseFastMLP:
         if X.dtype != np.float32:
             theta = theta.astype(np.float64, copy=False)
         objective = Objective(LOSSES[self.loss], 0.0, 0.0, 1.0)
-        outputs = FeedForward(self._layers, objective).outputs(theta, _as_rows(X, theta.dtype))
+        network, rows = FeedForward(self._layers, objective), _as_rows(X, theta.dtype)
+        with blas_of_worker():
+            outputs = network.outputs(theta, rows)
         if not np.isfinite(outputs).all():
             raise FloatingPointError(
                 "The network's output is not a number: X times weights overflow. Rescale the "

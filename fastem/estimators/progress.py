@@ -1,6 +1,5 @@
 """Reports of a running fit: printed lines and scikit-learn's callbacks."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -106,8 +105,7 @@ class Progress:
         if self._verbose > 1:
             print(line)
         else:
-            sys.stdout.write(f"\r{line}")
-            sys.stdout.flush()
+            print(f"\r{line}", end="", flush=True)
 
     def end_start(self, fitted: Callable[[], dict]) -> None:
         """Report the end of a start."""

@@ -1,7 +1,6 @@
 """Fits of copies of a model to resampled rows: in parallel, with progress, and until Ctrl-C."""
 
 import copy
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -192,8 +191,7 @@ def run_all(
                 if verbose:
                     seconds = time.perf_counter() - began
                     line = f"[fastem] {name} {len(results)}/{len(arguments)}, {seconds:.2f} s"
-                    sys.stdout.write(f"\r{line}")
-                    sys.stdout.flush()
+                    print(f"\r{line}", end="", flush=True)
     except KeyboardInterrupt:
         if len(results) < 2:
             raise

@@ -27,6 +27,7 @@ from fastem.runtime.pieces import (
 from fastem.runtime.settings import HasSettings
 from fastem.runtime.threads import (
     blas_for,
+    blas_of_worker,
     give_lock,
     run,
     single_threaded_blas,
@@ -44,6 +45,7 @@ __all__ = [
     "Loop",
     "Shapes",
     "blas_for",
+    "blas_of_worker",
     "bytes_of",
     "check_kind",
     "check_mask",

@@ -57,6 +57,21 @@ def share_of_cores() -> int:
     return max(cores() // max(_n_siblings(), 1), 1)
 
 
+def blas_threads_of_worker() -> int | None:
+    """Return the threads of BLAS for one worker among several; None if this is not a worker.
+
+    loky sets a limit of its own. A worker of another process pool has its share of the cores, a
+    worker in a thread of `joblib.Parallel` has one.
+    """
+    pool = _pool_of_this_process()
+    if pool == "loky":
+        return None
+    if pool is not None:
+        return share_of_cores()
+    backend, _ = joblib.parallel.get_active_backend()
+    return 1 if (backend.nesting_level or 0) > 0 else None
+
+
 def cores() -> int:
     """Return the number of cores that this process may use now, at least 1."""
     n_cores = _limit_of_cores()

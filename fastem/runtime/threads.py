@@ -14,14 +14,15 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 import threadpoolctl
 
-from fastem.runtime.cores import share_of_cores
+from fastem.runtime.cores import blas_threads_of_worker, share_of_cores
 from fastem.runtime.helpers import Helpers, Ticket, close_all, finish
 
 # BLAS libraries compute products of at most this many multiplications on the calling thread.
@@ -39,13 +40,14 @@ class _Use(NamedTuple):
         Its identifier.
     n_helpers : int
         Helpers that work for it.
-    limits_blas : bool
+    most_blas : int or None
+        Limit for the threads of BLAS, if it needs one.
     is_helper : bool
     """
 
     thread: int
     n_helpers: int = 0
-    limits_blas: bool = False
+    most_blas: int | None = None
     is_helper: bool = False
 
 
@@ -59,6 +61,7 @@ class _State:
         self.inside = threading.local()
         self.blas: list[threadpoolctl.LibController] | None = None
         self.blas_before: list[int | None] | None = None  # None: BLAS is not limited
+        self.most_blas: int | None = None
         self.owners_of_locks: weakref.WeakSet = weakref.WeakSet()
 
     def take_helpers(self, user: object, wanted: int) -> int:
@@ -75,23 +78,42 @@ class _State:
             self.uses[user] = _Use(own, n_helpers)
             return n_helpers
 
-    def limit_blas(self, user: object) -> None:
-        """Limit BLAS to one thread."""
+    def limit_blas(self, user: object, most: int) -> None:
+        """Limit the threads of BLAS in this process; the lowest limit of all users holds."""
         with self.lock:
-            if self.blas_before is None:
-                _limit_blas(self)
             worker = getattr(self.inside, "worker", None) or 0
-            self.uses[user] = _Use(threading.get_ident(), 0, True, worker > 0)
+            self.uses[user] = _Use(threading.get_ident(), 0, most, worker > 0)
+            self._set_blas()
 
     def forget(self, user: object) -> None:
         """End a use; the last one restores the earlier limits of BLAS. Can be repeated."""
         with self.lock:
             self.uses.pop(user, None)
-            if self.blas_before is not None and not any(
-                use.limits_blas for use in self.uses.values()
-            ):
-                _set_blas_threads(self, self.blas_before)
-                self.blas_before = None
+            if self.blas_before is not None:
+                self._set_blas()
+
+    def _set_blas(self) -> None:
+        """Set the limit of BLAS that the uses need.
+
+        `threadpoolctl.ThreadpoolController.limit` does the same in four times the time, which is
+        long compared with a small E-step.
+        """
+        limits = [use.most_blas for use in self.uses.values() if use.most_blas is not None]
+        if limits and self.blas_before is None:
+            self._find_blas()
+            self.blas_before = [library.num_threads for library in self.blas]
+        most = min(limits, default=None)
+        if most != self.most_blas:
+            self.most_blas = 0  # unknown, if Ctrl-C interrupts the next line
+            _set_blas_threads(self, [_least(most, number) for number in self.blas_before])
+            self.most_blas = most
+        if most is None:
+            self.blas_before = None
+
+    def _find_blas(self) -> None:
+        if self.blas is None:
+            found = threadpoolctl.ThreadpoolController().lib_controllers
+            self.blas = [library for library in found if library.user_api == "blas"]
 
     def repair(self) -> None:
         """Forget the threads that a forked child does not have; the limits of BLAS follow."""
@@ -160,33 +182,44 @@ def blas_for(n_multiplications: int) -> AbstractContextManager:
     return single_threaded_blas()
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread, because the package's own threads call it in parallel.
+def single_threaded_blas() -> AbstractContextManager:
+    """Return a context with one thread of BLAS: the package's own threads call it in parallel.
 
     The limit is global to the process. Its users are counted: if two threads fit at once, the first
     one sets the limit and the last one restores the earlier limits. A child that is forked
     meanwhile has the earlier limits, except for the rest of a block that the child itself runs.
     """
-    state, user = _state, object()
-    try:
-        state.limit_blas(user)
-        yield
-    finally:
-        finish(lambda: state.forget(user))
+    return _LimitedBlas(1)
 
 
-def _limit_blas(state: _State) -> None:
-    """Store the numbers of threads of all BLAS libraries, and set them to one.
+def blas_of_worker() -> AbstractContextManager:
+    """Return a context in which one worker among several uses no more than its share of threads.
 
-    `threadpoolctl.ThreadpoolController.limit` does the same in four times the time, which is long
-    compared with a small E-step.
+    For work that leaves the number of threads to BLAS. It changes nothing outside of workers.
     """
-    if state.blas is None:
-        found = threadpoolctl.ThreadpoolController().lib_controllers
-        state.blas = [library for library in found if library.user_api == "blas"]
-    state.blas_before = [library.num_threads for library in state.blas]
-    _set_blas_threads(state, [1] * len(state.blas))
+    most = blas_threads_of_worker()
+    return nullcontext() if most is None else _LimitedBlas(most)
+
+
+class _LimitedBlas:
+    """Context with a limit for the threads of BLAS, of one use."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def __enter__(self) -> None:
+        try:
+            _state.limit_blas(self, self._most)
+        except BaseException:  # Ctrl-C
+            finish(partial(_state.forget, self))
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        finish(partial(_state.forget, self))
+
+
+def _least(most: int | None, number: int | None) -> int | None:
+    return min((x for x in (most, number) if x is not None), default=None)
 
 
 def _set_blas_threads(state: _State, numbers: list[int | None]) -> None:
