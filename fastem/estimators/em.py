@@ -285,8 +285,8 @@ class BaseFastEM(
         FloatingPointError
             If X times weights overflow.
         """
-        X = self._check_X(X)
-        return self._network().hidden_probability(X, 0)
+        X, network = self._check_X(X), self._network()
+        return network.by_rows(lambda rows: network.hidden_probability(rows, 0), X)
 
     def posterior(self, X: ArrayLike, y: ArrayLike) -> Array:
         """Return P(Z_h = 1 | x, y), the posterior probability of the first hidden layer's units.
@@ -312,8 +312,8 @@ class BaseFastEM(
         FloatingPointError
             If X times weights overflow.
         """
-        X = self._check_X(X)
-        return self._network().posterior(X, self._known_targets(y, len(X)))
+        X, network = self._check_X(X), self._network()
+        return network.by_rows(network.posterior, X, self._known_targets(y, len(X)))
 
     @property
     def _n_features_out(self) -> int:

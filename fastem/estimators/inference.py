@@ -1,9 +1,10 @@
 """Inference with a fitted network: probabilities, log-densities, posteriors and samples."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
 from fastem.engines import Engine
@@ -12,7 +13,7 @@ from fastem.families import Family
 from fastem.oracle import check_parameters, e_step, shape_of
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import add_ones, check_log_odds
-from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.runtime import effective_n_jobs, in_blocks, single_threaded_blas
 from fastem.sparse import SparseFeatures
 
 
@@ -191,9 +192,18 @@ class FittedNetwork(NamedTuple):
         """Draw the states of every hidden layer, 0.0 or 1.0, given the layer below."""
         states = [X]
         for layer in range(self.depth):
-            on = self.hidden_probability(states[-1], layer)
-            states.append((random_state.uniform(size=on.shape) < on).astype(np.float64))
+
+            def draw(inputs: Array, layer: int = layer) -> Array:
+                on = self.hidden_probability(inputs, layer)
+                return (random_state.uniform(size=on.shape) < on).astype(np.float64)
+
+            states.append(self.by_rows(draw, states[-1]))
         return states[1:]
+
+    def by_rows(self, function: Callable[..., Any], X: Any, *others: NDArray) -> Any:
+        """Apply a function of rows to blocks of them, so that their number needs no memory."""
+        width = max(*map(len, self.coefs), len(self.intercepts[-1]))
+        return in_blocks(function, X, *others, width=width)
 
     @property
     def dispersion(self) -> Array:
@@ -204,3 +214,8 @@ class FittedNetwork(NamedTuple):
     def depth(self) -> int:
         """Number of hidden layers."""
         return len(self.coefs) - 1
+
+
+def joined(states: list[Array]) -> Array:
+    """Return the states of all hidden layers side by side, (n_samples, n_hidden)."""
+    return states[0] if len(states) == 1 else np.hstack(states)

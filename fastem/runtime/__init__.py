@@ -14,6 +14,7 @@ from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
     cut_by_group,
+    in_blocks,
     most_chunks,
     n_low_bits,
     row_ranges,
@@ -47,6 +48,7 @@ __all__ = [
     "effective_n_jobs",
     "finite_array",
     "fits",
+    "in_blocks",
     "kernel_array",
     "most_chunks",
     "n_low_bits",
