@@ -96,8 +96,9 @@ class ClassPredictions:
             If X times weights overflow.
         """
         if self._has_labels():
+            probability = self.predict_proba(X)
             with np.errstate(divide="ignore"):
-                return np.log(self.predict_proba(X))
+                return np.log(probability, out=probability)
         return self._by_rows(X, self._log_probability)
 
     def sample(

@@ -157,8 +157,8 @@ class DensityPredictions:
         ValueError
             As `predict` does, or if y is out of range, or the problem does not fit into memory.
         """
-        X, network = self._check_X(X), self._network()
-        return network.by_rows(network.log_density, X, self._known_targets(y, len(X)))
+        X = self._check_X(X)
+        return self._network().log_density(X, self._known_targets(y, len(X)))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return R^2 of the predicted means; for counts D^2, the share of deviance explained.

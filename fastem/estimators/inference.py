@@ -165,13 +165,26 @@ class FittedNetwork(NamedTuple):
     def log_density(self, X: Array, targets: np.ndarray) -> Array:
         """Return log p(y | x) (n_samples,), nats, of class indices or values."""
         if targets.ndim == 1:
-            n_classes = self.coefs[-1].shape[1]
-            return self.log_marginal(X, n_classes)[np.arange(len(X)), targets]
-        return self._expect(X, targets).log_likelihood
+
+            def of_class(rows: Array | SparseFeatures, labels: np.ndarray) -> Array:
+                found = self.log_marginal(rows, self.coefs[-1].shape[1])
+                return found[np.arange(len(labels)), labels]
+
+            return self.by_rows(of_class, X, targets)
+        return self._expected("log_likelihood", X, targets)
 
     def posterior(self, X: Array, targets: np.ndarray) -> Array:
         """Return P(Z_h = 1 | x, y) (n_samples, n_hidden) of the first hidden layer."""
-        return self._expect(X, targets).hidden_posterior
+        return self._expected("hidden_posterior", X, targets)
+
+    def _expected(self, name: str, X: Array | SparseFeatures, targets: np.ndarray) -> Array:
+        """Return a result of the E-step, by blocks of rows if it is exact."""
+
+        def of_rows(rows: Array | SparseFeatures, values: np.ndarray) -> Array:
+            return getattr(self._expect(rows, values), name)
+
+        # the samples of a row depend on its place among the other rows
+        return self.by_rows(of_rows, X, targets) if self.engine.is_exact else of_rows(X, targets)
 
     def _expect(self, X: Array | SparseFeatures, targets: np.ndarray) -> Expectations:
         if isinstance(X, SparseFeatures):

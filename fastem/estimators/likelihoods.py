@@ -53,8 +53,7 @@ class Likelihoods:
         X = self._check_X(X)
         targets = self._known_targets(y, len(X))
         weights = row_weights(sample_weight, targets)
-        network = self._network()
-        return float(np.sum(weights * network.by_rows(network.log_density, X, targets)))
+        return float(np.sum(weights * self._network().log_density(X, targets)))
 
     def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's criterion, ``2 k - 2 log L`` with k free parameters; lower is better.
