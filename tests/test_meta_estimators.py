@@ -180,6 +180,12 @@ def test_bagging_of_perceptrons_that_see_one_class():
     np.testing.assert_allclose(bag.predict_proba(X).sum(axis=1), 1.0)
 
 
+def test_boosting_needs_a_penalty_that_is_chosen():
+    # AdaBoost passes weights that sum to one
+    model = ensemble.AdaBoostClassifier(em(alpha="auto"), n_estimators=3, random_state=0)
+    check_probabilities(model.fit(X, Y), 0.95)
+
+
 @regressors
 def test_boosting_of_regressors(make):
     model = ensemble.AdaBoostRegressor(make(), n_estimators=3, random_state=0).fit(XR, YR)

@@ -123,7 +123,8 @@ def _warn_of_sampling(shape: Shape, name: str, seconds: float) -> None:
         f"{name}='auto' falls back to sampling for hidden_layer_sizes="
         f"{shape.hidden_layer_sizes} and {outputs}: no exact engine fits into "
         f"memory and is expected to finish an E-step within {MOST_SECONDS:g} s. The results are "
-        f"estimates; an E-step is expected to take about {seconds:.1g} s. Use {name}='sampling' to get them without this warning, or use fewer hidden "
+        f"estimates; an E-step is expected to take about {seconds:.1g} s. "
+        f"Use {name}='sampling' to get them without this warning, or use fewer hidden "
         "units.",
         UserWarning,
         stacklevel=1,  # a fixed place, so that Python's default filter shows it once per process

@@ -1,11 +1,16 @@
 """Predictions of FastEMClassifier."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.arguments import generator_of
+from fastem.estimators.inference import FittedNetwork, joined
 from fastem.families import Bernoulli
 from fastem.parameters import Array
 
@@ -30,9 +35,15 @@ class ClassPredictions:
             As `predict_log_proba` does.
         """
         if self._has_labels():
-            return (self.predict_proba(X) > 0.5).astype(np.int64)
-        log_probability = self.predict_log_proba(X)
-        return self.classes_[np.argmax(log_probability, axis=1)]
+
+            def most_probable(network: FittedNetwork, rows: Any) -> NDArray:
+                return (self._label_probability(network, rows) > 0.5).astype(np.int64)
+        else:
+
+            def most_probable(network: FittedNetwork, rows: Any) -> NDArray:
+                return self.classes_[np.argmax(self._log_probability(network, rows), axis=1)]
+
+        return self._by_rows(X, most_probable)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return P(y = k | x) of every class.
@@ -57,11 +68,10 @@ class ClassPredictions:
             As `predict_log_proba` does.
         """
         if not self._has_labels():
-            return np.exp(self.predict_log_proba(X))
-        X = self._check_X(X)
-        if self.prediction == "plugin":
-            return expit(self._network().natural_parameter(self._network().mean_activation(X)))
-        return self._network().label_probability(X)
+            return self._by_rows(
+                X, lambda network, rows: np.exp(self._log_probability(network, rows))
+            )
+        return self._by_rows(X, self._label_probability)
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """Return log P(y = k | x); finite for every probability of a class.
@@ -86,13 +96,10 @@ class ClassPredictions:
             If X times weights overflow.
         """
         if self._has_labels():
+            probability = self.predict_proba(X)
             with np.errstate(divide="ignore"):
-                return np.log(self.predict_proba(X))
-        X = self._check_X(X)
-        if self.prediction == "plugin":
-            return self._network().log_plugin(X)
-        # The probabilities sum to one up to rounding; normalise.
-        return log_softmax(self._network().log_marginal(X, len(self.classes_)), axis=1)
+                return np.log(probability, out=probability)
+        return self._by_rows(X, self._log_probability)
 
     def sample(
         self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
@@ -121,15 +128,36 @@ class ClassPredictions:
         FloatingPointError
             If X times weights overflow.
         """
-        X = self._check_X(X)
+        X, network = self._check_X(X), self._network()
         random_state = generator_of(random_state)
-        states = self._network().sample_states(X, random_state)
-        eta = self._network().natural_parameter(states[-1])
-        if self._has_labels():
-            y = self.family_.draw(eta, np.ones(1), random_state).astype(np.int64)
-        else:
-            y = self.classes_[self.family_.draw(log_softmax(eta, axis=1), random_state)]
-        return y, np.hstack(states)
+        has_labels = self._has_labels()
+
+        def draw(hidden: Array) -> NDArray:
+            eta = network.natural_parameter(hidden)
+            if has_labels:
+                return self.family_.draw(eta, np.ones(1), random_state).astype(np.int64)
+            return self.classes_[self.family_.draw(log_softmax(eta, axis=1), random_state)]
+
+        states = network.sample_states(X, random_state)
+        return network.by_rows(draw, states[-1]), joined(states)
+
+    def _by_rows(self, X: ArrayLike, function: Callable[[FittedNetwork, Any], NDArray]) -> NDArray:
+        """Check X; apply a function of the network and rows to blocks of rows."""
+        X, network = self._check_X(X), self._network()
+        return network.by_rows(partial(function, network), X)
+
+    def _label_probability(self, network: FittedNetwork, X: Any) -> Array:
+        """Return P(y_l = 1 | x) of every label."""
+        if self.prediction == "plugin":
+            return expit(network.natural_parameter(network.mean_activation(X)))
+        return network.label_probability(X)
+
+    def _log_probability(self, network: FittedNetwork, X: Any) -> Array:
+        """Return log P(y = k | x) of every class, nats."""
+        if self.prediction == "plugin":
+            return network.log_plugin(X)
+        # The probabilities sum to one up to rounding; normalise.
+        return log_softmax(network.log_marginal(X, len(self.classes_)), axis=1)
 
     def _has_labels(self) -> bool:
         """Whether y has several labels, each absent or present."""

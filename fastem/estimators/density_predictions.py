@@ -1,10 +1,13 @@
 """Predictions of FastEMRegressor: moments, quantiles, intervals, densities and samples."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import r2_score
 
 from fastem.estimators.arguments import generator_of, row_weights
+from fastem.estimators.inference import joined
 from fastem.estimators.predictive import (
     PredictiveDistribution,
     deviance_explained,
@@ -44,10 +47,14 @@ class DensityPredictions:
         FloatingPointError
             If X times weights overflow.
         """
-        mean, variance = self._distribution(X).moments()
-        if return_std:
-            return _squeezed(mean), _squeezed(np.sqrt(variance))
-        return _squeezed(mean)
+        X, network = self._check_X(X), self._network()
+
+        def moments(rows: Any) -> Array | tuple[Array, Array]:
+            mean, variance = PredictiveDistribution(network, rows).moments()
+            return (mean, np.sqrt(variance)) if return_std else mean
+
+        found = network.by_rows(moments, X)
+        return (_squeezed(found[0]), _squeezed(found[1])) if return_std else _squeezed(found)
 
     def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
         """Return quantiles of y given x, of every output by itself.
@@ -71,7 +78,12 @@ class DensityPredictions:
         ValueError
             As `predict` does, or if q is out of range.
         """
-        found = self._distribution(X).quantiles(quantile_levels(q))
+        X, network, levels = self._check_X(X), self._network(), quantile_levels(q)
+
+        def quantiles(rows: Any) -> Array:
+            return PredictiveDistribution(network, rows).quantiles(levels)
+
+        found = network.by_rows(quantiles, X)
         found = found[:, 0] if found.shape[1] == 1 else found
         return found[..., 0] if np.ndim(q) == 0 else found
 
@@ -118,8 +130,12 @@ class DensityPredictions:
         ValueError
             As `predict` does, or if y is out of range.
         """
-        distribution = self._distribution(X)
-        return _squeezed(distribution.cdf(self._known_targets(y, len(distribution.X))))
+        X, network = self._check_X(X), self._network()
+
+        def cdf(rows: Any, values: Array) -> Array:
+            return PredictiveDistribution(network, rows).cdf(values)
+
+        return _squeezed(network.by_rows(cdf, X, self._known_targets(y, len(X))))
 
     def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
         """Return ``log p(y | x)`` of every row; of all outputs jointly.
@@ -196,14 +212,13 @@ class DensityPredictions:
         """
         X, network = self._check_X(X), self._network()
         random_state = generator_of(random_state)
-        states = network.sample_states(X, random_state)
-        eta = network.natural_parameter(states[-1])
-        y = self.family_.draw(eta, network.dispersion, random_state)
-        return _squeezed(y), np.hstack(states)
 
-    def _distribution(self, X: ArrayLike) -> PredictiveDistribution:
-        X = self._check_X(X)  # first: it raises NotFittedError
-        return PredictiveDistribution(self._network(), X)
+        def draw(hidden: Array) -> Array:
+            eta = network.natural_parameter(hidden)
+            return self.family_.draw(eta, network.dispersion, random_state)
+
+        states = network.sample_states(X, random_state)
+        return _squeezed(network.by_rows(draw, states[-1])), joined(states)
 
 
 def _squeezed(values: Array) -> Array:

@@ -92,7 +92,9 @@ class BaseFastEM(
             Classifier: labels, strings or integers, of at least two classes; or one column of 0 and
             1 for every label. Regressor: numbers or counts.
         sample_weight : array-like (n_samples,), optional
-            Nonnegative. A row of weight w counts as w identical rows.
+            Nonnegative. A row of weight w counts as w identical rows. Weights that sum to 1, such
+            as those of AdaBoost in scikit-learn, therefore make the penalty n_samples times as
+            strong as weights of 1, unless ``alpha="auto"``.
         X_val, y_val, sample_weight_val : as X, y, sample_weight, optional
             Validation set. Its loss is recorded at every iterate, at the cost of an E-step on these
             rows. `early_stopping` uses it instead of splitting one off. Class weights do not apply
@@ -285,8 +287,8 @@ class BaseFastEM(
         FloatingPointError
             If X times weights overflow.
         """
-        X = self._check_X(X)
-        return self._network().hidden_probability(X, 0)
+        X, network = self._check_X(X), self._network()
+        return network.by_rows(lambda rows: network.hidden_probability(rows, 0), X)
 
     def posterior(self, X: ArrayLike, y: ArrayLike) -> Array:
         """Return P(Z_h = 1 | x, y), the posterior probability of the first hidden layer's units.
@@ -312,8 +314,8 @@ class BaseFastEM(
         FloatingPointError
             If X times weights overflow.
         """
-        X = self._check_X(X)
-        return self._network().posterior(X, self._known_targets(y, len(X)))
+        X, network = self._check_X(X), self._network()
+        return network.posterior(X, self._known_targets(y, len(X)))
 
     @property
     def _n_features_out(self) -> int:

@@ -1,9 +1,10 @@
 """Inference with a fitted network: probabilities, log-densities, posteriors and samples."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
 from fastem.engines import Engine
@@ -12,7 +13,7 @@ from fastem.families import Family
 from fastem.oracle import check_parameters, e_step, shape_of
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import add_ones, check_log_odds
-from fastem.runtime import effective_n_jobs, single_threaded_blas
+from fastem.runtime import effective_n_jobs, in_blocks, single_threaded_blas
 from fastem.sparse import SparseFeatures
 
 
@@ -164,13 +165,26 @@ class FittedNetwork(NamedTuple):
     def log_density(self, X: Array, targets: np.ndarray) -> Array:
         """Return log p(y | x) (n_samples,), nats, of class indices or values."""
         if targets.ndim == 1:
-            n_classes = self.coefs[-1].shape[1]
-            return self.log_marginal(X, n_classes)[np.arange(len(X)), targets]
-        return self._expect(X, targets).log_likelihood
+
+            def of_class(rows: Array | SparseFeatures, labels: np.ndarray) -> Array:
+                found = self.log_marginal(rows, self.coefs[-1].shape[1])
+                return found[np.arange(len(labels)), labels]
+
+            return self.by_rows(of_class, X, targets)
+        return self._expected("log_likelihood", X, targets)
 
     def posterior(self, X: Array, targets: np.ndarray) -> Array:
         """Return P(Z_h = 1 | x, y) (n_samples, n_hidden) of the first hidden layer."""
-        return self._expect(X, targets).hidden_posterior
+        return self._expected("hidden_posterior", X, targets)
+
+    def _expected(self, name: str, X: Array | SparseFeatures, targets: np.ndarray) -> Array:
+        """Return a result of the E-step, by blocks of rows if it is exact."""
+
+        def of_rows(rows: Array | SparseFeatures, values: np.ndarray) -> Array:
+            return getattr(self._expect(rows, values), name)
+
+        # the samples of a row depend on its place among the other rows
+        return self.by_rows(of_rows, X, targets) if self.engine.is_exact else of_rows(X, targets)
 
     def _expect(self, X: Array | SparseFeatures, targets: np.ndarray) -> Expectations:
         if isinstance(X, SparseFeatures):
@@ -191,9 +205,18 @@ class FittedNetwork(NamedTuple):
         """Draw the states of every hidden layer, 0.0 or 1.0, given the layer below."""
         states = [X]
         for layer in range(self.depth):
-            on = self.hidden_probability(states[-1], layer)
-            states.append((random_state.uniform(size=on.shape) < on).astype(np.float64))
+
+            def draw(inputs: Array, layer: int = layer) -> Array:
+                on = self.hidden_probability(inputs, layer)
+                return (random_state.uniform(size=on.shape) < on).astype(np.float64)
+
+            states.append(self.by_rows(draw, states[-1]))
         return states[1:]
+
+    def by_rows(self, function: Callable[..., Any], X: Any, *others: NDArray) -> Any:
+        """Apply a function of rows to blocks of them, so that their number needs no memory."""
+        width = max(*map(len, self.coefs), len(self.intercepts[-1]))
+        return in_blocks(function, X, *others, width=width)
 
     @property
     def dispersion(self) -> Array:
@@ -204,3 +227,8 @@ class FittedNetwork(NamedTuple):
     def depth(self) -> int:
         """Number of hidden layers."""
         return len(self.coefs) - 1
+
+
+def joined(states: list[Array]) -> Array:
+    """Return the states of all hidden layers side by side, (n_samples, n_hidden)."""
+    return states[0] if len(states) == 1 else np.hstack(states)

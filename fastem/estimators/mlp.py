@@ -1,5 +1,6 @@
 """BaseFastMLP: base class of the deterministic classifier and regressor."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +25,7 @@ from fastem.perceptron import (
     Samples,
     ValidationSet,
 )
-from fastem.runtime import blas_of_worker, kernel_array
+from fastem.runtime import blas_of_worker, in_blocks, kernel_array
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 FORM = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}
@@ -230,23 +231,28 @@ class BaseFastMLP:
         theta = self._layers.pack(self.coefs_, self.intercepts_, self.slopes_)
         return theta if theta.dtype == np.float32 else theta.astype(np.float64, copy=False)
 
-    def _forward(self, X: Any) -> Array:
-        """Check X; return outputs (n_samples, n_outputs)."""
+    def _forward(self, X: Any, finish: Callable[[Array], np.ndarray]) -> np.ndarray:
+        """Check X; return a function of the outputs (n_rows, n_outputs), by blocks of rows."""
         check_is_fitted(self, "coefs_")
         X = features(self, X, reset=False, **FORM)
         theta = self._theta()
         if X.dtype != np.float32:
             theta = theta.astype(np.float64, copy=False)
         objective = Objective(LOSSES[self.loss], 0.0, 0.0, 1.0)
-        network, rows = FeedForward(self._layers, objective), _as_rows(X, theta.dtype)
+        network = FeedForward(self._layers, objective)
+
+        def result(rows: Any) -> np.ndarray:
+            outputs = network.outputs(theta, _as_rows(rows, theta.dtype))
+            if not np.isfinite(outputs).all():
+                raise FloatingPointError(
+                    "The network's output is not a number: X times weights overflow. Rescale the "
+                    "features of X, or call fit again if coefs_ were changed."
+                )
+            return finish(outputs)
+
+        X = X.tocsr() if hasattr(X, "tocsr") else X
         with blas_of_worker():
-            outputs = network.outputs(theta, rows)
-        if not np.isfinite(outputs).all():
-            raise FloatingPointError(
-                "The network's output is not a number: X times weights overflow. Rescale the "
-                "features of X, or call fit again if coefs_ were changed."
-            )
-        return outputs
+            return in_blocks(result, X, width=max(X.shape[1], self.n_outputs_))
 
     def __sklearn_tags__(self):
         """Return scikit-learn's tags: sparse X is accepted."""

@@ -271,7 +271,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         FloatingPointError
             If X times weights overflow.
         """
-        return self._labels(self._forward(X))
+        return self._forward(X, self._labels)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class.
@@ -283,15 +283,18 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         Returns
         -------
         p : array (n_samples, n_classes)
-            Columns are ordered as `classes_`; a single class has probability 1. For multilabel problems, the probability of each
-            label.
+            Columns are ordered as `classes_`; a single class has probability 1. For multilabel
+            problems, the probability of each label.
 
         Raises
         ------
         NotFittedError, ValueError, FloatingPointError
             As `predict` does.
         """
-        outputs = self._forward(X)
+        return self._forward(X, self._probability)
+
+    def _probability(self, outputs: Array) -> Array:
+        """Return the probability of every class, for outputs of the network."""
         if len(self.classes_) == 1:
             return np.ones_like(outputs)
         if self.n_outputs_ == 1:

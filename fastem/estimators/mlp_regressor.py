@@ -251,7 +251,7 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
         FloatingPointError
             If X times weights overflow.
         """
-        return self._numbers(self._forward(X))
+        return self._forward(X, self._numbers)
 
     def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"

@@ -18,6 +18,7 @@ from fastem.runtime.memory import check_memory, fits
 from fastem.runtime.pieces import (
     TILE,
     cut_by_group,
+    in_blocks,
     most_chunks,
     n_low_bits,
     row_ranges,
@@ -58,6 +59,7 @@ __all__ = [
     "finite_array",
     "fits",
     "give_lock",
+    "in_blocks",
     "kernel_array",
     "lazy_property",
     "most_chunks",

@@ -3,7 +3,8 @@
 Results are added up piece by piece, so they do not depend on the number of threads.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,8 @@ _MAX_CHUNKS = 32
 _MAX_CHUNK_BYTES = 2**28
 _MAX_SLICES = 16
 _SLICE_ENTRIES = 2**14
+_ROWS_AT_ONCE = 2**14  # of predictions; a multiple of TILE and of other blocks of rows
+_VALUES_AT_ONCE = 2**22
 
 
 class Chunk(NamedTuple):
@@ -55,6 +58,43 @@ def n_low_bits(n_hidden: int) -> int:
 def row_ranges(n_samples: int, size: int) -> list[tuple[int, int]]:
     """Cut rows into ranges (start, stop) of equal size; the last range may be shorter."""
     return [(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+
+
+def in_blocks(function: Callable[..., Any], *arrays: Any, width: int = 1) -> Any:
+    """Apply a function to blocks of rows; return its results in the order of the rows.
+
+    The memory that the function needs is bounded, although the number of rows is not.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a block of every array. Returns an array (n_rows, ...), or a tuple of such arrays,
+        which must not depend on the rows of other blocks.
+    *arrays : array, sparse matrix or SparseFeatures (n_samples, ...)
+    width : int, default=1
+        Largest number of values per row that the function holds in memory. Blocks have fewer rows
+        if it is large.
+
+    Returns
+    -------
+    results : array (n_samples, ...) or tuple of such arrays
+    """
+    n_samples = arrays[0].shape[0]
+    n_rows = TILE * max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // width) // TILE)
+    if n_samples < 2 * n_rows:
+        return function(*arrays)
+    results: list[np.ndarray] = []
+    # the last block is the largest: a few rows of their own may be rounded in another way
+    starts = range(0, n_samples - n_rows + 1, n_rows)
+    for start in starts:
+        rows = slice(start, n_samples if start == starts[-1] else start + n_rows)
+        found = function(*(array[rows] for array in arrays))
+        parts = found if isinstance(found, tuple) else (found,)
+        if not results:
+            results = [np.empty((n_samples, *part.shape[1:]), part.dtype) for part in parts]
+        for result, part in zip(results, parts, strict=True):
+            result[rows] = part
+    return tuple(results) if isinstance(found, tuple) else results[0]
 
 
 def table_slices(n_high: int, n_low: int) -> list[tuple[int, int]]:
