@@ -20,10 +20,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from fastem import DivergenceError, FastEMClassifier, FastEMRegressor, FastMLPClassifier
-from fastem.cli import comparison, methods
 from fastem.cli.command_line import main
-from fastem.cli.datasets import BUILT_IN, read_dataset, with_names
+from fastem.cli.comparison import compare as comparison
+from fastem.cli.comparison import methods
 from fastem.cli.files import check_files
+from fastem.cli.tables.datasets import BUILT_IN, read_dataset, with_names
 from fastem.perceptron.layers import HIDDEN_ACTIVATIONS
 
 pytest.importorskip("pandas")

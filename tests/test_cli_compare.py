@@ -15,16 +15,16 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from fastem.cli import comparison
-from fastem.cli.baselines import gradient_boosting, linear_model
 from fastem.cli.command_line import main
-from fastem.cli.comparison_report import comparison_text
-from fastem.cli.datasets import Dataset
-from fastem.cli.fitting import one_thread_if_small
-from fastem.cli.methods import Options, exact_em
-from fastem.cli.regression import number_figures, with_deviation
-from fastem.cli.splits import split_rows
-from fastem.cli.summaries import corrected_standard_error, paired_difference, verdict
+from fastem.cli.comparison import compare as comparison
+from fastem.cli.comparison.baselines import gradient_boosting, linear_model
+from fastem.cli.comparison.fitting import one_thread_if_small
+from fastem.cli.comparison.methods import Options, exact_em
+from fastem.cli.comparison.regression import number_figures, with_deviation
+from fastem.cli.comparison.splits import split_rows
+from fastem.cli.comparison.summaries import corrected_standard_error, paired_difference, verdict
+from fastem.cli.reports.comparison import comparison_text
+from fastem.cli.tables.datasets import Dataset
 
 QUICK = ["--hidden", "2", "--alpha", "0.15", "--max-iter", "10", "--epochs", "10"]
 OPTIONS = Options((2,), max_iter=5, alpha=0.15, epochs=5)

@@ -242,7 +242,8 @@ STUCK = """
 import os, signal, sys, time, warnings
 import fastem.cli.verbs.fit
 from fastem import FastEMClassifier
-from fastem.cli import fitting, run
+from fastem.cli.comparison import fitting
+from fastem.cli import run
 from fastem.solvers import Network
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

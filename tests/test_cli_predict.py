@@ -366,7 +366,7 @@ def test_a_file_of_an_earlier_version(capsys, raw):
 
 @pytest.mark.parametrize("verb", ["fit", "compare"])
 def test_several_hidden_layers_are_for_classes(capsys, tmp_path, monkeypatch, verb):
-    monkeypatch.setattr("fastem.cli.fitting.fit_method", None)  # nothing is trained
+    monkeypatch.setattr("fastem.cli.comparison.fitting.fit_method", None)  # nothing is trained
     own = ["--model", tmp_path / "m"] if verb == "fit" else []
     line = refuse(capsys, verb, "diabetes", "--hidden", "8,2", *own)
     assert "argument --hidden: '8,2' has 2 hidden layers" in line

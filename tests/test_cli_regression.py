@@ -17,11 +17,11 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fastem import FastEMClassifier, FastEMRegressor, FastMLPRegressor
-from fastem.cli import densities, methods
 from fastem.cli.command_line import main
-from fastem.cli.datasets import read_dataset, with_names
-from fastem.cli.densities import NormalDensity, PoissonDensity
-from fastem.cli.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
+from fastem.cli.comparison import densities, methods
+from fastem.cli.comparison.densities import NormalDensity, PoissonDensity
+from fastem.cli.tables.datasets import read_dataset, with_names
+from fastem.cli.tables.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
 from fastem.estimators import load_model
 from fastem.estimators.model_files import write_model
 

@@ -431,7 +431,7 @@ def test_a_rehearsal_has_few_units_and_the_methods_of_the_fit():
 COMPILED_LATER = """
 import sys
 import numpy as np
-from fastem.cli import fitting, methods
+from fastem.cli.comparison import fitting, methods
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(2000, 3)), rng.integers(4, size=2000)

@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastem.cli import reading
-from fastem.cli.columns import MOST_CATEGORIES, column_of_kind, feature_column
 from fastem.cli.command_line import main
-from fastem.cli.datasets import read_dataset, read_features, read_rows
-from fastem.cli.reading import TableOptions
+from fastem.cli.tables import reading
+from fastem.cli.tables.columns import MOST_CATEGORIES, column_of_kind, feature_column
+from fastem.cli.tables.datasets import read_dataset, read_features, read_rows
+from fastem.cli.tables.reading import TableOptions
 
 pd = pytest.importorskip("pandas")
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.comparison import mean_log_loss
-from fastem.cli.regression import number_figures
+from fastem.cli.comparison.compare import mean_log_loss
+from fastem.cli.comparison.regression import number_figures
 from fastem.parameters import Array
 
 N_BINS = 10

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
-from fastem.cli.sources import BUILT_IN
+from fastem.cli.tables.sources import BUILT_IN
 
 _BUILT_IN_DATA = {("DATA", name) for name in BUILT_IN}
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.columns import ROW, column_of_kind
-from fastem.cli.comparison import class_predictions
-from fastem.cli.datasets import read_dataset, read_features, read_rows, with_names
-from fastem.cli.labels import is_count, missing_values
+from fastem.cli.comparison.compare import class_predictions
+from fastem.cli.comparison.regression import number_predictions
 from fastem.cli.messages import counted, listed, notify
-from fastem.cli.reading import TableOptions
-from fastem.cli.regression import number_predictions
-from fastem.cli.sources import BUILT_IN, shown_name
+from fastem.cli.tables.columns import ROW, column_of_kind
+from fastem.cli.tables.datasets import read_dataset, read_features, read_rows, with_names
+from fastem.cli.tables.labels import is_count, missing_values
+from fastem.cli.tables.reading import TableOptions
+from fastem.cli.tables.sources import BUILT_IN, shown_name
 
 if TYPE_CHECKING:
     import pandas

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options, one_of, positive, share
-from fastem.cli.comparison_report import comparison_text
 from fastem.cli.files import check_files
-from fastem.cli.layout import layers as layers_text
 from fastem.cli.messages import print_result
+from fastem.cli.reports.comparison import comparison_text
+from fastem.cli.reports.layout import layers as layers_text
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
-    from fastem.cli.comparison import Comparison
+    from fastem.cli.comparison.compare import Comparison
 
 _SOLVERS = "lbfgs", "sgd", "adam"
 _ACTIVATIONS = tuple(HIDDEN_ACTIVATIONS)
@@ -83,7 +83,7 @@ def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ..
 
 
 def _run_compare(arguments: argparse.Namespace) -> int:
-    from fastem.cli.methods import hidden_layer_sizes
+    from fastem.cli.comparison.methods import hidden_layer_sizes
 
     check_files({"DATA": arguments.data}, {"--plot": arguments.plot})
     options = options_of(arguments)
@@ -95,7 +95,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
             f"--plot works for classes only, and the task of {dataset.name} is {dataset.task}: "
             "the losses of EM and backpropagation are then defined differently"
         )
-    from fastem.cli.comparison import compare
+    from fastem.cli.comparison.compare import compare
 
     comparison = compare(dataset, options, test_size=arguments.test_size, n_splits=arguments.splits)
     content = comparison.to_dict()

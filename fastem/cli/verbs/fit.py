@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from fastem.cli import report
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
 from fastem.cli.files import check_files
 from fastem.cli.interrupts import saved_message, saving_on_interrupt
 from fastem.cli.messages import INTERRUPTED, notify, print_result
+from fastem.cli.reports import report
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.runtime import doing
 
@@ -15,8 +15,8 @@ from fastem.runtime import doing
 if TYPE_CHECKING:
     import pandas
 
-    from fastem.cli.datasets import Dataset
-    from fastem.cli.fitting import Fit
+    from fastem.cli.comparison.fitting import Fit
+    from fastem.cli.tables.datasets import Dataset
     from fastem.preparation import Preparation
 
 
@@ -32,9 +32,9 @@ def add_fit(verbs: Any) -> None:
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastem.cli.datasets import with_names
-    from fastem.cli.fitting import fit_method
-    from fastem.cli.methods import exact_em
+    from fastem.cli.comparison.fitting import fit_method
+    from fastem.cli.comparison.methods import exact_em
+    from fastem.cli.tables.datasets import with_names
     from fastem.estimators import save_model
 
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
@@ -86,8 +86,8 @@ def _prepared_columns(preparation: "Preparation", X: "pandas.DataFrame") -> list
 
 
 def _fit_content(path: str, dataset: "Dataset", fit: "Fit", X: Any) -> dict[str, Any]:
-    from fastem.cli.comparison import mean_log_loss
-    from fastem.cli.regression import training_figures
+    from fastem.cli.comparison.compare import mean_log_loss
+    from fastem.cli.comparison.regression import training_figures
 
     if dataset.task == "class":
         figures = {

@@ -4,20 +4,20 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fastem.cli.messages import notify
-from fastem.cli.sources import shown_name
+from fastem.cli.tables.sources import shown_name
 from fastem.runtime import doing
 
 # Slow imports are inside functions, so that --help and errors appear without delay.
 if TYPE_CHECKING:
-    from fastem.cli.datasets import Dataset
-    from fastem.cli.methods import Options
-    from fastem.cli.reading import TableOptions
+    from fastem.cli.comparison.methods import Options
+    from fastem.cli.tables.datasets import Dataset
+    from fastem.cli.tables.reading import TableOptions
 
 
 def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     """Return the data set of a call; notify of what was chosen or ignored."""
-    from fastem.cli.datasets import read_dataset
-    from fastem.cli.labels import are_counts, reason_to_regress
+    from fastem.cli.tables.datasets import read_dataset
+    from fastem.cli.tables.labels import are_counts, reason_to_regress
 
     table = table_options_of(arguments)
     with doing(f"reading {shown_name(arguments.data)}"):
@@ -51,7 +51,7 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
 
 def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
     """Return how the table of a call is written, and which of its columns are used."""
-    from fastem.cli.reading import TableOptions
+    from fastem.cli.tables.reading import TableOptions
 
     given = vars(arguments)
     # predict has neither --drop nor --impute
@@ -65,7 +65,7 @@ def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
 
 def options_of(arguments: argparse.Namespace) -> "Options":
     """Return the options of a fit or a comparison."""
-    from fastem.cli.methods import Options
+    from fastem.cli.comparison.methods import Options
 
     given = vars(arguments)
     # fit does not have these options of compare

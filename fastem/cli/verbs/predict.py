@@ -5,11 +5,11 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from fastem.cli import report
 from fastem.cli.arguments import add_common
-from fastem.cli.evaluation_report import evaluation_text
 from fastem.cli.files import check_files
 from fastem.cli.messages import print_data, print_result
+from fastem.cli.reports import report
+from fastem.cli.reports.evaluation import evaluation_text
 from fastem.cli.verbs.inputs import table_options_of
 from fastem.runtime import doing, replacing
 

@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 from fastem._version import __version__
-from fastem.cli import report
 from fastem.cli.arguments import number, positive, seed, sizes
 from fastem.cli.files import check_files
 from fastem.cli.messages import print_text
+from fastem.cli.reports import report
 from fastem.runtime import Loop, current_activity, replacing
 
 _classes = number(int, lambda value: value > 1, "a whole number of at least 2")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastem.cli.layout import aligned, counted
+from fastem.cli.reports.layout import aligned, counted
 
 
 def evaluation_text(content: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from fastem.cli.headers import check_names
+from fastem.cli.tables.headers import check_names
 
 if TYPE_CHECKING:
     import pandas

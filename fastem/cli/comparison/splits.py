@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.datasets import Dataset
+from fastem.cli.tables.datasets import Dataset
 from fastem.parameters import Array
 
 _FEWEST_ROWS = 10  # training rows of numbers

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastem.cli.columns import ROW, column_of_kind
-from fastem.cli.headers import column_names, counts_rows, without_unnamed
-from fastem.cli.labels import missing_values
 from fastem.cli.messages import MOST_LISTED, notify
-from fastem.cli.parquet import read_parquet
-from fastem.cli.reading import TableOptions, read_frame, read_lines
-from fastem.cli.sources import PARQUET, read_bytes, shown_name
+from fastem.cli.tables.columns import ROW, column_of_kind
+from fastem.cli.tables.headers import column_names, counts_rows, without_unnamed
+from fastem.cli.tables.labels import missing_values
+from fastem.cli.tables.parquet import read_parquet
+from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
+from fastem.cli.tables.sources import PARQUET, read_bytes, shown_name
 
 if TYPE_CHECKING:
     import pandas

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.methods import Method, Options, as_density
+from fastem.cli.comparison.methods import Method, Options, as_density
 
 _MAX_ITERATIONS = 5000
 _PENALTY = 1.0

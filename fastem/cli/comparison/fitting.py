@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from fastem.cli.methods import Method, fitted_settings, fitted_sizes
+from fastem.cli.comparison.methods import Method, fitted_settings, fitted_sizes
 from fastem.estimators import rehearsal_for
 from fastem.oracle import EStep
 from fastem.parameters import Array

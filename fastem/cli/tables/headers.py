@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import listed, notify
-from fastem.cli.reading import Lines
+from fastem.cli.tables.reading import Lines
 
 if TYPE_CHECKING:
     import pandas

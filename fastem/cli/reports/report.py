@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from fastem.cli.layout import aligned, compile_line, data_line, format_of, layers
 from fastem.cli.messages import counted
+from fastem.cli.reports.layout import aligned, compile_line, data_line, format_of, layers
 
 _MAX_PARTS = 12  # of the line about columns
 

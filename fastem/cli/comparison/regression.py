@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastem.cli.fitting import Fit, noting_interrupt
+from fastem.cli.comparison.fitting import Fit, noting_interrupt
 from fastem.parameters import Array
 
 COVERAGE = 0.9

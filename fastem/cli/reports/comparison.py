@@ -6,15 +6,15 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastem.cli.baselines import BOOSTING_NAME, LINEAR_NAMES
-from fastem.cli.layout import (
+from fastem.cli.comparison.baselines import BOOSTING_NAME, LINEAR_NAMES
+from fastem.cli.messages import counted
+from fastem.cli.reports.layout import (
     MAX_CLASSES_IN_COLUMNS,
     aligned,
     compile_line,
     data_line,
     format_of,
 )
-from fastem.cli.messages import counted
 
 _N_PREDICTIONS = 5
 _WIDTH = 100

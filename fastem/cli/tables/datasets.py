@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.columns import feature_frame
-from fastem.cli.labels import check_numbers, missing_values, targets
 from fastem.cli.messages import listed
-from fastem.cli.reading import TableOptions
-from fastem.cli.sources import BUILT_IN, shown_name
-from fastem.cli.tables import (
+from fastem.cli.tables.columns import feature_frame
+from fastem.cli.tables.labels import check_numbers, missing_values, targets
+from fastem.cli.tables.reading import TableOptions
+from fastem.cli.tables.sources import BUILT_IN, shown_name
+from fastem.cli.tables.table import (
     as_text,
     feature_errors,
     missing_entries,
@@ -101,7 +101,7 @@ def read_dataset(
     target : str, optional
         The target column of a table, by default ``label``. Ignored for built-in data.
     task : {"class", "regression", "count"}, optional
-        By default as `fastem.cli.labels.targets` chooses.
+        By default as `fastem.cli.tables.labels.targets` chooses.
     table : TableOptions, optional
         Only ``drop`` concerns built-in data.
 

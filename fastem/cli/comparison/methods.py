@@ -188,7 +188,7 @@ def as_density(regressor: Any, task: str) -> tuple[Any, dict[str, str]]:
     """
     if task == "class":
         return regressor, {}
-    from fastem.cli.densities import NormalDensity, PoissonDensity
+    from fastem.cli.comparison.densities import NormalDensity, PoissonDensity
 
     if task == "count":
         return PoissonDensity(regressor), {"distribution": "Poisson distribution"}

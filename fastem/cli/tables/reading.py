@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.arguments import SEPARATORS
-from fastem.cli.sources import decoded, shown_name
+from fastem.cli.tables.sources import decoded, shown_name
 
 if TYPE_CHECKING:
     import pandas

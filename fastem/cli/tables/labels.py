@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
-from fastem.cli.headers import counts_rows
 from fastem.cli.messages import listed, notify
+from fastem.cli.tables.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
+from fastem.cli.tables.headers import counts_rows
 from fastem.parameters import Array
 
 if TYPE_CHECKING:

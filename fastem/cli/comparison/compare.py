@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastem.cli.baselines import gradient_boosting, linear_model
-from fastem.cli.datasets import Dataset
-from fastem.cli.fitting import Fit, fit_method, named_errors, one_thread_if_small
-from fastem.cli.methods import Method, Options, backpropagation, exact_em
-from fastem.cli.regression import number_figures, number_predictions, with_deviation
-from fastem.cli.splits import Split, split_rows
-from fastem.cli.summaries import corrected_standard_error, paired_difference, verdict
+from fastem.cli.comparison.baselines import gradient_boosting, linear_model
+from fastem.cli.comparison.fitting import Fit, fit_method, named_errors, one_thread_if_small
+from fastem.cli.comparison.methods import Method, Options, backpropagation, exact_em
+from fastem.cli.comparison.regression import number_figures, number_predictions, with_deviation
+from fastem.cli.comparison.splits import Split, split_rows
+from fastem.cli.comparison.summaries import corrected_standard_error, paired_difference, verdict
+from fastem.cli.tables.datasets import Dataset
 from fastem.parameters import Array
 from fastem.plotting import final_step, loss_curve
 from fastem.runtime import doing

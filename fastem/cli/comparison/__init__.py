@@ -1,0 +1,1 @@
+"""The methods that are compared, their fits, and the figures of a comparison."""

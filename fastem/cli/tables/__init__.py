@@ -1,0 +1,1 @@
+"""Tables of other programs: from bytes to checked columns and targets."""
