@@ -235,6 +235,24 @@ def test_booleans_as_integers_and_other_columns():
     pd.testing.assert_frame_equal(preparation.features(other), preparation.features(X))
 
 
+@pytest.mark.parametrize("values", [[1, True, 0], [1.0, True, False], [Decimal(1), 1.0, 0]])
+def test_objects_of_several_types_that_are_all_numbers(values):
+    X = pd.DataFrame({"b": [True, False, True], "x": [1.0, 2.0, 3.0]})
+    mixed = pd.DataFrame({"b": objects(values), "x": objects(values)})
+    plain = pd.DataFrame({"b": [True, bool(values[1]), False], "x": [1.0, float(values[1]), 0.0]})
+    preparation = prepare(X)
+    pd.testing.assert_frame_equal(preparation.features(mixed), preparation.features(plain))
+
+
+@pytest.mark.parametrize("convert", [pd.to_datetime, pd.to_timedelta])
+def test_missing_dates_are_missing_values_of_any_kind(convert):
+    X = {"b": objects([True, False, None]), "x": [1.0, 2.0, NAN], "t": objects(["a", "b", None])}
+    preparation = prepare(pd.DataFrame(X), impute=True)
+    missing = pd.DataFrame(dict.fromkeys("bxt", convert([None, None])))
+    wanted = pd.DataFrame(dict.fromkeys("bxt", objects([None, None])))
+    pd.testing.assert_frame_equal(preparation.features(missing), preparation.features(wanted))
+
+
 class OtherTable:
     """A table of another library: named columns that become arrays."""
 

@@ -972,6 +972,7 @@ def test_what_parquet_cannot_bring(parquet):
             "list": [[1, 2], [3]],
             "bytes": [b"a", b"b"],
             "nothing": [None, None],
+            "never": pd.to_datetime([None, None]),
             "label": ["a", "b"],
         }
     )
@@ -982,7 +983,8 @@ def test_what_parquet_cannot_bring(parquet):
         "'list' contains values that are no numbers, texts or booleans: '[1 2]' in row 1",
         "'bytes' contains values that are no numbers, texts or booleans: \"b'a'\" in row 1",
         "'nothing' contains no value",
-        "--drop when,day,list,bytes,nothing",
+        "'never' contains no value",
+        "--drop when,day,list,bytes,nothing,never",
     ):
         assert words in message
 

@@ -138,9 +138,9 @@ def _numbers(frame: "pandas.DataFrame", names: list[str]) -> tuple[NDArray[np.fl
 
 
 def _number(column: "pandas.Series") -> NDArray[np.float64] | None:
-    if _pandas_kind(column) not in (*_NUMBERS, "boolean", "empty"):
+    if not _has_numbers("number", column):
         return None
-    if not isinstance(column.dtype, np.dtype):
+    if not isinstance(column.dtype, np.dtype) or column.dtype.kind in "mM":  # only NaT, here
         column = column.astype(object)
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -160,10 +160,10 @@ def _text(column: "pandas.Series") -> NDArray[np.object_] | None:
 
 
 def _boolean(column: "pandas.Series") -> NDArray[np.object_] | None:
-    missing = column.isna().to_numpy()
-    present = _objects(column, missing)[~missing]
-    if _pandas_kind(column) not in (*_NUMBERS, "boolean", "empty"):
+    if not _has_numbers("boolean", column):
         return None
+    missing = column.isna().to_numpy()
+    present = column.astype(object).to_numpy()[~missing]
     if not all(value in (0, 1) for value in set(present)):
         return None
     out = np.full(len(column), np.nan, dtype=object)
@@ -174,17 +174,18 @@ def _boolean(column: "pandas.Series") -> NDArray[np.object_] | None:
 _CONVERSIONS = {"text": _text, "boolean": _boolean}
 
 
-def _objects(column: "pandas.Series", missing: NDArray[np.bool_]) -> NDArray[np.object_]:
-    out = np.full(len(column), np.nan, dtype=object)
-    out[~missing] = column.astype(object).to_numpy()[~missing]
-    return out
+def _has_numbers(kind: str, column: "pandas.Series") -> bool:
+    """Return whether all values are numbers or booleans, also if they have several types."""
+    if _pandas_kind(column) in (*_NUMBERS, "boolean", "empty"):
+        return True
+    return all(_fits(kind, value) for value in column.dropna())
 
 
 def _complaint(name: str, kind: str, column: "pandas.Series") -> str:
     """Describe the first value that is not of the kind of its column."""
-    values = _objects(column, column.isna().to_numpy()).tolist()
-    for row, value in enumerate(values, start=1):
-        if value is not np.nan and not _fits(kind, value):
+    rows = zip(column.astype(object), column.isna(), strict=True)
+    for row, (value, is_missing) in enumerate(rows, start=1):
+        if not is_missing and not _fits(kind, value):
             text = f"{name!r} has {value!r} in row {row}, which is not {_WANTED[kind]}"
             is_code = kind == "text" and isinstance(value, numbers.Real)
             return f"{text} (read this column as text)" if is_code else text

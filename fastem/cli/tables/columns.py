@@ -82,7 +82,7 @@ def feature_column(column: "pandas.Series", decimal: str = ".", *, typed: bool =
     texts = _Texts(column, decimal)
     if not texts.n_given and not (typed and texts.present.any()):
         return Column(np.full(len(column), np.nan))
-    if not typed and texts.are_numbers.sum() and texts.n_of(texts.are_numbers) == texts.n_given:
+    if not typed and texts.n_of(texts.are_numbers) == texts.n_given:
         return _finite(column, texts.numbers())
     if not typed and texts.n_of(texts.are_booleans) == texts.n_given:
         return Column(texts.booleans())
@@ -113,8 +113,6 @@ def column_of_kind(column: "pandas.Series", kind: str, decimal: str = ".") -> Co
         return Column(_Texts(column, decimal).stripped())
     if found == kind:
         return _typed_column(column, kind)
-    if found == "number" and bool(column.isna().all()):
-        return Column(np.full(len(column), np.nan, dtype=object if kind == "boolean" else None))
     if found not in ("text", "empty"):
         row, value = _first(column, column.notna().to_numpy())
         return Column(column.to_numpy(), f"has {value!r} in row {row}, which is {_NOT[kind]}")
@@ -254,6 +252,8 @@ def _kind(column: "pandas.Series") -> str:
     """Return "number", "boolean", "text", "empty", or a kind of pandas that is none of them."""
     from pandas.api.types import infer_dtype
 
+    if column.isna().all():
+        return "empty"
     kind = infer_dtype(column, skipna=True)
     return _KINDS.get(kind, kind)
 
@@ -265,7 +265,6 @@ _KINDS = {
     "floating": "number",
     "mixed-integer-float": "number",
     "decimal": "number",
-    "empty": "empty",
 }
 
 
