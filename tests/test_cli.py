@@ -965,10 +965,13 @@ def test_option_out_of_range(capsys, option, value):
     assert repr(value) in line
 
 
-def test_hidden_too_many_for_exact_sums_are_sampled_and_it_is_said(capsys, tmp_path):
+def test_hidden_too_many_for_exact_sums_are_sampled_with_a_warning(capsys, tmp_path):
     path = tmp_path / "model.npz"
     assert main(["fit", "digits", "--model", str(path), "--hidden", "50", "--max-iter", "2"]) == 0
-    assert "falls back to sampling for hidden_layer_sizes=(50,)" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "EM falls back to sampling for --hidden 50 and 10 classes" in message
+    assert "For exact results, use fewer units (--hidden)." in message
+    assert "e_step" not in message
     assert path.exists()
 
 

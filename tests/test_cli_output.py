@@ -366,6 +366,28 @@ def test_without_a_watch_nothing_is_prepared_for_saving():
             "--alpha or another --seed.",
         ),
         ("in 11 iterations", "in 11 iterations"),
+        (
+            "e_step='auto' falls back to sampling for hidden_layer_sizes=(50, 8): no exact engine. "
+            "Use e_step='sampling' to get them without this warning, or use fewer hidden units.",
+            "EM falls back to sampling for --hidden 50,8: no exact engine. For exact results, use "
+            "fewer units (--hidden).",
+        ),
+        (
+            "The noise variance of output 0 is at its lower bound, variance_floor=1e-06 times the "
+            "variance of y. Decrease variance_floor in the first case; use fewer hidden units, or "
+            "increase alpha or variance_floor, in the second.",
+            "The noise variance of output 0 is at its lower bound, 1e-06 times the variance of y. "
+            "In the second case, use fewer units (--hidden) or a larger --alpha.",
+        ),
+        (
+            "the estimates are noisy. Increase n_samples or alpha, or use an exact engine such as "
+            "fastem.Enumeration() if it fits into memory.",
+            "the estimates are noisy. Use a larger --alpha, or fewer units (--hidden).",
+        ),
+        (
+            "no step increased the objective. Use a smaller learning_rate_init than 0.01.",
+            "no step increased the objective. Use another --seed.",
+        ),
     ],
 )
 def test_warnings_name_options_of_the_command_line(message, wanted):

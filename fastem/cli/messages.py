@@ -104,7 +104,23 @@ def with_options(message: str) -> str:
     return message
 
 
-_OPTIONS = {
+_OPTIONS: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"\be_step='auto' falls back\b": "EM falls back",
+    r"\bhidden_layer_sizes=\(([\d, ]+)\)": lambda match: (
+        f"--hidden {match[1].strip(',').replace(' ', '')}"
+    ),
+    r"\bUse e_step='sampling' to get them without this warning, or use fewer hidden units\.": (
+        "For exact results, use fewer units (--hidden)."
+    ),
+    r"\bIncrease n_samples or alpha, or use an exact engine such as .* if it fits into memory\.": (
+        "Use a larger --alpha, or fewer units (--hidden)."
+    ),
+    r"\bvariance_floor=(\S+) times\b": r"\1 times",
+    r"\bDecrease variance_floor in the first case; .* in the second\.": (
+        "In the second case, use fewer units (--hidden) or a larger --alpha."
+    ),
+    r"\bUse a smaller learning_rate_init than .*\.$": "Use another --seed.",
+    r"\bUse solver='em', standardize=True, or other starting values\.": "Use another --seed.",
     r"\bmax_iter or tol\b": "--max-iter",  # there is no option for the tolerance
     r"\ba (smaller|larger) alpha, more starts \(n_init\),": r"a \1 alpha",
     r"\b(a (?:smaller|larger)|[Ii]ncrease) alpha\b": r"\1 --alpha",

@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 
@@ -46,7 +46,8 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
                 yield file
             os.replace(temporary, target)
         except BaseException:
-            os.unlink(temporary)
+            with suppress(OSError):  # Ctrl-C may come after the replacement
+                os.unlink(temporary)
             raise
     except OSError as error:
         # An error of a write has no file name.
