@@ -107,7 +107,7 @@ def test_features_equal_those_of_loops(seed, impute):
     train = random_table(rng, 25 + seed, share)
     new = random_table(rng, 40, share, extra=["new", "other"])
     preparation = prepare(as_frame(train), impute=impute)
-    assert preparation.columns == list(train)
+    assert list(preparation.kinds) == list(train)
     assert_features(preparation, train, train, impute)
     assert_features(preparation, train, new, impute)
     stored = json.loads(json.dumps(preparation.to_json(), allow_nan=False))
@@ -158,7 +158,7 @@ def test_plain_numbers_stay_as_they_are():
 def test_kinds():
     X = pd.DataFrame({"n": [1, 2], "t": ["1", "x"], "b": [True, False]})
     preparation = prepare(X)
-    assert [preparation.kind_of(name) for name in X] == ["number", "text", "boolean"]
+    assert [preparation.kinds[name] for name in X] == ["number", "text", "boolean"]
     assert preparation.feature_names == ["n", "t=1", "t=x", "b=False", "b=True"]
 
 
@@ -525,7 +525,7 @@ def test_damaged_preparations(saved):
             refused += [content] * ("is damaged" in str(error))
         else:
             n_equal += restored.to_json() == content
-            rows = restored.features(as_frame({name: [NAN] for name in restored.columns}))
+            rows = restored.features(as_frame({name: [NAN] for name in restored.kinds}))
             assert np.isfinite(rows.to_numpy()).all()
     assert len(refused) > 300
     assert len(refused) + n_equal == len(damaged)

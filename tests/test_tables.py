@@ -11,7 +11,6 @@ import sys
 import threading
 import warnings
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -377,13 +376,17 @@ def test_a_header_that_looks_like_data_can_be_insisted_on(write):
 def test_a_first_line_of_data_for_predictions(write):
     path = write("5,9\n7,8\n")
     with pytest.raises(ValueError, match="looks like data"):
-        read_features(path, ["x"], 1)
+        read_rows(path, dict(x="number"))
     with pytest.raises(ValueError, match="lacks columns of the model"):
-        read_features(path, ["x"], 1, TableOptions(header=True))
-    X = read_features(path, ["2", "1"], 2, TableOptions(header=False))
-    assert X.tolist() == [[9, 5], [8, 7]]
+        read_rows(path, dict(x="number"), TableOptions(header=True))
+    frame, _ = read_rows(path, {"2": "number", "1": "number"}, TableOptions(header=False))
+    assert frame[["2", "1"]].to_numpy().tolist() == [[9, 5], [8, 7]]
+    X = read_features(path, 2, TableOptions(header=False))
+    assert X.tolist() == [[5, 9], [7, 8]]
+    with pytest.raises(ValueError, match="has 2 columns, but the model was fitted on 3"):
+        read_features(write("Unnamed: 0,a,b\n0,5,1\n1,4,2\n2,3,1\n"), 3)
     # names of the model are certainly a header
-    assert read_features(path, ["9"], 1).tolist() == [[8]]
+    assert read_rows(path, {"9": "number"})[0]["9"].tolist() == [8]
 
 
 @pytest.mark.parametrize(
@@ -507,10 +510,10 @@ def test_blank_lines_at_the_end_are_no_rows(write, end, tail):
 @pytest.mark.parametrize("blank", ["", " ", "\t", '""'])
 def test_a_blank_line_in_one_column_is_a_missing_value(write, end, blank):
     path = write(end.join(["x", "0", blank, "1", ""]))
-    frame = read_rows(path, SimpleNamespace(columns=["x"], kind_of=lambda name: "number"))[0]
+    frame = read_rows(path, dict(x="number"))[0]
     np.testing.assert_array_equal(frame["x"], [0.0, np.nan, 1.0])
     with pytest.raises(ValueError, match=r"missing values. .* 'x' \(1, the first in row 2\)"):
-        read_features(path, ["x"], 1)
+        read_features(path, 1)
 
 
 def test_a_model_of_one_column_predicts_no_shifted_rows(capsys, tmp_path, write):
@@ -832,13 +835,9 @@ def test_labels_come_back_as_written(write):
 # --- rows for predictions -------------------------------------------------------------------
 
 
-def kinds(**of):
-    return SimpleNamespace(columns=list(of), kind_of=of.__getitem__)
-
-
 def test_columns_have_the_kind_that_the_model_expects(write):
     path = write("id,t,b,n,rest\n007,1,True,NA,\n008, 2 ,NA,2.5,NA\n009,,false,3,1.50\n")
-    frame, _ = read_rows(path, kinds(n="number", t="text", b="boolean"))
+    frame, _ = read_rows(path, dict(n="number", t="text", b="boolean"))
     assert frame["id"].tolist() == ["007", "008", "009"]
     assert frame["rest"].tolist() == ["", "NA", "1.50"]
     assert frame["t"].tolist()[:2] == ["1", "2"]
@@ -853,15 +852,15 @@ def test_values_of_other_kinds_are_refused(write):
     with pytest.raises(
         ValueError, match="has 'True' in row 1, which is not a number; column 'b' ha"
     ):
-        read_rows(path, kinds(a="number", b="boolean"))
+        read_rows(path, dict(a="number", b="boolean"))
     path = write("a,b,c\n1,x,inf\ny,True,2\n")
     with pytest.raises(ValueError, match="column 'a'") as error:
-        read_rows(path, kinds(a="number", b="boolean", c="number"))
+        read_rows(path, dict(a="number", b="boolean", c="number"))
     assert "column 'a' has 'y' in row 2, which is not a number" in str(error.value)
     assert "column 'b' has 'x' in row 1, which is neither true nor false" in str(error.value)
     assert "column 'c' is not numeric: 'inf' in row 1 is not finite" in str(error.value)
     with pytest.raises(ValueError, match="give --decimal , if commas are decimal marks"):
-        read_rows(write("a;b\n1,5;2\n"), kinds(a="number"))
+        read_rows(write("a;b\n1,5;2\n"), dict(a="number"))
 
 
 @pytest.mark.parametrize("kind", ["number", "text", "boolean"])
@@ -875,7 +874,7 @@ def test_a_column_without_values_has_any_kind(kind):
 
 def test_dates_and_index_columns_do_not_disturb_predictions(write):
     path = write(",x,when,,other\n0,5,2026-01-01,1,a\n1,4,2026-01-02,2,b\n")
-    frame, _ = read_rows(path, kinds(x="number"))
+    frame, _ = read_rows(path, dict(x="number"))
     assert frame.columns.tolist() == ["x", "when", "other"]
     assert len(frame) == 2
 
@@ -883,7 +882,7 @@ def test_dates_and_index_columns_do_not_disturb_predictions(write):
 def test_missing_columns_of_a_model(write):
     path = write("x;y\n1;2\n")
     with pytest.raises(ValueError, match="Missing: z") as error:
-        read_rows(path, kinds(x="number", z="text"))
+        read_rows(path, dict(x="number", z="text"))
     assert "lacks columns of the model (fields separated by semicolon). Missing: z" in str(
         error.value
     )
@@ -958,7 +957,7 @@ def test_parquet(parquet):
     assert X["k"].tolist() == [10, 20, 10, 20]
     assert X["t"].dropna().tolist() == ["1", "2", "1"]  # text with digits is text
     assert dataset.y.tolist() == label.tolist()
-    frame, _ = read_rows(path, kinds(i="number", t="text", k="text", c="text", b="boolean"))
+    frame, _ = read_rows(path, dict(i="number", t="text", k="text", c="text", b="boolean"))
     assert frame["k"].tolist() == ["10", "20", "10", "20"]
     assert frame["plain"].tolist() == ["True", "False", "True", "True"]
 

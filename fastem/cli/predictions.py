@@ -11,7 +11,14 @@ from fastem.cli.comparison.compare import class_predictions
 from fastem.cli.comparison.regression import number_predictions
 from fastem.cli.messages import counted, listed, notify
 from fastem.cli.tables.columns import ROW, column_of_kind
-from fastem.cli.tables.datasets import read_dataset, read_features, read_rows, with_names
+from fastem.cli.tables.datasets import (
+    check_columns,
+    check_number,
+    read_dataset,
+    read_features,
+    read_rows,
+    with_names,
+)
 from fastem.cli.tables.labels import is_count, missing_values
 from fastem.cli.tables.reading import TableOptions
 from fastem.cli.tables.sources import BUILT_IN, shown_name
@@ -48,7 +55,7 @@ class SavedModel(NamedTuple):
     def names(self) -> list[str] | None:
         """Return the names of the columns that the model needs, if it has names."""
         if self.preparation is not None:
-            return self.preparation.columns
+            return list(self.preparation.kinds)
         names = getattr(self.model, "feature_names_in_", None)
         return None if names is None else names.tolist()
 
@@ -148,13 +155,13 @@ def read_prediction_rows(
         If the source cannot be read.
     """
     if source in BUILT_IN:
-        return _read_built_in(saved, source, table, others)
+        return _read_built_in(saved, source, others)
     if saved.names is None:
         _refuse_columns(f"{saved.path} has no names of columns", others)
-        return Rows(read_features(source, None, saved.model.n_features_in_, table), {}, None)
+        return Rows(read_features(source, saved.model.n_features_in_, table), {}, None)
     name, target = shown_name(source), others.target
     preparation = saved.preparation_of_tables()
-    if target in preparation.columns:
+    if target in preparation.kinds:
         raise ValueError(f"argument --target: {target!r} is a feature of the model")
     kept: list[str] = []
 
@@ -164,7 +171,7 @@ def read_prediction_rows(
         _check_known(name, "--target", wanted, names)
         return list(dict.fromkeys([*kept, *wanted]))
 
-    frame, written = read_rows(source, preparation, table, choose)
+    frame, written = read_rows(source, preparation.kinds, table, choose)
     try:
         X = preparation.features(frame)
     except ValueError as error:
@@ -226,17 +233,20 @@ def evaluate_rows(saved: SavedModel, rows: Rows) -> dict[str, Any]:
     return evaluate(saved.model, rows.X, rows.y)
 
 
-def _read_built_in(
-    saved: SavedModel, source: str, table: TableOptions, others: OutputColumns
-) -> Rows:
+def _read_built_in(saved: SavedModel, source: str, others: OutputColumns) -> Rows:
     _refuse_columns(f"{source} is built-in data", others._replace(target=None))
-    X = read_features(source, saved.names, saved.model.n_features_in_, table)
-    X = X if saved.names is None else with_names(X, saved.names)
+    dataset = read_dataset(source, task=None if others.target is None else saved.task)
+    X, found, names = dataset.X, dataset.feature_names, saved.names
+    if names is None:
+        check_number(source, saved.model.n_features_in_, len(found))
+    else:
+        check_columns(source, names, found)
+        X = with_names(X[:, [found.index(name) for name in names]], names)
     if saved.preparation is not None:
         X = saved.preparation.features(X)
     if others.target is None:
         return Rows(X, {}, None)
-    y = read_dataset(source, None, saved.task).y
+    y = dataset.y
     if saved.task == "class":
         y = _known_labels(saved, source, [str(label) for label in y.tolist()])
     return Rows(X, {}, y)

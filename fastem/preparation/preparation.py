@@ -69,6 +69,9 @@ class Preparation:
 
     Attributes
     ----------
+    learned : tuple of Column
+    kinds : dict of str to {"number", "text", "boolean"}
+        Kinds of the columns of the table, in order, by their names.
     feature_names : list of str
 
     Raises
@@ -78,24 +81,10 @@ class Preparation:
     """
 
     def __init__(self, columns: Sequence[Column], impute: bool) -> None:
-        self._columns, self._impute = tuple(columns), impute
-        self._kinds = {column.name: column.kind for column in columns}
+        self.learned, self._impute = tuple(columns), impute
+        self.kinds = {column.name: column.kind for column in columns}
         self.feature_names = _feature_names(columns)
-        self._transformer = _new_transformer(self._kinds, impute).fit(_example_table(columns))
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns of the table, in order."""
-        return list(self._kinds)
-
-    @property
-    def learned(self) -> tuple[Column, ...]:
-        """What was learned from every column."""
-        return self._columns
-
-    def kind_of(self, name: str) -> str:
-        """Return "number", "text" or "boolean" for the name of a column."""
-        return self._kinds[name]
+        self._transformer = _new_transformer(self.kinds, impute).fit(_example_table(columns))
 
     def transformer(self) -> Pipeline:
         """Return the fitted transformer.
@@ -135,9 +124,9 @@ class Preparation:
         ValueError
             As `features`.
         """
-        frame = raw_columns(X, self._kinds, self._impute)
+        frame = raw_columns(X, self.kinds, self._impute)
         found = {}
-        for column in self._columns:
+        for column in self.learned:
             if column.kind == "number":
                 continue
             counts = frame[column.name].value_counts(sort=False)
@@ -150,7 +139,7 @@ class Preparation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the preparation as plain Python values that JSON can store."""
-        columns = [c._asdict() | {"categories": list(c.categories)} for c in self._columns]
+        columns = [c._asdict() | {"categories": list(c.categories)} for c in self.learned]
         return {"impute": self._impute, "columns": columns}
 
     @classmethod

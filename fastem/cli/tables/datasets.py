@@ -1,7 +1,7 @@
 """Data sets of the command line: those that come with scikit-learn, and tables in files."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,17 +75,6 @@ class Dataset(NamedTuple):
         }
 
 
-class Kinds(Protocol):
-    """What `read_rows` needs of the preparation of a model."""
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """Names of the raw columns, in order."""
-
-    def kind_of(self, name: str) -> str:
-        """Return "number", "text" or "boolean"."""
-
-
 def read_dataset(
     source: str,
     target: str | None = None,
@@ -155,7 +144,7 @@ def read_dataset(
 
 def read_rows(
     source: str,
-    preparation: Kinds,
+    kinds: Mapping[str, str],
     table: TableOptions = _AS_WRITTEN,
     choose: Callable[[list[str]], list[str]] = lambda names: [],
 ) -> tuple["pandas.DataFrame", "pandas.DataFrame"]:
@@ -165,8 +154,8 @@ def read_rows(
     ----------
     source : str
         The path of a table, or ``-`` for standard input.
-    preparation : Kinds
-        Columns of the model and their kinds.
+    kinds : dict of str to {"number", "text", "boolean"}
+        Kinds of the columns of the model, by their names.
     table : TableOptions, optional
         ``drop`` and ``impute`` have no effect.
     choose : callable, optional
@@ -189,62 +178,47 @@ def read_rows(
     OSError, ImportError
         As in `read_dataset`.
     """
-    columns, name = list(preparation.columns), shown_name(source)
+    name = shown_name(source)
 
     def read_as_text(names: list[str], separated_by: str) -> set[str]:
-        _check_columns(name, columns, names, separated_by)
-        numeric = {column for column in columns if preparation.kind_of(column) != "text"}
-        return set(names) - numeric
+        check_columns(name, kinds, names, separated_by)
+        return {column for column in names if kinds.get(column, "text") == "text"}
 
-    frame, _, written = read_table(source, table, read_as_text, columns, choose)
-    kinds = {column: preparation.kind_of(column) for column in columns}
+    frame, _, written = read_table(source, table, read_as_text, kinds, choose)
     return of_kinds(name, frame, kinds, table.decimal), written
 
 
-def read_features(
-    source: str,
-    names: Sequence[str] | None,
-    n_features: int,
-    table: TableOptions = _AS_WRITTEN,
-) -> Array:
-    """Read the features that a model without preparation was fitted on.
+def read_features(source: str, n_features: int, table: TableOptions = _AS_WRITTEN) -> Array:
+    """Read the features of a model that has no names of columns.
 
     Parameters
     ----------
     source : str
-        As in `read_dataset`.
-    names : sequence of str or None
-        The columns to select; all other columns are ignored. None selects all columns in
-        their order.
+        The path of a table, or ``-`` for standard input.
     n_features : int
-        Required number of columns if ``names`` is None.
+        Required number of columns.
     table : TableOptions, optional
         ``drop`` and ``impute`` have no effect.
 
     Returns
     -------
     X : array (n_samples, n_features)
-        Finite numbers.
+        Finite numbers, in the order of the columns.
 
     Raises
     ------
     ValueError, OSError, ImportError
         As in `read_dataset`.
     """
-    if source in BUILT_IN:
-        dataset = _read_built_in(source)
-        columns = _selected(source, names, n_features, dataset.feature_names)
-        return dataset.X[:, [dataset.feature_names.index(column) for column in columns]]
-    name, kinds = shown_name(source), {}
+    name = shown_name(source)
 
-    def read_as_text(found: list[str], separated_by: str) -> set[str]:
-        kinds.update(
-            dict.fromkeys(_selected(name, names, n_features, found, separated_by), "number")
-        )
-        return set(found) - set(kinds)
+    def read_as_text(found: list[str], separated_by: str) -> tuple[str, ...]:
+        check_number(name, n_features, len(found), separated_by)
+        return ()
 
-    frame, *_ = read_table(source, table, read_as_text, () if names is None else list(names))
-    X = of_kinds(name, frame[list(kinds)], kinds, table.decimal)
+    frame, *_ = read_table(source, table, read_as_text)
+    check_number(name, n_features, frame.shape[1])  # without a column that counts the rows
+    X = of_kinds(name, frame, dict.fromkeys(frame.columns, "number"), table.decimal)
     found = missing_entries(X)
     if found:
         raise ValueError(missing_values(name, found))
@@ -297,29 +271,19 @@ def _hint(names: list[str], table: TableOptions) -> str:
     return ""
 
 
-def _selected(
-    source: str,
-    names: Sequence[str] | None,
-    n_features: int,
-    columns: Sequence[str],
-    separated_by: str = "",
-) -> Sequence[str]:
-    """Return the columns of a model without preparation; raise ValueError if some are missing."""
-    if names is None:
-        if len(columns) != n_features:
-            raise ValueError(
-                f"{source} has {len(columns)} columns{separated_by}, but the model was fitted on "
-                f"{n_features} without names: the file must contain exactly these columns, in the "
-                "same order"
-            )
-        return columns
-    _check_columns(source, names, columns, separated_by)
-    return names
+def check_number(source: str, wanted: int, found: int, separated_by: str = "") -> None:
+    """Raise ValueError if a source has not the number of columns that a model needs."""
+    if found != wanted:
+        raise ValueError(
+            f"{source} has {found} columns{separated_by}, but the model was fitted on {wanted} "
+            "without names: the file must contain exactly these columns, in the same order"
+        )
 
 
-def _check_columns(
-    source: str, names: Sequence[str], columns: Sequence[str], separated_by: str = ""
+def check_columns(
+    source: str, names: Collection[str], columns: Sequence[str], separated_by: str = ""
 ) -> None:
+    """Raise ValueError if a source lacks columns of a model."""
     known = set(columns)
     missing = [name for name in names if name not in known]
     if missing:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ def read_table(
     source: str,
     table: TableOptions,
     read_as_text: Callable[[list[str], str], Collection[str]],
-    wanted: Sequence[str] = (),
+    wanted: Collection[str] = (),
     choose: Callable[[list[str]], list[str]] = lambda names: [],
 ) -> Table:
     """Read the columns of a table.
@@ -57,7 +57,7 @@ def read_table(
     read_as_text : callable
         Receives the names of the columns and the separator in words. It checks the names and
         returns those of columns to read as text.
-    wanted : sequence of str, optional
+    wanted : collection of str, optional
         As in `column_names`. If there are any, columns without a name are removed.
     choose : callable, optional
         Returns, from the names of the columns, those that are also returned as they are written.
