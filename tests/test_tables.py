@@ -384,7 +384,7 @@ def test_a_first_line_of_data_for_predictions(write):
     X = read_features(path, 2, TableOptions(header=False))
     assert X.tolist() == [[5, 9], [7, 8]]
     with pytest.raises(ValueError, match="has 2 columns, but the model was fitted on 3"):
-        read_features(write("Unnamed: 0,a,b\n0,5,1\n1,4,2\n2,3,1\n"), 3)
+        read_features(write("Unnamed: 0,a,b\n0,5,1\n1,4,2\n2,3,1\n", "i.csv"), 3)
     # names of the model are certainly a header
     assert read_rows(path, {"9": "number"})[0]["9"].tolist() == [8]
 
