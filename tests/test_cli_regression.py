@@ -17,11 +17,12 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fastem import FastEMClassifier, FastEMRegressor, FastMLPRegressor
+from fastem.cli.arguments import TASKS
 from fastem.cli.command_line import main
 from fastem.cli.comparison import densities, methods
 from fastem.cli.comparison.densities import NormalDensity, PoissonDensity
 from fastem.cli.tables.datasets import read_dataset, with_names
-from fastem.cli.tables.labels import MOST_LABELS, ROWS_PER_LABEL, TASKS
+from fastem.cli.tables.labels import MOST_LABELS, ROWS_PER_LABEL
 from fastem.estimators import load_model
 from fastem.estimators.model_files import write_model
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 _MAX_SIZES = 1000
-_TASKS = "class", "regression", "count"
+TASKS = "class", "regression", "count"
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 _DATA_HELP = (
     "iris, wine, breast_cancer, digits, diabetes, or the path of a table: CSV (also compressed: "
@@ -102,8 +102,8 @@ def add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
     if target:
         text = "target column of a table (default: label); ignored for built-in data"
         parser.add_argument("--target", metavar="COLUMN", help=text)
-        names = f"{{{','.join(_TASKS)}}}"
-        parser.add_argument("--task", type=one_of(_TASKS), metavar=names, help=_TASK_HELP)
+        names = f"{{{','.join(TASKS)}}}"
+        parser.add_argument("--task", type=one_of(TASKS), metavar=names, help=_TASK_HELP)
     _add_table_options(parser, fit=target)
 
 

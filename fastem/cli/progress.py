@@ -122,10 +122,6 @@ def _painter_for(stream: TextIO | None) -> tuple[_Painter | None, float, float]:
     return _Lines(stream), _FIRST_LINE, _BETWEEN_LINES
 
 
-def _text_of(activity: Activity) -> str:
-    return activity.text() or "working"
-
-
 def _stages_within(width: int, activity: Activity) -> str:
     """Return the stages in words; outer ones are left out if there are more letters than fit."""
     stages = activity.stages or ("working",)
@@ -143,7 +139,7 @@ class _Lines:
         self._stream = stream
 
     def draw(self, seconds: float, activity: Activity) -> None:
-        print_line(f"fastem: {seconds:.0f} s: {_text_of(activity)}", self._stream)
+        print_line(f"fastem: {seconds:.0f} s: {activity.text() or 'working'}", self._stream)
 
     def clear(self) -> None:
         """Do nothing: lines stay."""

@@ -29,7 +29,7 @@ def linear_model(options: Options, y: NDArray[Any], task: str = "class") -> Meth
     Parameters
     ----------
     options : Options
-        Only the seed is used.
+        Not used: the solvers need no random numbers.
     y : array (n_samples,)
         Training targets.
     task : {"class", "regression", "count"}, default="class"

@@ -1,7 +1,7 @@
 """Compare methods on the same rows: losses on training and test rows, and time of the fit."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -292,14 +292,12 @@ def class_predictions(model: Any, X: Any) -> Iterator[dict[str, Any]]:
     model : FastEMClassifier
     X : array or DataFrame (n_samples, n_features)
     """
-    classes, probabilities = model.classes_.tolist(), model.predict_proba(X)
+    names, probabilities = [str(k) for k in model.classes_.tolist()], model.predict_proba(X)
     for label, row in zip(model.predict(X).tolist(), probabilities, strict=True):
-        yield {"predicted": label, "probabilities": by_class(classes, row.tolist())}
-
-
-def by_class(classes: Sequence[Any], probabilities: Sequence[float]) -> dict[str, float]:
-    """Return the probabilities as a dict with the names of the classes as keys."""
-    return {str(k): p for k, p in zip(classes, probabilities, strict=True)}
+        yield {
+            "predicted": label,
+            "probabilities": dict(zip(names, row.tolist(), strict=True)),
+        }
 
 
 def mean_log_loss(estimator: Any, X: Any, y: Any) -> float:

@@ -38,7 +38,8 @@ def training_figures(model: Any, X: Any, y: Array, task: str) -> dict[str, float
     """Return mean log density and errors of a `FastEMRegressor` on its training rows."""
     figures = _errors(model.predict(X), y, task)
     share = "d2" if task == "count" else "r2"
-    figures = {_log_name(task): _mean_log(model, X, y), **figures, share: model.score(X, y)}
+    mean_log = np.mean(model.log_density(X, y))
+    figures = {_log_name(task): mean_log, **figures, share: model.score(X, y)}
     return {f"train_{name}": float(value) for name, value in figures.items()}
 
 
@@ -107,10 +108,6 @@ def number_figures(estimator: Any, X: Array, y: Array, task: str) -> tuple[dict[
 
 def _log_name(task: str) -> str:
     return "log_probability" if task == "count" else "log_density"
-
-
-def _mean_log(estimator: Any, X: Any, y: Array) -> float:
-    return float(np.mean(estimator.log_density(X, y)))
 
 
 def _errors(predicted: Array, y: Array, task: str) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastem.cli.reports.layout import aligned, counted
+from fastem.cli.messages import counted
+from fastem.cli.reports.layout import aligned
 
 
 def evaluation_text(content: dict[str, Any]) -> str:

@@ -10,14 +10,6 @@ from fastem.cli.reports.layout import aligned, compile_line, data_line, format_o
 _MAX_PARTS = 12  # of the line about columns
 
 
-def _penalty(settings: dict[str, Any]) -> str:
-    text = f"penalty {settings['penalty']:.3g}"
-    if settings["alpha"] == "auto":
-        few = "fixed, because there are too few rows to choose one"
-        return f"{text} ({'chosen on held-out rows' if settings['penalty_chosen'] else few})"
-    return f"penalty {settings['penalty']:g}"
-
-
 def fit_text(content: dict[str, Any]) -> str:
     """Return the result of a fit as text."""
     end = "converged" if content["converged"] else "stopped before convergence"
@@ -28,11 +20,19 @@ def fit_text(content: dict[str, Any]) -> str:
             compile_line(content),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{counted(content['n_iter'], 'iteration')}, {end}, {content['seconds']:.4f} s",
-            f"penalty  {_penalty(content['settings']).removeprefix('penalty ')}",
+            f"penalty  {_penalty(content['settings'])}",
             f"train    {_training_figures(content)}",
             f"model    {content['model']}",
         ]
     )
+
+
+def _penalty(settings: dict[str, Any]) -> str:
+    if settings["alpha"] != "auto":
+        return f"{settings['penalty']:g}"
+    few = "fixed, because there are too few rows to choose one"
+    origin = "chosen on held-out rows" if settings["penalty_chosen"] else few
+    return f"{settings['penalty']:.3g} ({origin})"
 
 
 def _columns_lines(columns: Sequence[dict[str, Any]]) -> list[str]:

@@ -14,11 +14,12 @@ from fastem.cli.tables.reading import Lines
 if TYPE_CHECKING:
     import pandas
 
-_INDEX = ("", "Unnamed: 0", "__index_level_0__")  # as R and pandas write and read it
+FIRST_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a first column without a name
+STORED_INDEX = "__index_level_0__"  # the name that pandas gives to an index in a parquet file
+_INDEX = ("", FIRST_UNNAMED, STORED_INDEX)
 _FEWEST_ROWS = 3  # two values count by chance
 _COUNTER = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
-_WHOLE_FEWEST_ROWS = 3  # two values count by chance
 
 
 def column_names(lines: Lines, header: bool | None, wanted: Collection[str] = ()) -> list[str]:

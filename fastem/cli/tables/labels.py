@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastem.cli.messages import listed, notify
+from fastem.cli.messages import counted, listed, notify
 from fastem.cli.tables.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
 from fastem.cli.tables.headers import counts_rows
 from fastem.parameters import Array
@@ -18,7 +18,6 @@ from fastem.parameters import Array
 if TYPE_CHECKING:
     import pandas
 
-TASKS = ("class", "regression", "count")
 MOST_LABELS = 20
 ROWS_PER_LABEL = 50
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
@@ -181,7 +180,7 @@ def _labels(values: _Values) -> NDArray[Any]:
     ):
         groups: dict[Hashable, list[str]] = defaultdict(list)
         for text, count in zip(texts, values.counts, strict=True):
-            groups[key(text)].append(f"{text!r} ({count} row{'s' * (count > 1)})")
+            groups[key(text)].append(f"{text!r} ({counted(count, 'row')})")
         found = [" and ".join(group) for group in groups.values() if len(group) > 1]
         if found and key is _normal_form:
             raise ValueError(

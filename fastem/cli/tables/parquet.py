@@ -3,12 +3,10 @@
 import io
 from typing import TYPE_CHECKING
 
-from fastem.cli.tables.headers import check_names
+from fastem.cli.tables.headers import STORED_INDEX, check_names
 
 if TYPE_CHECKING:
     import pandas
-
-_INDEX = "__index_level_0__"
 
 
 def read_parquet(source: str, data: bytes) -> "pandas.DataFrame":
@@ -48,8 +46,8 @@ def read_parquet(source: str, data: bytes) -> "pandas.DataFrame":
     except (ArrowException, OSError) as error:
         raise ValueError(f"{source} cannot be read as a parquet file: {error}") from error
     frame.columns = names
-    if _INDEX in names:  # pandas stores it behind the columns
-        frame = frame[[_INDEX, *(name for name in names if name != _INDEX)]]
+    if STORED_INDEX in names:  # pandas stores it behind the columns
+        frame = frame[[STORED_INDEX, *(name for name in names if name != STORED_INDEX)]]
     if not len(frame):
         raise ValueError(f"{source} has no rows")
     return frame

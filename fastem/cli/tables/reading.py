@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.arguments import SEPARATORS
+from fastem.cli.messages import counted
+from fastem.cli.tables.columns import DECIMAL_COMMA
 from fastem.cli.tables.sources import decoded, shown_name
 
 if TYPE_CHECKING:
     import pandas
 
 _TRIED = ",;\t|"
-_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 _HEAD_BYTES, _HEAD_LINES, _SNIFFED_LINES = 1 << 20, 1000, 100
 _BLOCK = 1 << 24
 _MOST_LISTED = 5
@@ -233,7 +234,7 @@ def _find_separator(data: bytes, decimal: str) -> str:
     best = max(found)
     for other in found:  # 1,5;2,5 has three fields with the wrong separator
         is_better = best[4] == "," and other[4] != "," and other[0]
-        if is_better and any(_DECIMAL_COMMA.fullmatch(x) for row in other[5] for x in row):
+        if is_better and any(DECIMAL_COMMA.fullmatch(x.strip()) for row in other[5] for x in row):
             return other[4]
     return best[4]
 
@@ -291,7 +292,7 @@ def _check_counts(lines: Lines, width: int) -> None:
     more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
     what = "header" if lines.has_header else "first line"
     raise ValueError(
-        f"{lines.name}: the {what} has {width} field{'s' * (width > 1)}{lines.separated_by()}, but "
+        f"{lines.name}: the {what} has {counted(width, 'field')}{lines.separated_by()}, but "
         f"{', '.join(found)}{more}; every line must be a row with the same fields"
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastem.cli.messages import MOST_LISTED, notify
 from fastem.cli.tables.columns import ROW, column_of_kind
-from fastem.cli.tables.headers import column_names, counts_rows, without_unnamed
+from fastem.cli.tables.headers import FIRST_UNNAMED, column_names, counts_rows, without_unnamed
 from fastem.cli.tables.labels import missing_values
 from fastem.cli.tables.parquet import read_parquet
 from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas
 
 _COMMA_REMEDY = "give --decimal , if commas are decimal marks"
-FIRST_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a first column without a name
 
 
 class Table(NamedTuple):

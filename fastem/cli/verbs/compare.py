@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options, one_of, positive, share
 from fastem.cli.files import check_files
-from fastem.cli.messages import print_result
+from fastem.cli.messages import counted, print_result
 from fastem.cli.reports.comparison import comparison_text
-from fastem.cli.reports.layout import layers as layers_text
+from fastem.cli.reports.layout import layers
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
@@ -74,11 +74,10 @@ def _activation(text: str) -> str | tuple[str, ...]:
 def _check_activations(names: str | tuple[str, ...] | None, sizes: tuple[int, ...] | str) -> None:
     n_layers = 1 if isinstance(sizes, str) else len(sizes)
     if isinstance(names, tuple) and len(names) != n_layers:
-        layers = f"{n_layers} hidden layer{'' if n_layers == 1 else 's'}"
         remedy = "give one" if n_layers == 1 else f"give one for all, or {n_layers}"
         raise ValueError(
             f"argument --activation: {','.join(names)!r} has {len(names)} activations, but the "
-            f"networks have {layers} ({layers_text(sizes)}): {remedy}"
+            f"networks have {counted(n_layers, 'hidden layer')} ({layers(sizes)}): {remedy}"
         )
 
 
@@ -112,6 +111,6 @@ def _plot(comparison: "Comparison", path: str) -> None:
     from fastem.plotting import save_loss_curves
 
     sizes = next(iter(comparison.runs.values()))[0].fit.hidden_layer_sizes
-    rows = f"{comparison.n_train} rows, {layers_text(sizes)} hidden units"
+    rows = f"{comparison.n_train} rows, {layers(sizes)} hidden units"
     title = f"{Path(comparison.dataset.name).name}: training loss, {rows}"
     save_loss_curves(comparison.networks, path, title)

@@ -10,6 +10,7 @@ from fastem.cli.files import check_files
 from fastem.cli.messages import print_data, print_result
 from fastem.cli.reports import report
 from fastem.cli.reports.evaluation import evaluation_text
+from fastem.cli.tables.sources import shown_name
 from fastem.cli.verbs.inputs import table_options_of
 from fastem.runtime import doing, replacing
 
@@ -50,7 +51,7 @@ def _run_predict(arguments: argparse.Namespace) -> int:
     others = OutputColumns(
         _stripped(arguments.id), tuple(arguments.keep), _stripped(arguments.target)
     )
-    with doing(f"reading {arguments.data}"):
+    with doing(f"reading {shown_name(arguments.data)}"):
         rows = read_prediction_rows(saved, arguments.data, table_options_of(arguments), others)
     content = {"model": arguments.model, "data": arguments.data, "predictions": len(rows.X)}
     if arguments.output is not None:
