@@ -5,8 +5,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol, TextIO
 
 from fastem.cli.messages import encodable, overlaid_by, print_line
@@ -43,6 +44,7 @@ class Display:
 
     def __init__(self) -> None:
         self.activity = Activity()
+        self._new_painter: Callable[[], _Painter] | None = None
         self._painter: _Painter | None = None
         self._lock = threading.RLock()
         self._stopped = threading.Event()
@@ -52,9 +54,9 @@ class Display:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Show the work of the body, which runs in the calling thread."""
-        self._painter, first, self._pause = _painter_for(sys.stderr)
+        self._new_painter, first, self._pause = _painter_for(sys.stderr)
         self._due = self._began + first
-        thread = None if self._painter is None else self._start_thread()
+        thread = None if self._new_painter is None else self._start_thread()
         with watched(self.activity), overlaid_by(self):
             try:
                 yield
@@ -103,6 +105,8 @@ class Display:
             if self._stopped.is_set():
                 return
             try:
+                if self._painter is None:
+                    self._painter = self._new_painter()
                 self._painter.draw(now - self._began, self.activity)
             except Exception:  # the work does not depend on a display that cannot be written
                 self._stopped.set()
@@ -113,13 +117,23 @@ class Display:
                 self._painter.clear()
 
 
-def _painter_for(stream: TextIO | None) -> tuple[_Painter | None, float, float]:
-    """Return the painter for a stream, the seconds until it begins, and those between changes."""
+def _painter_for(
+    stream: TextIO | None,
+) -> tuple[Callable[[], _Painter] | None, float, float]:
+    """Return what makes a painter, the seconds until it begins, and those between changes."""
     if stream is None:  # the shell closed it
         return None, 0.0, 0.0
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return _Bar(stream), _FIRST_BAR, _BETWEEN_BARS
-    return _Lines(stream), _FIRST_LINE, _BETWEEN_LINES
+        return partial(_bar, stream), _FIRST_BAR, _BETWEEN_BARS
+    return partial(_Lines, stream), _FIRST_LINE, _BETWEEN_LINES
+
+
+def _bar(stream: TextIO) -> _Painter:
+    """Return a bar in the last line of a terminal; without the package rich, a line of text."""
+    try:
+        return _RichBar(stream)
+    except ImportError:
+        return _PlainLine(stream)
 
 
 def _stages_within(width: int, activity: Activity) -> str:
@@ -143,30 +157,6 @@ class _Lines:
 
     def clear(self) -> None:
         """Do nothing: lines stay."""
-
-
-class _Bar:
-    """A bar in the last line of a terminal; without the package rich, a line of text."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._drawing: _Painter | None = None
-
-    def draw(self, seconds: float, activity: Activity) -> None:
-        if self._drawing is None:
-            self._drawing = _new_drawing(self._stream)
-        self._drawing.draw(seconds, activity)
-
-    def clear(self) -> None:
-        if self._drawing is not None:
-            self._drawing.clear()
-
-
-def _new_drawing(stream: TextIO) -> _Painter:
-    try:
-        return _RichBar(stream)
-    except ImportError:
-        return _PlainLine(stream)
 
 
 class _PlainLine:

@@ -2,5 +2,14 @@
 
 from fastem.preparation.pipeline import load_pipeline, load_prepared
 from fastem.preparation.preparation import Column, Preparation, Unseen, prepare
+from fastem.preparation.raw_columns import missing_entries
 
-__all__ = ["Column", "Preparation", "Unseen", "load_pipeline", "load_prepared", "prepare"]
+__all__ = [
+    "Column",
+    "Preparation",
+    "Unseen",
+    "load_pipeline",
+    "load_prepared",
+    "missing_entries",
+    "prepare",
+]

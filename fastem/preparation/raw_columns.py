@@ -205,14 +205,20 @@ def _fits(kind: str, value: Any) -> bool:
         return False
 
 
-def _refuse_missing(frame: "pandas.DataFrame") -> None:
+def missing_entries(frame: "pandas.DataFrame") -> list[tuple[str, int, int]]:
+    """Return name, number of missing values and their first row for columns that have some."""
     missing = frame.isna().to_numpy()
     counts = missing.sum(axis=0)
-    found = [
-        f"{frame.columns[j]!r} ({counts[j]}, the first in row {np.argmax(missing[:, j]) + 1})"
+    return [
+        (frame.columns[j], int(counts[j]), int(np.argmax(missing[:, j])) + 1)
         for j in np.flatnonzero(counts)
     ]
-    if found:
+
+
+def _refuse_missing(frame: "pandas.DataFrame") -> None:
+    entries = missing_entries(frame)
+    if entries:
+        found = [f"{name!r} ({n}, the first in row {row})" for name, n, row in entries]
         raise ValueError(
             f"Values are missing in {', '.join(found)}. The model has no values for them: fit it "
             "with imputation (--impute), or remove these rows."

@@ -14,12 +14,12 @@ from fastem.cli.tables.sources import BUILT_IN, shown_name
 from fastem.cli.tables.table import (
     as_text,
     feature_errors,
-    missing_entries,
     of_kinds,
     read_table,
     without_index,
 )
 from fastem.parameters import Array
+from fastem.preparation import missing_entries
 
 if TYPE_CHECKING:
     import pandas

@@ -14,6 +14,7 @@ from fastem.cli.tables.labels import missing_values
 from fastem.cli.tables.parquet import read_parquet
 from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
 from fastem.cli.tables.sources import PARQUET, read_bytes, shown_name
+from fastem.preparation import missing_entries
 
 if TYPE_CHECKING:
     import pandas
@@ -165,16 +166,6 @@ def feature_errors(
             f"out columns with {_drop_option([name for name, *_ in missing])}"
         )
     return errors
-
-
-def missing_entries(X: "pandas.DataFrame") -> list[tuple[str, int, int]]:
-    """Return name, number of missing values and their first row for columns that have some."""
-    absent = X.isna().to_numpy()
-    counts = absent.sum(axis=0)
-    return [
-        (X.columns[j], int(counts[j]), int(np.argmax(absent[:, j])) + 1)
-        for j in np.flatnonzero(counts)
-    ]
 
 
 def _drop_option(names: list[str]) -> str:
