@@ -195,6 +195,12 @@ def test_forms_that_are_no_targets(kind, form):
         KINDS[kind]().fit(X, y)
 
 
+@kinds
+def test_scores_of_masked_targets_are_refused(kind):
+    with pytest.raises(ValueError, match="y has 9 masked"):
+        KINDS[kind]().fit(X, Y).score(X, np.ma.masked_equal(Y, 1))
+
+
 @pytest.mark.parametrize("kind", ["em regressor", "mlp regressor"])
 @pytest.mark.parametrize(
     "y", [Y.astype("M8[D]"), np.where(Y == 1, None, Y), pd.Series(Y, dtype="Int64").where(Y == 1)]

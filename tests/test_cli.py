@@ -102,8 +102,8 @@ def test_no_argument_compares_on_iris(capsys):
         "data     iris: 150 rows, 4 features, 3 classes (setosa, versicolor, virginica)"
     )
     assert lines[1] == (
-        "split    112 rows for training, 38 for testing, drawn at random (seed 0) from every class "
-        "alike"
+        "split    112 rows for training, 38 for testing, drawn at random (seed 0), stratified by "
+        "class"
     )
     assert "not included in the seconds" in lines[2]
     columns = "method", "test loss", "minus EM", "test accuracy", "train loss", "seconds"

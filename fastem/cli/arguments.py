@@ -123,7 +123,8 @@ def _add_table_options(parser: argparse.ArgumentParser, *, fit: bool) -> None:
     text += "are 1, 2, ... (default: it does, and a line that looks like data is refused)"
     add("--header", action=argparse.BooleanOptionalAction, help=text)
     if fit:
-        text = "columns that are not used; once for each column if names contain commas"
+        text = "columns to leave out, separated by commas; a name that contains commas needs its "
+        text += "own --drop"
         add("--drop", action="append", metavar="COLUMNS", help=text)
         text = "replace missing values of features (default: missing values are an error)"
         add("--impute", action="store_true", help=text)

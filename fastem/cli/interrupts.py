@@ -1,7 +1,7 @@
-"""Ctrl-C in the program ``fastem``: it ends within a second, with what there is.
+"""Ctrl-C in the program ``fastem`` ends it within a second; a fit saves its best iterate first.
 
 Between two steps of Python, the main thread raises KeyboardInterrupt and ends by itself. It cannot
-do so in a long compiled call, and the compiler of the kernels may swallow the exception. A second
+do so in a long compiled call, and the compiler of the kernels may discard the exception. A second
 thread therefore sees the signal too, and ends the process if the main thread does not.
 """
 
@@ -32,7 +32,8 @@ class Interrupts:
     Attributes
     ----------
     rescue : callable or None
-        Saves what there is, and returns the message to print.
+        Saves the best iterate so far, and returns the message to print; None if there is no
+        iterate yet.
     seen : bool
         Whether the user has pressed Ctrl-C.
     """
@@ -43,11 +44,11 @@ class Interrupts:
         self._ending = threading.RLock()
 
     def begin_ending(self) -> None:
-        """Claim the end of the program for the main thread, or wait for the end."""
+        """Let the main thread end the program; wait if the other thread is ending it already."""
         self._ending.acquire()
 
     def watch(self, receiver: socket.socket, display: Display) -> None:
-        """Wait for Ctrl-C; end the process if the main thread does not, or at the second one."""
+        """Wait for Ctrl-C. End the process if the main thread does not, or at a second Ctrl-C."""
         with receiver:
             if self._receive(receiver, None):
                 self._after_first(receiver, display)
@@ -89,7 +90,7 @@ class Interrupts:
         with suppress(BaseException):
             display.close()
         with suppress(BaseException):
-            # not through sys.stderr: the main thread may hold its lock
+            # sys.stderr is not used: the main thread may hold its lock
             number = sys.__stderr__.fileno()
             with suppress(OSError, ValueError):  # Windows selects sockets only
                 if not select.select([], [number], [], 0.0)[1]:
@@ -116,7 +117,7 @@ def ending_on_interrupt(display: Display) -> Iterator[None]:
     hook = sys.unraisablehook
 
     def report(unraisable: Any) -> None:
-        # where the exception is swallowed, the watcher ends the process
+        # code has discarded KeyboardInterrupt; the watcher ends the process
         if unraisable.exc_type is not KeyboardInterrupt:
             hook(unraisable)
 
@@ -144,7 +145,7 @@ def ending_on_interrupt(display: Display) -> Iterator[None]:
 
 
 def begin_ending() -> bool:
-    """Claim the end of the program for this thread after Ctrl-C; return whether it was pressed."""
+    """After Ctrl-C, let this thread end the program; return whether Ctrl-C was pressed."""
     interrupts = _interrupts.get()
     if interrupts is None or not interrupts.seen:
         return False

@@ -98,7 +98,7 @@ def encodable(text: str, stream: TextIO) -> str:
 
 
 def with_options(message: str) -> str:
-    """Return a warning of an estimator with the options of the command line for its parameters."""
+    """Replace parameters in a warning of an estimator by options of the command line."""
     for pattern, replacement in _OPTIONS.items():
         message = re.sub(pattern, replacement, message)
     return message

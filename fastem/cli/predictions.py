@@ -226,7 +226,7 @@ def predict_rows(saved: SavedModel, rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def evaluate_rows(saved: SavedModel, rows: Rows) -> dict[str, Any]:
-    """Return how good the predictions of rows with known targets are, as plain values."""
+    """Return losses, errors and calibration for rows with known targets, as plain values."""
     from fastem.cli.evaluation import evaluate_classes, evaluate_numbers
 
     evaluate = evaluate_classes if saved.task == "class" else evaluate_numbers

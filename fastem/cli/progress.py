@@ -1,4 +1,4 @@
-"""The display of running work on stderr: a bar on a terminal, otherwise a line now and then."""
+"""The display of running work on stderr: a bar on a terminal, otherwise lines."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ _BAR_WIDTH = 16
 
 
 class _Painter(Protocol):
-    """Puts the state of the work on the screen."""
+    """Writes the state of the work to a stream."""
 
     def draw(self, seconds: float, activity: Activity) -> None:
         """Show the state after so many seconds."""
@@ -75,7 +75,7 @@ class Display:
             yield
 
     def close(self) -> None:
-        """Remove the display, unless another thread keeps the terminal for more than a moment."""
+        """Remove the display; give up if another thread uses the terminal for 0.25 s or longer."""
         if self._lock.acquire(timeout=_SECONDS_TO_STOP / 4.0):
             try:
                 self._stopped.set()
@@ -137,7 +137,7 @@ def _bar(stream: TextIO) -> _Painter:
 
 
 def _stages_within(width: int, activity: Activity) -> str:
-    """Return the stages in words; outer ones are left out if there are more letters than fit."""
+    """Return the stages in words, without the outer ones if the text is too wide."""
     stages = activity.stages or ("working",)
     text = ", ".join(stages)
     while len(text) > width and len(stages) > 1:

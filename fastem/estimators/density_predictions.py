@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import r2_score
 
 from fastem.estimators.arguments import generator_of, row_weights
 from fastem.estimators.inference import joined
@@ -179,10 +178,9 @@ class DensityPredictions:
         NotFittedError, ValueError, FloatingPointError
             As `predict` does.
         """
-        predicted = self.predict(X)
         if self.family_.name != "poisson":
-            weights = None if sample_weight is None else row_weights(sample_weight, predicted)
-            return float(r2_score(y, predicted, sample_weight=weights))
+            return float(super().score(X, y, sample_weight))  # type: ignore[misc]  # of a mixin
+        predicted = self.predict(X)
         counts = self._known_targets(y, len(predicted))
         weights = row_weights(sample_weight, counts, non_negative=False)
         return deviance_explained(counts, predicted.reshape(counts.shape), weights)

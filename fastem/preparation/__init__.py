@@ -1,4 +1,4 @@
-"""From tables with text, booleans and gaps to the features of a model, and back from a file."""
+"""Preparation of tables: text, booleans and missing values become features of a model."""
 
 from fastem.preparation.pipeline import load_pipeline, load_prepared
 from fastem.preparation.preparation import Column, Preparation, Unseen, prepare

@@ -282,10 +282,10 @@ def _categories(column: Column) -> list[Any]:
 
 
 def _example_table(columns: Sequence[Column]) -> "pandas.DataFrame":
-    """Return a small table on which transformers learn what is stored in the columns.
+    """Return a small table: transformers fitted to it have the given medians and categories.
 
-    The number of rows is odd, and a number column with gaps has two of them. Its median is then
-    one of its values and no mean of two values, which could overflow.
+    The number of rows is odd, and a number column with missing values has two of them. Its median
+    is then one of its values. The mean of two values could overflow.
     """
     import pandas as pd
 

@@ -220,8 +220,8 @@ def _refuse_missing(frame: "pandas.DataFrame") -> None:
     if entries:
         found = [f"{name!r} ({n}, the first in row {row})" for name, n, row in entries]
         raise ValueError(
-            f"Values are missing in {', '.join(found)}. The model has no values for them: fit it "
-            "with imputation (--impute), or remove these rows."
+            f"Values are missing in {', '.join(found)}. The model does not impute them: fit "
+            "it with imputation (--impute), or remove these rows."
         )
 
 

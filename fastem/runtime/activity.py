@@ -2,7 +2,7 @@
 
 Code that can run for seconds reports its stage (`doing`) and the figures of its loop
 (`Activity.iterate`). A program receives the reports of the calls that it makes inside `watched`.
-Work that nobody watches checks one variable per report.
+Without such a program, a report only reads one variable.
 """
 
 import time

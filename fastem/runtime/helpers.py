@@ -1,8 +1,8 @@
 """Threads that wait for work. They belong to the package and end with the process.
 
-The threads are daemon threads. They work for any caller until the interpreter is torn down: also
-for a thread that goes on after the main thread has returned, and for a function of `atexit`. The
-executors of `concurrent.futures` refuse work by then. Idle helpers do not keep a process alive.
+The threads are daemon threads. They work for any caller until Python ends: also for a thread that
+continues after the main thread has returned, and for a function of `atexit`. The executors of
+`concurrent.futures` then refuse work. Idle helpers do not delay the end of a process.
 """
 
 import threading
@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 
 class Ticket:
-    """The part of one helper in a piece of work: a helper takes it, or the caller withdraws it.
+    """One helper's share of a caller's work: a helper takes it, or the caller withdraws it.
 
     Parameters
     ----------

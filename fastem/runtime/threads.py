@@ -6,7 +6,7 @@ aborts the process when two Python threads enter it at once, or after a fork.
 Results must not depend on the number of threads. Pieces are therefore cut by the size of
 the data only, and their results are added up in the order of their numbers.
 
-Work never fails for want of a thread: the calling thread takes the pieces that no helper takes.
+Work does not fail if no thread can be started: the calling thread does the remaining pieces.
 Threads that fit at the same time, such as the workers of a grid search, divide the cores.
 """
 

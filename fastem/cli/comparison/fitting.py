@@ -1,4 +1,4 @@
-"""Fit the methods of a comparison: without compilation in the seconds, and stopped by Ctrl-C."""
+"""Fit the methods of a comparison: measure the time without compilation; Ctrl-C stops a fit."""
 
 import signal
 import threading
@@ -70,7 +70,7 @@ def fit_method(method: Method, X: Any, y: Any) -> Fit:
     """
     start = time.perf_counter()
     with doing("compiling the kernels (needed once on a machine)"), watched(None):
-        _rehearse(method, X, y)  # its iterations mean nothing to the user
+        _rehearse(method, X, y)  # users need no report of its iterations
     compile_seconds = time.perf_counter() - start
     with noting_interrupt() as interrupts, doing("fitting"):
         start = time.perf_counter()

@@ -60,7 +60,7 @@ def _split_line(data: dict[str, Any]) -> str:
     parts = f"{counted(data['train'], 'row')} for training, {data['test']} for testing"
     drawn = f"seed {seeds[0]}" if n_splits == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     times = "" if n_splits == 1 else f"{n_splits} times: "
-    share = " from every class alike" if "classes" in data else ""
+    share = ", stratified by class" if "classes" in data else ""
     text = f"split    {times}{parts}, drawn at random ({drawn}){share}"
     return textwrap.fill(text, _WIDTH, subsequent_indent=9 * " ")
 

@@ -172,7 +172,7 @@ def feature_frame(
 
 
 class _Texts:
-    """The different texts of a column, without blanks around them, and what they look like.
+    """The different texts of a column, without blanks around them, and the kinds of values.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Targets of a table: labels, numbers or counts, and what is refused before training."""
+"""Targets of a table: labels, numbers or counts. Unusable targets raise before training."""
 
 import re
 import unicodedata
@@ -147,7 +147,7 @@ class _Values:
         return "regression" if are_many or has_fractions else "class"
 
     def as_numbers(self) -> Array:
-        """Return the number of every row; raise ValueError if a text is none or is infinite."""
+        """Return the number of every row; raise ValueError if one is not finite."""
         for bad, what in (
             (np.isnan(self.numbers), "a number"),
             (np.isinf(self.numbers), "finite"),
@@ -197,7 +197,7 @@ def _labels(values: _Values) -> NDArray[Any]:
 
 
 def _normal_form(label: str) -> Hashable:
-    """Return what labels that mean the same have in common."""
+    """Return a key that is equal for labels of the same meaning."""
     text = label.strip()
     if _NUMBER.fullmatch(text) and not _CODE.fullmatch(text):
         return Decimal(text)
@@ -236,7 +236,7 @@ def reason_to_regress(y: Array) -> str:
     """Return in words why `targets` takes these values for numbers."""
     fractions = y[y != np.floor(y)]
     if len(fractions) > 0:
-        return f"fractions like {fractions[0]:g}"
+        return f"fractions like {fractions[0]:.12g}"
     return f"{len(np.unique(y))} different whole numbers"
 
 

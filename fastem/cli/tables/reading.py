@@ -240,7 +240,7 @@ def _find_separator(data: bytes, decimal: str) -> str:
 
 
 def _plain_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Return ``counts``, ``numbers`` and ``start`` of `Lines`, without quotation marks."""
+    """Return ``counts``, ``numbers`` and ``start`` of `Lines` for text without quotation marks."""
     counts = _count_fields(lines.data, lines.sep)
     numbers = np.arange(lines.first_line, lines.first_line + len(counts))
     if not has_header:
@@ -249,7 +249,7 @@ def _plain_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArr
 
 
 def _quoted_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Return the same for texts with quotation marks, where a row may have several lines."""
+    """Return the same for text with quotation marks. A row may then have several lines."""
     text = io.TextIOWrapper(io.BytesIO(lines.data), encoding="utf-8", newline="")
     reader = csv.reader(text, delimiter=lines.sep, strict=True)
     counts, numbers, next_line = [], [], 0

@@ -1,4 +1,4 @@
-"""Tables of raw columns: from a source to features, with all that is wrong in one message."""
+"""Tables of raw columns: from a source to features. One message lists all problems."""
 
 import re
 import shlex

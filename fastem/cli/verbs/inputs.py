@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dataset_of(arguments: argparse.Namespace) -> "Dataset":
-    """Return the data set of a call; notify of what was chosen or ignored."""
+    """Return the data set of a call; print notes about a chosen task and ignored options."""
     from fastem.cli.tables.datasets import read_dataset
     from fastem.cli.tables.labels import are_counts, reason_to_regress
 

@@ -29,9 +29,9 @@ def add_predict(verbs: Any) -> None:
     add("--id", metavar="COLUMN", help=text)
     text = "columns of DATA, separated by commas, that follow in the output, as they are written"
     add("--keep", metavar="COLUMNS", action="append", default=[], help=text)
-    text = "column of DATA with the true labels, numbers or counts: print how good the predictions "
-    text += "are, and write the predictions themselves to --output only. Built-in data has its own "
-    text += "targets, for any name"
+    text = "column of DATA with the true labels, numbers or counts: evaluate the predictions, and "
+    text += "write the predictions themselves to --output only. Built-in data has its own targets; "
+    text += "give any name"
     add("--target", metavar="COLUMN", help=text)
     parser.set_defaults(run=_run_predict)
 
