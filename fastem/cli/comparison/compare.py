@@ -135,7 +135,15 @@ class Comparison(NamedTuple):
         columns = {figure: [run.figures[figure] for run in runs] for figure in runs[0].figures}
         keys = "mean", "standard_error"
         rows = [
-            {"seed": seed, **_about(run.fit), **run.figures, "settings": run.fit.settings}
+            {
+                "seed": seed,
+                "hidden_layer_sizes": list(run.fit.hidden_layer_sizes),
+                "n_iter": run.fit.n_iter,
+                "converged": run.fit.converged,
+                "seconds": run.fit.seconds,
+                **run.figures,
+                "settings": run.fit.settings,
+            }
             for seed, run in zip(self.seeds, runs, strict=True)
         ]
         first = rows[0]
@@ -232,15 +240,6 @@ def _run(method: Method, split: Split) -> Run:
                 return Run(fit, *_class_figures(fit.estimator, split))
             fit = with_deviation(fit, split.X_train, split.y_train, split.seed)
             return Run(fit, *number_figures(fit.estimator, split.X_test, split.y_test, task))
-
-
-def _about(fit: Fit) -> dict[str, Any]:
-    return {
-        "hidden_layer_sizes": list(fit.hidden_layer_sizes),
-        "n_iter": fit.n_iter,
-        "converged": fit.converged,
-        "seconds": fit.seconds,
-    }
 
 
 def _class_figures(estimator: Any, split: Split) -> tuple[dict[str, float], Array]:

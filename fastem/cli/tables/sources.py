@@ -5,6 +5,8 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 BUILT_IN = ("iris", "wine", "breast_cancer", "digits", "diabetes")
@@ -152,22 +154,8 @@ def _decompressed(name: str, data: bytes) -> bytes:
     return data
 
 
-def _gunzip(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.decompress(data)
-
-
-def _bunzip(data: bytes) -> bytes:
-    import bz2
-
-    return bz2.decompress(data)
-
-
-def _unxz(data: bytes) -> bytes:
-    import lzma
-
-    return lzma.decompress(data)
+def _decompressed_by(module: str, data: bytes) -> bytes:
+    return import_module(module).decompress(data)
 
 
 def _unzip(data: bytes) -> bytes:
@@ -186,11 +174,11 @@ def _unzip(data: bytes) -> bytes:
 
 
 _DECOMPRESSORS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": _gunzip,
+    b"\x1f\x8b": partial(_decompressed_by, "gzip"),
     b"PK\x03\x04": _unzip,
     b"PK\x05\x06": _unzip,  # an empty archive
-    b"BZh": _bunzip,
-    b"\xfd7zXZ\0": _unxz,
+    b"BZh": partial(_decompressed_by, "bz2"),
+    b"\xfd7zXZ\0": partial(_decompressed_by, "lzma"),
 }
 
 
