@@ -67,6 +67,20 @@ def test_errors_name_the_path_of_the_caller(tmp_path, target):
     assert names_in(tmp_path) == []
 
 
+def test_an_interrupt_after_the_replacement_is_not_hidden(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_an_error_about_another_file_keeps_its_name(tmp_path):
     def copy():
         with replacing(tmp_path / "copy") as file:
