@@ -124,7 +124,8 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         one call with ``max_iter=t`` to the bit (``solver="em"`` and ``"adam"``, without Ctrl-C in
         between). On other data, Adam starts with new moments at the last parameters.
     n_jobs : int, optional
-        Number of threads; None uses all cores. Results do not depend on it, to the bit.
+        Number of threads; None uses all cores. Results do not depend on it, to the bit. Threads
+        that fit at the same time, and workers of a pool of processes, divide the cores.
     random_state : int, RandomState or None, default=None
         Seed of the starting values, of the validation split, of the order of the rows in every
         epoch, and of `Sampling` without a seed of its own.
