@@ -3,7 +3,6 @@
 They run copies of the kernels without the rest of the package: they start in a second.
 """
 
-import ctypes
 import json
 import os
 import shutil
@@ -53,18 +52,21 @@ def copy_of_kernels(folder):
     return folder
 
 
-def probe(place, cache, *, code=PROBE, cwd=None, preexec_fn=None, **environment):
+def probe(place, cache, *, code=PROBE, cwd=None, first=None, **environment):
     """Run the probe in a new process; return its values and the kernels that it compiled.
 
-    A variable of the environment that is None is removed.
+    ``first`` is code to run before the program of the probe starts. A variable of the environment
+    that is None is removed.
     """
     variables = {
         **os.environ, "PYTHONPATH": str(place), "NUMBA_CACHE_DIR": str(cache),
         "PYTHONDONTWRITEBYTECODE": "1", **environment,
     }  # fmt: skip
+    command = [sys.executable, "-W", "error", "-c", code]
+    if first is not None:
+        command = [sys.executable, "-c", first + _NEXT_PROGRAM, *command[1:]]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120,
-        cwd=cwd or place.parent, preexec_fn=preexec_fn,
+        command, capture_output=True, text=True, timeout=120, cwd=cwd or place.parent,
         env={name: value for name, value in variables.items() if value is not None},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -73,9 +75,16 @@ def probe(place, cache, *, code=PROBE, cwd=None, preexec_fn=None, **environment)
     return values, misses
 
 
-def without_privileges():
-    """Let file permissions hold for the superuser of Linux too, from the next program on."""
-    if sys.platform == "linux" and os.geteuid() == 0:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            assert prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+# Code to run before the probe, in its process. A fork with `preexec_fn` is refused by JAX.
+# File permissions hold for the superuser of Linux too, from the next program on.
+WITHOUT_PRIVILEGES = """
+import ctypes, os, sys
+if sys.platform == "linux" and os.geteuid() == 0:
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+"""
+_NEXT_PROGRAM = """
+import os, sys
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""

@@ -312,3 +312,18 @@ def test_scores_of_a_validation_set_that_overflow():
             model.fit(rows, np.arange(12))
         except fastem.DivergenceError:
             assert np.isfinite(model.coefs_[0]).all()
+
+
+# Fits that learn nothing
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam", "sgd"])
+@pytest.mark.parametrize("kind", ["mlp", "mlp regressor"])
+def test_perceptrons_of_zeros_are_announced(kind, solver):
+    start = {
+        "coefs_init": [np.zeros((2, 2)), np.zeros((2, 1))],
+        "intercepts_init": [np.zeros(2), np.zeros(1)],
+    }
+    with pytest.warns(UserWarning, match=r"All weights are zero.*random"):
+        model = KINDS[kind](solver=solver, **start).fit(X, Y)
+    assert np.ptp(model.predict(X)) == 0.0

@@ -216,3 +216,13 @@ def test_starting_values_without_an_objective_are_named(data):
     with pytest.raises((ValueError, FloatingPointError), match=r"overflow|starting values"):
         fit(model, X, data)
     assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("kind", [classifier, regressor])
+@pytest.mark.parametrize(("n_features", "expected"), [(300, "em"), (4000, "lbfgs")])
+def test_no_matrix_of_thousands_of_features_is_factorised(kind, n_features, expected):
+    rows = np.random.default_rng(0).normal(size=(40, n_features))
+    targets = CLASSES[:40] if kind is classifier else NUMBERS[:40]
+    assert fit(kind(alpha=10.0, max_iter=3), rows, targets).solver_ == expected
+    given = kind(alpha=10.0, max_iter=1, solver="em", m_step="gradient")
+    assert fit(given, rows, targets).solver_ == "em"

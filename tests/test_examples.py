@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import itertools
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.stats import norm
 
 import fastem
 from fastem import FastEMClassifier, FastEMRegressor
+from fastem.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -437,3 +439,35 @@ def test_pictures(tmp_path, capsys):
     of_examples = "calibration", "gradient_estimators", "engines"
     assert set(sizes) == {f"{name}.png" for name in (*names, *of_examples)}
     assert max(sizes.values()) < 150_000
+
+
+def _commands(document):
+    """Return the commands of the program ``fastem`` that a document shows."""
+    text = (ROOT / document).read_text("utf-8")
+    return [line.split() for line in re.findall(r"^    fastem (.*)$", text, re.M)]
+
+
+def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
+    pandas = pytest.importorskip("pandas")
+    commands = _commands("README.md")
+    assert commands == _commands("docs/tables.md")
+    assert [verb for verb, *_ in commands] == ["compare", "fit", "predict"]
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    printed = ""
+    for command in commands:
+        assert main(command) == 0
+        printed += "".join(capsys.readouterr())
+    document = (ROOT / "docs/tables.md").read_text("utf-8")
+    for shown in re.findall(r"^    (fastem: .*|columns .*)$", document, re.M):
+        assert shown.removesuffix(", ...") in printed
+    new = pandas.read_csv("examples/penguins_new.csv", keep_default_na=False, na_values=[""])
+    written = pandas.read_csv("predictions.csv", float_precision="round_trip")
+    assert written["id"].tolist() == new["id"].tolist()
+    pipeline = fastem.load_pipeline("penguins.npz")
+    np.testing.assert_array_equal(written.iloc[:, 2:], pipeline.predict_proba(new))
+    assert written["predicted"].tolist() == pipeline.predict(new).tolist()
+    # bills of Adelie penguins are shorter than those of the other species
+    short = new["bill_length_mm"] < 40.0
+    assert set(written["predicted"][short]) == {"Adelie"}
+    assert set(written["predicted"]) == {"Adelie", "Chinstrap", "Gentoo"}

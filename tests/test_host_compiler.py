@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_probe import VALUES, copy_of_kernels, without_privileges
+from kernel_probe import VALUES, WITHOUT_PRIVILEGES, copy_of_kernels
 from kernel_probe import probe as long_probe
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -297,7 +297,7 @@ def _as_read_only(folder):
 def test_a_cache_folder_that_cannot_be_used(place, tmp_path, make, level):
     make(tmp_path / level)
     try:
-        found = probe(place, tmp_path / "cache", preexec_fn=without_privileges)
+        found = probe(place, tmp_path / "cache", first=WITHOUT_PRIVILEGES)
         assert found == COMPILED
     finally:
         (tmp_path / level).chmod(0o755)
@@ -314,7 +314,7 @@ def test_compiled_code_that_cannot_be_read(place, tmp_path, kind):
     for path in hidden:
         path.chmod(0)
     try:
-        found = probe(place, tmp_path / "cache", preexec_fn=without_privileges)
+        found = probe(place, tmp_path / "cache", first=WITHOUT_PRIVILEGES)
         assert found == COMPILED
     finally:
         for path in hidden:
@@ -323,12 +323,8 @@ def test_compiled_code_that_cannot_be_read(place, tmp_path, kind):
 
 @linux
 def test_a_full_disk(place, tmp_path):
-    import resource
-
-    def no_file_grows():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-    assert probe(place, tmp_path / "cache", preexec_fn=no_file_grows) == COMPILED
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    assert probe(place, tmp_path / "cache", first=limit) == COMPILED
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert probe(place, tmp_path / "cache") == COMPILED  # nothing damaged is left
 

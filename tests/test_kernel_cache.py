@@ -11,7 +11,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from kernel_probe import NAMES, VALUES, copy_of_kernels, probe, values_of, without_privileges
+from kernel_probe import NAMES, VALUES, WITHOUT_PRIVILEGES, copy_of_kernels, probe, values_of
 from numba import types
 from numba.core import config
 
@@ -42,7 +42,7 @@ def test_copies_at_other_places_share_the_cache(filled, tmp_path, form):
         for path in [*place.rglob("*"), place]:
             path.chmod(0o555 if path.is_dir() else 0o444)
     try:
-        assert probe(place, filled[1], preexec_fn=without_privileges) == (VALUES, [])
+        assert probe(place, filled[1], first=WITHOUT_PRIVILEGES) == (VALUES, [])
     finally:
         for path in [place, *place.rglob("*")]:
             path.chmod(0o755)
@@ -56,7 +56,7 @@ def test_a_read_only_package_fills_the_cache(tmp_path):
         folder.chmod(0o555)
     try:
         for misses in (NAMES, []):
-            found = probe(place, tmp_path / "cache", preexec_fn=without_privileges)
+            found = probe(place, tmp_path / "cache", first=WITHOUT_PRIVILEGES)
             assert found == (VALUES, misses)
     finally:
         for folder in folders:

@@ -420,7 +420,8 @@ class Watched(np.ndarray):
 
 
 @pytest.mark.parametrize("method", ["transform", "predict_proba", "sample"])
-def test_products_of_a_fitted_network_hold_blas_to_one_thread(method):
+def test_products_of_a_fitted_network_hold_blas_to_one_thread(monkeypatch, method):
+    monkeypatch.setattr(threads, "_MOST_SERIAL_MULTIPLICATIONS", 1000)
     X, y = load_iris(return_X_y=True)
     model = FastEMClassifier((3,), prediction="plugin", random_state=0, tol=1e-3).fit(X, y)
     model.coefs_ = [W.view(Watched) for W in model.coefs_]

@@ -32,13 +32,13 @@ from fastem.runtime import (
     TILE,
     Buffers,
     Shapes,
+    blas_for,
     bytes_of,
     check_memory,
     most_chunks,
     n_low_bits,
     row_ranges,
     run,
-    single_threaded_blas,
     threads_worth,
 )
 
@@ -224,7 +224,10 @@ class Enumeration(Engine):
                 arrays.scratch[worker], arrays.out,
             )  # fmt: skip
 
-        with single_threaded_blas():
+        # the table of a deep network is a product over the configurations of all layers
+        n_multiplications = max(tile, sum(shape.hidden_layer_sizes)) * shape.n_outputs
+        n_multiplications *= 2.0 ** sum(shape.hidden_layer_sizes)
+        with blas_for(max(n_multiplications, tile * hidden.size)):
             table.fill(parameters)
             run(fill_piece, len(pieces), n_threads)
         if n_redo.any():

@@ -33,7 +33,7 @@ def naming(name: str, synonym: str | None = None, remedy: str = "") -> Iterator[
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # a larger type overflows
             yield
-    except (TypeError, ValueError, OverflowError, UnboundLocalError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if re.search(rf"\b({name}|{synonym or name})\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -19,6 +19,7 @@ _SAMPLES = 100  # per row of a mini-batch
 _PASSES = 50  # epochs of a typical fit by mini-batches
 _SLOW_PREDICTION = 2.0  # seconds; samples predict in place of an exact sum that takes longer
 _SECONDS_OF_NEWTON = 0.02  # of a step; more only in proportion to the E-step
+_SECONDS_OF_BOUND = 0.5  # of its matrix; L-BFGS needs none
 
 # Values of learning_rate_init="auto". The gradient M-step multiplies a sum over rows by its rate.
 # The rate of Adam is about the length of a step. In `partial_fit` it is constant. In `fit` it falls
@@ -89,7 +90,8 @@ def resolve_solver(estimator: Any, problem: Problem) -> tuple[Any, Problem, Engi
 
     The solver is EM, unless a fit by exact E-steps takes long and mini-batches over samples of the
     hidden states are much faster. Newton's M-step is replaced by the bound if it takes much longer
-    than the E-step, as it does with hundreds of features.
+    than the E-step, as it does with hundreds of features. With thousands of features, the matrix of
+    the bound takes longer than a whole fit by L-BFGS, which is then the solver.
 
     Parameters
     ----------
@@ -118,6 +120,8 @@ def resolve_solver(estimator: Any, problem: Problem) -> tuple[Any, Problem, Engi
                     engine = Sampling().seeded(estimator.random_state, batches)
     m_step = estimator.m_step
     if m_step == "auto":
+        if solver == "em" and estimator.solver == "auto" and engine.is_exact:
+            solver = "lbfgs" if _bound_seconds(shape, n_samples) > _SECONDS_OF_BOUND else "em"
         m_step = "newton"
         if _newton_seconds(shape, n_samples) > max(
             _SECONDS_OF_NEWTON, 5.0 * engine.seconds(shape, n_samples)
@@ -145,6 +149,11 @@ def _output_flops(shape: Shape) -> float:
 def _newton_seconds(shape: Shape, n_samples: int) -> float:
     p, m = shape.n_inputs, shape.first
     return (2.0 * n_samples * p**2 * m + 0.7 * p**3 * m) * _SECONDS_PER_FLOP
+
+
+def _bound_seconds(shape: Shape, n_samples: int) -> float:
+    p = shape.n_inputs
+    return (n_samples * p**2 + p**3 / 3.0) * _SECONDS_PER_FLOP
 
 
 def resized(estimator: Any, problem: Problem, n_units: int, earlier: Engine | None) -> Problem:

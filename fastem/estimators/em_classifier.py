@@ -59,7 +59,8 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         gradient step per mini-batch. Adam is suited to many rows and to streams of rows
         (`partial_fit`). On small data, EM reaches a better optimum in less time. "auto" is EM,
         unless a fit by exact E-steps takes more than about five seconds and twice as long as Adam
-        over 100 samples per row. It considers Adam with ``e_step="auto"`` only.
+        over 100 samples per row. It considers Adam with ``e_step="auto"`` only. With thousands of
+        features and exact E-steps it is L-BFGS.
     accelerate : bool, default=True
         Quasi-Newton acceleration of EM, with EM steps as fallback. It does not apply to
         ``m_step="gradient"`` or to sampling.
@@ -124,7 +125,8 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         one call with ``max_iter=t`` to the bit (``solver="em"`` and ``"adam"``, without Ctrl-C in
         between). On other data, Adam starts with new moments at the last parameters.
     n_jobs : int, optional
-        Number of threads; None uses all cores. Results do not depend on it, to the bit.
+        Number of threads; None uses all cores. Results do not depend on it, to the bit. Threads
+        that fit at the same time, and workers of a pool of processes, divide the cores.
     random_state : int, RandomState or None, default=None
         Seed of the starting values, of the validation split, of the order of the rows in every
         epoch, and of `Sampling` without a seed of its own.

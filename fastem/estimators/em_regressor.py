@@ -46,7 +46,7 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
     m_step : {"auto", "newton", "bound", "gradient"}, default="auto"
         As for `FastEMClassifier`. The variance has a closed form in all of them.
     solver : {"auto", "em", "lbfgs", "adam"}, default="auto"
-        As for `FastEMClassifier`; "auto" is EM.
+        As for `FastEMClassifier`; "auto" is EM, or L-BFGS with thousands of features.
     accelerate : bool, default=True
         As for `FastEMClassifier`.
     alpha : float or "auto", default="auto"

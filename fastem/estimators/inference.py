@@ -13,7 +13,7 @@ from fastem.families import Family
 from fastem.oracle import check_parameters, e_step, shape_of
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import add_ones, check_log_odds
-from fastem.runtime import effective_n_jobs, in_blocks, single_threaded_blas
+from fastem.runtime import blas_for, effective_n_jobs, in_blocks
 from fastem.sparse import SparseFeatures
 
 
@@ -149,7 +149,8 @@ class FittedNetwork(NamedTuple):
         FloatingPointError
             If inputs times weights overflow.
         """
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+        n_multiplications = len(inputs) * self.coefs[layer].size
+        with blas_for(n_multiplications), np.errstate(over="ignore", invalid="ignore"):
             log_odds = inputs @ self.coefs[layer] + self.intercepts[layer]
         if np.isnan(log_odds).any():
             raise FloatingPointError(
@@ -198,7 +199,8 @@ class FittedNetwork(NamedTuple):
 
     def natural_parameter(self, hidden: Array) -> Array:
         """Return ``z V + c`` (n_samples, n_outputs) for values of the last layer's units."""
-        with single_threaded_blas():  # the order of a sum does not depend on the threads
+        # the order of a sum does not depend on the threads
+        with blas_for(len(hidden) * self.coefs[-1].size):
             return hidden @ self.coefs[-1] + self.intercepts[-1]
 
     def sample_states(self, X: Array, random_state: np.random.RandomState) -> list[Array]:

@@ -297,8 +297,13 @@ def warn_of_ending(estimator: Any, result: TrainingResult, *, incremental: bool)
     ConvergenceWarning
         If a limit was reached.
     UserWarning
-        If Ctrl-C was pressed.
+        If Ctrl-C was pressed, or all weights have kept starting values of zero.
     """
+    if estimator.coefs_init is not None and not any(W.any() for W in estimator.coefs_):
+        warn_user(
+            "All weights are zero, as in coefs_init, and the predictions are the same for every "
+            "row. Hidden units with equal weights learn the same: use random starting values."
+        )
     if result.ending is Ending.INTERRUPTED:
         warn_user("Training interrupted by user.")
     elif result.ending is Ending.LIMIT and estimator.solver == "lbfgs":

@@ -37,8 +37,8 @@ def warmup() -> None:
     Covers double precision and all families of outputs. The first perceptron with float32 data
     compiles further kernels, and so do the first calls of the methods of `fastem.EStep`.
 
-    Call it before you measure times, and before you fork. If a process is forked while one of its
-    other threads compiles, the child waits for the compiler's lock forever.
+    Call it before you measure times, and before you fork. A fork waits for a kernel that another
+    thread compiles, some seconds and at most a minute.
     """
     shape = Shape(n_features=1, hidden_layer_sizes=(2,), n_outputs=2)
     X, y, weights = np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.ones(4)

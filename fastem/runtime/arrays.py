@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+_USUAL_KINDS = "fiub"
 _KINDS_OF_TIME = "M", "m"
 
 
@@ -58,6 +59,8 @@ def check_kind(name: str, values: Any) -> None:
     ValueError
         If a value is masked, or values are complex numbers, dates, durations or records.
     """
+    if type(values) is np.ndarray and values.dtype.kind in _USUAL_KINDS:
+        return
     check_mask(name, values)
     for dtype in _dtypes(values):
         kind = getattr(dtype, "kind", "")
@@ -94,7 +97,9 @@ def check_mask(name: str, values: Any) -> None:
     ValueError
         If a value is masked.
     """
-    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else np.zeros(1)
+    if not isinstance(values, np.ma.MaskedArray):
+        return
+    mask = np.ma.getmaskarray(values)
     if mask.dtype.names is None and mask.any():
         raise ValueError(
             f"{name} has {np.count_nonzero(mask)} masked value(s), the first in row "

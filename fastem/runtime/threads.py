@@ -168,12 +168,12 @@ def _take_blas_control() -> None:
         controller.clear_controlling_thread(force=True)
 
 
-def blas_for(n_multiplications: int) -> AbstractContextManager:
+def blas_for(n_multiplications: float) -> AbstractContextManager:
     """Return `single_threaded_blas`, or a context that does nothing if all products are small.
 
     Parameters
     ----------
-    n_multiplications : int
+    n_multiplications : float
         Of the largest matrix product. OpenBLAS shares products of more than ``2**18``
         multiplications among threads.
     """
