@@ -426,13 +426,14 @@ def test_the_result_in_words(content):
     numbers = {"difference": 0.0123, "standard_error": 0.015, "limit": 2.78}
     assert result_of(content, **other, **numbers, may_be_chance=True) == (
         "logistic regression has the lowest test loss. The difference to EM is 0.0123 +- 0.0150. "
-        "This is at most 2.8 standard errors, so it can be chance."
+        "It can be chance: with 2 splits, differences up to 2.8 standard errors can (5 % level)."
     )
     own = {"lowest_test_loss": "EM", "compared_with": "gradient boosting"}
     numbers["standard_error"] = 1e-5
     assert result_of(content, **own, **numbers, may_be_chance=False) == (
         "EM has the lowest test loss. The difference to the next, gradient boosting, is 0.0123 +- "
-        "1e-05. This is more than 2.8 standard errors, so chance alone is unlikely (5 % level)."
+        "1e-05. It is hardly chance: with 2 splits, chance rarely exceeds 2.8 standard errors "
+        "(5 % level)."
     )
     numbers |= {"standard_error": None, "limit": None, "may_be_chance": None}
     assert result_of(content, **own, **numbers).endswith("is 0.0123, from a single test row.")

@@ -16,7 +16,7 @@ from fastem import FastEMClassifier
 from fastem.cli import interrupts
 from fastem.cli.command_line import main
 from fastem.cli.interrupts import ending_on_interrupt, saving_on_interrupt
-from fastem.cli.messages import print_line, with_options
+from fastem.cli.messages import print_data, print_line, print_text, with_options
 from fastem.cli.progress import Display
 from fastem.runtime import watched
 
@@ -233,7 +233,7 @@ def test_ctrl_c_during_compilation(tmp_path, after):
         status, seconds, err = interrupt(process, after)
     assert status == 130
     assert seconds < MOST_SECONDS
-    assert err.endswith("fastem: interrupted\n")
+    assert err.endswith(f"fastem: {interrupts.NOTHING_TO_SAVE}\n")
     assert "Traceback" not in err
     assert not (tmp_path / "m.npz").exists()
 
@@ -287,7 +287,7 @@ def test_ctrl_c_in_a_call_that_does_not_end(tmp_path, n_calls):
     assert seconds < MOST_SECONDS
     assert "Traceback" not in err
     if n_calls == 0:
-        assert err.endswith("fastem: interrupted\n")
+        assert err.endswith(f"fastem: {interrupts.NOTHING_TO_SAVE}\n")
         assert not path.exists()
         return
     assert err.endswith(f"fastem: interrupted: the best iterate so far is saved in {path}\n")
@@ -392,3 +392,33 @@ def test_without_a_watch_nothing_is_prepared_for_saving():
 )
 def test_warnings_name_options_of_the_command_line(message, wanted):
     assert with_options(message) == wanted
+
+
+class Short(io.RawIOBase):
+    """An unbuffered stream that takes a part of the bytes per call, and then no more."""
+
+    def __init__(self, room):
+        self.room, self.taken = room, b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        part = bytes(data[: min(7, self.room - len(self.taken))])
+        self.taken += part
+        return len(part) or None
+
+
+@pytest.mark.parametrize("write", [print_data, print_text])
+def test_unbuffered_streams_get_all_bytes(monkeypatch, write):
+    text = "café\n" * 20
+    for room in (1000, 50):
+        raw = Short(room)
+        stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
+        monkeypatch.setattr(sys, "stdout", stream)
+        if room == 1000:
+            write(text)
+            assert raw.taken.decode().rstrip() == text.rstrip()
+        else:
+            with pytest.raises(BlockingIOError):
+                write(text)

@@ -167,7 +167,7 @@ def test_missing_values_of_a_complete_training_table():
     gaps = pd.DataFrame({"x": [NAN, 4.0], "t": objects([None, "c"])})
     preparation = prepare(X, impute=True)
     assert preparation.features(gaps).to_numpy().tolist() == [[2.0, 0.0, 0.0], [4.0, 0.0, 0.0]]
-    assert preparation.unseen(gaps) == {"t": Unseen({"c": 1}, 1)}
+    assert preparation.unseen(gaps) == {"x": Unseen({}, 1), "t": Unseen({"c": 1}, 1)}
     assert preparation.unseen(X) == {}
 
 

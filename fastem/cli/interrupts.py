@@ -22,6 +22,7 @@ from fastem.cli.messages import INTERRUPTED
 from fastem.cli.progress import Display
 from fastem.runtime import current_activity
 
+NOTHING_TO_SAVE = "interrupted before there was a model to save"
 _SECONDS_FOR_MAIN_THREAD = 0.7
 _SECONDS_TO_SAVE = 3.0  # if the main thread is about to end
 
@@ -171,9 +172,9 @@ def saving_on_interrupt(estimator: Any, save: Callable[[Any], Any], path: str) -
         yield
         return
 
-    def rescue() -> str | None:
+    def rescue() -> str:
         if activity.snapshot is None:
-            return None
+            return NOTHING_TO_SAVE
         model = copy.copy(estimator)
         vars(model).update(activity.snapshot)
         save(model)

@@ -1,12 +1,15 @@
 """What the command line prints: results on stdout, one-line messages on stderr."""
 
+import errno
+import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are 128 + signal
 MOST_LISTED = 12
@@ -77,8 +80,7 @@ def print_data(text: str) -> None:
             print_line(text, stream, end="")
             return
         stream.flush()
-        stream.buffer.write(text.encode("utf-8", "backslashreplace"))
-        stream.buffer.flush()
+        _write(stream.buffer, text.encode("utf-8", "backslashreplace"))
 
 
 def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
@@ -88,7 +90,29 @@ def print_line(text: str, stream: TextIO | None, end: str = "\n") -> None:
     """
     if stream is None:
         return
-    print(encodable(text, stream), end=end, file=stream, flush=True)
+    text = f"{encodable(text, stream)}{end}"
+    if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        stream.flush()
+        _write(stream.buffer, text.replace("\n", os.linesep).encode(stream.encoding))
+    else:
+        print(text, end="", file=stream, flush=True)
+
+
+def _write(stream: BinaryIO | io.RawIOBase, data: bytes) -> None:
+    """Write all bytes. With PYTHONUNBUFFERED, a stream may write a part of them per call.
+
+    Raises
+    ------
+    OSError
+        If the stream cannot take all bytes.
+    """
+    rest = memoryview(data)
+    while rest:
+        n_written = stream.write(rest)
+        if n_written is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        rest = rest[n_written:]
+    stream.flush()
 
 
 def encodable(text: str, stream: TextIO) -> str:

@@ -270,9 +270,11 @@ def _notify_of_unseen(preparation: "Preparation", frame: "pandas.DataFrame") -> 
                 f"{counted(sum(values.values()), 'row')}: {listed(found)}; its features are 0 there"
             )
         if n_missing:
+            is_number = preparation.kinds[column] == "number"
+            used = "the median of training is used" if is_number else "its features are 0"
             notify(
                 f"note: column {column!r} has no value in {counted(n_missing, 'row')}, and had one "
-                "in every training row; its features are 0 there"
+                f"in every training row; {used} there"
             )
 
 

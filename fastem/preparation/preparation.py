@@ -117,7 +117,9 @@ class Preparation:
         return self._transformer.transform(X)
 
     def unseen(self, X: "pandas.DataFrame") -> dict[str, Unseen]:
-        """Return the categories of a table that did not occur in training, by column.
+        """Return the values of a table that did not occur in training, by column.
+
+        Of a number column, only missing values count.
 
         Raises
         ------
@@ -127,11 +129,11 @@ class Preparation:
         frame = raw_columns(X, self.kinds, self._impute)
         found = {}
         for column in self.learned:
-            if column.kind == "number":
-                continue
-            counts = frame[column.name].value_counts(sort=False)
-            known = set(column.categories)
-            values = {str(k): int(n) for k, n in counts.items() if k not in known}
+            values = {}
+            if column.kind != "number":
+                counts = frame[column.name].value_counts(sort=False)
+                known = set(column.categories)
+                values = {str(k): int(n) for k, n in counts.items() if k not in known}
             n_missing = 0 if column.has_gaps else int(frame[column.name].isna().sum())
             if values or n_missing:
                 found[column.name] = Unseen(values, n_missing)

@@ -296,10 +296,13 @@ def _result_line(content: dict[str, Any]) -> str:
     if result["may_be_chance"] is None:
         return _wrapped(f"{text}, from a single test row.")
     limit = f"{result['limit']:.1f} standard errors"
+    is_single = content["data"]["splits"] == 1
+    number = content["data"]["test"] if is_single else content["data"]["splits"]
+    few = f"{number} {'test rows' if is_single else 'splits'}"
     if result["may_be_chance"]:
-        text += f". This is at most {limit}, so it can be chance."
+        text += f". It can be chance: with {few}, differences up to {limit} can (5 % level)."
     else:
-        text += f". This is more than {limit}, so chance alone is unlikely (5 % level)."
-    if content["data"]["splits"] == 1:
+        text += f". It is hardly chance: with {few}, chance rarely exceeds {limit} (5 % level)."
+    if is_single:
         text += " Other training rows can change the order: --splits 10 tries ten splits."
     return _wrapped(text)

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
 from fastem.cli.files import check_files
-from fastem.cli.interrupts import saved_message, saving_on_interrupt
+from fastem.cli.interrupts import (
+    NOTHING_TO_SAVE,
+    begin_ending,
+    saved_message,
+    saving_on_interrupt,
+)
 from fastem.cli.messages import INTERRUPTED, notify, print_result
 from fastem.cli.reports import report
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
@@ -48,8 +53,15 @@ def _run_fit(arguments: argparse.Namespace) -> int:
             X, stored = preparation.features(dataset.X), preparation.to_json()
     method = exact_em(options_of(arguments), dataset.y, dataset.task)
     path = arguments.model
-    with saving_on_interrupt(method.estimator, lambda model: save_model(model, path, stored), path):
-        fit = fit_method(method, X, dataset.y)
+    try:
+        with saving_on_interrupt(
+            method.estimator, lambda model: save_model(model, path, stored), path
+        ):
+            fit = fit_method(method, X, dataset.y)
+    except KeyboardInterrupt:  # while the kernels compile, or the penalty is chosen
+        begin_ending()
+        notify(NOTHING_TO_SAVE)
+        return INTERRUPTED
     save_model(fit.estimator, path, stored)
     if fit.interrupted:
         notify(saved_message(path))
