@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.arguments import generator_of, row_weights
 from fastem.estimators.inference import joined
@@ -178,6 +179,7 @@ class DensityPredictions:
         NotFittedError, ValueError, FloatingPointError
             As `predict` does.
         """
+        check_is_fitted(self)
         if self.family_.name != "poisson":
             return float(super().score(X, y, sample_weight))  # type: ignore[misc]  # of a mixin
         predicted = self.predict(X)
