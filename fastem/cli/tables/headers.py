@@ -22,9 +22,10 @@ REMOVE_ABOVE = "remove lines above the header"
 _MOST_LINES, _START_BYTES = 100, 1 << 16
 _TRIED = ",;\t|"
 _FORMATS = {
-    r"\{\s*(\"|\}|$)|\[[ \t]*([\[{\r\n]|$)|\[[-\s\d.,e+]*\]\s*\Z": "JSON: write the table as a CSV file",
-    r"<(!doctype|html|head|body|table|!--)": "an HTML page: save the table as a CSV file",
-    r"<[?a-z][a-z0-9:]*[\s>]": "XML or HTML: save the table as a CSV file",
+    r"\{\s*(\"|\}|$)": "JSON: write the table as a CSV file",
+    r"\[[ \t]*([\[{\r\n]|$)|\[[-\s\d.,e+]*\]\s*\Z": "JSON: write the table as a CSV file",
+    r"<(!doctype|!--|(html|head|body|table)[\s>])": "an HTML page: save the table as a CSV file",
+    r"<[a-z][^<>]*>(\s*[\r\n]\s*)?<": "XML or HTML: save the table as a CSV file",
 }
 _COUNTER = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
