@@ -149,10 +149,11 @@ class _Values:
             )
 
     def check_nearly_numeric(self) -> None:
-        """Raise ValueError if most values are numbers to predict, and others are not numbers.
+        """Raise ValueError if the values cannot be labels, and most of them are numbers.
 
         Numbers with a currency sign, a unit, a thousands mark or a comma as decimal mark count as
-        numbers here. If the values may be labels, a note is printed instead.
+        numbers here. If the values can be labels, but are numbers to predict without the others,
+        a note is printed instead.
         """
         bad = np.isnan(self.numbers)
         if not bad.any() or any(map(_CODE.fullmatch, self.stripped)):
@@ -169,17 +170,21 @@ class _Values:
         if 2 * n_rows[~is_number].sum() >= n_rows.sum():
             return
         n_different = len(np.unique(numbers[is_number]))
-        if self._are_many(n_different):
+        if self.are_too_many():
             raise ValueError(
                 f"{self.source}: column {self.name!r} is not numeric: {self.described(bad)}, or "
-                f"name another column with --target{self.comma_hint()}; give --task class if the "
-                "values are labels"
+                f"name another column with --target{self.comma_hint()}"
             )
-        if not self.marked.any() and (numbers[is_number] % 1.0 != 0.0).any():
+        has_fractions = not self.marked.any() and (numbers[is_number] % 1.0 != 0.0).any()
+        if self._are_many(n_different) or has_fractions:
             notify(
                 f"note: the target {self.name!r} is taken for classes, because "
-                f"{self.first(bad)} {ROW} is not a number"
+                f"{self.first(bad)} {ROW} is not a number{self.marks(bad)}"
             )
+
+    def are_too_many(self) -> bool:
+        """Return whether there are too many different texts for labels."""
+        return len(self.texts) > MOST_LABELS and 2 * len(self.texts) > len(self.codes)
 
     def comma_hint(self) -> str:
         """Return the remedy if texts are numbers with a comma."""
@@ -193,9 +198,9 @@ class _Values:
         return f"{self.first(bad)} {ROW} is not a number{self.marks(bad)}"
 
     def marks(self, bad: NDArray[np.bool_]) -> str:
-        """Return how to write the first of numbers with marks."""
-        text = self.stripped[self.codes[int(np.argmax(np.append(bad, False)[self.codes]))]]
-        found = without_marks(text, self.decimal)
+        """Return how to write the first bad text if it is a number with marks."""
+        i = self.codes[int(np.argmax(np.append(bad, False)[self.codes]))]
+        found = without_marks(self.stripped[i], self.decimal) if self.marked[i] else None
         return f", but looks like one with {MARKS}: write {found[0]}" if found else ""
 
     def look_like_counts(self) -> bool:
@@ -255,7 +260,7 @@ def _labels(values: _Values) -> NDArray[Any]:
     if len(texts) < 2:
         raise ValueError(f"{what} contains only the class {texts[0]!r}; two are needed")
     n_rows = len(values.codes)
-    if len(texts) > MOST_LABELS and 2 * len(texts) > n_rows:
+    if values.are_too_many():
         are_mostly_numbers = 2 * np.isnan(values.numbers).sum() < len(texts)
         remedy = "if they are numbers to predict, give --task regression; otherwise "
         raise ValueError(
