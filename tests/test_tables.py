@@ -155,7 +155,7 @@ def test_decimal_commas_beside_missing_values_and_thousands(write):
     X = read_dataset(path, table=TableOptions(decimal=",", impute=True)).X
     np.testing.assert_array_equal(X["x"], [1.5, np.nan, 2.5, np.nan])
     path = write("x;label\n1.234,5;a\n2,5;b\n2,5;b\n")
-    assert "'1.234,5' in row 1 is not a number" in refused(path, decimal=",")
+    assert "'1.234,5' in row 1, to be written as 1234,5" in refused(path, decimal=",")
 
 
 def test_decimal_commas_of_the_target(write):
@@ -489,6 +489,56 @@ def test_a_target_that_counts_the_rows(write):
     assert read_dataset(path, task="regression").y.tolist() == list(range(8))
 
 
+@pytest.mark.parametrize(
+    ("start", "sep"), [("Report,,,", ","), ("# exported 2026", ","), ("Report", ";")]
+)
+def test_lines_above_the_header_are_named(write, start, sep):
+    path = write(f"{start}\n" + sep.join("abc") + f"{sep}label\n" + sep.join("123x") + "\n" * 2)
+    assert refused(path).endswith(
+        "; line 1 has 1 field, and the following lines have 4: remove lines above the header"
+    )
+    with pytest.raises(ValueError, match="line 1 has 1 field, and the following lines have 4"):
+        read_rows(path, dict(a="number"))
+
+
+def test_a_header_is_no_line_above_the_header(write):
+    for text in ("x\n1\n2\n3\n", "x,y\n1,2\n3,4\n3,4\n", "# exported 2026\n1\n2\n3\n"):
+        assert "remove lines" not in refused(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"a": 1}\n{"a": 2}\n', "JSON"),
+        (' \n[\n  {"a": 1}\n]\n', "JSON"),
+        ("[[1, 2], [3, 4]]", "JSON"),
+        ("[1, 2]", "JSON"),
+        ("\ufeff{\n}", "JSON"),
+        (" <!DocType html>\n", "an HTML page"),
+        ("<table class='a'>\n<tr>", "an HTML page"),
+        ("<rows>\n  <row>", "XML or HTML"),
+    ],
+)
+def test_other_formats_of_text_are_named(write, text, what):
+    assert f"cannot be read as a CSV file: it begins like {what}: " in refused(write(text))
+
+
+@pytest.mark.parametrize("name", ["[mol/l]", "{x}", "<DATE>", "<5", "[1]"])
+def test_names_with_brackets_are_no_other_format(write, name):
+    path = write(joined(",", header=(name, "label")))
+    assert read_dataset(path).feature_names == [name]
+
+
+def test_a_decimal_comma_cannot_separate_fields(write):
+    path = write(joined(","))
+    hint = "; with --decimal , the comma cannot separate fields"
+    assert hint in refused(path, decimal=",")
+    with pytest.raises(ValueError, match=hint):
+        read_rows(path, dict(x="number"), TableOptions(decimal=","))
+    assert hint in refused(write('"x","label"\n"1,5","a"\n'), decimal=",")
+    assert hint not in refused(write(joined(";")), "kind", decimal=",")
+
+
 # --- rows -----------------------------------------------------------------------------------
 
 
@@ -570,6 +620,16 @@ def test_rows_of_many_blocks(monkeypatch, write):
     assert "line 4 has 1" in refused(write("x,label\n1,a\n22,b\n333\n4444,d\n"))
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_rows_without_any_value(write, blank):
+    empty = f"{blank},{blank},{blank}"
+    assert refused(write(lines("x,z,label", "1,2,a", "3,4,b", empty))) == (
+        "FILE: row 3 has no values (row 1 is the first below the header): remove it"
+    )
+    path = write(lines("x,z,label", empty, "1,2,a", "3,4,b", ",,a", "1,,", empty))
+    assert "FILE: rows 1, 6 have no values" in refused(path, impute=True)
+
+
 # --- columns --------------------------------------------------------------------------------
 
 
@@ -625,6 +685,91 @@ def test_text_among_numbers(write):
         "the header); correct the file or leave out columns with --drop b"
     )
     assert column("A1", "B2", "3").problem == ""  # codes
+
+
+NUMBERS = [f"{100 + 7 * i}" for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("form", "plain"),
+    [
+        ("${}", "100"), ("{},5 €", "100.5"), ("{} €", "100"), ("-${}", "-100"), ("{}%", "100"),
+        ("{}h", "100"), ("{} km/h", "100"), ("EUR {}", "100"), ("1,{}.50", "1100.50"),
+        ("1,{}", "1100"), ("1'{}", "1100"), ("1 {}", "1100"), ("1\u00a0{}", "1100"),
+        ("1\u202f{}", "1100"), ("1.{},50", "1100.50"), ("1,{}.5 kg", "1100.5"),
+        ("\u2212{}", "-100"),
+    ],
+)  # fmt: skip
+def test_numbers_with_marks_are_named(capsys, write, form, plain):
+    def quoted(values):
+        return [f'"{form.format(value)}"' for value in values]
+
+    shown = f"{form.format('100')!r} in row 1, to be written as {plain}"
+    with pytest.raises(ValueError, match="--drop x") as error:
+        read_column(write, quoted(NUMBERS))
+    what = "looks like numbers with a currency sign, unit or thousands mark: "
+    assert what + shown in str(error.value)
+    if form != "1,{}":  # refused in any case
+        capsys.readouterr()
+        assert read_column(write, quoted(NUMBERS[:3] * 9)).dtype == object
+        assert notes(capsys) == [f"column 'x' is used as text, but it {what}{shown}"]
+    values = [form.format(value) for value in NUMBERS]
+    with pytest.raises(ValueError, match=r"thousands mark: write |if commas separate") as error:
+        labels(write, *values, task=None)
+    assert f"write {plain}" in str(error.value)
+    with pytest.raises(ValueError, match=f"write {plain}"):
+        labels(write, *values, task="regression")
+    assert labels(write, *values * 2, task="class").task == "class"
+
+
+def test_thousands_marks_among_plain_numbers(write):
+    values = [f'"{i:,}"' for i in range(900, 1100, 3)]
+    with pytest.raises(ValueError, match="to be written as 1002") as error:
+        read_column(write, values)
+    assert "'1,002' in row 35" in str(error.value)
+    # some of these commas are decimal marks
+    with pytest.raises(ValueError, match="contains numbers with a comma: '1,234' in row 1"):
+        read_column(write, ['"1,234"', '"1,5"', '"2,25"'])
+
+
+@pytest.mark.parametrize(
+    "form", ["A{}", "n-{}", "{}-1", "{}:1", "{}/2", "1.2.3.{}", "{} apples and pears", "_{}"]
+)
+def test_texts_with_digits_are_no_numbers_with_marks(capsys, write, form):
+    with pytest.raises(ValueError, match="like names or identifiers"):
+        read_column(write, [form.format(value) for value in NUMBERS])
+    capsys.readouterr()
+    read_column(write, [form.format(value) for value in NUMBERS[:3] * 9])
+    assert notes(capsys) == []
+
+
+def test_codes_with_different_letters_have_no_unit(capsys, write):
+    with pytest.raises(ValueError, match="like names or identifiers"):
+        read_column(write, [f"{i}{'abcdef'[i % 6]}" for i in range(60)])
+    # a single wrong number
+    with pytest.raises(ValueError, match=r"'2x' in row 30 is not a number \("):
+        read_column(write, [*map(str, range(1, 30)), "2x", "7"])
+
+
+def test_decimal_points_in_a_file_with_decimal_commas(capsys, write):
+    what = "contains numbers with a point as decimal mark in a file read with --decimal ,: '0.5'"
+    rows = [f"{i}.5;{'ab'[i % 2]}" for i in range(40)]
+    message = refused(write(lines("x;label", *rows)), decimal=",")
+    assert f"column 'x' {what} in row 1, to be written as 0,5" in message
+    read_dataset(write(lines("x;label", *rows[:4] * 9)), table=TableOptions(decimal=","))
+    assert f"column 'x' is used as text, but it {what}" in notes(capsys)[0]
+    rows = [f"1.{100 + i};{'ab'[i % 2]}" for i in range(40)]
+    message = refused(write(lines("x;label", *rows)), decimal=",")
+    assert "thousands mark: '1.100' in row 1, to be written as 1100" in message
+
+
+def test_texts_that_differ_in_letter_case_or_blanks_are_announced(capsys, write):
+    found = read_column(write, ["ja", "JA", "Ja", "nein", " nein", "j a", "gut"])
+    assert sorted(set(found)) == ["JA", "Ja", "gut", "j a", "ja", "nein"]
+    assert notes(capsys) == [
+        "column 'x' has texts that differ only in blanks or in capital letters, and each is a "
+        "category of its own: 'ja' (1 row) and 'JA' (1 row) and 'Ja' (1 row) and 'j a' (1 row)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -787,6 +932,67 @@ def test_labels_that_occur_once_are_announced(capsys, write):
     assert notes(capsys) == ["labels of column 'label' that occur in one row only: 'b', 'c'"]
 
 
+def test_a_wrong_value_among_numbers_is_named(capsys, write):
+    values = [f"{i}.25" for i in range(60)]
+    values[7] = "n.a."
+    for task in (None, "regression"):
+        with pytest.raises(ValueError, match=r"not numeric: 'n.a.' in row 8 .* is not a number"):
+            labels(write, *values, task=task)
+    with pytest.raises(ValueError, match=r"correct it, or name another column with --target$"):
+        labels(write, *values, task=None)
+    with pytest.raises(ValueError, match=r"has 60 different labels in 60 rows.*--task regression"):
+        labels(write, *values, task="class")
+    values[7] = "7,5"
+    with pytest.raises(ValueError, match=r"'7,5' in row 8 .*give --decimal , if commas"):
+        labels(write, *values, task=None)
+    # few values may be labels
+    capsys.readouterr()
+    assert labels(write, *["1.5", "2.5", "3.5", "control"] * 3, task=None).task == "class"
+    assert notes(capsys) == [
+        "the target 'label' is taken for classes, because 'control' in row 4 (row 1 is the first "
+        "below the header) is not a number"
+    ]
+    values = [*map(str, range(30)), "2x"] * 2
+    assert labels(write, *values, task=None).task == "class"
+    assert notes(capsys) == [
+        "the target 'label' is taken for classes, because '2x' in row 31 (row 1 is the first below "
+        "the header) is not a number"
+    ]
+    assert labels(write, *[f"{i} kg" for i in range(30)] * 2, task=None).task == "class"
+    assert notes(capsys)[0].endswith("currency sign, unit or thousands mark: write 0")
+    assert labels(write, *["3h", "6h", "12h"] * 3, task=None).task == "class"
+    assert notes(capsys) == []
+
+
+def test_classes_that_may_be_counts_are_announced(capsys, write):
+    note = (
+        "the target 'label' is taken for classes; if the values are counts or numbers, give --task "
+        "count or --task regression"
+    )
+    counts = [value for value in range(9) for _ in range(2 ** (8 - value))]
+    rare = [*range(9)] * 3 + [10]
+    for values, task, is_noted in (
+        (counts, None, True),
+        (counts, "class", False),
+        (rare, None, True),
+        ([*range(10)] * 9, None, False),  # digits
+        ([10 * value for value in rare], None, False),
+        ([value for value in counts if value < 7], None, False),
+        ([value - 1 for value in counts], None, False),
+    ):
+        assert labels(write, *values[::-1], task=task).task == "class"
+        assert (note in notes(capsys)) == is_noted
+
+
+def test_a_comparison_names_the_tasks_of_numbers(capsys, write):
+    for labels_, is_hinted in (([0, 0, 0, 1, 1, 9], True), (list("aaabbc"), False)):
+        path = write(joined(",", rows=[(i % 4, label) for i, label in enumerate(labels_)]))
+        assert main(["compare", path, *QUICK]) == 2
+        error = capsys.readouterr().err
+        assert "has only one row" in error
+        assert ("give --task count or --task regression" in error) == is_hinted
+
+
 @pytest.mark.parametrize("spelling", ["nan", "NA", "?", "None", "null"])
 @pytest.mark.parametrize("task", [None, "class", "regression"])
 def test_missing_values_among_numeric_labels(write, spelling, task):
@@ -797,7 +1003,8 @@ def test_missing_values_among_numeric_labels(write, spelling, task):
 
 @pytest.mark.parametrize("value", ["", "  "])
 def test_empty_labels(write, value):
-    with pytest.raises(ValueError, match=r"'label' \(1, the first in row 3\)"):
+    remedy = "; remove these rows, because missing targets cannot be replaced"
+    with pytest.raises(ValueError, match=rf"'label' \(1, the first in row 3\).*{remedy}"):
         labels(write, "a", "b", value, "a")
 
 

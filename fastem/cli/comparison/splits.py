@@ -113,9 +113,11 @@ def _check_classes(dataset: Dataset, test_size: float) -> None:
     classes, counts = np.unique(dataset.y, return_counts=True)
     if counts.min() < 2:
         single = classes[counts.argmin()]
+        is_count = classes.dtype.kind == "i" and classes.min() >= 0 and dataset.target is not None
+        remedy = "; if the values are numbers, give --task count or --task regression"
         raise ValueError(
             f"{dataset.name}: class {str(single)!r} has only one row; a comparison needs at least "
-            "one row of every class for training and one for testing"
+            f"one row of every class for training and one for testing{remedy if is_count else ''}"
         )
     n_train, n_test = _sizes(dataset, test_size)
     n_classes = len(classes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.cli.tables.marks import MARKS, has_point, marked_numbers, without_marks
 from fastem.parameters import Array
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _LONGEST_SHOWN = 40
 ROW = "(row 1 is the first below the header)"
 _BOOLEANS = {"true": True, "false": False}
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TIME = (
     r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[ap]m)?( ?(z|utc|gmt|[+-][0-9]{2}:?[0-9]{2}))?"
@@ -308,17 +310,45 @@ def _problem_of_text(texts: _Texts, typed: bool) -> str:
     half = texts.n_given / 2
     dates = texts.mark(lambda text: _DATE.fullmatch(text.lower()))
     commas = texts.mark(lambda text: texts.decimal == "." and DECIMAL_COMMA.fullmatch(text))
-    for marked, what in (
+    marked = _marks(texts)
+    separate_thousands = marked and not (commas & ~texts.mark(_THOUSANDS.fullmatch)).any()
+    for found, what in (
         (dates, "contains dates or times"),
-        (commas, "contains numbers with a comma"),
+        (commas & (not separate_thousands), "contains numbers with a comma"),
     ):
-        if 0 < texts.n_of(marked) >= half:
-            row, value = texts.first(marked)
+        if 0 < texts.n_of(found) >= half:
+            row, value = texts.first(found)
             return f"{what}: {value!r} in row {row}"
-    if not typed and 0 < texts.n_of(texts.are_numbers) >= half:
+    n_different, n_rows = texts.n_different(), texts.n_of(texts.present)
+    identifies = n_different > MOST_CATEGORIES and n_different > n_rows / 2
+    are_mostly_numbers = not typed and 0 < texts.n_of(texts.are_numbers) >= half
+    if marked and (are_mostly_numbers or identifies or 0 < texts.n_of(commas) >= half):
+        return marked
+    if are_mostly_numbers:
         row, value = texts.first(texts.given & ~texts.are_numbers)
         return f"is not numeric: {value!r} in row {row} is not a number"
-    n_different, n_rows = texts.n_different(), texts.n_of(texts.present)
-    if n_different > MOST_CATEGORIES and n_different > n_rows / 2:
+    if identifies:
         return f"has {n_different} different texts in {n_rows} rows, like names or identifiers"
+    return ""
+
+
+def described_marks(column: "pandas.Series", decimal: str) -> str:
+    """Return in words that most texts of a column are numbers with marks, or an empty string."""
+    return _marks(_Texts(column, decimal)) if _kind(column) == "text" else ""
+
+
+def _marks(texts: _Texts) -> str:
+    points = texts.mark(lambda text: texts.decimal == "," and has_point(text))
+    marked = texts.given & marked_numbers(texts.texts, texts.counts, texts.decimal)
+    for found, what in (
+        (points, "contains numbers with a point as decimal mark in a file read with "
+         "--decimal ,"),
+        (marked, f"looks like numbers with {MARKS}"),
+    ):  # fmt: skip
+        n, n_others = texts.n_of(found), texts.n_of(texts.given & ~found & ~texts.are_numbers)
+        if n > n_others:
+            row, value = texts.first(found)
+            plain = without_marks(value, texts.decimal)
+            number = value.replace(".", ",") if plain is None else plain[0]
+            return f"{what}: {value!r} in row {row}, to be written as {number}"
     return ""

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import listed
-from fastem.cli.tables.columns import feature_frame
+from fastem.cli.tables.columns import ROW, feature_frame
+from fastem.cli.tables.headers import REMOVE_ABOVE
 from fastem.cli.tables.labels import check_numbers, missing_values, targets
 from fastem.cli.tables.reading import TableOptions
 from fastem.cli.tables.sources import BUILT_IN, shown_name
@@ -18,6 +19,7 @@ from fastem.cli.tables.table import (
     read_table,
     without_index,
 )
+from fastem.cli.tables.text_notes import announce_texts
 from fastem.parameters import Array
 from fastem.preparation import missing_entries
 
@@ -119,7 +121,8 @@ def read_dataset(
         if wanted not in names:
             raise ValueError(
                 f"{name} has no column {wanted!r}; name the label column with --target. Its "
-                f"columns are {listed(names)}{separated_by}{_hint(names, table)}"
+                f"columns are {listed(names)}{separated_by}"
+                f"{'' if separated_by.endswith(REMOVE_ABOVE) else _hint(names, table)}"
             )
         return {wanted}
 
@@ -130,6 +133,7 @@ def read_dataset(
     if not names:
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
+    _check_empty_rows(name, frame, wanted)
     X, problems = feature_frame(frame[names], table.decimal, typed=typed)
     errors = feature_errors(name, X, problems, table.impute, table.decimal)
     try:
@@ -139,6 +143,7 @@ def read_dataset(
     if errors:
         raise ValueError(". ".join(errors))
     X = without_index(X)
+    announce_texts(X, table.decimal)
     return Dataset(name, X, y, list(X.columns), wanted, task, table.impute)
 
 
@@ -181,7 +186,8 @@ def read_rows(
     name = shown_name(source)
 
     def read_as_text(names: list[str], separated_by: str) -> set[str]:
-        check_columns(name, kinds, names, separated_by)
+        hint = _hint(names, table) if table.decimal == "," else ""
+        check_columns(name, kinds, names, separated_by + hint)
         return {column for column in names if kinds.get(column, "text") == "text"}
 
     frame, _, written = read_table(source, table, read_as_text, kinds, choose)
@@ -262,8 +268,26 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
     return Dataset(name, X, y, names, None, task)
 
 
+def _check_empty_rows(source: str, frame: "pandas.DataFrame", target: str) -> None:
+    """Raise ValueError if rows contain no value at all."""
+    text = as_text(frame[target])
+    likely = np.flatnonzero(text.isna() | (text.str.strip() == ""))
+    few = frame.iloc[likely].apply(lambda column: as_text(column).fillna("").str.strip())
+    rows = [str(row + 1) for row in likely[(few == "").to_numpy().all(axis=1)]]
+    if rows:
+        what = f"row {rows[0]} has" if len(rows) == 1 else f"rows {listed(rows)} have"
+        raise ValueError(
+            f"{source}: {what} no values {ROW}: remove {'it' if len(rows) == 1 else 'them'}"
+        )
+
+
 def _hint(names: list[str], table: TableOptions) -> str:
     """Return which option may help if these are not the names of the columns."""
+    if table.decimal == "," and table.sep is None and len(names) == 1 and "," in names[0]:
+        return (
+            "; with --decimal , the comma cannot separate fields: leave out this option if commas "
+            "separate the fields of the file"
+        )
     if table.header is None and any(map(str.isdigit, names)):
         return "; if the first line contains data, give --no-header"
     if table.sep is None and len(names) == 1 and len(names[0].split()) > 1:

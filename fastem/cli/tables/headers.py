@@ -18,6 +18,15 @@ FIRST_UNNAMED = "Unnamed: 0"  # the name that pandas gives to a first column wit
 STORED_INDEX = "__index_level_0__"  # the name that pandas gives to an index in a parquet file
 _INDEX = ("", FIRST_UNNAMED, STORED_INDEX)
 _FEWEST_ROWS = 3  # two values count by chance
+REMOVE_ABOVE = "remove lines above the header"
+_MOST_LINES, _START_BYTES = 100, 1 << 16
+_TRIED = ",;\t|"
+_FORMATS = {
+    r"\{\s*(\"|\}|$)": "JSON: write the table as a CSV file",
+    r"\[[ \t]*([\[{\r\n]|$)|\[[-\s\d.,e+]*\]\s*\Z": "JSON: write the table as a CSV file",
+    r"<(!doctype|!--|(html|head|body|table)[\s>])": "an HTML page: save the table as a CSV file",
+    r"<[a-z][^<>]*>(\s*[\r\n]\s*)?<": "XML or HTML: save the table as a CSV file",
+}
 _COUNTER = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -57,6 +66,34 @@ def column_names(lines: Lines, header: bool | None, wanted: Collection[str] = ()
         )
     check_names(lines.name, names)
     return names
+
+
+def check_format(source: str, data: bytes) -> None:
+    """Raise ValueError if a text begins like JSON, HTML or XML."""
+    start = data[:_START_BYTES].decode("utf-8-sig", errors="replace").lstrip()
+    for pattern, what in _FORMATS.items():
+        if re.match(pattern, start, re.IGNORECASE):
+            raise ValueError(f"{source} cannot be read as a CSV file: it begins like {what}")
+
+
+def hint_of_preamble(lines: Lines) -> str:
+    """Return a hint if the first line has one field, and most of the others have more."""
+    rows = lines.data[:_START_BYTES].decode("utf-8", errors="replace").splitlines()[:_MOST_LINES]
+    if len(rows) < _FEWEST_ROWS:
+        return ""
+    most = (1, 0)
+    for sep in dict.fromkeys((lines.sep, *_TRIED.replace(lines.decimal, ""))):
+        if len(list(filter(str.strip, rows[0].split(sep)))) > 1:
+            continue
+        width, n_rows = Counter(row.count(sep) + 1 for row in rows[1:]).most_common(1)[0]
+        if 2 * n_rows > len(rows) - 1:
+            most = max(most, (width, n_rows))
+    if most[0] == 1:
+        return ""
+    return (
+        f"; line {lines.first_line} has 1 field, and the following lines have {most[0]}: "
+        f"{REMOVE_ABOVE}"
+    )
 
 
 def check_names(source: str, names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from fastem.cli.messages import counted, listed, notify
 from fastem.cli.tables.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
 from fastem.cli.tables.headers import counts_rows
+from fastem.cli.tables.marks import MARKS, marked_numbers, without_marks
 from fastem.parameters import Array
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ ROWS_PER_LABEL = 50
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
 _CODE = re.compile(r"-?0[0-9]+")  # a postcode, for example
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_FEWEST_COUNTS, _FEW_ROWS = 8, 3
 _FINAL_MARKS = ".,;:!?"
 
 
@@ -59,10 +62,18 @@ def targets(
     values = _Values(source, name, column, decimal)
     values.check_missing()
     values.check_decimal_comma(task)
+    if task is None:
+        values.check_nearly_numeric()
     if task in (None, "class"):
         values.check_index()
     if (task or values.likely_task()) == "class":
-        return _labels(values), "class"
+        y = _labels(values)
+        if task is None and values.look_like_counts():
+            notify(
+                f"note: the target {name!r} is taken for classes; if the values are counts or "
+                "numbers, give --task count or --task regression"
+            )
+        return y, "class"
     task = task or "regression"
     y = values.as_numbers()
     check_numbers(f"{source}: column {name!r}", y, task)
@@ -102,6 +113,11 @@ class _Values:
             not text or text.lower() in MISSING for text in others
         )
 
+    @cached_property
+    def marked(self) -> NDArray[np.bool_]:
+        """Return which texts are numbers with a currency sign, a unit or a thousands mark."""
+        return marked_numbers(self.stripped, self.counts, self.decimal)
+
     def first(self, marked: NDArray[np.bool_]) -> str:
         """Return the first marked text and its row."""
         row = int(np.argmax(np.append(marked, False)[self.codes]))
@@ -116,17 +132,89 @@ class _Values:
         if len(rows):
             spelled = [repr(self.texts[i]) for i in np.flatnonzero(absent) if self.stripped[i]]
             what = f", written as {listed(spelled)}" if spelled else ""
-            raise ValueError(missing_values(self.source, [(self.name, len(rows), rows[0])]) + what)
+            found = missing_values(self.source, [(self.name, len(rows), rows[0])])
+            remedy = "; remove these rows, because missing targets cannot be replaced"
+            raise ValueError(found + what + remedy)
 
     def check_decimal_comma(self, task: str | None) -> None:
         """Raise ValueError if all values are numbers with a comma and are to be numbers."""
         are_numbers = all(map(DECIMAL_COMMA.fullmatch, self.stripped))
         if self.decimal == "." and task != "class" and are_numbers:
+            first = without_marks(self.stripped[0], ".") if self.marked.all() else None
+            thousands = f"write {first[0]} if commas separate thousands, " if first else ""
             raise ValueError(
                 f"{self.source}: column {self.name!r} contains numbers with a comma: "
-                f"{self.texts[0]!r} in row 1 {ROW}; give --decimal , if commas are decimal marks, "
-                "or --task class if they are labels"
+                f"{self.texts[0]!r} in row 1 {ROW}; {thousands}give --decimal , if commas are "
+                "decimal marks, or --task class if they are labels"
             )
+
+    def check_nearly_numeric(self) -> None:
+        """Raise ValueError if the values cannot be labels, and most of them are numbers.
+
+        Numbers with a currency sign, a unit, a thousands mark or a comma as decimal mark count as
+        numbers here. If the values can be labels, but are numbers to predict without the others,
+        a note is printed instead.
+        """
+        bad = np.isnan(self.numbers)
+        if not bad.any() or any(map(_CODE.fullmatch, self.stripped)):
+            return
+        plain = list(self.stripped)
+        for i in np.flatnonzero(bad):
+            found = without_marks(plain[i], self.decimal) if self.marked[i] else None
+            if found is not None:
+                plain[i] = found[0]
+            elif DECIMAL_COMMA.fullmatch(plain[i]):
+                plain[i] = plain[i].replace(",", ".")
+        numbers = as_numbers(plain, self.decimal)
+        is_number, n_rows = np.isfinite(numbers), np.array(self.counts)
+        if 2 * n_rows[~is_number].sum() >= n_rows.sum():
+            return
+        n_different = len(np.unique(numbers[is_number]))
+        if self.are_too_many():
+            raise ValueError(
+                f"{self.source}: column {self.name!r} is not numeric: {self.described(bad)}, or "
+                f"name another column with --target{self.comma_hint()}"
+            )
+        has_fractions = not self.marked.any() and (numbers[is_number] % 1.0 != 0.0).any()
+        if self._are_many(n_different) or has_fractions:
+            notify(
+                f"note: the target {self.name!r} is taken for classes, because "
+                f"{self.first(bad)} {ROW} is not a number{self.marks(bad)}"
+            )
+
+    def are_too_many(self) -> bool:
+        """Return whether there are too many different texts for labels."""
+        return len(self.texts) > MOST_LABELS and 2 * len(self.texts) > len(self.codes)
+
+    def comma_hint(self) -> str:
+        """Return the remedy if texts are numbers with a comma."""
+        has_comma = self.decimal == "." and any(map(DECIMAL_COMMA.fullmatch, self.stripped))
+        return "; give --decimal , if commas are decimal marks" if has_comma else ""
+
+    def described(self, bad: NDArray[np.bool_]) -> str:
+        """Return in words why texts are no numbers, and what to do."""
+        if (bad & ~self.marked).any():
+            return f"{self.first(bad & ~self.marked)} {ROW} is not a number; correct it"
+        return f"{self.first(bad)} {ROW} is not a number{self.marks(bad)}"
+
+    def marks(self, bad: NDArray[np.bool_]) -> str:
+        """Return how to write the first bad text if it is a number with marks."""
+        i = self.codes[int(np.argmax(np.append(bad, False)[self.codes]))]
+        found = without_marks(self.stripped[i], self.decimal) if self.marked[i] else None
+        return f", but looks like one with {MARKS}: write {found[0]}" if found else ""
+
+    def look_like_counts(self) -> bool:
+        """Return whether labels are whole numbers that may be counts.
+
+        There are at least 8, most of them follow each other, and some occur in few rows, or in
+        less than a tenth of the rows of the most frequent one.
+        """
+        if len(self.texts) < _FEWEST_COUNTS or not all(map(_WHOLE_NUMBER.fullmatch, self.texts)):
+            return False
+        known = set(map(int, self.texts))
+        n_followed = sum(value + 1 in known for value in known)
+        is_uneven = min(self.counts) < _FEW_ROWS or 10 * min(self.counts) < max(self.counts)
+        return min(known) >= 0 and 2 * n_followed > len(known) and is_uneven
 
     def check_index(self) -> None:
         """Raise ValueError if the values count the rows."""
@@ -142,9 +230,12 @@ class _Values:
             return "class"
         finite = self.numbers[np.isfinite(self.numbers)]
         n_different = len(np.unique(finite))
-        are_many = n_different > MOST_LABELS and len(self.codes) < ROWS_PER_LABEL * n_different
         has_fractions = (finite != np.floor(finite)).any()
-        return "regression" if are_many or has_fractions else "class"
+        return "regression" if self._are_many(n_different) or has_fractions else "class"
+
+    def _are_many(self, n_different: int) -> bool:
+        """Return whether there are too many different numbers for labels."""
+        return n_different > MOST_LABELS and len(self.codes) < ROWS_PER_LABEL * n_different
 
     def as_numbers(self) -> Array:
         """Return the number of every row; raise ValueError if one is not finite."""
@@ -153,8 +244,9 @@ class _Values:
             (np.isinf(self.numbers), "finite"),
         ):
             if bad.any():
-                has_comma = any(map(DECIMAL_COMMA.fullmatch, self.stripped))
-                comma = "; give --decimal , if commas are decimal marks" if has_comma else ""
+                comma = self.comma_hint()
+                if not (bad & ~self.marked).any():
+                    comma = f"{self.marks(bad)}{comma}"
                 raise ValueError(
                     f"{self.source}: column {self.name!r} is not numeric: {self.first(bad)} {ROW} "
                     f"is not {what}{comma}"
@@ -168,11 +260,12 @@ def _labels(values: _Values) -> NDArray[Any]:
     if len(texts) < 2:
         raise ValueError(f"{what} contains only the class {texts[0]!r}; two are needed")
     n_rows = len(values.codes)
-    if len(texts) > MOST_LABELS and 2 * len(texts) > n_rows:
+    if values.are_too_many():
+        are_mostly_numbers = 2 * np.isnan(values.numbers).sum() < len(texts)
         remedy = "if they are numbers to predict, give --task regression; otherwise "
         raise ValueError(
             f"{what} has {len(texts)} different labels in {n_rows} rows, which cannot be learned; "
-            f"{remedy if values.are_numeric else ''}name another column with --target"
+            f"{remedy if are_mostly_numbers else ''}name another column with --target"
         )
     for key, problem in (
         (_normal_form, "that differ only in blanks, in capital letters or as written numbers"),

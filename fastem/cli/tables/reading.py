@@ -275,7 +275,8 @@ def _quoting_error(lines: Lines, next_line: int, error: str) -> str:
         return f"{where} has a field of more than {csv.field_size_limit()} characters"
     if "unexpected end" in error:
         return f"{where} has a quotation mark that is not closed"
-    return f"{where} has text after a closing quotation mark ({error})"
+    hint = "; with --decimal , the comma cannot separate fields" if lines.decimal == "," else ""
+    return f"{where} has text after a closing quotation mark ({error}){hint}"
 
 
 def _check_counts(lines: Lines, width: int) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 
 from fastem.cli.messages import MOST_LISTED, notify
 from fastem.cli.tables.columns import ROW, column_of_kind
-from fastem.cli.tables.headers import FIRST_UNNAMED, column_names, counts_rows, without_unnamed
+from fastem.cli.tables.headers import (
+    FIRST_UNNAMED,
+    check_format,
+    column_names,
+    counts_rows,
+    hint_of_preamble,
+    without_unnamed,
+)
 from fastem.cli.tables.labels import missing_values
 from fastem.cli.tables.parquet import read_parquet
 from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
@@ -87,10 +94,12 @@ def read_table(
         read_as_text([name for name in frame.columns if name], "")
         written = _written(frame, _places(list(frame.columns), choose))
         return Table(without_unnamed(name, frame, strict=not wanted), True, written)
+    check_format(shown_name(source), data)
     lines = read_lines(source, data, table)
     del data
     names = column_names(lines, table.header, wanted)
-    texts = read_as_text([name for name in names if name], lines.separated_by())
+    separated_by = lines.separated_by() + hint_of_preamble(lines)
+    texts = read_as_text([name for name in names if name], separated_by)
     places = _places(names, choose)
     frame = again = read_frame(lines, names, texts)
     chosen = {names[j] for j in places.values()}
