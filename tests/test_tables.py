@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -203,6 +204,38 @@ def test_other_encodings_are_refused(write):
     assert "--encoding utf-16-le" in refused(path)
 
 
+def test_bytes_of_cp1252_are_not_read_as_latin_1(write):
+    text = joined(",", rows=[(x, ("“yes”", "no … €")[x % 2]) for x, _ in ROWS])
+    path = write(text.encode("cp1252"))
+    assert refused(path).endswith(
+        "byte 0x93 in line 2 is invalid; name its encoding, for example --encoding cp1252"
+    )
+    for encoding in ("latin-1", "iso-8859-15"):
+        assert refused(path, encoding=encoding) == (
+            f"FILE is not text in the encoding {encoding}: byte 0x93 in line 2 is a control "
+            "character there; give --encoding cp1252, in which it is a letter or a mark"
+        )
+    labels = read_dataset(path, table=TableOptions(encoding="cp1252")).y
+    assert set(labels) == {"“yes”", "no … €"}
+
+
+@pytest.mark.parametrize("options", [{}, {"encoding": "latin-1"}])
+def test_binary_files_are_no_tables_in_any_encoding(write, options):
+    content = bytes(range(1, 32)) * 20 + b"\xff" * 999
+    assert "FILE is not a table of text" in refused(write(content), **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("word", ["größe", "ПАРК", "日本"])
+def test_wide_text_without_a_mark_is_text(write, encoding, word):
+    content = joined(",", header=(word, "label")).encode(encoding)
+    assert "name its encoding" in refused(write(content)) or "NUL character" in refused(
+        write(content)
+    )
+    dataset = read_dataset(write(content), table=TableOptions(encoding=encoding))
+    assert dataset.feature_names == [word]
+
+
 def test_a_nul_character_has_a_line(write):
     assert "line 3 contains a NUL character" in refused(write("x,label\n1,a\n\0,b\n"))
 
@@ -244,8 +277,17 @@ def test_compression(write, name, compress):
         (b"%PDF-1.7\n", "it is a PDF file"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"<!DOCTYPE html><html>", "an HTML page"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text"),
-        (b"\x7fELF\x02\x01\x01\0\0", "contains a NUL character"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "it is a PNG image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "it is a JPEG image"),
+        (pickle.dumps([1.5] * 9, 2), "a pickle of Python objects"),
+        (pickle.dumps([1.5] * 9), "a pickle of Python objects"),
+        (
+            b"\x7fELF\x02\x01\x01\0\0",
+            "FILE is not a table of text: it contains bytes that occur in",
+        ),
+        (np.arange(999.0).tobytes(), "like 0x00 in line 1"),
+        (np.random.default_rng(0).bytes(9999), "is not a table of text"),
+        (b"x\x01label\n1\x01a\n2\x01b\n", "is not a table of text"),
         (b"", "FILE is empty"),
         (b"\n\n  \n", "FILE is empty"),
         (b"\xef\xbb\xbf", "FILE is empty"),
