@@ -144,14 +144,13 @@ def _check_is_text(name: str, data: bytes) -> None:
 
 def _is_wide(head: bytes) -> bool:
     """Return whether the first bytes of a file are text in UTF-16 or UTF-32."""
-    if b"\0" not in head:  # every line break has one
-        return False
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         try:  # the last character may be cut
             text = codecs.getincrementaldecoder(encoding)().decode(head).encode("utf-8")
         except UnicodeError:
             continue
-        if text and len(text) == len(text.translate(None, _CONTROLS)):
+        has_fields = any(mark in text for mark in b",;|\t\r\n")
+        if has_fields and len(text) == len(text.translate(None, _CONTROLS)):
             return True
     return False
 
