@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from fastem.cli.command_line import main
-from fastem.cli.tables import reading
+from fastem.cli.tables import codes, reading
 from fastem.cli.tables.columns import MOST_CATEGORIES, column_of_kind, feature_column
 from fastem.cli.tables.datasets import read_dataset, read_features, read_rows
 from fastem.cli.tables.reading import TableOptions
@@ -782,6 +782,62 @@ def test_the_option_that_drops_is_ready_for_a_shell(write):
     assert refused(path).endswith("--drop 'a b' --drop b,c --drop d")
 
 
+def test_leading_zeros_make_a_column_text(capsys, write):
+    plz = ["01067", "1067", "00501", "99999", "01067", "1067"]
+    found = read_column(write, plz)
+    assert found.dtype == object
+    assert found.tolist() == plz
+    assert notes(capsys) == [
+        "column 'x' has values with leading zeros, like '01067', and is read as text"
+    ]
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", ["007", " 007 ", "-01", '"007"', "00"])
+def test_a_leading_zero_is_found_in_every_place(monkeypatch, write, sep, place, value):
+    monkeypatch.setattr(codes, "_BLOCK", 16)
+    for row in (0, 7, 19):
+        rows = [[str(10 + 10 * j + (3 * i) % 7) for j in range(3)] for i in range(20)]
+        rows[row][place] = value
+        rows = [[*cells, "ab"[i % 2]] for i, cells in enumerate(rows)]
+        X = read_dataset(write(joined(sep, ("x", "y", "z", "label"), rows))).X
+        kinds = [X[name].dtype == object for name in "xyz"]
+        assert kinds == [j == place for j in range(3)]
+        assert X.iloc[row, place] == value.strip(' "')
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("0", "10", "-0"), ("0.5", "0.05", "10"), ("1e-05", "2e-01", "3E-07"), ("100", "200", "300")],
+)
+def test_what_is_no_leading_zero(capsys, write, values):
+    assert read_column(write, values * 2).tolist() == [float(value) for value in values * 2]
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("value", ["01.02.2026", "08:30", "2026-01"])
+def test_dates_have_no_leading_zeros(write, value):
+    with pytest.raises(ValueError, match="contains dates or times"):
+        read_column(write, [value, value])
+
+
+def test_codes_that_identify_rows_are_refused(write):
+    path = write(joined(",", ("plz", "label"), [(f"0{1000 + i}", "ab"[i % 2]) for i in range(30)]))
+    assert refused(path) == (
+        "FILE: column 'plz' has values with leading zeros, like '01000', and is read as text; it "
+        "has 30 different texts in 30 rows, like names or identifiers (row 1 is the first below "
+        "the header); correct the file or leave out columns with --drop plz"
+    )
+
+
+def test_codes_at_predictions_have_the_kind_of_the_model(write):
+    path = write("plz,x\n01067,07\n1067,1\n")
+    frame, _ = read_rows(path, {"plz": "text", "x": "number"})
+    assert frame["plz"].tolist() == ["01067", "1067"]
+    assert frame["x"].tolist() == [7.0, 1.0]
+
+
 # --- labels ---------------------------------------------------------------------------------
 
 
@@ -867,8 +923,8 @@ def test_nearly_as_many_labels_as_rows(write):
 def test_labels_come_back_as_written(write):
     big = [str(2**64 + k) for k in range(2)] * 2
     assert labels(write, *big).y.tolist() == big
-    codes = ["007", "010"] * 2
-    assert labels(write, *codes).y.tolist() == codes
+    padded = ["007", "010"] * 2
+    assert labels(write, *padded).y.tolist() == padded
     assert labels(write, "3", "-1", "3").y.tolist() == [3, -1, 3]
     assert labels(write, "True", "False", "True").y.tolist() == ["True", "False", "True"]
     assert labels(write, " a", "b ", " a").y.tolist() == [" a", "b ", " a"]

@@ -284,7 +284,7 @@ def _targets(saved: SavedModel, source: str, column: "pandas.Series", decimal: s
         raise ValueError(missing_values(source, [(name, len(empty), empty[0])]))
     if saved.task == "class":
         return _known_labels(saved, f"{source}: column {name!r}", texts)
-    y, problem = column_of_kind(column, "number", decimal)
+    y, problem, _ = column_of_kind(column, "number", decimal)
     if problem:
         raise ValueError(f"{source}: column {name!r} {problem} {ROW}")
     wrong = np.isnan(y) | (~is_count(y) if saved.task == "count" else False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastem.cli.arguments import SEPARATORS
 from fastem.cli.messages import counted
+from fastem.cli.tables.codes import columns_of_codes
 from fastem.cli.tables.columns import DECIMAL_COMMA
 from fastem.cli.tables.sources import decoded, shown_name
 
@@ -135,7 +136,9 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     return lines._replace(counts=counts, numbers=numbers, start=start, has_header=has_header)
 
 
-def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> "pandas.DataFrame":
+def read_frame(
+    lines: Lines, names: Sequence[str], as_text: Collection[str], *, keep_codes: bool = False
+) -> "pandas.DataFrame":
     """Parse all rows with pandas, one row of the frame for every row of the text.
 
     Parameters
@@ -145,6 +148,8 @@ def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> 
         Names of the columns, empty for columns without a name.
     as_text : set of str
         Columns that are returned as text.
+    keep_codes : bool, default=False
+        Whether columns that contain whole numbers with leading zeros are returned as text, too.
 
     Returns
     -------
@@ -166,6 +171,8 @@ def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> 
     width = len(names) + bool((counts == len(names) + 1).all())
     _check_counts(lines, width)
     texts = {j: object for j, name in enumerate(names) if name in as_text}
+    if keep_codes:
+        texts |= dict.fromkeys(columns_of_codes(lines.data, lines.start, lines.sep, width), object)
     stream = io.BytesIO(lines.data)
     stream.seek(lines.start)
     try:

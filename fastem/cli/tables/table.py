@@ -92,7 +92,8 @@ def read_table(
     names = column_names(lines, table.header, wanted)
     texts = read_as_text([name for name in names if name], lines.separated_by())
     places = _places(names, choose)
-    frame = again = read_frame(lines, names, texts)
+    # a model knows the kinds of its columns
+    frame = again = read_frame(lines, names, texts, keep_codes=not wanted)
     chosen = {names[j] for j in places.values()}
     if not chosen <= set(texts):  # once more, because numbers lose how they are written
         again = read_frame(lines, names, chosen)
@@ -128,7 +129,7 @@ def of_kinds(
     out, problems = {}, []
     for name in frame.columns:
         if name in kinds:
-            values, problem = column_of_kind(frame[name], kinds[name], decimal)
+            values, problem, _ = column_of_kind(frame[name], kinds[name], decimal)
             out[name] = pd.Series(values, dtype=values.dtype)
             problems += [f"column {name!r} {problem}"] if problem else []
         else:
