@@ -159,6 +159,71 @@ def test_decimal_commas_beside_missing_values_and_thousands(write):
     assert "'1.234,5' in row 1 is not a number" in refused(path, decimal=",")
 
 
+THOUSANDS = ["999", "1.001", "2.500", "NA", "12", "1.234.567"]
+
+
+def test_points_that_separate_thousands_are_refused(capsys, write):
+    rows = [(value, 7 - i % 3, "ab"[i % 2]) for i, value in enumerate(THOUSANDS)]
+    path = write(joined(";", ("x", "y", "label"), rows))
+    message = (
+        "FILE: the points in column 'x' ('1.001') may separate thousands; remove the points from "
+        "the file, or give --decimal . if the point is the decimal mark"
+    )
+    assert message in refused(path, impute=True)
+    assert message in refused(path, impute=True, decimal=",")
+    assert message in refused(
+        write(joined("\t", ("x", "y", "label"), rows), "tab.csv"), impute=True, decimal=","
+    )
+    assert read_dataset(path, table=TableOptions(drop=("x",))).feature_names == ["y"]
+    with pytest.raises(ValueError, match="may separate thousands"):
+        read_rows(path, {"x": "number"})
+    path = write(joined(";", ("x", "y"), [row[:2] for row in rows]))
+    with pytest.raises(ValueError, match="may separate thousands"):
+        read_features(path, 2)
+    assert notes(capsys) == []
+
+
+def test_a_point_that_is_given_is_the_decimal_mark(capsys, write):
+    rows = [(value, "ab"[i % 2]) for i, value in enumerate(["999", "1.001", "2.500", "12"])]
+    for sep in ";,":
+        path = write(joined(sep, rows=rows))
+        X = read_dataset(path, table=TableOptions(decimal=".")).X
+        assert X["x"].tolist() == [999, 1.001, 2.5, 12]
+        assert notes(capsys) == []
+    read_dataset(path)
+    assert notes(capsys) == [
+        "the points in column 'x' ('1.001') are read as decimal marks; if they separate thousands, "
+        "remove them from the file; if not, --decimal . avoids this note"
+    ]
+
+
+def test_points_in_the_target_that_separate_thousands(capsys, tmp_path, write):
+    values = ["999", "1.001", "2.500", "12", "1.001", "2.500"]
+    rows = [(7 - i % 3, value) for i, value in enumerate(values)]
+    path = write(joined(";", rows=rows))
+    assert "column 'label' ('1.001') may separate thousands" in refused(path)
+    assert "column 'label' ('1.001') may separate thousands" in refused(path, decimal=",")
+    assert read_dataset(path, task="class").y.tolist() == values
+    assert main(["compare", path, *QUICK]) == 2
+    argv = ["fit", path, "--decimal", ".", "--model", str(tmp_path / "m.npz"), *QUICK]
+    capsys.readouterr()
+    assert main(argv) == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1.001", "2.5"], ["0.999", "1.001", "1.002"], ["1.001", "1234.567"],
+        ["1.001", "2.002", "1234"], ["1.0015", "2.0025"],
+    ],
+)  # fmt: skip
+def test_points_that_are_decimal_marks(capsys, write, values):
+    rows = [(value, "ab"[i % 2]) for i, value in enumerate(values * 2)]
+    X = read_dataset(write(joined(";", rows=rows))).X
+    assert X["x"].tolist() == [float(value) for value in values * 2]
+    assert notes(capsys) == []
+
+
 def test_decimal_commas_of_the_target(write):
     path = write(joined(";", rows=[(x, f"{x},{i}") for i, (x, _) in enumerate(ROWS)]))
     dataset = read_dataset(path, table=TableOptions(decimal=","))

@@ -177,7 +177,7 @@ def read_prediction_rows(
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     _notify_of_unseen(preparation, frame)
-    y = None if target is None else _targets(saved, name, written[target], table.decimal)
+    y = None if target is None else _targets(saved, name, written[target], table.mark)
     return Rows(X, {column: written[column].tolist() for column in kept}, y)
 
 

@@ -12,12 +12,14 @@ from fastem.cli.tables.labels import check_numbers, missing_values, targets
 from fastem.cli.tables.reading import TableOptions
 from fastem.cli.tables.sources import BUILT_IN, shown_name
 from fastem.cli.tables.table import (
+    Table,
     as_text,
     feature_errors,
     of_kinds,
     read_table,
     without_index,
 )
+from fastem.cli.tables.thousands import check_thousands
 from fastem.parameters import Array
 from fastem.preparation import missing_entries
 
@@ -123,17 +125,20 @@ def read_dataset(
             )
         return {wanted}
 
-    frame, typed, _ = read_table(source, table, read_as_text)
+    found = read_table(source, table, read_as_text)
+    frame = found.frame
     names = [column for column in frame.columns if column != wanted]
     dropped = _resolved(name, table.drop, names, wanted)
     names = [column for column in names if column not in dropped]
     if not names:
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
-    X, problems = feature_frame(frame[names], table.decimal, typed=typed)
-    errors = feature_errors(name, X, problems, table.impute, table.decimal)
+    X, problems = feature_frame(frame[names], table.mark, typed=found.typed)
+    errors = feature_errors(name, X, problems, table.impute, table.mark)
+    used = names if task == "class" else [*names, wanted]
+    errors += check_thousands(name, found.thousands, used, likely=found.is_likely)
     try:
-        y, task = targets(name, wanted, as_text(frame[wanted]), task, table.decimal)
+        y, task = targets(name, wanted, as_text(frame[wanted]), task, table.mark)
     except ValueError as error:
         errors.insert(0, str(error))
     if errors:
@@ -184,8 +189,10 @@ def read_rows(
         check_columns(name, kinds, names, separated_by)
         return {column for column in names if kinds.get(column, "text") == "text"}
 
-    frame, _, written = read_table(source, table, read_as_text, kinds, choose)
-    return of_kinds(name, frame, kinds, table.decimal), written
+    found = read_table(source, table, read_as_text, kinds, choose)
+    numbers = [column for column, kind in kinds.items() if kind == "number"]
+    _refuse_thousands(name, found, numbers)
+    return of_kinds(name, found.frame, kinds, table.mark), found.written
 
 
 def read_features(source: str, n_features: int, table: TableOptions = _AS_WRITTEN) -> Array:
@@ -216,9 +223,11 @@ def read_features(source: str, n_features: int, table: TableOptions = _AS_WRITTE
         check_number(name, n_features, len(found), separated_by)
         return ()
 
-    frame, *_ = read_table(source, table, read_as_text)
+    raw = read_table(source, table, read_as_text)
+    frame = raw.frame
     check_number(name, n_features, frame.shape[1])  # without a column that counts the rows
-    X = of_kinds(name, frame, dict.fromkeys(frame.columns, "number"), table.decimal)
+    _refuse_thousands(name, raw, frame.columns)
+    X = of_kinds(name, frame, dict.fromkeys(frame.columns, "number"), table.mark)
     found = missing_entries(X)
     if found:
         raise ValueError(missing_values(name, found))
@@ -260,6 +269,13 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
     y = y.astype(np.float64)
     check_numbers(f"{name}: the target", y, task)
     return Dataset(name, X, y, names, None, task)
+
+
+def _refuse_thousands(source: str, table: Table, used: Collection[str]) -> None:
+    """Raise ValueError if points probably separate thousands in columns of numbers."""
+    errors = check_thousands(source, table.thousands, used, likely=table.is_likely)
+    if errors:
+        raise ValueError(errors[0])
 
 
 def _hint(names: list[str], table: TableOptions) -> str:

@@ -32,8 +32,9 @@ class TableOptions(NamedTuple):
     ----------
     sep : str or None
         Separator of fields, one character. None: found in the first lines.
-    decimal : {".", ","}
-        Decimal mark of numbers.
+    decimal : {".", ","} or None
+        Decimal mark of numbers. None: the point, but points that may separate thousands are
+        refused or announced.
     encoding : str or None
         Encoding of the text. None: that of the byte order mark, otherwise UTF-8.
     header : bool or None
@@ -47,11 +48,16 @@ class TableOptions(NamedTuple):
     """
 
     sep: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
     drop: tuple[str, ...] = ()
     impute: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The decimal mark."""
+        return self.decimal or "."
 
 
 class Lines(NamedTuple):
@@ -127,10 +133,10 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
         data = data[above:]
     if not data:
         raise ValueError(f"{name} is empty")
-    sep = table.sep or _find_separator(data, table.decimal)
+    sep = table.sep or _find_separator(data, table.mark)
     if sep == " " and b'"' not in data:  # several blanks are one separator
         data = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", data))
-    lines = Lines(name, data, sep, table.decimal, _head(data, sep, _HEAD_LINES), first_line)
+    lines = Lines(name, data, sep, table.mark, _head(data, sep, _HEAD_LINES), first_line)
     has_header = table.header is not False
     counts, numbers, start = (_quoted_rows if b'"' in data else _plain_rows)(lines, has_header)
     return lines._replace(counts=counts, numbers=numbers, start=start, has_header=has_header)

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastem.cli.tables.labels import missing_values
 from fastem.cli.tables.parquet import read_parquet
 from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
 from fastem.cli.tables.sources import PARQUET, read_bytes, shown_name
+from fastem.cli.tables.thousands import thousands
 from fastem.preparation import missing_entries
 
 if TYPE_CHECKING:
@@ -33,11 +35,18 @@ class Table(NamedTuple):
         Whether the file has types.
     written : DataFrame (n_samples, n_chosen)
         The chosen columns as they are written; empty fields are "".
+    thousands : dict of str to str
+        Columns in which points may separate thousands, as `thousands` returns them. It is empty
+        if the option says that the point is the decimal mark.
+    is_likely : bool
+        Whether points separate thousands rather than decimals in such a file.
     """
 
     frame: "pandas.DataFrame"
     typed: bool
     written: "pandas.DataFrame"
+    thousands: Mapping[str, str] = MappingProxyType({})
+    is_likely: bool = False
 
 
 def read_table(
@@ -98,7 +107,10 @@ def read_table(
     if not chosen <= set(texts):  # once more, because numbers lose how they are written
         again = read_frame(lines, names, chosen)
     written = _written(again, places)
-    return Table(without_unnamed(lines.name, frame, strict=not wanted), False, written)
+    frame = without_unnamed(lines.name, frame, strict=not wanted)
+    rows = lines.head[int(lines.has_header) :]
+    found = {} if table.decimal == "." else thousands(rows, names)
+    return Table(frame, False, written, found, lines.sep == ";" or table.decimal == ",")
 
 
 def _places(names: list[str], choose: Callable[[list[str]], list[str]]) -> dict[str, int]:
