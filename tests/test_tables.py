@@ -123,6 +123,26 @@ def test_the_separator_that_gives_most_fields_in_all_lines(text, sep):
     assert found.sep == sep
 
 
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("first", ["sep={}", '"sep={}"', "SEP={}"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_first_line_for_excel_names_the_separator(write, sep, first, end):
+    first = first.format(sep) + end
+    check_small_table(read_dataset(write("\ufeff" + first + joined(sep, end=end))))
+    check_small_table(
+        read_dataset(write(first + joined(";", end=end)), table=TableOptions(sep=";"))
+    )
+    path = write(first + end.join(f"{x}{sep}{label}" for x, label in ROWS))
+    assert read_dataset(path, "2", table=TableOptions(header=False)).y.tolist() == Y
+    if end != "\r":
+        assert "line 3 has 1" in refused(write(f"{first}x{sep}label{end}5{end}"))
+
+
+def test_the_separator_for_excel_wins_over_the_first_lines(write):
+    path = write("sep=;\na,b;label\n1,5;x\n2,5;y\n")
+    assert read_dataset(path, table=TableOptions(decimal=",")).feature_names == ["a,b"]
+
+
 @pytest.mark.parametrize(("sep", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "pipe")])
 def test_an_error_names_the_separator(write, sep, word):
     assert refused(write(joined(sep)), "kind") == (
@@ -454,6 +474,8 @@ def test_headers_with_counting_numbers(write, header):
     cells = [[f"{(7 * i + 3 * j) % 11 / 2}" for j in range(n)] for i in range(11)]
     for i, row in enumerate(cells):
         row[place] = "ab"[i % 2]
+        if not header[:1].strip(","):  # names of rows
+            row[0] = f"r{i}"
     dataset = read_dataset(write(joined(",", header.split(","), cells)))
     assert len(dataset.y) == 11
 
@@ -547,6 +569,20 @@ def test_other_columns_without_a_name_are_refused(write):
     ]
 
 
+@pytest.mark.parametrize(
+    "values", [["0.5", "1.25", "7"], ["0.5", "NA", "7"], ['"0,5"', '"1,25"', "7"]]
+)
+def test_fractions_without_a_name_are_no_index(write, values):
+    rows = [(value, 5 - i % 2, "ab"[i % 2]) for i, value in enumerate(values)]
+    assert "no name in the header for column 1" in refused(
+        write(joined(",", ("", "x", "label"), rows)), impute=True
+    )
+    path = write(joined(",", ("Unnamed: 0", "x", "label"), [*rows[:2], *rows[:2]]))
+    if "," not in values[0]:
+        found = read_dataset(path, table=TableOptions(impute=True))
+        assert found.feature_names == ["Unnamed: 0", "x"]
+
+
 def test_names_of_rows_without_a_name_in_the_header(write):
     message = refused(write('"x" "label"\n"r1" 5 "a"\n"r2" 4 "b"\n'), sep=" ")
     assert message.startswith("FILE: all rows have 3 fields, more fields than the header (2)")
@@ -574,6 +610,37 @@ def test_a_column_that_counts_the_rows_is_no_feature(capsys, write, start):
     check_small_table(read_dataset(path))
     assert notes(capsys) == ["column 'Id' counts the rows and is not used as a feature"]
     check_small_table(read_dataset(path, table=TableOptions(drop=("Id",))))
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("start", [-3, 0, 1, 1000])
+@pytest.mark.parametrize("step", [1, 7])
+def test_successive_whole_numbers_are_features_with_a_note(capsys, write, start, step):
+    n = 20
+    numbers = [start + (step * i + 3) % n for i in range(n)]
+    rows = [(number, i % 7, "ab"[i % 2]) for i, number in enumerate(numbers)]
+    path = write(joined(",", ("Kunde 1", "x", "label"), rows))
+    assert read_dataset(path).X["Kunde 1"].tolist() == numbers
+    assert notes(capsys) == [
+        f"column 'Kunde 1' has every whole number from {start} to {start + n - 1} once, like "
+        "numbers of rows; leave it out with --drop 'Kunde 1' if they say nothing about other rows"
+    ]
+    read_dataset(path, table=TableOptions(drop=("Kunde 1",)))
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("change", [(0, 0.5), (0, 25), (5, 1004), (0, "NA")])
+@pytest.mark.parametrize("n", [20, 21])
+def test_numbers_that_are_not_successive(capsys, write, change, n):
+    values = [1000 + i for i in range(n)]
+    values[change[0]] = change[1]
+    rows = [(value, i % 7, "ab"[i % 2]) for i, value in enumerate(values)]
+    path = write(joined(",", ("k", "x", "label"), rows))
+    read_dataset(path, table=TableOptions(impute=True))
+    assert notes(capsys) == []
+    few = [(1000 + i, i % 7, "ab"[i % 2]) for i in range(19)]
+    read_dataset(write(joined(",", ("k", "x", "label"), few)))
+    read_dataset(write(joined(",", ("k", "x", "label"), [(k + 0.5, x, y) for k, x, y in few * 2])))
     assert notes(capsys) == []
 
 

@@ -23,6 +23,8 @@ _TRIED = ",;\t|"
 _HEAD_BYTES, _HEAD_LINES, _SNIFFED_LINES = 1 << 20, 1000, 100
 _BLOCK = 1 << 24
 _MOST_LISTED = 5
+# Excel reads and removes a first line like sep=;
+_EXCEL_SEPARATOR = re.compile(rb'("?)sep=([,;\t|: ])\1[,;\t|: ]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
 
 class TableOptions(NamedTuple):
@@ -31,7 +33,8 @@ class TableOptions(NamedTuple):
     Attributes
     ----------
     sep : str or None
-        Separator of fields, one character. None: found in the first lines.
+        Separator of fields, one character. None: that of a first line like ``sep=;``, which is
+        for Excel and no row; otherwise found in the first lines.
     decimal : {".", ","} or None
         Decimal mark of numbers. None: the point, but points that may separate thousands are
         refused or announced.
@@ -124,16 +127,19 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     """
     name = shown_name(source)
     data = _without_last_blanks(decoded(source, data, table.encoding))
+    first_line = 1
+    announced = _EXCEL_SEPARATOR.match(data)
+    if announced:
+        data, first_line = data[announced.end() :], 2
     if b'"' not in data and b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    first_line = 1
     if table.header is not False:  # blank lines above the header are no rows
         above = re.match(rb"(?:[ \t]*(?:\r\n|\n|\r))*", data).end()
         first_line += len(re.findall(rb"\r\n|\n|\r", data[:above]))
         data = data[above:]
     if not data:
         raise ValueError(f"{name} is empty")
-    sep = table.sep or _find_separator(data, table.mark)
+    sep = table.sep or (announced and announced[2].decode()) or _find_separator(data, table.mark)
     if sep == " " and b'"' not in data:  # several blanks are one separator
         data = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", data))
     lines = Lines(name, data, sep, table.mark, _head(data, sep, _HEAD_LINES), first_line)

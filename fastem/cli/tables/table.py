@@ -21,6 +21,7 @@ from fastem.preparation import missing_entries
 if TYPE_CHECKING:
     import pandas
 
+_FEWEST_SUCCESSIVE = 20  # fewer numbers are successive by chance
 _COMMA_REMEDY = "give --decimal , if commas are decimal marks"
 
 
@@ -200,8 +201,23 @@ def _has_comma(found: list[str]) -> bool:
     return any(re.search(r"'[+-]?[0-9]+,[0-9]+'", text) for text in found)
 
 
+def _successive(X: "pandas.DataFrame", names: list[str]) -> list[str]:
+    """Return columns that contain every whole number between two numbers once, in any order."""
+    if len(X) < _FEWEST_SUCCESSIVE:
+        return []
+    head = X[names].head(_FEWEST_SUCCESSIVE).to_numpy()  # a quick look at many columns
+    is_likely = (head % 1.0 == 0.0).all(axis=0) & (
+        np.diff(np.sort(head, axis=0), axis=0) > 0.0
+    ).all(axis=0)
+    likely = [names[j] for j in np.flatnonzero(is_likely)]
+    return [name for name in likely if (np.diff(np.sort(X[name].to_numpy())) == 1.0).all()]
+
+
 def without_index(X: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Remove columns that count the rows, unless there is no other feature."""
+    """Remove columns that count the rows, unless there is no other feature.
+
+    Columns that contain successive whole numbers in another order are announced and kept.
+    """
     numeric = [name for name, dtype in X.dtypes.items() if dtype == np.float64]
     rises = X.head(3)[numeric].diff().iloc[1:].to_numpy()  # a quick look at many columns
     likely = np.flatnonzero((rises == 1.0).all(axis=0))
@@ -212,5 +228,12 @@ def without_index(X: "pandas.DataFrame") -> "pandas.DataFrame":
             notify(f"note: column {name!r} counts the rows; it is used because no other is left")
         else:
             notify(f"note: column {name!r} counts the rows and is not used as a feature")
+    for name in _successive(X, [name for name in numeric if name not in numbered]):
+        first, last = X[name].min(), X[name].max()
+        notify(
+            f"note: column {name!r} has every whole number from {first:.0f} to {last:.0f} once, "
+            f"like numbers of rows; leave it out with {_drop_option([name])} if they say nothing "
+            "about other rows"
+        )
     left_out = [name for name in numbered if name not in kept]
     return X.drop(columns=left_out) if left_out else X
