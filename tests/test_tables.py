@@ -179,6 +179,53 @@ def test_decimal_commas_beside_missing_values_and_thousands(write):
     assert "'1.234,5' in row 1 is not a number" in refused(path, decimal=",")
 
 
+QUOTED = lines("x,y,label", *(f'"{x},13","0,{x + 2}",{label}' for x, label in ROWS))
+
+
+@pytest.mark.parametrize("sep", [None, ","])
+@pytest.mark.parametrize("all_quoted", [False, True])
+def test_quoted_decimal_commas_between_commas(write, sep, all_quoted):
+    text = QUOTED
+    if all_quoted:
+        text = text.replace("x,y,label", '"x","y","label"').replace(",a", ',"a"')
+    path = write(text)
+    assert "contains numbers with a comma: '0,13' in row 1" in refused(path)
+    assert "give --decimal ," in refused(path)
+    X = read_dataset(path, table=TableOptions(sep=sep, decimal=",")).X
+    assert X["x"].tolist() == [x + 0.13 for x, _ in ROWS]
+    assert X["y"].tolist() == [(x + 2) / 10 for x, _ in ROWS]
+    frame, _ = read_rows(path, {"y": "number"}, TableOptions(sep=sep, decimal=","))
+    assert frame["y"].tolist() == X["y"].tolist()
+
+
+def test_quoted_decimal_commas_with_missing_values(write):
+    path = write('x,label\n"0,13",a\nNA,b\n,a\n2,b\n"1,5",b\n')
+    X = read_dataset(path, table=TableOptions(decimal=",", impute=True)).X
+    np.testing.assert_array_equal(X["x"], [0.13, np.nan, np.nan, 2.0, 1.5])
+
+
+@pytest.mark.parametrize("sep", [";", "\t", "|"])
+def test_quoted_decimal_commas_between_other_separators(write, sep):
+    for text in ('"x"+"y"+"label"\n"0,5"+"1,5"+"a"\n"2,5"+3+"b"\n', 'x+label\n"1,5"+a\n2+b\n'):
+        path = write(text.replace("+", sep))
+        dataset = read_dataset(path, table=TableOptions(decimal=","))
+        assert (dataset.feature_names[0], dataset.y.tolist()) == ("x", ["a", "b"])
+        assert dataset.X["x"].dtype == np.float64
+
+
+def test_decimal_commas_between_commas_need_quotes(capsys, tmp_path, write):
+    model = str(tmp_path / "m.npz")
+    argv = ["fit", write(QUOTED), "--sep", "comma", "--decimal", ",", "--model", model, *QUICK]
+    assert main(argv) == 0
+    capsys.readouterr()
+    path = write(QUOTED.replace('"', ""))
+    assert main(["compare", path, "--sep", "comma", "--decimal", ","]) == 2
+    assert capsys.readouterr().err == (
+        "fastem: error: argument --decimal: it is also the separator of fields (--sep), and no "
+        "number with a comma is in quotation marks\n"
+    )
+
+
 THOUSANDS = ["999", "1.001", "2.500", "NA", "12", "1.234.567"]
 
 

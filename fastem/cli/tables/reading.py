@@ -23,6 +23,7 @@ _TRIED = ",;\t|"
 _HEAD_BYTES, _HEAD_LINES, _SNIFFED_LINES = 1 << 20, 1000, 100
 _BLOCK = 1 << 24
 _MOST_LISTED = 5
+_QUOTED_COMMA = re.compile(rb'"[ +-]*[0-9]+,[0-9]+[^",;\r\n]*"')
 # Excel reads and removes a first line like sep=;
 _EXCEL_SEPARATOR = re.compile(rb'("?)sep=([,;\t|: ])\1[,;\t|: ]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
@@ -123,7 +124,8 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     Raises
     ------
     ValueError
-        If the data is not text or is empty, or if a quotation mark is not closed.
+        If the data is not text or is empty, if a quotation mark is not closed, or if the decimal
+        mark is also the separator and no number with a comma is in quotation marks.
     """
     name = shown_name(source)
     data = _without_last_blanks(decoded(source, data, table.encoding))
@@ -140,6 +142,11 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     if not data:
         raise ValueError(f"{name} is empty")
     sep = table.sep or (announced and announced[2].decode()) or _find_separator(data, table.mark)
+    if sep == table.decimal and not _QUOTED_COMMA.search(data):
+        raise ValueError(
+            "argument --decimal: it is also the separator of fields (--sep), and no number with a "
+            "comma is in quotation marks"
+        )
     if sep == " " and b'"' not in data:  # several blanks are one separator
         data = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", data))
     lines = Lines(name, data, sep, table.mark, _head(data, sep, _HEAD_LINES), first_line)
@@ -221,8 +228,8 @@ def _without_last_blanks(data: bytes) -> bytes:
     return data if found is None else data[: found.start()]
 
 
-def _head(data: bytes, sep: str, n_lines: int) -> list[list[str]]:
-    """Return the fields of the first rows."""
+def _head(data: bytes, sep: str, n_lines: int, *, strict: bool = False) -> list[list[str]]:
+    """Return the fields of the first rows; if ``strict``, none if quotation marks are wrong."""
     end, n = 0, 0
     while n < n_lines and (end < _HEAD_BYTES or n < 3):
         end, n = data.find(b"\n", end) + 1, n + 1
@@ -232,10 +239,12 @@ def _head(data: bytes, sep: str, n_lines: int) -> list[list[str]]:
     text = (data[:end] if is_cut else data).decode("utf-8", errors="replace")
     rows: list[list[str]] = []
     try:
-        for row in itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=sep), n):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=strict)
+        for row in itertools.islice(reader, n):
             rows.append(row)  # those before an error are kept
-    except csv.Error:
-        pass
+    except csv.Error as error:
+        if strict and (not is_cut or "unexpected end" not in str(error)):
+            return []
     return rows
 
 
@@ -248,6 +257,9 @@ def _find_separator(data: bytes, decimal: str) -> str:
         if width > 1:
             share = sum(len(row) in (width, width + 1) for row in rows) / len(rows)
             found.append((share == 1.0, share > 0.5, width, -len(found), sep, rows))
+    has_regular = any(is_regular for is_regular, *_ in found)
+    if decimal == "," and not has_regular and _quotes_commas(data):
+        return ","
     if not found:
         return "," if decimal == "." else ";"
     best = max(found)
@@ -256,6 +268,15 @@ def _find_separator(data: bytes, decimal: str) -> str:
         if is_better and any(DECIMAL_COMMA.fullmatch(x.strip()) for row in other[5] for x in row):
             return other[4]
     return best[4]
+
+
+def _quotes_commas(data: bytes) -> bool:
+    """Return whether the first rows are fields between commas, with decimal commas in quotes."""
+    if not _QUOTED_COMMA.search(data):
+        return False
+    rows = _head(data, ",", _SNIFFED_LINES, strict=True)
+    widths = {len(row) for row in rows if any(map(str.strip, row))}
+    return len(widths) == 1 and min(widths) > 1
 
 
 def _plain_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:

@@ -56,8 +56,6 @@ def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
     given = vars(arguments)
     # predict has neither --drop nor --impute
     drop, impute = tuple(given.get("drop") or ()), bool(given.get("impute"))
-    if arguments.sep is not None and arguments.sep == arguments.decimal:
-        raise ValueError("argument --decimal: it is also the separator of fields (--sep)")
     return TableOptions(
         arguments.sep, arguments.decimal, arguments.encoding, arguments.header, drop, impute
     )
