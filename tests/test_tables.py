@@ -250,6 +250,15 @@ def test_points_that_separate_thousands_are_refused(capsys, write):
     assert notes(capsys) == []
 
 
+def test_points_that_separate_thousands_are_one_error(write):
+    rows = [(f"{1 + i}.{100 + i}", "ab"[i % 2]) for i in range(30)]
+    path = write(joined(";", ("x", "label"), rows))
+    for options in ({}, {"decimal": ","}):
+        message = refused(path, **options)
+        assert message.startswith("FILE: the points in column 'x' ('1.100') may separate")
+        assert message.endswith("--decimal . if the point is the decimal mark")
+
+
 def test_a_point_that_is_given_is_the_decimal_mark(capsys, write):
     rows = [(value, "ab"[i % 2]) for i, value in enumerate(["999", "1.001", "2.500", "12"])]
     for sep in ";,":

@@ -134,9 +134,11 @@ def read_dataset(
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
     X, problems = feature_frame(frame[names], table.mark, typed=found.typed)
-    errors = feature_errors(name, X, problems, table.impute, table.mark)
     used = names if task == "class" else [*names, wanted]
-    errors += check_thousands(name, found.thousands, used, likely=found.is_likely)
+    errors = check_thousands(name, found.thousands, used, likely=found.is_likely)
+    if errors:  # a problem of the same columns is a consequence
+        problems = {key: text for key, text in problems.items() if key not in found.thousands}
+    errors += feature_errors(name, X, problems, table.impute, table.mark)
     try:
         y, task = targets(name, wanted, as_text(frame[wanted]), task, table.mark)
     except ValueError as error:
