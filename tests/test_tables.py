@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from fastem.cli.command_line import main
-from fastem.cli.tables import reading
+from fastem.cli.tables import codes, reading
 from fastem.cli.tables.columns import MOST_CATEGORIES, column_of_kind, feature_column
 from fastem.cli.tables.datasets import read_dataset, read_features, read_rows
 from fastem.cli.tables.reading import TableOptions
@@ -122,6 +123,26 @@ def test_the_separator_that_gives_most_fields_in_all_lines(text, sep):
     assert found.sep == sep
 
 
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("first", ["sep={}", '"sep={}"', "SEP={}"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_first_line_for_excel_names_the_separator(write, sep, first, end):
+    first = first.format(sep) + end
+    check_small_table(read_dataset(write("\ufeff" + first + joined(sep, end=end))))
+    check_small_table(
+        read_dataset(write(first + joined(";", end=end)), table=TableOptions(sep=";"))
+    )
+    path = write(first + end.join(f"{x}{sep}{label}" for x, label in ROWS))
+    assert read_dataset(path, "2", table=TableOptions(header=False)).y.tolist() == Y
+    if end != "\r":
+        assert "line 3 has 1" in refused(write(f"{first}x{sep}label{end}5{end}"))
+
+
+def test_the_separator_for_excel_wins_over_the_first_lines(write):
+    path = write("sep=;\na,b;label\n1,5;x\n2,5;y\n")
+    assert read_dataset(path, table=TableOptions(decimal=",")).feature_names == ["a,b"]
+
+
 @pytest.mark.parametrize(("sep", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "pipe")])
 def test_an_error_names_the_separator(write, sep, word):
     assert refused(write(joined(sep)), "kind") == (
@@ -156,6 +177,127 @@ def test_decimal_commas_beside_missing_values_and_thousands(write):
     np.testing.assert_array_equal(X["x"], [1.5, np.nan, 2.5, np.nan])
     path = write("x;label\n1.234,5;a\n2,5;b\n2,5;b\n")
     assert "'1.234,5' in row 1, to be written as 1234,5" in refused(path, decimal=",")
+
+
+QUOTED = lines("x,y,label", *(f'"{x},13","0,{x + 2}",{label}' for x, label in ROWS))
+
+
+@pytest.mark.parametrize("sep", [None, ","])
+@pytest.mark.parametrize("all_quoted", [False, True])
+def test_quoted_decimal_commas_between_commas(write, sep, all_quoted):
+    text = QUOTED
+    if all_quoted:
+        text = text.replace("x,y,label", '"x","y","label"').replace(",a", ',"a"')
+    path = write(text)
+    assert "contains numbers with a comma: '0,13' in row 1" in refused(path)
+    assert "give --decimal ," in refused(path)
+    X = read_dataset(path, table=TableOptions(sep=sep, decimal=",")).X
+    assert X["x"].tolist() == [x + 0.13 for x, _ in ROWS]
+    assert X["y"].tolist() == [(x + 2) / 10 for x, _ in ROWS]
+    frame, _ = read_rows(path, {"y": "number"}, TableOptions(sep=sep, decimal=","))
+    assert frame["y"].tolist() == X["y"].tolist()
+
+
+def test_quoted_decimal_commas_with_missing_values(write):
+    path = write('x,label\n"0,13",a\nNA,b\n,a\n2,b\n"1,5",b\n')
+    X = read_dataset(path, table=TableOptions(decimal=",", impute=True)).X
+    np.testing.assert_array_equal(X["x"], [0.13, np.nan, np.nan, 2.0, 1.5])
+
+
+@pytest.mark.parametrize("sep", [";", "\t", "|"])
+def test_quoted_decimal_commas_between_other_separators(write, sep):
+    for text in ('"x"+"y"+"label"\n"0,5"+"1,5"+"a"\n"2,5"+3+"b"\n', 'x+label\n"1,5"+a\n2+b\n'):
+        path = write(text.replace("+", sep))
+        dataset = read_dataset(path, table=TableOptions(decimal=","))
+        assert (dataset.feature_names[0], dataset.y.tolist()) == ("x", ["a", "b"])
+        assert dataset.X["x"].dtype == np.float64
+
+
+def test_decimal_commas_between_commas_need_quotes(capsys, tmp_path, write):
+    model = str(tmp_path / "m.npz")
+    argv = ["fit", write(QUOTED), "--sep", "comma", "--decimal", ",", "--model", model, *QUICK]
+    assert main(argv) == 0
+    capsys.readouterr()
+    path = write(QUOTED.replace('"', ""))
+    assert main(["compare", path, "--sep", "comma", "--decimal", ","]) == 2
+    assert capsys.readouterr().err == (
+        "fastem: error: argument --decimal: it is also the separator of fields (--sep), and no "
+        "number with a comma is in quotation marks\n"
+    )
+
+
+THOUSANDS = ["999", "1.001", "2.500", "NA", "12", "1.234.567"]
+
+
+def test_points_that_separate_thousands_are_refused(capsys, write):
+    rows = [(value, 7 - i % 3, "ab"[i % 2]) for i, value in enumerate(THOUSANDS)]
+    path = write(joined(";", ("x", "y", "label"), rows))
+    message = (
+        "FILE: the points in column 'x' ('1.001') may separate thousands; remove the points from "
+        "the file, or give --decimal . if the point is the decimal mark"
+    )
+    assert message in refused(path, impute=True)
+    assert message in refused(path, impute=True, decimal=",")
+    assert message in refused(
+        write(joined("\t", ("x", "y", "label"), rows), "tab.csv"), impute=True, decimal=","
+    )
+    assert read_dataset(path, table=TableOptions(drop=("x",))).feature_names == ["y"]
+    with pytest.raises(ValueError, match="may separate thousands"):
+        read_rows(path, {"x": "number"})
+    path = write(joined(";", ("x", "y"), [row[:2] for row in rows]))
+    with pytest.raises(ValueError, match="may separate thousands"):
+        read_features(path, 2)
+    assert notes(capsys) == []
+
+
+def test_points_that_separate_thousands_are_one_error(write):
+    rows = [(f"{1 + i}.{100 + i}", "ab"[i % 2]) for i in range(30)]
+    path = write(joined(";", ("x", "label"), rows))
+    for options in ({}, {"decimal": ","}):
+        message = refused(path, **options)
+        assert message.startswith("FILE: the points in column 'x' ('1.100') may separate")
+        assert message.endswith("--decimal . if the point is the decimal mark")
+
+
+def test_a_point_that_is_given_is_the_decimal_mark(capsys, write):
+    rows = [(value, "ab"[i % 2]) for i, value in enumerate(["999", "1.001", "2.500", "12"])]
+    for sep in ";,":
+        path = write(joined(sep, rows=rows))
+        X = read_dataset(path, table=TableOptions(decimal=".")).X
+        assert X["x"].tolist() == [999, 1.001, 2.5, 12]
+        assert notes(capsys) == []
+    read_dataset(path)
+    assert notes(capsys) == [
+        "the points in column 'x' ('1.001') are read as decimal marks; if they separate thousands, "
+        "remove them from the file; if not, --decimal . avoids this note"
+    ]
+
+
+def test_points_in_the_target_that_separate_thousands(capsys, tmp_path, write):
+    values = ["999", "1.001", "2.500", "12", "1.001", "2.500"]
+    rows = [(7 - i % 3, value) for i, value in enumerate(values)]
+    path = write(joined(";", rows=rows))
+    assert "column 'label' ('1.001') may separate thousands" in refused(path)
+    assert "column 'label' ('1.001') may separate thousands" in refused(path, decimal=",")
+    assert read_dataset(path, task="class").y.tolist() == values
+    assert main(["compare", path, *QUICK]) == 2
+    argv = ["fit", path, "--decimal", ".", "--model", str(tmp_path / "m.npz"), *QUICK]
+    capsys.readouterr()
+    assert main(argv) == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1.001", "2.5"], ["0.999", "1.001", "1.002"], ["1.001", "1234.567"],
+        ["1.001", "2.002", "1234"], ["1.0015", "2.0025"],
+    ],
+)  # fmt: skip
+def test_points_that_are_decimal_marks(capsys, write, values):
+    rows = [(value, "ab"[i % 2]) for i, value in enumerate(values * 2)]
+    X = read_dataset(write(joined(";", rows=rows))).X
+    assert X["x"].tolist() == [float(value) for value in values * 2]
+    assert notes(capsys) == []
 
 
 def test_decimal_commas_of_the_target(write):
@@ -203,6 +345,38 @@ def test_other_encodings_are_refused(write):
     assert "--encoding utf-16-le" in refused(path)
 
 
+def test_bytes_of_cp1252_are_not_read_as_latin_1(write):
+    text = joined(",", rows=[(x, ("“yes”", "no … €")[x % 2]) for x, _ in ROWS])
+    path = write(text.encode("cp1252"))
+    assert refused(path).endswith(
+        "byte 0x93 in line 2 is invalid; name its encoding, for example --encoding cp1252"
+    )
+    for encoding in ("latin-1", "iso-8859-15"):
+        assert refused(path, encoding=encoding) == (
+            f"FILE is not text in the encoding {encoding}: byte 0x93 in line 2 is a control "
+            "character there; give --encoding cp1252, in which it is a letter or a mark"
+        )
+    labels = read_dataset(path, table=TableOptions(encoding="cp1252")).y
+    assert set(labels) == {"“yes”", "no … €"}
+
+
+@pytest.mark.parametrize("options", [{}, {"encoding": "latin-1"}])
+def test_binary_files_are_no_tables_in_any_encoding(write, options):
+    content = bytes(range(1, 32)) * 20 + b"\xff" * 999
+    assert "FILE is not a table of text" in refused(write(content), **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("word", ["größe", "ПАРК", "日本"])
+def test_wide_text_without_a_mark_is_text(write, encoding, word):
+    content = joined(",", header=(word, "label")).encode(encoding)
+    assert "name its encoding" in refused(write(content)) or "NUL character" in refused(
+        write(content)
+    )
+    dataset = read_dataset(write(content), table=TableOptions(encoding=encoding))
+    assert dataset.feature_names == [word]
+
+
 def test_a_nul_character_has_a_line(write):
     assert "line 3 contains a NUL character" in refused(write("x,label\n1,a\n\0,b\n"))
 
@@ -244,8 +418,17 @@ def test_compression(write, name, compress):
         (b"%PDF-1.7\n", "it is a PDF file"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"<!DOCTYPE html><html>", "an HTML page"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text"),
-        (b"\x7fELF\x02\x01\x01\0\0", "contains a NUL character"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "it is a PNG image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "it is a JPEG image"),
+        (pickle.dumps([1.5] * 9, 2), "a pickle of Python objects"),
+        (pickle.dumps([1.5] * 9), "a pickle of Python objects"),
+        (
+            b"\x7fELF\x02\x01\x01\0\0",
+            "FILE is not a table of text: it contains bytes that occur in",
+        ),
+        (np.arange(999.0).tobytes(), "like 0x00 in line 1"),
+        (np.random.default_rng(0).bytes(9999), "is not a table of text"),
+        (b"x\x01label\n1\x01a\n2\x01b\n", "is not a table of text"),
         (b"", "FILE is empty"),
         (b"\n\n  \n", "FILE is empty"),
         (b"\xef\xbb\xbf", "FILE is empty"),
@@ -347,6 +530,8 @@ def test_headers_with_counting_numbers(write, header):
     cells = [[f"{(7 * i + 3 * j) % 11 / 2}" for j in range(n)] for i in range(11)]
     for i, row in enumerate(cells):
         row[place] = "ab"[i % 2]
+        if not header[:1].strip(","):  # names of rows
+            row[0] = f"r{i}"
     dataset = read_dataset(write(joined(",", header.split(","), cells)))
     assert len(dataset.y) == 11
 
@@ -440,6 +625,20 @@ def test_other_columns_without_a_name_are_refused(write):
     ]
 
 
+@pytest.mark.parametrize(
+    "values", [["0.5", "1.25", "7"], ["0.5", "NA", "7"], ['"0,5"', '"1,25"', "7"]]
+)
+def test_fractions_without_a_name_are_no_index(write, values):
+    rows = [(value, 5 - i % 2, "ab"[i % 2]) for i, value in enumerate(values)]
+    assert "no name in the header for column 1" in refused(
+        write(joined(",", ("", "x", "label"), rows)), impute=True
+    )
+    path = write(joined(",", ("Unnamed: 0", "x", "label"), [*rows[:2], *rows[:2]]))
+    if "," not in values[0]:
+        found = read_dataset(path, table=TableOptions(impute=True))
+        assert found.feature_names == ["Unnamed: 0", "x"]
+
+
 def test_names_of_rows_without_a_name_in_the_header(write):
     message = refused(write('"x" "label"\n"r1" 5 "a"\n"r2" 4 "b"\n'), sep=" ")
     assert message.startswith("FILE: all rows have 3 fields, more fields than the header (2)")
@@ -467,6 +666,37 @@ def test_a_column_that_counts_the_rows_is_no_feature(capsys, write, start):
     check_small_table(read_dataset(path))
     assert notes(capsys) == ["column 'Id' counts the rows and is not used as a feature"]
     check_small_table(read_dataset(path, table=TableOptions(drop=("Id",))))
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("start", [-3, 0, 1, 1000])
+@pytest.mark.parametrize("step", [1, 7])
+def test_successive_whole_numbers_are_features_with_a_note(capsys, write, start, step):
+    n = 20
+    numbers = [start + (step * i + 3) % n for i in range(n)]
+    rows = [(number, i % 7, "ab"[i % 2]) for i, number in enumerate(numbers)]
+    path = write(joined(",", ("Kunde 1", "x", "label"), rows))
+    assert read_dataset(path).X["Kunde 1"].tolist() == numbers
+    assert notes(capsys) == [
+        f"column 'Kunde 1' has every whole number from {start} to {start + n - 1} once, like "
+        "numbers of rows; leave it out with --drop 'Kunde 1' if they say nothing about other rows"
+    ]
+    read_dataset(path, table=TableOptions(drop=("Kunde 1",)))
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("change", [(0, 0.5), (0, 25), (5, 1004), (0, "NA")])
+@pytest.mark.parametrize("n", [20, 21])
+def test_numbers_that_are_not_successive(capsys, write, change, n):
+    values = [1000 + i for i in range(n)]
+    values[change[0]] = change[1]
+    rows = [(value, i % 7, "ab"[i % 2]) for i, value in enumerate(values)]
+    path = write(joined(",", ("k", "x", "label"), rows))
+    read_dataset(path, table=TableOptions(impute=True))
+    assert notes(capsys) == []
+    few = [(1000 + i, i % 7, "ab"[i % 2]) for i in range(19)]
+    read_dataset(write(joined(",", ("k", "x", "label"), few)))
+    read_dataset(write(joined(",", ("k", "x", "label"), [(k + 0.5, x, y) for k, x, y in few * 2])))
     assert notes(capsys) == []
 
 
@@ -535,7 +765,6 @@ def test_a_decimal_comma_cannot_separate_fields(write):
     assert hint in refused(path, decimal=",")
     with pytest.raises(ValueError, match=hint):
         read_rows(path, dict(x="number"), TableOptions(decimal=","))
-    assert hint in refused(write('"x","label"\n"1,5","a"\n'), decimal=",")
     assert hint not in refused(write(joined(";")), "kind", decimal=",")
 
 
@@ -885,6 +1114,62 @@ def test_the_option_that_drops_is_ready_for_a_shell(write):
     assert refused(path).endswith("--drop 'a b' --drop b,c --drop d")
 
 
+def test_leading_zeros_make_a_column_text(capsys, write):
+    plz = ["01067", "1067", "00501", "99999", "01067", "1067"]
+    found = read_column(write, plz)
+    assert found.dtype == object
+    assert found.tolist() == plz
+    assert notes(capsys) == [
+        "column 'x' has values with leading zeros, like '01067', and is read as text"
+    ]
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", ["007", " 007 ", "-01", '"007"', "00"])
+def test_a_leading_zero_is_found_in_every_place(monkeypatch, write, sep, place, value):
+    monkeypatch.setattr(codes, "_BLOCK", 16)
+    for row in (0, 7, 19):
+        rows = [[str(10 + 10 * j + (3 * i) % 7) for j in range(3)] for i in range(20)]
+        rows[row][place] = value
+        rows = [[*cells, "ab"[i % 2]] for i, cells in enumerate(rows)]
+        X = read_dataset(write(joined(sep, ("x", "y", "z", "label"), rows))).X
+        kinds = [X[name].dtype == object for name in "xyz"]
+        assert kinds == [j == place for j in range(3)]
+        assert X.iloc[row, place] == value.strip(' "')
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("0", "10", "-0"), ("0.5", "0.05", "10"), ("1e-05", "2e-01", "3E-07"), ("100", "200", "300")],
+)
+def test_what_is_no_leading_zero(capsys, write, values):
+    assert read_column(write, values * 2).tolist() == [float(value) for value in values * 2]
+    assert notes(capsys) == []
+
+
+@pytest.mark.parametrize("value", ["01.02.2026", "08:30", "2026-01"])
+def test_dates_have_no_leading_zeros(write, value):
+    with pytest.raises(ValueError, match="contains dates or times"):
+        read_column(write, [value, value])
+
+
+def test_codes_that_identify_rows_are_refused(write):
+    path = write(joined(",", ("plz", "label"), [(f"0{1000 + i}", "ab"[i % 2]) for i in range(30)]))
+    assert refused(path) == (
+        "FILE: column 'plz' has values with leading zeros, like '01000', and is read as text; it "
+        "has 30 different texts in 30 rows, like names or identifiers (row 1 is the first below "
+        "the header); correct the file or leave out columns with --drop plz"
+    )
+
+
+def test_codes_at_predictions_have_the_kind_of_the_model(write):
+    path = write("plz,x\n01067,07\n1067,1\n")
+    frame, _ = read_rows(path, {"plz": "text", "x": "number"})
+    assert frame["plz"].tolist() == ["01067", "1067"]
+    assert frame["x"].tolist() == [7.0, 1.0]
+
+
 # --- labels ---------------------------------------------------------------------------------
 
 
@@ -1032,8 +1317,8 @@ def test_nearly_as_many_labels_as_rows(write):
 def test_labels_come_back_as_written(write):
     big = [str(2**64 + k) for k in range(2)] * 2
     assert labels(write, *big).y.tolist() == big
-    codes = ["007", "010"] * 2
-    assert labels(write, *codes).y.tolist() == codes
+    padded = ["007", "010"] * 2
+    assert labels(write, *padded).y.tolist() == padded
     assert labels(write, "3", "-1", "3").y.tolist() == [3, -1, 3]
     assert labels(write, "True", "False", "True").y.tolist() == ["True", "False", "True"]
     assert labels(write, " a", "b ", " a").y.tolist() == [" a", "b ", " a"]

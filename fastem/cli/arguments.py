@@ -114,8 +114,8 @@ def _add_table_options(parser: argparse.ArgumentParser, *, fit: bool) -> None:
     text = "separator of fields: a character, or tab, semicolon, comma, pipe, space (default: "
     text += "found in the first lines)"
     add("--sep", type=separator, metavar="SEP", help=text)
-    text = "decimal mark of numbers, . or , (default: %(default)s)"
-    add("--decimal", type=one_of((".", ",")), default=".", metavar="MARK", help=text)
+    text = "decimal mark of numbers, . or , (default: . unless points may separate thousands)"
+    add("--decimal", type=one_of((".", ",")), metavar="MARK", help=text)
     text = "encoding of the text, for example latin-1 (default: utf-8, or that of the byte order "
     text += "mark)"
     add("--encoding", metavar="NAME", help=text)

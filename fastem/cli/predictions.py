@@ -177,7 +177,7 @@ def read_prediction_rows(
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     _notify_of_unseen(preparation, frame)
-    y = None if target is None else _targets(saved, name, written[target], table.decimal)
+    y = None if target is None else _targets(saved, name, written[target], table.mark)
     return Rows(X, {column: written[column].tolist() for column in kept}, y)
 
 
@@ -286,7 +286,7 @@ def _targets(saved: SavedModel, source: str, column: "pandas.Series", decimal: s
         raise ValueError(missing_values(source, [(name, len(empty), empty[0])]))
     if saved.task == "class":
         return _known_labels(saved, f"{source}: column {name!r}", texts)
-    y, problem = column_of_kind(column, "number", decimal)
+    y, problem, _ = column_of_kind(column, "number", decimal)
     if problem:
         raise ValueError(f"{source}: column {name!r} {problem} {ROW}")
     wrong = np.isnan(y) | (~is_count(y) if saved.task == "count" else False)

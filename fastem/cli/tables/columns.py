@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastem.cli.messages import notify
+from fastem.cli.tables.codes import CODE
 from fastem.cli.tables.marks import MARKS, has_point, marked_numbers, without_marks
 from fastem.parameters import Array
 
@@ -48,10 +50,13 @@ class Column(NamedTuple):
         or object with bool and NaN if values are missing.
     problem : str
         Why the column cannot be a feature, or an empty string.
+    code : str
+        A value with a leading zero, if the column is text because of it; otherwise empty.
     """
 
     values: NDArray[Any]
     problem: str = ""
+    code: str = ""
 
 
 def feature_column(column: "pandas.Series", decimal: str = ".", *, typed: bool = False) -> Column:
@@ -59,7 +64,8 @@ def feature_column(column: "pandas.Series", decimal: str = ".", *, typed: bool =
 
     A column is a number column if all its values are numbers, except the usual spellings of
     missing values, and a boolean column if they are true and false. All others are text columns,
-    in which only empty fields are missing.
+    in which only empty fields are missing. A column that contains a whole number with a leading
+    zero, like a postcode, is a text column.
 
     Parameters
     ----------
@@ -84,6 +90,9 @@ def feature_column(column: "pandas.Series", decimal: str = ".", *, typed: bool =
     texts = _Texts(column, decimal)
     if not texts.n_given and not (typed and texts.present.any()):
         return Column(np.full(len(column), np.nan))
+    codes = texts.mark(CODE.fullmatch)
+    if not typed and codes.any():
+        return _code_column(texts, texts.first(codes)[1])
     if not typed and texts.n_of(texts.are_numbers) == texts.n_given:
         return _finite(column, texts.numbers())
     if not typed and texts.n_of(texts.are_booleans) == texts.n_given:
@@ -167,10 +176,24 @@ def feature_frame(
         others[name] = pd.Series(column.values, frame.index, dtype=column.values.dtype)
         if column.problem:
             problems[name] = column.problem
+        elif column.code:
+            notify(
+                f"note: column {name!r} has values with leading zeros, like {column.code!r}, and "
+                "is read as text"
+            )
     if others:
         features = pd.concat([features, pd.DataFrame(others)], axis=1)
         features = features[list(frame.columns)]
     return features, problems
+
+
+def _code_column(texts: "_Texts", code: str) -> Column:
+    """Return a column that contains a whole number with a leading zero as text."""
+    problem = _problem_of_text(texts, typed=True)
+    if not 0 < texts.n_of(texts.are_numbers) >= texts.n_given / 2:  # text without the zeros, too
+        return Column(texts.stripped(), problem)
+    why = f"has values with leading zeros, like {code!r}, and is read as text; it "
+    return Column(texts.stripped(), problem and why + problem, code)
 
 
 class _Texts:

@@ -13,6 +13,7 @@ from fastem.cli.tables.labels import check_numbers, missing_values, targets
 from fastem.cli.tables.reading import TableOptions
 from fastem.cli.tables.sources import BUILT_IN, shown_name
 from fastem.cli.tables.table import (
+    Table,
     as_text,
     feature_errors,
     of_kinds,
@@ -20,6 +21,7 @@ from fastem.cli.tables.table import (
     without_index,
 )
 from fastem.cli.tables.text_notes import announce_texts
+from fastem.cli.tables.thousands import check_thousands
 from fastem.parameters import Array
 from fastem.preparation import missing_entries
 
@@ -126,7 +128,8 @@ def read_dataset(
             )
         return {wanted}
 
-    frame, typed, _ = read_table(source, table, read_as_text)
+    found = read_table(source, table, read_as_text)
+    frame = found.frame
     names = [column for column in frame.columns if column != wanted]
     dropped = _resolved(name, table.drop, names, wanted)
     names = [column for column in names if column not in dropped]
@@ -134,16 +137,20 @@ def read_dataset(
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
         raise ValueError(f"{name} has no column except the label {wanted!r}{left}")
     _check_empty_rows(name, frame, wanted)
-    X, problems = feature_frame(frame[names], table.decimal, typed=typed)
-    errors = feature_errors(name, X, problems, table.impute, table.decimal)
+    X, problems = feature_frame(frame[names], table.mark, typed=found.typed)
+    used = names if task == "class" else [*names, wanted]
+    errors = check_thousands(name, found.thousands, used, likely=found.is_likely)
+    if errors:  # a problem of the same columns is a consequence
+        problems = {key: text for key, text in problems.items() if key not in found.thousands}
+    errors += feature_errors(name, X, problems, table.impute, table.mark)
     try:
-        y, task = targets(name, wanted, as_text(frame[wanted]), task, table.decimal)
+        y, task = targets(name, wanted, as_text(frame[wanted]), task, table.mark)
     except ValueError as error:
         errors.insert(0, str(error))
     if errors:
         raise ValueError(". ".join(errors))
     X = without_index(X)
-    announce_texts(X, table.decimal)
+    announce_texts(X, table.mark)
     return Dataset(name, X, y, list(X.columns), wanted, task, table.impute)
 
 
@@ -190,8 +197,10 @@ def read_rows(
         check_columns(name, kinds, names, separated_by + hint)
         return {column for column in names if kinds.get(column, "text") == "text"}
 
-    frame, _, written = read_table(source, table, read_as_text, kinds, choose)
-    return of_kinds(name, frame, kinds, table.decimal), written
+    found = read_table(source, table, read_as_text, kinds, choose)
+    numbers = [column for column, kind in kinds.items() if kind == "number"]
+    _refuse_thousands(name, found, numbers)
+    return of_kinds(name, found.frame, kinds, table.mark), found.written
 
 
 def read_features(source: str, n_features: int, table: TableOptions = _AS_WRITTEN) -> Array:
@@ -222,9 +231,11 @@ def read_features(source: str, n_features: int, table: TableOptions = _AS_WRITTE
         check_number(name, n_features, len(found), separated_by)
         return ()
 
-    frame, *_ = read_table(source, table, read_as_text)
+    raw = read_table(source, table, read_as_text)
+    frame = raw.frame
     check_number(name, n_features, frame.shape[1])  # without a column that counts the rows
-    X = of_kinds(name, frame, dict.fromkeys(frame.columns, "number"), table.decimal)
+    _refuse_thousands(name, raw, frame.columns)
+    X = of_kinds(name, frame, dict.fromkeys(frame.columns, "number"), table.mark)
     found = missing_entries(X)
     if found:
         raise ValueError(missing_values(name, found))
@@ -279,6 +290,13 @@ def _check_empty_rows(source: str, frame: "pandas.DataFrame", target: str) -> No
         raise ValueError(
             f"{source}: {what} no values {ROW}: remove {'it' if len(rows) == 1 else 'them'}"
         )
+
+
+def _refuse_thousands(source: str, table: Table, used: Collection[str]) -> None:
+    """Raise ValueError if points probably separate thousands in columns of numbers."""
+    errors = check_thousands(source, table.thousands, used, likely=table.is_likely)
+    if errors:
+        raise ValueError(errors[0])
 
 
 def _hint(names: list[str], table: TableOptions) -> str:

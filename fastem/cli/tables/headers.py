@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import listed, notify
+from fastem.cli.tables.columns import MISSING
 from fastem.cli.tables.reading import Lines
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def without_unnamed(source: str, frame: "pandas.DataFrame", *, strict: bool) -> 
     if len(names) > 1 and names[0] in _INDEX:
         first = frame.iloc[:, 0]
         counts = counts_rows(first.to_numpy())
-        if counts or first.is_unique:
+        if counts or (first.is_unique and not _has_fractions(first)):
             what = f"column {names[0]!r}" if names[0] else "the first column, without a name,"
             how = "counts the rows" if counts else "is different in every row"
             notify(f"note: {what} {how} and is not used as a feature")
@@ -161,6 +162,16 @@ def counts_rows(values: NDArray[Any]) -> bool:
     if len(values) < _FEWEST_ROWS or values.dtype.kind not in "iuf" or values[0] not in (0, 1):
         return False
     return bool((values == np.arange(len(values)) + values[0]).all())
+
+
+def _has_fractions(column: "pandas.Series") -> bool:
+    """Return whether values are numbers, not all of them whole."""
+    values = column.dropna()
+    if values.dtype.kind == "f":
+        return bool((values != np.floor(values)).any())
+    texts = [text for text in map(str.strip, map(str, values)) if text.lower() not in MISSING]
+    are_numbers = bool(texts) and all(map(_NUMBER.fullmatch, texts))
+    return are_numbers and any(re.search(r"[.,]", text) for text in texts)
 
 
 def _is_empty(column: "pandas.Series") -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import counted, listed, notify
+from fastem.cli.tables.codes import CODE
 from fastem.cli.tables.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
 from fastem.cli.tables.headers import counts_rows
 from fastem.cli.tables.marks import MARKS, marked_numbers, without_marks
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 MOST_LABELS = 20
 ROWS_PER_LABEL = 50
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # int64 prints it as it was written
-_CODE = re.compile(r"-?0[0-9]+")  # a postcode, for example
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _FEWEST_COUNTS, _FEW_ROWS = 8, 3
 _FINAL_MARKS = ".,;:!?"
@@ -156,7 +156,7 @@ class _Values:
         a note is printed instead.
         """
         bad = np.isnan(self.numbers)
-        if not bad.any() or any(map(_CODE.fullmatch, self.stripped)):
+        if not bad.any() or any(map(CODE.fullmatch, self.stripped)):
             return
         plain = list(self.stripped)
         for i in np.flatnonzero(bad):
@@ -226,7 +226,7 @@ class _Values:
 
     def likely_task(self) -> str:
         """Return the task of the values if none is given."""
-        if not self.are_numeric or any(map(_CODE.fullmatch, self.stripped)):
+        if not self.are_numeric or any(map(CODE.fullmatch, self.stripped)):
             return "class"
         finite = self.numbers[np.isfinite(self.numbers)]
         n_different = len(np.unique(finite))
@@ -292,7 +292,7 @@ def _labels(values: _Values) -> NDArray[Any]:
 def _normal_form(label: str) -> Hashable:
     """Return a key that is equal for labels of the same meaning."""
     text = label.strip()
-    if _NUMBER.fullmatch(text) and not _CODE.fullmatch(text):
+    if _NUMBER.fullmatch(text) and not CODE.fullmatch(text):
         return Decimal(text)
     return unicodedata.normalize("NFC", " ".join(text.split())).casefold()
 

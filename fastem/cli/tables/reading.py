@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastem.cli.arguments import SEPARATORS
 from fastem.cli.messages import counted
+from fastem.cli.tables.codes import columns_of_codes
 from fastem.cli.tables.columns import DECIMAL_COMMA
 from fastem.cli.tables.sources import decoded, shown_name
 
@@ -22,6 +23,9 @@ _TRIED = ",;\t|"
 _HEAD_BYTES, _HEAD_LINES, _SNIFFED_LINES = 1 << 20, 1000, 100
 _BLOCK = 1 << 24
 _MOST_LISTED = 5
+_QUOTED_COMMA = re.compile(rb'"[ +-]*[0-9]+,[0-9]+[^",;\r\n]*"')
+# Excel reads and removes a first line like sep=;
+_EXCEL_SEPARATOR = re.compile(rb'("?)sep=([,;\t|: ])\1[,;\t|: ]*(?:\r\n|\n|\r)', re.IGNORECASE)
 
 
 class TableOptions(NamedTuple):
@@ -30,9 +34,11 @@ class TableOptions(NamedTuple):
     Attributes
     ----------
     sep : str or None
-        Separator of fields, one character. None: found in the first lines.
-    decimal : {".", ","}
-        Decimal mark of numbers.
+        Separator of fields, one character. None: that of a first line like ``sep=;``, which is
+        for Excel and no row; otherwise found in the first lines.
+    decimal : {".", ","} or None
+        Decimal mark of numbers. None: the point, but points that may separate thousands are
+        refused or announced.
     encoding : str or None
         Encoding of the text. None: that of the byte order mark, otherwise UTF-8.
     header : bool or None
@@ -46,11 +52,16 @@ class TableOptions(NamedTuple):
     """
 
     sep: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     encoding: str | None = None
     header: bool | None = None
     drop: tuple[str, ...] = ()
     impute: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The decimal mark."""
+        return self.decimal or "."
 
 
 class Lines(NamedTuple):
@@ -113,29 +124,40 @@ def read_lines(source: str, data: bytes, table: TableOptions) -> Lines:
     Raises
     ------
     ValueError
-        If the data is not text or is empty, or if a quotation mark is not closed.
+        If the data is not text or is empty, if a quotation mark is not closed, or if the decimal
+        mark is also the separator and no number with a comma is in quotation marks.
     """
     name = shown_name(source)
     data = _without_last_blanks(decoded(source, data, table.encoding))
+    first_line = 1
+    announced = _EXCEL_SEPARATOR.match(data)
+    if announced:
+        data, first_line = data[announced.end() :], 2
     if b'"' not in data and b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    first_line = 1
     if table.header is not False:  # blank lines above the header are no rows
         above = re.match(rb"(?:[ \t]*(?:\r\n|\n|\r))*", data).end()
         first_line += len(re.findall(rb"\r\n|\n|\r", data[:above]))
         data = data[above:]
     if not data:
         raise ValueError(f"{name} is empty")
-    sep = table.sep or _find_separator(data, table.decimal)
+    sep = table.sep or (announced and announced[2].decode()) or _find_separator(data, table.mark)
+    if sep == table.decimal and not _QUOTED_COMMA.search(data):
+        raise ValueError(
+            "argument --decimal: it is also the separator of fields (--sep), and no number with a "
+            "comma is in quotation marks"
+        )
     if sep == " " and b'"' not in data:  # several blanks are one separator
         data = re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", data))
-    lines = Lines(name, data, sep, table.decimal, _head(data, sep, _HEAD_LINES), first_line)
+    lines = Lines(name, data, sep, table.mark, _head(data, sep, _HEAD_LINES), first_line)
     has_header = table.header is not False
     counts, numbers, start = (_quoted_rows if b'"' in data else _plain_rows)(lines, has_header)
     return lines._replace(counts=counts, numbers=numbers, start=start, has_header=has_header)
 
 
-def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> "pandas.DataFrame":
+def read_frame(
+    lines: Lines, names: Sequence[str], as_text: Collection[str], *, keep_codes: bool = False
+) -> "pandas.DataFrame":
     """Parse all rows with pandas, one row of the frame for every row of the text.
 
     Parameters
@@ -145,6 +167,8 @@ def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> 
         Names of the columns, empty for columns without a name.
     as_text : set of str
         Columns that are returned as text.
+    keep_codes : bool, default=False
+        Whether columns that contain whole numbers with leading zeros are returned as text, too.
 
     Returns
     -------
@@ -166,6 +190,8 @@ def read_frame(lines: Lines, names: Sequence[str], as_text: Collection[str]) -> 
     width = len(names) + bool((counts == len(names) + 1).all())
     _check_counts(lines, width)
     texts = {j: object for j, name in enumerate(names) if name in as_text}
+    if keep_codes:
+        texts |= dict.fromkeys(columns_of_codes(lines.data, lines.start, lines.sep, width), object)
     stream = io.BytesIO(lines.data)
     stream.seek(lines.start)
     try:
@@ -202,8 +228,8 @@ def _without_last_blanks(data: bytes) -> bytes:
     return data if found is None else data[: found.start()]
 
 
-def _head(data: bytes, sep: str, n_lines: int) -> list[list[str]]:
-    """Return the fields of the first rows."""
+def _head(data: bytes, sep: str, n_lines: int, *, strict: bool = False) -> list[list[str]]:
+    """Return the fields of the first rows; if ``strict``, none if quotation marks are wrong."""
     end, n = 0, 0
     while n < n_lines and (end < _HEAD_BYTES or n < 3):
         end, n = data.find(b"\n", end) + 1, n + 1
@@ -213,10 +239,12 @@ def _head(data: bytes, sep: str, n_lines: int) -> list[list[str]]:
     text = (data[:end] if is_cut else data).decode("utf-8", errors="replace")
     rows: list[list[str]] = []
     try:
-        for row in itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=sep), n):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=strict)
+        for row in itertools.islice(reader, n):
             rows.append(row)  # those before an error are kept
-    except csv.Error:
-        pass
+    except csv.Error as error:
+        if strict and (not is_cut or "unexpected end" not in str(error)):
+            return []
     return rows
 
 
@@ -229,6 +257,9 @@ def _find_separator(data: bytes, decimal: str) -> str:
         if width > 1:
             share = sum(len(row) in (width, width + 1) for row in rows) / len(rows)
             found.append((share == 1.0, share > 0.5, width, -len(found), sep, rows))
+    has_regular = any(is_regular for is_regular, *_ in found)
+    if decimal == "," and not has_regular and _quotes_commas(data):
+        return ","
     if not found:
         return "," if decimal == "." else ";"
     best = max(found)
@@ -237,6 +268,15 @@ def _find_separator(data: bytes, decimal: str) -> str:
         if is_better and any(DECIMAL_COMMA.fullmatch(x.strip()) for row in other[5] for x in row):
             return other[4]
     return best[4]
+
+
+def _quotes_commas(data: bytes) -> bool:
+    """Return whether the first rows are fields between commas, with decimal commas in quotes."""
+    if not _QUOTED_COMMA.search(data):
+        return False
+    rows = _head(data, ",", _SNIFFED_LINES, strict=True)
+    widths = {len(row) for row in rows if any(map(str.strip, row))}
+    return len(widths) == 1 and min(widths) > 1
 
 
 def _plain_rows(lines: Lines, has_header: bool) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
@@ -275,8 +315,7 @@ def _quoting_error(lines: Lines, next_line: int, error: str) -> str:
         return f"{where} has a field of more than {csv.field_size_limit()} characters"
     if "unexpected end" in error:
         return f"{where} has a quotation mark that is not closed"
-    hint = "; with --decimal , the comma cannot separate fields" if lines.decimal == "," else ""
-    return f"{where} has text after a closing quotation mark ({error}){hint}"
+    return f"{where} has text after a closing quotation mark ({error})"
 
 
 def _check_counts(lines: Lines, width: int) -> None:

@@ -1,6 +1,7 @@
 """Read the bytes of a table: files, standard input, compression and encodings."""
 
 import codecs
+import re
 import stat
 import sys
 import zlib
@@ -15,6 +16,9 @@ PARQUET = b"PAR1"
 _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel file of the old format: save the sheet as a CSV file",
     b"%PDF": "a PDF file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    **{bytes((0x80, protocol)): "a pickle of Python objects" for protocol in range(2, 6)},
     b"\x93NUMPY": "an array of NumPy: write it as a CSV file with numpy.savetxt",
     b"SQLite format 3\0": "an SQLite database: export the table as a CSV file",
     b"\x89HDF": "an HDF5 file: export the table as a CSV file",
@@ -32,6 +36,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Control characters that occur in no text: all but tab, line feed, form feed, carriage return.
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\f\r")
+_HEAD_BYTES = 1 << 13
+_MOST_CONTROLS = 0.02  # share of the first bytes
+_CP1252_BYTES = re.compile(rb"[\x80-\x9f]")  # letters and marks in cp1252, controls in latin-1
+_LATIN_CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")  # the same controls in UTF-8
 
 
 def shown_name(source: str) -> str:
@@ -90,10 +100,12 @@ def decoded(source: str, data: bytes, encoding: str | None) -> bytes:
     Raises
     ------
     ValueError
-        If the bytes are not text of the encoding, or contain NUL characters.
+        If the bytes are not text of the encoding, or contain control characters that show that
+        they are no text or have another encoding.
     """
     name = shown_name(source)
     if encoding is None:
+        _check_is_text(name, data)
         marked = next((known for mark, known in _MARKS if data.startswith(mark)), "utf-8")
         text = _as_utf8(name, data, marked, "is not {encoding} text")
     else:
@@ -105,6 +117,8 @@ def decoded(source: str, data: bytes, encoding: str | None) -> bytes:
                 "latin-1, cp1252, utf-16"
             ) from None
         text = _as_utf8(name, data, encoding, "is not text in the encoding {encoding}")
+        _check_is_text(name, text)
+        _check_latin(name, text, encoding)
     if b"\0" in text:
         line = text.count(b"\n", 0, text.index(b"\0")) + 1
         raise ValueError(
@@ -113,6 +127,46 @@ def decoded(source: str, data: bytes, encoding: str | None) -> bytes:
             "utf-16-le)"
         )
     return text
+
+
+def _check_is_text(name: str, data: bytes) -> None:
+    """Raise ValueError if the first bytes contain many control characters, as binary files do."""
+    head = data[:_HEAD_BYTES]
+    n_found = len(head) - len(head.translate(None, _CONTROLS))
+    if n_found > max(1.0, _MOST_CONTROLS * len(head)) and not _is_wide(head):
+        place = next(i for i, byte in enumerate(head) if byte in _CONTROLS)
+        line = head.count(b"\n", 0, place) + 1
+        raise ValueError(
+            f"{name} is not a table of text: it contains bytes that occur in no text, like "
+            f"0x{head[place]:02x} in line {line}"
+        )
+
+
+def _is_wide(head: bytes) -> bool:
+    """Return whether the first bytes of a file are text in UTF-16 or UTF-32."""
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        try:  # the last character may be cut
+            text = codecs.getincrementaldecoder(encoding)().decode(head).encode("utf-8")
+        except UnicodeError:
+            continue
+        has_fields = any(mark in text for mark in b",;|\t\r\n")
+        if has_fields and len(text) == len(text.translate(None, _CONTROLS)):
+            return True
+    return False
+
+
+def _check_latin(name: str, text: bytes, encoding: str) -> None:
+    """Raise ValueError if text that was read as latin-1 has control characters of latin-1."""
+    if codecs.lookup(encoding).name not in ("iso8859-1", "iso8859-15"):
+        return
+    found = _LATIN_CONTROLS.search(text)
+    if found:
+        line = text.count(b"\n", 0, found.start()) + 1
+        raise ValueError(
+            f"{name} is not text in the encoding {encoding}: byte 0x{found[0][1]:02x} in line "
+            f"{line} is a control character there; give --encoding cp1252, in which it is a "
+            "letter or a mark"
+        )
 
 
 def _check_kind(source: str) -> None:
@@ -193,7 +247,8 @@ def _as_utf8(name: str, data: bytes, encoding: str, problem: str) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = problem.format(encoding=encoding.upper() if encoding == "utf-8" else encoding)
-        example = "utf-16-le" if b"\0" in data else "latin-1"
+        example = "cp1252" if _CP1252_BYTES.search(data) else "latin-1"
+        example = "utf-16-le" if b"\0" in data else example
         is_default = problem.startswith("is not {")
         remedy = f"; name its encoding, for example --encoding {example}" if is_default else ""
         raise ValueError(

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ from fastem.cli.tables.labels import missing_values
 from fastem.cli.tables.parquet import read_parquet
 from fastem.cli.tables.reading import TableOptions, read_frame, read_lines
 from fastem.cli.tables.sources import PARQUET, read_bytes, shown_name
+from fastem.cli.tables.thousands import thousands
 from fastem.preparation import missing_entries
 
 if TYPE_CHECKING:
     import pandas
 
+_FEWEST_SUCCESSIVE = 20  # fewer numbers are successive by chance
 _COMMA_REMEDY = "give --decimal , if commas are decimal marks"
 
 
@@ -40,11 +43,18 @@ class Table(NamedTuple):
         Whether the file has types.
     written : DataFrame (n_samples, n_chosen)
         The chosen columns as they are written; empty fields are "".
+    thousands : dict of str to str
+        Columns in which points may separate thousands, as `thousands` returns them. It is empty
+        if the option says that the point is the decimal mark.
+    is_likely : bool
+        Whether points separate thousands rather than decimals in such a file.
     """
 
     frame: "pandas.DataFrame"
     typed: bool
     written: "pandas.DataFrame"
+    thousands: Mapping[str, str] = MappingProxyType({})
+    is_likely: bool = False
 
 
 def read_table(
@@ -101,12 +111,16 @@ def read_table(
     separated_by = lines.separated_by() + hint_of_preamble(lines)
     texts = read_as_text([name for name in names if name], separated_by)
     places = _places(names, choose)
-    frame = again = read_frame(lines, names, texts)
+    # a model knows the kinds of its columns
+    frame = again = read_frame(lines, names, texts, keep_codes=not wanted)
     chosen = {names[j] for j in places.values()}
     if not chosen <= set(texts):  # once more, because numbers lose how they are written
         again = read_frame(lines, names, chosen)
     written = _written(again, places)
-    return Table(without_unnamed(lines.name, frame, strict=not wanted), False, written)
+    frame = without_unnamed(lines.name, frame, strict=not wanted)
+    rows = lines.head[int(lines.has_header) :]
+    found = {} if table.decimal == "." else thousands(rows, names)
+    return Table(frame, False, written, found, lines.sep == ";" or table.decimal == ",")
 
 
 def _places(names: list[str], choose: Callable[[list[str]], list[str]]) -> dict[str, int]:
@@ -137,7 +151,7 @@ def of_kinds(
     out, problems = {}, []
     for name in frame.columns:
         if name in kinds:
-            values, problem = column_of_kind(frame[name], kinds[name], decimal)
+            values, problem, _ = column_of_kind(frame[name], kinds[name], decimal)
             out[name] = pd.Series(values, dtype=values.dtype)
             problems += [f"column {name!r} {problem}"] if problem else []
         else:
@@ -196,8 +210,23 @@ def _has_comma(found: list[str]) -> bool:
     return any(re.search(r"'[+-]?[0-9]+,[0-9]+'", text) for text in found)
 
 
+def _successive(X: "pandas.DataFrame", names: list[str]) -> list[str]:
+    """Return columns that contain every whole number between two numbers once, in any order."""
+    if len(X) < _FEWEST_SUCCESSIVE:
+        return []
+    head = X[names].head(_FEWEST_SUCCESSIVE).to_numpy()  # a quick look at many columns
+    is_likely = (head % 1.0 == 0.0).all(axis=0) & (
+        np.diff(np.sort(head, axis=0), axis=0) > 0.0
+    ).all(axis=0)
+    likely = [names[j] for j in np.flatnonzero(is_likely)]
+    return [name for name in likely if (np.diff(np.sort(X[name].to_numpy())) == 1.0).all()]
+
+
 def without_index(X: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Remove columns that count the rows, unless there is no other feature."""
+    """Remove columns that count the rows, unless there is no other feature.
+
+    Columns that contain successive whole numbers in another order are announced and kept.
+    """
     numeric = [name for name, dtype in X.dtypes.items() if dtype == np.float64]
     rises = X.head(3)[numeric].diff().iloc[1:].to_numpy()  # a quick look at many columns
     likely = np.flatnonzero((rises == 1.0).all(axis=0))
@@ -208,5 +237,12 @@ def without_index(X: "pandas.DataFrame") -> "pandas.DataFrame":
             notify(f"note: column {name!r} counts the rows; it is used because no other is left")
         else:
             notify(f"note: column {name!r} counts the rows and is not used as a feature")
+    for name in _successive(X, [name for name in numeric if name not in numbered]):
+        first, last = X[name].min(), X[name].max()
+        notify(
+            f"note: column {name!r} has every whole number from {first:.0f} to {last:.0f} once, "
+            f"like numbers of rows; leave it out with {_drop_option([name])} if they say nothing "
+            "about other rows"
+        )
     left_out = [name for name in numbered if name not in kept]
     return X.drop(columns=left_out) if left_out else X

@@ -26,7 +26,7 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
         given = {
             "--target": arguments.target,
             "--sep": table.sep,
-            "--decimal": None if table.decimal == "." else table.decimal,
+            "--decimal": table.decimal,
             "--encoding": table.encoding,
             "--header": table.header or None,
             "--no-header": True if table.header is False else None,
@@ -56,8 +56,6 @@ def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
     given = vars(arguments)
     # predict has neither --drop nor --impute
     drop, impute = tuple(given.get("drop") or ()), bool(given.get("impute"))
-    if arguments.sep == arguments.decimal:
-        raise ValueError("argument --decimal: it is also the separator of fields (--sep)")
     return TableOptions(
         arguments.sep, arguments.decimal, arguments.encoding, arguments.header, drop, impute
     )
