@@ -989,7 +989,7 @@ def test_decimal_points_in_a_file_with_decimal_commas(capsys, write):
     assert f"column 'x' is used as text, but it {what}" in notes(capsys)[0]
     rows = [f"1.{100 + i};{'ab'[i % 2]}" for i in range(40)]
     message = refused(write(lines("x;label", *rows)), decimal=",")
-    assert "thousands mark: '1.100' in row 1, to be written as 1100" in message
+    assert "the points in column 'x' ('1.100') may separate thousands" in message
 
 
 def test_texts_that_differ_in_letter_case_or_blanks_are_announced(capsys, write):
