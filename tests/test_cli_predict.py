@@ -372,3 +372,12 @@ def test_several_hidden_layers_are_for_classes(capsys, tmp_path, monkeypatch, ve
     assert "argument --hidden: '8,2' has 2 hidden layers" in line
     assert "--hidden 8" in line
     assert "fastem." not in line.removeprefix("fastem: error: ")
+
+
+def test_a_kept_column_without_values_stays_empty(capsys, tmp_path):
+    lines = [f"{i % 3}.5,,{'ab'[i % 2]}" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,gap,label", *lines]) + "\n")
+    run(capsys, "fit", tmp_path / "t.csv", "--drop", "gap", *QUICK, "--model", tmp_path / "m")
+    text, notes = run(capsys, "predict", tmp_path / "m", tmp_path / "t.csv", "--keep", "gap,x")
+    assert [(row["gap"], row["x"]) for row in rows_of(text)][:2] == [("", "0.5"), ("", "1.5")]
+    assert notes == ""

@@ -281,15 +281,23 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
 
 def _check_empty_rows(source: str, frame: "pandas.DataFrame", target: str) -> None:
     """Raise ValueError if rows contain no value at all."""
-    text = as_text(frame[target])
-    likely = np.flatnonzero(text.isna() | (text.str.strip() == ""))
-    few = frame.iloc[likely].apply(lambda column: as_text(column).fillna("").str.strip())
-    rows = [str(row + 1) for row in likely[(few == "").to_numpy().all(axis=1)]]
+    likely = np.flatnonzero(_is_empty(frame[target]))
+    is_empty = np.ones(len(likely), dtype=bool)
+    for name in frame.columns:
+        is_empty &= _is_empty(frame[name].iloc[likely])
+    rows = [str(row + 1) for row in likely[is_empty]]
     if rows:
         what = f"row {rows[0]} has" if len(rows) == 1 else f"rows {listed(rows)} have"
         raise ValueError(
             f"{source}: {what} no values {ROW}: remove {'it' if len(rows) == 1 else 'them'}"
         )
+
+
+def _is_empty(column: "pandas.Series") -> NDArray[np.bool_]:
+    """Return where a column has no value, or a text of blanks only."""
+    values = column.astype(object)
+    blank = values.map(lambda value: isinstance(value, str) and not value.strip())
+    return column.isna().to_numpy() | blank.to_numpy(dtype=bool)
 
 
 def _refuse_thousands(source: str, table: Table, used: Collection[str]) -> None:

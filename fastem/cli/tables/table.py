@@ -138,8 +138,9 @@ def _written(frame: "pandas.DataFrame", places: dict[str, int]) -> "pandas.DataF
 
 
 def as_text(column: "pandas.Series") -> "pandas.Series":
-    """Return a column of any type as text, NaN for missing values."""
-    return column.astype(object).map(str, na_action="ignore")
+    """Return a column of any type as objects: text, or NaN for missing values."""
+    texts = column.astype(object).map(str, na_action="ignore")
+    return texts.astype(object)  # a column without values has become one of floats
 
 
 def of_kinds(
