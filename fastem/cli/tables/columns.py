@@ -23,6 +23,7 @@ _LONGEST_SHOWN = 40
 ROW = "(row 1 is the first below the header)"
 _BOOLEANS = {"true": True, "false": False}
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+COMMA_REMEDY = "give --decimal , if commas are decimal marks"
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TIME = (
@@ -375,3 +376,10 @@ def _marks(texts: _Texts) -> str:
             number = value.replace(".", ",") if plain is None else plain[0]
             return f"{what}: {value!r} in row {row}, to be written as {number}"
     return ""
+
+
+def are_empty(column: "pandas.Series") -> NDArray[np.bool_]:
+    """Return in which rows a column has no value, or a text of blanks only."""
+    values = column.astype(object)
+    blank = values.map(lambda value: isinstance(value, str) and not value.strip())
+    return column.isna().to_numpy() | blank.to_numpy(dtype=bool)

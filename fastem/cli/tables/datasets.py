@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import listed
-from fastem.cli.tables.columns import ROW, feature_frame
+from fastem.cli.tables.columns import ROW, are_empty, feature_frame
 from fastem.cli.tables.headers import REMOVE_ABOVE
 from fastem.cli.tables.labels import check_numbers, missing_values, targets
 from fastem.cli.tables.reading import TableOptions
@@ -139,7 +139,7 @@ def read_dataset(
     _check_empty_rows(name, frame, wanted)
     X, problems = feature_frame(frame[names], table.mark, typed=found.typed)
     used = names if task == "class" else [*names, wanted]
-    errors = check_thousands(name, found.thousands, used, likely=found.is_likely)
+    errors = check_thousands(name, found.thousands, used, likely=found.thousands_likely)
     if errors:  # a problem of the same columns is a consequence
         problems = {key: text for key, text in problems.items() if key not in found.thousands}
     errors += feature_errors(name, X, problems, table.impute, table.mark)
@@ -281,10 +281,10 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
 
 def _check_empty_rows(source: str, frame: "pandas.DataFrame", target: str) -> None:
     """Raise ValueError if rows contain no value at all."""
-    likely = np.flatnonzero(_is_empty(frame[target]))
+    likely = np.flatnonzero(are_empty(frame[target]))
     is_empty = np.ones(len(likely), dtype=bool)
     for name in frame.columns:
-        is_empty &= _is_empty(frame[name].iloc[likely])
+        is_empty &= are_empty(frame[name].iloc[likely])
     rows = [str(row + 1) for row in likely[is_empty]]
     if rows:
         what = f"row {rows[0]} has" if len(rows) == 1 else f"rows {listed(rows)} have"
@@ -293,16 +293,9 @@ def _check_empty_rows(source: str, frame: "pandas.DataFrame", target: str) -> No
         )
 
 
-def _is_empty(column: "pandas.Series") -> NDArray[np.bool_]:
-    """Return where a column has no value, or a text of blanks only."""
-    values = column.astype(object)
-    blank = values.map(lambda value: isinstance(value, str) and not value.strip())
-    return column.isna().to_numpy() | blank.to_numpy(dtype=bool)
-
-
 def _refuse_thousands(source: str, table: Table, used: Collection[str]) -> None:
     """Raise ValueError if points probably separate thousands in columns of numbers."""
-    errors = check_thousands(source, table.thousands, used, likely=table.is_likely)
+    errors = check_thousands(source, table.thousands, used, likely=table.thousands_likely)
     if errors:
         raise ValueError(errors[0])
 

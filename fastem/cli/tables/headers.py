@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastem.cli.messages import listed, notify
-from fastem.cli.tables.columns import MISSING
-from fastem.cli.tables.reading import Lines
+from fastem.cli.tables.columns import MISSING, are_empty
+from fastem.cli.tables.reading import TRIED, Lines
 
 if TYPE_CHECKING:
     import pandas
@@ -21,7 +21,6 @@ _INDEX = ("", FIRST_UNNAMED, STORED_INDEX)
 _FEWEST_ROWS = 3  # two values count by chance
 REMOVE_ABOVE = "remove lines above the header"
 _MOST_LINES, _START_BYTES = 100, 1 << 16
-_TRIED = ",;\t|"
 _FORMATS = {
     r"\{\s*(\"|\}|$)": "JSON: write the table as a CSV file",
     r"\[[ \t]*([\[{\r\n]|$)|\[[-\s\d.,e+]*\]\s*\Z": "JSON: write the table as a CSV file",
@@ -83,7 +82,7 @@ def hint_of_preamble(lines: Lines) -> str:
     if len(rows) < _FEWEST_ROWS:
         return ""
     most = (1, 0)
-    for sep in dict.fromkeys((lines.sep, *_TRIED.replace(lines.decimal, ""))):
+    for sep in dict.fromkeys((lines.sep, *TRIED.replace(lines.decimal, ""))):
         if len(list(filter(str.strip, rows[0].split(sep)))) > 1:
             continue
         width, n_rows = Counter(row.count(sep) + 1 for row in rows[1:]).most_common(1)[0]
@@ -137,7 +136,7 @@ def without_unnamed(source: str, frame: "pandas.DataFrame", *, strict: bool) -> 
     if not strict:
         return frame.loc[:, is_kept]
     unnamed = [j for j, name in enumerate(names) if not name]
-    if unnamed and unnamed[-1] == len(names) - 1 > 0 and _is_empty(frame.iloc[:, -1]):
+    if unnamed and unnamed[-1] == len(names) - 1 > 0 and are_empty(frame.iloc[:, -1]).all():
         del unnamed[-1]  # every line ends in a separator
     if len(names) > 1 and names[0] in _INDEX:
         first = frame.iloc[:, 0]
@@ -172,11 +171,6 @@ def _has_fractions(column: "pandas.Series") -> bool:
     texts = [text for text in map(str.strip, map(str, values)) if text.lower() not in MISSING]
     are_numbers = bool(texts) and all(map(_NUMBER.fullmatch, texts))
     return are_numbers and any(re.search(r"[.,]", text) for text in texts)
-
-
-def _is_empty(column: "pandas.Series") -> bool:
-    """Return whether all values are missing or blank."""
-    return all(not str(value).strip() for value in column.dropna().unique())
 
 
 def _looks_like_data(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -5,7 +5,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable
 from decimal import Decimal
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 
 from fastem.cli.messages import counted, listed, notify
 from fastem.cli.tables.codes import CODE
-from fastem.cli.tables.columns import DECIMAL_COMMA, MISSING, ROW, as_numbers
+from fastem.cli.tables.columns import COMMA_REMEDY, DECIMAL_COMMA, MISSING, ROW, as_numbers
 from fastem.cli.tables.headers import counts_rows
 from fastem.cli.tables.marks import MARKS, marked_numbers, without_marks
 from fastem.parameters import Array
+from fastem.runtime import lazy_property
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +113,7 @@ class _Values:
             not text or text.lower() in MISSING for text in others
         )
 
-    @cached_property
+    @lazy_property
     def marked(self) -> NDArray[np.bool_]:
         """Return which texts are numbers with a currency sign, a unit or a thousands mark."""
         return marked_numbers(self.stripped, self.counts, self.decimal)
@@ -189,7 +189,7 @@ class _Values:
     def comma_hint(self) -> str:
         """Return the remedy if texts are numbers with a comma."""
         has_comma = self.decimal == "." and any(map(DECIMAL_COMMA.fullmatch, self.stripped))
-        return "; give --decimal , if commas are decimal marks" if has_comma else ""
+        return f"; {COMMA_REMEDY}" if has_comma else ""
 
     def described(self, bad: NDArray[np.bool_]) -> str:
         """Return in words why texts are no numbers, and what to do."""

@@ -19,7 +19,7 @@ from fastem.cli.tables.sources import decoded, shown_name
 if TYPE_CHECKING:
     import pandas
 
-_TRIED = ",;\t|"
+TRIED = ",;\t|"
 _HEAD_BYTES, _HEAD_LINES, _SNIFFED_LINES = 1 << 20, 1000, 100
 _BLOCK = 1 << 24
 _MOST_LISTED = 5
@@ -251,7 +251,7 @@ def _head(data: bytes, sep: str, n_lines: int, *, strict: bool = False) -> list[
 def _find_separator(data: bytes, decimal: str) -> str:
     """Return the separator that gives the most fields in the same number in all first rows."""
     found = []
-    for sep in _TRIED.replace(decimal, ""):
+    for sep in TRIED.replace(decimal, ""):
         rows = [row for row in _head(data, sep, _SNIFFED_LINES) if any(map(str.strip, row))]
         width = len(rows[0]) if rows else 0
         if width > 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastem.cli.messages import MOST_LISTED, notify
-from fastem.cli.tables.columns import ROW, column_of_kind
+from fastem.cli.tables.columns import COMMA_REMEDY, DECIMAL_COMMA, ROW, column_of_kind
 from fastem.cli.tables.headers import (
     FIRST_UNNAMED,
     check_format,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pandas
 
 _FEWEST_SUCCESSIVE = 20  # fewer numbers are successive by chance
-_COMMA_REMEDY = "give --decimal , if commas are decimal marks"
 
 
 class Table(NamedTuple):
@@ -46,7 +45,7 @@ class Table(NamedTuple):
     thousands : dict of str to str
         Columns in which points may separate thousands, as `thousands` returns them. It is empty
         if the option says that the point is the decimal mark.
-    is_likely : bool
+    thousands_likely : bool
         Whether points separate thousands rather than decimals in such a file.
     """
 
@@ -54,7 +53,7 @@ class Table(NamedTuple):
     typed: bool
     written: "pandas.DataFrame"
     thousands: Mapping[str, str] = MappingProxyType({})
-    is_likely: bool = False
+    thousands_likely: bool = False
 
 
 def read_table(
@@ -156,9 +155,9 @@ def of_kinds(
             out[name] = pd.Series(values, dtype=values.dtype)
             problems += [f"column {name!r} {problem}"] if problem else []
         else:
-            out[name] = as_text(frame[name]).fillna("").astype(object)
+            out[name] = as_text(frame[name]).fillna("")
     if problems:
-        comma = f"; {_COMMA_REMEDY}" if decimal == "." and _has_comma(problems) else ""
+        comma = f"; {COMMA_REMEDY}" if decimal == "." and _has_comma(problems) else ""
         raise ValueError(f"{source}: {_joined(problems)} {ROW}{comma}")
     return pd.DataFrame(out, index=range(len(frame)), copy=False)
 
@@ -179,7 +178,7 @@ def feature_errors(
     errors = []
     if problems:
         found = [f"column {name!r} {problem}" for name, problem in problems.items()]
-        comma = f", {_COMMA_REMEDY}," if decimal == "." and _has_comma(found) else ""
+        comma = f", {COMMA_REMEDY}," if decimal == "." and _has_comma(found) else ""
         errors.append(
             f"{source}: {_joined(found)} {ROW}; correct the file{comma} or leave out columns with "
             f"{_drop_option(list(problems))}"
@@ -208,7 +207,7 @@ def _joined(found: list[str]) -> str:
 
 def _has_comma(found: list[str]) -> bool:
     """Return whether a problem shows a number with a comma."""
-    return any(re.search(r"'[+-]?[0-9]+,[0-9]+'", text) for text in found)
+    return any(re.search(f"'{DECIMAL_COMMA.pattern}'", text) for text in found)
 
 
 def _successive(X: "pandas.DataFrame", names: list[str]) -> list[str]:
