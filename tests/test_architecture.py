@@ -53,9 +53,10 @@ MAY_IMPORT = {
         "sparse",
     },
     "preparation": {"estimators"},
+    "dask": BASE | {"_version", "engines", "estimators", "m_step", "selection", "solvers", "sparse"},
     "plotting": {"parameters", "engines", "estimators", "profiling", "runtime"},
     "cli": {"_version", "parameters", "runtime"}
-    | {"estimators", "oracle", "perceptron", "plotting", "preparation", "profiling"},
+    | {"dask", "estimators", "oracle", "perceptron", "plotting", "preparation", "profiling"},
     "__main__": {"cli"},
 }
 
@@ -111,7 +112,7 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "inference/", "preparation/", "cli/", "plotting/")
+    allowed = ("estimators/", "inference/", "preparation/", "dask/", "cli/", "plotting/")
     assert _outside(users, *allowed) == []
 
 
@@ -119,7 +120,7 @@ def test_scikit_learn_stays_with_the_estimators():
     ("package", "allowed"),
     [
         ("matplotlib", ["plotting/"]),
-        ("pandas", ["cli/", "preparation/"]),
+        ("pandas", ["cli/", "preparation/", "dask/"]),
         ("torch", ["torch.py"]),
         ("jax", ["jax.py"]),
     ],
@@ -128,6 +129,15 @@ def test_optional_packages_are_imported_where_they_are_used(package, allowed):
     users = _users(package)
     assert _outside(users, *allowed) == []
     assert [file for file, places in users.items() if "module" in places] == []
+
+
+def test_dask_is_imported_by_its_room_only():
+    users = _users("dask", "distributed")
+    assert any(file.startswith("dask/") for file in users)
+    assert [file for file, places in users.items() if "module" in places] == [
+        file for file in users if file.startswith("dask/")
+    ]
+    assert not any(name.startswith("fastem.dask") for name, _ in IMPORTS["__init__.py"])
 
 
 def test_only_the_command_line_formats_text():

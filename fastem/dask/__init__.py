@@ -1,0 +1,1 @@
+"""Estimators for data that are divided among the machines of a Dask cluster."""
