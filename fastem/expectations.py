@@ -1,7 +1,9 @@
-"""Results of an E-step: `Expectations` for users, `Statistics` for M-steps."""
+"""Results of an E-step: `Expectations` for users, `Statistics` and their `Sums` for M-steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from fastem.parameters import Array
 from fastem.sparse import SparseFeatures
@@ -117,5 +119,91 @@ class Statistics(NamedTuple):
         -------
         gradient : array (n_outputs,), nats per squared unit of y
         """
-        excess = self.squared_residuals - self.hidden[-1].weights.sum() * variance
-        return 0.5 * excess / variance / variance  # the square may overflow
+        return _variance_gradient(self.squared_residuals, self.hidden[-1].weights.sum(), variance)
+
+
+class LayerSums(NamedTuple):
+    """Sums over rows of one hidden layer.
+
+    Attributes
+    ----------
+    gradient : array (n_inputs, n_hidden), nats per unit of weight
+        As in `HiddenStatistics`.
+    moments : array (n_inputs, n_inputs) or None
+        Weighted second moments of the inputs. None if the M-step does not need them.
+    """
+
+    gradient: Array
+    moments: Array | None
+
+
+class OutputSums(NamedTuple):
+    """Sums over rows of the output layer.
+
+    Attributes
+    ----------
+    gradient : array (n_inputs, n_outputs), nats per unit of weight
+        As in `Statistics`.
+    weight : float
+        Summed weight of the rows.
+    moments : tuple of arrays
+        What the M-step needs beside the gradient.
+    squared_residuals : array (n_outputs,) or None
+        As in `Statistics`.
+    """
+
+    gradient: Array
+    weight: float
+    moments: tuple[Array, ...]
+    squared_residuals: Array | None
+
+
+class Sums(NamedTuple):
+    """Sums over rows from which an M-step computes new parameters.
+
+    The sums of several parts of the rows add up to those of all rows.
+
+    Attributes
+    ----------
+    hidden : tuple of LayerSums
+        One per hidden layer, the first layer first.
+    output : OutputSums
+    """
+
+    hidden: tuple[LayerSums, ...]
+    output: OutputSums
+
+    @property
+    def output_gradient(self) -> Array:
+        """The gradient of the output layer, as in `Statistics`."""
+        return self.output.gradient
+
+    def variance_gradient(self, variance: Array) -> Array:
+        """Return the gradient of the weighted log-likelihood by the noise variances.
+
+        Parameters and result are those of `Statistics.variance_gradient`.
+        """
+        return _variance_gradient(self.output.squared_residuals, self.output.weight, variance)
+
+
+def total(parts: Sequence[Sums]) -> Sums:
+    """Return the sums over all rows, added up in the given order of the parts."""
+    return _added(parts)
+
+
+def _added(parts: Sequence) -> object:
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, tuple):
+        fields = [_added(values) for values in zip(*parts, strict=True)]
+        return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
+    result = np.array(first)
+    for other in parts[1:]:
+        result += other
+    return result if result.ndim else float(result)
+
+
+def _variance_gradient(squared_residuals: Array, weight: float, variance: Array) -> Array:
+    excess = squared_residuals - weight * variance
+    return 0.5 * excess / variance / variance  # the square may overflow

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fastem.expectations import Statistics
+from fastem.expectations import Statistics, Sums
 from fastem.m_step.independent_outputs import IndependentOutputsPart
 from fastem.m_step.parts import HiddenPart, OutputPart, layer_rows, penalty_of
 from fastem.m_step.sparse_part import SparseHiddenPart
@@ -79,6 +79,22 @@ class MStep(Protocol):
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
+
+
+class AdditiveMStep(MStep, Protocol):
+    """An M-step from sums over rows, which different parts of the rows can contribute to."""
+
+    def summarise(
+        self, parameters: Parameters, statistics: Statistics, *, with_first_moments: bool
+    ) -> Sums:
+        """Return the sums over the rows of an E-step.
+
+        ``with_first_moments`` states whether to include the moments of the first layer's inputs, if
+        the step needs them. They are the same in every E-step.
+        """
+
+    def step(self, parameters: Parameters, sums: Sums) -> Parameters:
+        """Return the parameters after the step, from the sums over all rows."""
 
 
 def _kinds_of_parts(shape: Shape, *, is_sparse: bool) -> list[type[HiddenPart]]:

@@ -2,10 +2,16 @@
 
 from scipy.linalg import cho_solve
 
-from fastem.expectations import HiddenStatistics, Statistics
+from fastem.expectations import HiddenStatistics, LayerSums, Statistics, Sums
 from fastem.m_step.base import Parts, buffers_of_parts
 from fastem.m_step.output_bounds import OUTPUT_BOUNDS
-from fastem.m_step.parts import HiddenPart, independent_moments, layer_rows, regular_factor
+from fastem.m_step.parts import (
+    HiddenPart,
+    independent_moments,
+    layer_rows,
+    output_sums,
+    regular_factor,
+)
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import Shapes
 
@@ -48,26 +54,63 @@ class Bound:
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
-        hidden = tuple(self.step_hidden(*layer) for layer in layers)
+        is_first = self._first_factor is None
+        sums = self.summarise(parameters, statistics, with_first_moments=is_first)
+        return self.step(parameters, sums)
+
+    def summarise(
+        self, parameters: Parameters, statistics: Statistics, *, with_first_moments: bool
+    ) -> Sums:
+        """Return the sums over the rows of an E-step.
+
+        The moments of the inputs of the first layer do not change from step to step.
+        """
+        (first, *upper), parts = statistics.hidden, self._parts.hidden
+        moments = parts[0].second_moments(first) if with_first_moments else None
+        hidden = LayerSums(first.gradient, moments), *map(_layer_sums, parts[1:], upper)
+        if self.output is None:
+            output = self._parts.output.sums(parameters, statistics, bounded=True)
+        else:
+            output = output_sums(statistics, self.output.moments(statistics))
+        return Sums(hidden, output)
+
+    def step(self, parameters: Parameters, sums: Sums) -> Parameters:
+        """Return the parameters after the step, from the sums over all rows."""
+        layers = zip(self._parts.hidden, parameters.hidden, sums.hidden, strict=True)
+        hidden = tuple(self._step_hidden(*layer) for layer in layers)
         if self.output is not None:
-            return Parameters(hidden, self.output.step(parameters.output, statistics))
-        return Parameters(hidden, *self._parts.output.step(parameters, statistics, bounded=True))
+            return Parameters(hidden, self.output.step(parameters.output, sums.output))
+        return Parameters(hidden, *self._parts.output.step(parameters, sums.output))
 
     def step_hidden(self, part: HiddenPart, weights: Array, layer: HiddenStatistics) -> Array:
         """Return the weights of a hidden layer after the step."""
-        if not part.has_inputs:
-            moments = independent_moments(layer.input_posterior, layer.weights, len(weights))
-            factor = regular_factor(0.25 * moments, part.penalty)
-        elif part is self._parts.hidden[0]:
+        if part is self._parts.hidden[0] and self._first_factor is not None:
+            return self._step_hidden(part, weights, LayerSums(layer.gradient, None))
+        return self._step_hidden(part, weights, _layer_sums(part, layer))
+
+    def step_output(self, weights: Array, statistics: Statistics) -> Array:
+        """Return the weights of the output layer for classes after the step."""
+        return self.output.step(weights, output_sums(statistics, self.output.moments(statistics)))
+
+    def _step_hidden(self, part: HiddenPart, weights: Array, sums: LayerSums) -> Array:
+        if part is self._parts.hidden[0]:
             if self._first_factor is None:
-                self._first_factor = _hidden_factor(part, layer)
+                self._first_factor = _factor(part, sums)
             factor = self._first_factor
         else:
-            factor = _hidden_factor(part, layer)  # the weights of configurations change
-        return weights + cho_solve(factor, part.gradient(weights, layer))
+            factor = _factor(part, sums)  # the weights of configurations change
+        return weights + cho_solve(factor, part.gradient(weights, sums))
 
 
-def _hidden_factor(part: HiddenPart, layer: HiddenStatistics) -> Factor:
+def _layer_sums(part: HiddenPart, layer: HiddenStatistics) -> LayerSums:
+    if layer.inputs is None:
+        n_inputs = len(layer.gradient)
+        moments = independent_moments(layer.input_posterior, layer.weights, n_inputs)
+    else:
+        moments = part.second_moments(layer)
+    return LayerSums(layer.gradient, moments)
+
+
+def _factor(part: HiddenPart, sums: LayerSums) -> Factor:
     """Return the bound on the curvature that the units of a layer share, factorised."""
-    return regular_factor(part.second_moments(layer) / 4.0, part.penalty)
+    return regular_factor(sums.moments / 4.0, part.penalty)

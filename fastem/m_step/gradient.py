@@ -1,7 +1,8 @@
 """Gradient M-step: a step along the gradient of Q with a given rate."""
 
-from fastem.expectations import Statistics
+from fastem.expectations import LayerSums, Statistics, Sums
 from fastem.m_step.base import Parts, buffers_of_parts
+from fastem.m_step.parts import output_sums
 from fastem.parameters import Parameters, Shape
 from fastem.runtime import Shapes
 
@@ -31,12 +32,24 @@ class Gradient:
 
     def __call__(self, parameters: Parameters, statistics: Statistics) -> Parameters:
         """Return the parameters after the step."""
-        layers = zip(self._parts.hidden, parameters.hidden, statistics.hidden, strict=True)
+        sums = self.summarise(parameters, statistics, with_first_moments=False)
+        return self.step(parameters, sums)
+
+    def summarise(
+        self, parameters: Parameters, statistics: Statistics, *, with_first_moments: bool
+    ) -> Sums:
+        """Return the sums over the rows of an E-step."""
+        hidden = tuple(LayerSums(layer.gradient, None) for layer in statistics.hidden)
+        return Sums(hidden, output_sums(statistics))
+
+    def step(self, parameters: Parameters, sums: Sums) -> Parameters:
+        """Return the parameters after the step, from the sums over all rows."""
+        layers = zip(self._parts.hidden, parameters.hidden, sums.hidden, strict=True)
         hidden = tuple(
             weights + self._rate * part.gradient(weights, layer) for part, weights, layer in layers
         )
         part = self._parts.output
         if not self._parts.has_classes:
-            return Parameters(hidden, *part.gradient_step(parameters, statistics, self._rate))
-        gradient = part.gradient(parameters.output, statistics)
+            return Parameters(hidden, *part.gradient_step(parameters, sums.output, self._rate))
+        gradient = part.gradient(parameters.output, sums.output)
         return Parameters(hidden, parameters.output + self._rate * gradient)

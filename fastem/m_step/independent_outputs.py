@@ -9,12 +9,13 @@ estimate of it. The noise variance has a closed form.
 import numpy as np
 from scipy.linalg import cho_solve
 
-from fastem.expectations import Statistics
+from fastem.expectations import OutputSums, Statistics
 from fastem.m_step.parts import (
     MAX_HALVINGS,
     floor_of,
     independent_moments,
     moments_bound,
+    output_sums,
     penalty_of,
     regular_factor,
 )
@@ -51,14 +52,15 @@ class IndependentOutputsPart:
             return {**declared, "tables": (5, 2**shape.last)}
         return {**declared, "means": (2, n_samples, n_inputs)}
 
-    def gradient(self, weights: Array, statistics: Statistics) -> Array:
+    def gradient(self, weights: Array, sums: OutputSums) -> Array:
         """Return the gradient of Q, which equals that of the objective."""
-        return statistics.output_gradient - self.penalty[:, None] * weights
+        return sums.gradient - self.penalty[:, None] * weights
 
-    def step(
-        self, parameters: Parameters, statistics: Statistics, *, bounded: bool
-    ) -> tuple[Array, Array]:
-        """Return weights (n_inputs, n_outputs) and variances (n_outputs,) after a step.
+    def sums(self, parameters: Parameters, statistics: Statistics, *, bounded: bool) -> OutputSums:
+        """Return the sums over the rows of an E-step that `step` needs.
+
+        Their moments are the curvature of every output, (n_outputs, n_inputs, n_inputs). If
+        configurations are enumerated and the curvature is not a bound, their weights follow.
 
         Parameters
         ----------
@@ -67,37 +69,44 @@ class IndependentOutputsPart:
         bounded : bool
             Whether to use a fixed bound on the curvature where the family has one.
         """
+        outputs = range(self._shape.n_outputs)
+        moments = [self._curvature(parameters, statistics, d, bounded=bounded) for d in outputs]
+        if self._kind == "counts" and not self._uses_bound(bounded):
+            return output_sums(statistics, (np.array(moments), statistics.expected_counts()[0]))
+        return output_sums(statistics, (np.array(moments),))
+
+    def step(self, parameters: Parameters, sums: OutputSums) -> tuple[Array, Array]:
+        """Return weights (n_inputs, n_outputs) and variances (n_outputs,) after a step."""
         new, changes = parameters.output.copy(), []
         dispersion = parameters.dispersion
-        gradient = self.gradient(parameters.output, statistics)
-        for d in range(self._shape.n_outputs):
-            curvature = self._curvature(parameters, statistics, d, bounded=bounded)
+        gradient = self.gradient(parameters.output, sums)
+        curvatures, *totals = sums.moments
+        for d, curvature in enumerate(curvatures):
             factor = regular_factor(curvature / dispersion[d], self.penalty)
             step = cho_solve(factor, gradient[:, d])
-            if self._kind == "counts" and not self._uses_bound(bounded):
-                step = self._damped(parameters, statistics, d, step)
+            if totals:
+                step = self._damped(parameters, sums.gradient[:, d], totals[0], d, step)
             new[:, d] += step
             # of the squared residuals; where the curvature is a bound, so is the change
-            slope = dispersion[d] * (step @ statistics.output_gradient[:, d])
+            slope = dispersion[d] * (step @ sums.gradient[:, d])
             changes.append(step @ curvature @ step - 2.0 * slope)
-        return new, self._variance(statistics, np.array(changes))
+        return new, self._variance(sums, np.array(changes))
 
     def gradient_step(
-        self, parameters: Parameters, statistics: Statistics, rate: float
+        self, parameters: Parameters, sums: OutputSums, rate: float
     ) -> tuple[Array, Array]:
         """Return weights after a gradient step, and variances in closed form."""
-        gradient = self.gradient(parameters.output, statistics)
-        return parameters.output + rate * gradient, self._variance(statistics, 0.0)
+        gradient = self.gradient(parameters.output, sums)
+        return parameters.output + rate * gradient, self._variance(sums, 0.0)
 
-    def _variance(self, statistics: Statistics, change: Array | float) -> Array:
+    def _variance(self, sums: OutputSums, change: Array | float) -> Array:
         """Return the variances that maximise Q, given the change of the squared residuals.
 
         `Shape.pack` replaces variances below the floor by the floor.
         """
         if not self._family.has_variance:
             return NO_VARIANCE
-        total = statistics.hidden[-1].weights.sum()
-        variance = (statistics.squared_residuals + change) / total
+        variance = (sums.squared_residuals + change) / sums.weight
         return np.maximum(variance, np.finfo(float).tiny)
 
     def _uses_bound(self, bounded: bool) -> bool:
@@ -138,14 +147,19 @@ class IndependentOutputsPart:
         high, low = half_sums(coefs, intercepts, n_low_bits(self._shape.last))
         return high[0][:, None] + low[0]
 
-    def _damped(self, parameters: Parameters, statistics: Statistics, d: int, step: Array) -> Array:
-        """Return the step of output d, halved until its part of Q does not fall; else zero."""
-        weights, totals = parameters.output, statistics.expected_counts()[0]
-        dispersion = parameters.dispersion[d]
+    def _damped(
+        self, parameters: Parameters, gradient: Array, totals: Array, d: int, step: Array
+    ) -> Array:
+        """Return the step of output d, halved until its part of Q does not fall; else zero.
+
+        ``gradient`` (n_inputs,) is that of the likelihood; ``totals`` are the weights of
+        configurations.
+        """
+        weights, dispersion = parameters.output, parameters.dispersion[d]
         eta, family = self._eta(weights, d), self._family
         means = totals * family.mean(eta)
         moments = first_moments(means.sum(axis=1)[None], means.sum(axis=0)[None])
-        moments = moments[: self.n_inputs, 0] + dispersion * statistics.output_gradient[:, d]
+        moments = moments[: self.n_inputs, 0] + dispersion * gradient
 
         def objective(v: Array, eta: Array) -> float:
             likelihood = v @ moments - np.sum(totals * family.log_partition(eta))

@@ -6,7 +6,7 @@ from fastem.expectations import HiddenStatistics, Statistics
 from fastem.kernels import multinomial
 from fastem.m_step.base import Parts
 from fastem.m_step.bound import Bound
-from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows
+from fastem.m_step.parts import RIDGE, HiddenPart, layer_rows, output_sums
 from fastem.parameters import Array, Parameters, Shape
 from fastem.runtime import TILE, Shapes, bytes_of, run, threads_worth
 from fastem.tables import second_moments_of_sums
@@ -32,7 +32,7 @@ class Newton:
         self._parts, self._n_threads = parts, parts.n_threads
         self._bound = Bound(parts)
         if parts.has_classes:
-            self._step_classes = self._output if parts.kind == "counts" else self._bound.output.step
+            self._step_classes = self._output if parts.kind == "counts" else self._bound.step_output
 
     @classmethod
     def buffers(
@@ -56,7 +56,9 @@ class Newton:
         hidden = tuple(self._hidden(*layer) for layer in layers)
         if self._parts.has_classes:
             return Parameters(hidden, self._step_classes(parameters.output, statistics))
-        return Parameters(hidden, *self._parts.output.step(parameters, statistics, bounded=False))
+        part = self._parts.output
+        sums = part.sums(parameters, statistics, bounded=False)
+        return Parameters(hidden, *part.step(parameters, sums))
 
     def _hidden(self, part: HiddenPart, weights: Array, layer: HiddenStatistics) -> Array:
         if not part.has_inputs:
@@ -89,10 +91,10 @@ class Newton:
 
     def _output(self, weights: Array, statistics: Statistics) -> Array:
         part = self._parts.output
-        gradient = part.gradient(weights, statistics)
+        gradient = part.gradient(weights, output_sums(statistics))
         step = np.linalg.solve(self._output_hessian(statistics), gradient.ravel())
         new = part.damped(weights, step.reshape(weights.shape), statistics.expected_counts())
-        return self._bound.output.step(weights, statistics) if new is None else new
+        return self._bound.step_output(weights, statistics) if new is None else new
 
     def _output_hessian(self, statistics: Statistics) -> Array:
         """Return the negative Hessian, made regular.

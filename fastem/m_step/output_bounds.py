@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.linalg import cho_solve
 
-from fastem.expectations import Statistics
+from fastem.expectations import OutputSums, Statistics
 from fastem.m_step.base import Parts
 from fastem.m_step.parts import independent_moments, regular_factor
 from fastem.parameters import Array, Shape
@@ -42,21 +42,21 @@ class BoundFromCounts:
         n_inputs = shape.last + 1
         return {"moments": (4, n_inputs, n_inputs)}
 
-    def step(self, weights: Array, statistics: Statistics) -> Array:
+    def moments(self, statistics: Statistics) -> tuple[Array]:
+        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_inputs, n_inputs)."""
+        n_inputs = self._part.n_inputs
+        return (second_moments(statistics.expected_counts().sum(axis=0))[:n_inputs, :n_inputs],)
+
+    def step(self, weights: Array, sums: OutputSums) -> Array:
         """Return the weights after the step, (n_inputs, n_classes)."""
-        penalty = self._part.penalty
-        gradient = self._part.gradient(weights, statistics)
-        factor = regular_factor(0.5 * self._second_moments(statistics), penalty)
+        penalty, (moments,) = self._part.penalty, sums.moments
+        gradient = self._part.gradient(weights, sums)
+        factor = regular_factor(0.5 * moments, penalty)
         step = cho_solve(factor, gradient - gradient.mean(axis=1, keepdims=True))
         # the optimum of a shift that is common to all classes is zero
         penalised = penalty > 0.0
         step[penalised] -= weights[penalised].mean(axis=1, keepdims=True)
         return weights + step
-
-    def _second_moments(self, statistics: Statistics) -> Array:
-        """Return ``sum_s N(s) z z'``, the last entry of z a one, (n_inputs, n_inputs)."""
-        n_inputs = self._part.n_inputs
-        return second_moments(statistics.expected_counts().sum(axis=0))[:n_inputs, :n_inputs]
 
 
 class BoundFromMeans:
@@ -74,12 +74,16 @@ class BoundFromMeans:
         """Declare the memory of a step."""
         return {"curvature": (2, shape.last + 1)}
 
-    def step(self, weights: Array, statistics: Statistics) -> Array:
-        """Return the weights after the step, (n_inputs, n_classes)."""
+    def moments(self, statistics: Statistics) -> tuple[Array]:
+        """Return the expected weights of the states in which a unit is on, and of all, (m + 1,)."""
         layer = statistics.hidden[-1]
-        means = np.append(layer.posterior @ layer.weights, layer.weights.sum())
+        return (np.append(layer.posterior @ layer.weights, layer.weights.sum()),)
+
+    def step(self, weights: Array, sums: OutputSums) -> Array:
+        """Return the weights after the step, (n_inputs, n_classes)."""
+        (means,) = sums.moments
         curvature = 0.5 * len(means) * means[: self._part.n_inputs] + self._part.penalty
-        gradient = self._part.gradient(weights, statistics)
+        gradient = self._part.gradient(weights, sums)
         return weights + gradient / (curvature[:, None] + np.finfo(float).tiny)
 
 
@@ -102,18 +106,26 @@ class StepFromEstimates:
         n_inputs = shape.last + 1
         return {"moments": (4, n_inputs, n_inputs), "means": (2, n_samples, n_inputs)}
 
-    def step(self, weights: Array, statistics: Statistics) -> Array:
-        """Return the weights after the step, (n_inputs, n_classes)."""
+    def moments(self, statistics: Statistics) -> tuple[Array, Array, Array]:
+        """Return second moments (n_inputs, n_inputs) of all rows, those and weights of classes."""
         layer, n_inputs = statistics.hidden[-1], self._part.n_inputs
-        gradient = self._part.gradient(weights, statistics)
-        moments = independent_moments(layer.posterior, layer.weights, n_inputs)
-        total = layer.weights.sum()
+        rows = [slice(*bounds) for bounds in pairwise(self._class_starts)]
+        own = [
+            independent_moments(layer.posterior[:, kept], layer.weights[kept], n_inputs)
+            for kept in rows
+        ]
+        weights = [layer.weights[kept].sum() for kept in rows]
+        all_rows = independent_moments(layer.posterior, layer.weights, n_inputs)
+        return all_rows, np.array(own), np.array(weights)
+
+    def step(self, weights: Array, sums: OutputSums) -> Array:
+        """Return the weights after the step, (n_inputs, n_classes)."""
+        gradient = self._part.gradient(weights, sums)
+        all_rows, own, class_weights = sums.moments
         step = np.empty_like(gradient)
-        for k, (start, stop) in enumerate(pairwise(self._class_starts)):
-            row_weights = layer.weights[start:stop]
-            own = independent_moments(layer.posterior[:, start:stop], row_weights, n_inputs)
-            share = max(row_weights.sum() / total, _SMALLEST_SHARE)
-            factor = regular_factor(0.5 * (own + share * moments), self._part.penalty)
+        for k, moments in enumerate(own):
+            share = max(class_weights[k] / sums.weight, _SMALLEST_SHARE)
+            factor = regular_factor(0.5 * (moments + share * all_rows), self._part.penalty)
             step[:, k] = cho_solve(factor, gradient[:, k])
         return weights + step
 

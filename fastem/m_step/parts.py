@@ -8,7 +8,7 @@ until that part of Q does not fall.
 import numpy as np
 from scipy.linalg import cho_factor
 
-from fastem.expectations import HiddenStatistics, Statistics
+from fastem.expectations import HiddenStatistics, LayerSums, OutputSums, Statistics
 from fastem.kernels import logistic, multinomial
 from fastem.parameters import Array, Shape, split_intercepts
 from fastem.runtime import TILE, Shapes, row_ranges, run, table_slices, threads_worth
@@ -72,7 +72,7 @@ class HiddenPart:
             "weights": (8, n_inputs, n_hidden),
         }
 
-    def gradient(self, weights: Array, layer: HiddenStatistics) -> Array:
+    def gradient(self, weights: Array, layer: HiddenStatistics | LayerSums) -> Array:
         """Return the gradient of Q, which equals that of the objective."""
         return layer.gradient - self.penalty[:, None] * weights
 
@@ -157,9 +157,9 @@ class OutputPart:
         # logits and exponentials of both halves of the units, twice while a step is tried
         return {"totals": (2**m,), "halves": (16, g, 2 ** (m - m // 2)), **copies}
 
-    def gradient(self, weights: Array, statistics: Statistics) -> Array:
+    def gradient(self, weights: Array, sums: OutputSums) -> Array:
         """Return the gradient of Q, which equals that of the objective."""
-        return statistics.output_gradient - self.penalty[:, None] * weights
+        return sums.gradient - self.penalty[:, None] * weights
 
     def objective(self, weights: Array, moments: Array, totals: Array) -> float:
         """Return this part of Q, in nats.
@@ -213,6 +213,16 @@ class OutputPart:
             if holds:
                 return new
         return None
+
+
+def output_sums(statistics: Statistics, moments: tuple[Array, ...] = ()) -> OutputSums:
+    """Return the sums of the output layer; ``moments`` holds what the M-step needs beside them."""
+    return OutputSums(
+        statistics.output_gradient,
+        statistics.hidden[-1].weights.sum(),
+        moments,
+        statistics.squared_residuals,
+    )
 
 
 def layer_rows(shape: Shape, n_samples: int, kind: str) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastem.engines import Engine, EnumerationPlan, SparsePlan, shape_of_plan
-from fastem.expectations import Statistics
+from fastem.expectations import Statistics, Sums
 from fastem.m_step import M_STEPS, MStep, Parts
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows
@@ -22,7 +22,75 @@ FIRST_DRAW_OF_OBJECTIVE = 2**40
 any step."""
 
 
-class Network:
+class PenalisedNetwork:
+    """Penalised marginal likelihood over flat parameter vectors: what does not depend on the rows.
+
+    A subclass defines `expect` and `maximize`, and calls `set_penalty` when it is complete.
+
+    Parameters
+    ----------
+    shape : Shape
+    new_m_step : callable or None
+        Returns the M-step for a penalty; None if only the gradient is needed.
+
+    Attributes
+    ----------
+    last_penalty : float, nats
+        Penalty in the objective of the last E-step.
+    """
+
+    def __init__(self, shape: Shape, new_m_step: Callable[[float], MStep] | None) -> None:
+        self.shape, self._new_m_step = shape, new_m_step
+        self.last_penalty = 0.0
+
+    def set_penalty(self, alpha: float) -> None:
+        """Change the penalty: ``alpha / 2`` times the squared norm of all weights but intercepts."""
+        self._whole_penalty = self._penalty = alpha * self.shape.penalty_weights()
+        if self._new_m_step is not None:
+            self._m_step = self._new_m_step(alpha)
+
+    def set_variance_floor(self, floor: float) -> None:
+        """Change the lower bound of the noise variances, and with it the flat vectors."""
+        self.shape = self.shape._replace(variance_floor=floor)
+
+    def median_effective_size(self) -> float | None:
+        """Return the median effective sample size of the last E-step; None for exact engines."""
+        return None
+
+    def expect(self, theta: Array, draw: int = 0) -> tuple[float, Statistics | Sums]:
+        """Run the E-step; return the penalised log-likelihood (nats) and its statistics.
+
+        ``draw`` is the number of the random draw, for engines that sample.
+        """
+        raise NotImplementedError
+
+    def objective(self, theta: Array) -> float:
+        """Return the penalised log-likelihood (nats), by fixed random draws if the engine samples.
+
+        Equal parameters have equal objectives.
+        """
+        return self.expect(theta, FIRST_DRAW_OF_OBJECTIVE)[0]
+
+    def penalty(self, theta: Array) -> float:
+        """Return the whole penalty (nats), not only a share of it."""
+        return _half_squares(self._whole_penalty, theta)
+
+    def gradient(self, theta: Array, statistics: Statistics | Sums) -> Array:
+        """Return the gradient of the penalised log-likelihood, by Fisher's identity."""
+        hidden = tuple(layer.gradient for layer in statistics.hidden)
+        gradient = Parameters(hidden, statistics.output_gradient)
+        if self.shape.n_variances > 0:
+            variance = self.shape.unpack(theta).variance
+            gradient = gradient._replace(variance=statistics.variance_gradient(variance))
+        return self.shape.pack_gradient(gradient, theta) - self._penalty * theta
+
+    def _penalised(self, log_likelihood: float, theta: Array) -> float:
+        """Return the objective for a log-likelihood (nats), and store its penalty."""
+        self.last_penalty = _half_squares(self._penalty, theta)
+        return float(log_likelihood - self.last_penalty)
+
+
+class Network(PenalisedNetwork):
     """Penalised marginal likelihood of given rows, over flat parameter vectors.
 
     Parameters
@@ -38,11 +106,6 @@ class Network:
     learning_rate : float, default=0.0
         Rate of the gradient M-step.
     n_threads : int
-
-    Attributes
-    ----------
-    last_penalty : float, nats
-        Penalty in the objective of the last E-step.
 
     Raises
     ------
@@ -61,7 +124,7 @@ class Network:
         n_threads: int,
         learning_rate: float = 0.0,
     ) -> None:
-        self.shape = shape
+        super().__init__(shape, None)
         is_sparse = isinstance(rows.inputs, SparseFeatures)
         # first: the plan checks its own memory
         if is_sparse:
@@ -72,8 +135,6 @@ class Network:
         if isinstance(self._own_plan, EnumerationPlan):
             self._own_plan.is_single = False  # but for `begin_in_single_precision`
         self._weights, self._effective = rows.weights, None
-        self.last_penalty = 0.0
-        self._new_m_step: Callable[[float], MStep] | None = None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
             declared = step.buffers(
@@ -96,12 +157,6 @@ class Network:
             self._new_m_step = new_m_step
         self.set_penalty(alpha)
 
-    def set_penalty(self, alpha: float) -> None:
-        """Change the penalty."""
-        self._whole_penalty = self._penalty = alpha * self.shape.penalty_weights()
-        if self._new_m_step is not None:
-            self._m_step = self._new_m_step(alpha)
-
     def rebind(self, rows: TrainingRows, share: float) -> None:
         """Rebind to new rows, at most as many as the first, and to a share of the penalty.
 
@@ -110,10 +165,6 @@ class Network:
         self._plan.rebind(rows)
         self._weights = rows.weights
         self._penalty = share * self._whole_penalty
-
-    def set_variance_floor(self, floor: float) -> None:
-        """Change the lower bound of the noise variances, and with it the flat vectors."""
-        self.shape = self.shape._replace(variance_floor=floor)
 
     def begin_in_single_precision(self) -> CoarsePhase | None:
         """Use single precision for the sums of E-steps from now on, if that is faster.
@@ -145,32 +196,11 @@ class Network:
         statistics = self._plan.expect(self.shape.unpack(theta), draw)
         self._effective = statistics.effective_sample_size
         total = np.sum(self._weights * statistics.log_likelihood)
-        self.last_penalty = _half_squares(self._penalty, theta)
-        return float(total - self.last_penalty), statistics
-
-    def objective(self, theta: Array) -> float:
-        """Return the penalised log-likelihood (nats), by fixed random draws if the engine samples.
-
-        Equal parameters have equal objectives.
-        """
-        return self.expect(theta, FIRST_DRAW_OF_OBJECTIVE)[0]
-
-    def penalty(self, theta: Array) -> float:
-        """Return the whole penalty (nats), not only a share of it."""
-        return _half_squares(self._whole_penalty, theta)
+        return self._penalised(total, theta), statistics
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
         return self.shape.pack(self._m_step(self.shape.unpack(theta), statistics))
-
-    def gradient(self, theta: Array, statistics: Statistics) -> Array:
-        """Return the gradient of the penalised log-likelihood, by Fisher's identity."""
-        hidden = tuple(layer.gradient for layer in statistics.hidden)
-        gradient = Parameters(hidden, statistics.output_gradient)
-        if self.shape.n_variances > 0:
-            variance = self.shape.unpack(theta).variance
-            gradient = gradient._replace(variance=statistics.variance_gradient(variance))
-        return self.shape.pack_gradient(gradient, theta) - self._penalty * theta
 
 
 def _half_squares(penalty: Array, theta: Array) -> float:
