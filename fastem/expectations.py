@@ -107,6 +107,10 @@ class Statistics(NamedTuple):
         """Return the array ``counts``, which is computed now if it is a function."""
         return self.counts() if callable(self.counts) else self.counts
 
+    def total_log_likelihood(self) -> float:
+        """Return the weighted log-likelihood of all rows, in nats."""
+        return float(np.sum(self.hidden[0].weights * self.log_likelihood))
+
     def variance_gradient(self, variance: Array) -> Array:
         """Return the gradient of the weighted log-likelihood by the noise variances.
 
@@ -165,11 +169,14 @@ class Sums(NamedTuple):
 
     Attributes
     ----------
+    log_likelihood : float, nats
+        Weighted.
     hidden : tuple of LayerSums
         One per hidden layer, the first layer first.
     output : OutputSums
     """
 
+    log_likelihood: float
     hidden: tuple[LayerSums, ...]
     output: OutputSums
 

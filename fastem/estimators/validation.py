@@ -15,9 +15,7 @@ from fastem.families import Family
 from fastem.oracle import SMALLEST_VARIANCE
 from fastem.parameters import Array
 from fastem.perceptron import Layers
-from fastem.rows import largest_inputs
 from fastem.runtime import finite_array, warn_user
-from fastem.sparse import SparseFeatures
 
 # The square of a target, and the sum over rows of squared features, must be finite.
 _LARGEST_TARGET = 1e150
@@ -238,18 +236,22 @@ def warn_of_variance_at_floor(relative: Array, floor: float) -> None:
         )
 
 
-def check_raw_features(X: Array | SparseFeatures) -> None:
+def check_raw_features(largest: Array) -> None:
     """Check that sums of squares of features that are not standardised are finite.
+
+    Parameters
+    ----------
+    largest : array (n_features,)
+        Largest absolute value of every feature.
 
     Raises
     ------
     ValueError
         If a feature is too large.
     """
-    largest = largest_inputs(X).max()
-    if largest > _LARGEST_RAW_FEATURE:
+    if largest.max() > _LARGEST_RAW_FEATURE:
         raise ValueError(
-            f"X has values up to {largest:.3g}, too large without standardisation; use "
+            f"X has values up to {largest.max():.3g}, too large without standardisation; use "
             "standardize=True."
         )
 

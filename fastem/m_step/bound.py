@@ -72,7 +72,7 @@ class Bound:
             output = self._parts.output.sums(parameters, statistics, bounded=True)
         else:
             output = output_sums(statistics, self.output.moments(statistics))
-        return Sums(hidden, output)
+        return Sums(statistics.total_log_likelihood(), hidden, output)
 
     def step(self, parameters: Parameters, sums: Sums) -> Parameters:
         """Return the parameters after the step, from the sums over all rows."""

@@ -40,7 +40,7 @@ class Gradient:
     ) -> Sums:
         """Return the sums over the rows of an E-step."""
         hidden = tuple(LayerSums(layer.gradient, None) for layer in statistics.hidden)
-        return Sums(hidden, output_sums(statistics))
+        return Sums(statistics.total_log_likelihood(), hidden, output_sums(statistics))
 
     def step(self, parameters: Parameters, sums: Sums) -> Parameters:
         """Return the parameters after the step, from the sums over all rows."""

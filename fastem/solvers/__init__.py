@@ -6,9 +6,10 @@ from fastem.solvers.em import DampedStep, PlainStep, Stepper, run_em
 from fastem.solvers.held_out import HeldOut
 from fastem.solvers.lbfgs import run_lbfgs
 from fastem.solvers.monitor import EpochMonitor, Monitor
-from fastem.solvers.network import Network
+from fastem.solvers.network import Network, PenalisedNetwork
 from fastem.solvers.starts import FLOORS_OF_STARTS, draw_start, settle
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
+from fastem.solvers.summed_network import SummedNetwork
 
 __all__ = [
     "FLOORS_OF_STARTS",
@@ -21,11 +22,13 @@ __all__ = [
     "HeldOut",
     "Monitor",
     "Network",
+    "PenalisedNetwork",
     "PlainStep",
     "QuasiNewtonStep",
     "SmoothedMonitor",
     "Stepper",
     "StochasticStep",
+    "SummedNetwork",
     "draw_start",
     "run_adam",
     "run_em",

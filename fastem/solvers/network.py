@@ -13,9 +13,11 @@ from fastem.runtime import bytes_of, check_memory
 from fastem.solvers.em import CoarsePhase
 from fastem.sparse import SparseFeatures
 
-# Error of a log-likelihood in single precision, per unit of weight (nats). Rounding of the tables,
-# which rows share, is at most 6e-8. Errors of single rows are larger, but have either sign.
-_SINGLE_ERROR = 1e-7
+SINGLE_ERROR = 1e-7
+"""Error of a log-likelihood in single precision, per unit of weight (nats).
+
+Rounding of the tables, which rows share, is at most 6e-8. Errors of single rows are larger, but
+have either sign."""
 
 FIRST_DRAW_OF_OBJECTIVE = 2**40
 """Number of the first random draw of an objective that is compared with others: above the number of
@@ -44,7 +46,7 @@ class PenalisedNetwork:
         self.last_penalty = 0.0
 
     def set_penalty(self, alpha: float) -> None:
-        """Change the penalty: ``alpha / 2`` times the squared norm of all weights but intercepts."""
+        """Change the penalty: ``alpha / 2`` times the squared norm of all but intercepts."""
         self._whole_penalty = self._penalty = alpha * self.shape.penalty_weights()
         if self._new_m_step is not None:
             self._m_step = self._new_m_step(alpha)
@@ -132,8 +134,7 @@ class Network(PenalisedNetwork):
             self._own_plan = self._plan.of_log_odds
         else:
             self._plan = self._own_plan = engine.plan(rows, shape, n_threads)
-        if isinstance(self._own_plan, EnumerationPlan):
-            self._own_plan.is_single = False  # but for `begin_in_single_precision`
+        self._set_precision(is_single=False)
         self._weights, self._effective = rows.weights, None
         if m_step is not None:
             step, n_samples = M_STEPS[m_step], len(rows.weights)
@@ -166,6 +167,16 @@ class Network(PenalisedNetwork):
         self._weights = rows.weights
         self._penalty = share * self._whole_penalty
 
+    @property
+    def may_begin_in_single_precision(self) -> bool:
+        """Whether EM should begin with E-steps in single precision."""
+        plan = self._own_plan
+        return isinstance(plan, EnumerationPlan) and plan.may_begin_in_single_precision
+
+    def _set_precision(self, *, is_single: bool) -> None:
+        if isinstance(self._own_plan, EnumerationPlan):
+            self._own_plan.is_single = is_single and self.may_begin_in_single_precision
+
     def begin_in_single_precision(self) -> CoarsePhase | None:
         """Use single precision for the sums of E-steps from now on, if that is faster.
 
@@ -174,15 +185,14 @@ class Network(PenalisedNetwork):
         phase : CoarsePhase or None
             None if nothing has changed.
         """
-        plan = self._own_plan
-        if not (isinstance(plan, EnumerationPlan) and plan.may_begin_in_single_precision):
+        if not self.may_begin_in_single_precision:
             return None
-        plan.is_single = True
+        self._set_precision(is_single=True)
 
         def end() -> None:
-            plan.is_single = False
+            self._set_precision(is_single=False)
 
-        return CoarsePhase(_SINGLE_ERROR * float(self._weights.sum()), end)
+        return CoarsePhase(SINGLE_ERROR * float(self._weights.sum()), end)
 
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last E-step; None for exact engines."""
@@ -195,8 +205,25 @@ class Network(PenalisedNetwork):
         """
         statistics = self._plan.expect(self.shape.unpack(theta), draw)
         self._effective = statistics.effective_sample_size
-        total = np.sum(self._weights * statistics.log_likelihood)
-        return self._penalised(total, theta), statistics
+        return self._penalised(statistics.total_log_likelihood(), theta), statistics
+
+    def sums(
+        self, parameters: Parameters, *, with_first_moments: bool, is_single: bool
+    ) -> tuple[Array, Sums]:
+        """Return the log-likelihood of every row (nats), and sums over the rows for the M-step.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        with_first_moments : bool
+            See `AdditiveMStep.summarise`.
+        is_single : bool
+            Whether to use single precision, where it is faster.
+        """
+        self._set_precision(is_single=is_single)
+        statistics = self._plan.expect(parameters)
+        sums = self._m_step.summarise(parameters, statistics, with_first_moments=with_first_moments)
+        return statistics.log_likelihood, sums
 
     def maximize(self, theta: Array, statistics: Statistics) -> Array:
         """Run the M-step; return the new parameters."""
