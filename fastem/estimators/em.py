@@ -22,7 +22,7 @@ from fastem.estimators.likelihoods import Likelihoods
 from fastem.estimators.persistence import ModelFiles
 from fastem.estimators.progress import CallbackSupportMixin, Progress, with_callbacks
 from fastem.estimators.rollback import unchanged_on_failure
-from fastem.estimators.standardization import feature_deviations
+from fastem.estimators.standardization import Moments, feature_deviations
 from fastem.estimators.starting_values import Starts, n_finalists
 from fastem.estimators.validation import check_same_em_network, check_solver, check_weights
 from fastem.families import Family
@@ -239,7 +239,7 @@ class BaseFastEM(
         check_solver(self.solver, engine)
         self.family_ = family
         if not (resumes and hasattr(self, "feature_deviation_")):
-            self.feature_deviation_ = feature_deviations(X, weights)
+            self.feature_deviation_ = feature_deviations(Moments.of(X, weights))
         return Problem(shape, engine, X, targets, weights, counts)
 
     def _check_rows(

@@ -15,7 +15,11 @@ from fastem.estimators.density_predictions import DensityPredictions
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.noise import variance_floor
 from fastem.estimators.numbers import known_numbers, learn_numbers
-from fastem.estimators.standardization import warn_of_constant_outputs
+from fastem.estimators.standardization import (
+    Moments,
+    extremes_of,
+    warn_of_constant_outputs,
+)
 from fastem.estimators.validation import warn_of_variance_at_floor
 from fastem.families import Family
 from fastem.parameters import Array
@@ -210,7 +214,9 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
         self, problem: Problem, *, resumes: bool, streams: bool = False
     ) -> Problem:
         if not (streams and resumes):  # later rows of a stream may be few
-            warn_of_constant_outputs(problem.targets, problem.weights)
+            kept = problem.of_rows(problem.weights > 0.0)
+            moments = Moments.of(kept.targets, kept.weights)
+            warn_of_constant_outputs(extremes_of(kept.targets), moments)
         self.variance_floor_ = variance_floor(self, problem, resumes=resumes, streams=streams)
         shape = problem.shape._replace(variance_floor=self.variance_floor_)
         return problem._replace(shape=shape)

@@ -1,5 +1,6 @@
 """Standardisation of features and numeric outputs, folded back into an estimator's weights."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,62 @@ from fastem.sparse import SparseFeatures
 _CONSTANT = 1e-13
 # Dividing a weight by a smaller scale would overflow.
 _SMALLEST_SCALE = 1e-305
+
+
+class Moments(NamedTuple):
+    """Weighted mean and deviation of every column, relative to its largest absolute value.
+
+    Columns are divided by their largest absolute value, so that squares of values like 1e300 and
+    1e-300 are within range.
+
+    Attributes
+    ----------
+    weight : float
+    largest : array (n_columns,)
+        Largest absolute values; 1 for values that are too small to divide by.
+    mean, deviation : arrays (n_columns,)
+        Mean and standard deviation as shares of ``largest``. Not centred: the mean is zero, and the
+        deviation is the root of the mean square.
+    """
+
+    weight: float
+    largest: Array
+    mean: Array
+    deviation: Array
+
+    @classmethod
+    def of(
+        cls, values: Array | SparseFeatures, weights: Array, *, centred: bool = True
+    ) -> "Moments":
+        """Return the moments of columns (n_samples, n_columns)."""
+        largest = largest_inputs(values)
+        largest = np.where(largest < _SMALLEST_SCALE, 1.0, largest)
+        weight = weights.sum()
+        shares = weights / weight
+        if isinstance(values, SparseFeatures):
+            return cls(weight, largest, *values.moments(shares, largest, centred=centred))
+        ratio = values / largest
+        mean = shares @ ratio if centred else np.zeros(values.shape[1])
+        return cls(weight, largest, mean, np.sqrt(shares @ (ratio - mean) ** 2))
+
+    @classmethod
+    def merged(cls, parts: Sequence["Moments"], *, centred: bool = True) -> "Moments":
+        """Return the moments of all rows from the centred moments of several parts of them."""
+        largest = np.max([part.largest for part in parts], axis=0)
+        weights = np.array([part.weight for part in parts])
+        shares = (weights / weights.sum())[:, None]
+        ratios = np.array([part.largest / largest for part in parts])
+        means = ratios * [part.mean for part in parts]
+        deviations = ratios * [part.deviation for part in parts]
+        mean = (shares * means).sum(axis=0) if centred else np.zeros(len(largest))
+        variance = (shares * (deviations**2 + (means - mean) ** 2)).sum(axis=0)
+        return cls(float(weights.sum()), largest, mean, np.sqrt(variance))
+
+    def centre_and_scale(self) -> tuple[Array, Array]:
+        """Return the mean and the standard deviation of every column; 1 for constant columns."""
+        scale = self.largest * np.where(self.deviation > _CONSTANT, self.deviation, 1.0)
+        scale[scale < _SMALLEST_SCALE] = 1.0
+        return self.mean * self.largest, scale
 
 
 class Standardization(NamedTuple):
@@ -62,14 +119,44 @@ class Standardization(NamedTuple):
         ValueError
             If noise variances of an output would be too small.
         """
+        of_features = of_outputs = extremes = None
+        if features:
+            of_features = Moments.of(X, weights, centred=shape.fit_intercept)
+        if shape.family.has_variance:
+            of_outputs = Moments.of(targets, weights, centred=shape.fit_intercept)
+            extremes = extremes_of(targets[weights > 0.0])
+        return cls.from_moments(shape, of_features, of_outputs, extremes)
+
+    @classmethod
+    def from_moments(
+        cls,
+        shape: Shape,
+        features: Moments | None,
+        outputs: Moments | None,
+        extremes: Array | None = None,
+    ) -> "Standardization":
+        """Return means and standard deviations from moments.
+
+        Parameters
+        ----------
+        shape : Shape
+        features, outputs : Moments or None
+            None if they are not standardised. Not centred if the network has no intercepts.
+        extremes : array (2, n_outputs) or None
+            Smallest and largest value of every output with a noise variance.
+
+        Raises
+        ------
+        ValueError
+            If noise variances of an output would be too small.
+        """
         of_features = np.zeros(shape.n_features), np.ones(shape.n_features)
         of_outputs = np.zeros(shape.n_outputs), np.ones(shape.n_outputs)
-        if features:
-            of_features = _centre_and_scale(X, weights, shape.fit_intercept)
-        if shape.family.has_variance:
-            of_outputs = _centre_and_scale(targets, weights, shape.fit_intercept)
-            values = targets[weights > 0.0]
-            check_output_scale(values, of_outputs[1], shape.variance_floor)
+        if features is not None:
+            of_features = features.centre_and_scale()
+        if outputs is not None:
+            of_outputs = outputs.centre_and_scale()
+            check_output_scale(extremes, of_outputs[1], shape.variance_floor)
         return cls(*of_features, *of_outputs)
 
     def apply(self, X: Array | SparseFeatures) -> Array | SparseFeatures:
@@ -127,70 +214,52 @@ class Standardization(NamedTuple):
         return len(parameters.hidden[0]) > len(self.scale)
 
 
-def feature_deviations(X: Array | SparseFeatures, weights: Array) -> Array:
+def feature_deviations(moments: Moments) -> Array:
     """Return the weighted standard deviation of every feature (n_features,), in its unit.
 
     Unlike `Standardization.scale`, it is zero for a constant feature, and it does not depend on
     whether features are standardised.
+
+    Parameters
+    ----------
+    moments : Moments
+        Centred.
     """
-    _, deviation, largest = _relative_moments(X, weights, centred=True)
-    return np.where(deviation > _CONSTANT, deviation, 0.0) * largest
+    deviation = moments.deviation
+    return np.where(deviation > _CONSTANT, deviation, 0.0) * moments.largest
 
 
-def warn_of_constant_outputs(targets: Array, weights: Array) -> None:
+def extremes_of(values: Array) -> Array:
+    """Return the smallest and the largest value of every column, (2, n_columns)."""
+    return np.array([values.min(axis=0), values.max(axis=0)])
+
+
+def warn_of_constant_outputs(extremes: Array, moments: Moments) -> None:
     """Warn if an output has one value only, or varies by little more than its rounding error.
 
     Parameters
     ----------
-    targets : array (n_samples, n_outputs)
-    weights : array (n_samples,)
-        Rows of weight zero are ignored.
+    extremes : array (2, n_outputs)
+        Smallest and largest value of every output in rows of positive weight.
+    moments : Moments
+        Of the outputs in these rows, centred.
 
     Warns
     -----
     UserWarning
         With the column and the value.
     """
-    targets, weights = targets[weights > 0.0], weights[weights > 0.0]
-    is_constant = np.ptp(targets, axis=0) == 0.0
+    is_constant = np.ptp(extremes, axis=0) == 0.0
     for column in np.flatnonzero(is_constant)[:1]:
         warn_user(
-            f"y is constant in column {column}: every value is {targets[0, column]:g}. The model "
+            f"y is constant in column {column}: every value is {extremes[0, column]:g}. The model "
             "predicts this value, with the smallest variance that variance_floor permits."
         )
-    _, deviation, largest = _relative_moments(targets, weights, centred=True)
-    is_tiny = np.abs(targets).max(axis=0) < _SMALLEST_SCALE  # fit refuses it
-    for column in np.flatnonzero((deviation <= _CONSTANT) & ~is_constant & ~is_tiny)[:1]:
+    is_tiny = np.abs(extremes).max(axis=0) < _SMALLEST_SCALE  # fit refuses it
+    is_close = (moments.deviation <= _CONSTANT) & ~is_constant & ~is_tiny
+    for column in np.flatnonzero(is_close)[:1]:
         warn_user(
             f"y is treated as constant in column {column}: its standard deviation is less than "
-            f"{_CONSTANT:g} times its largest value, {largest[column]:g}, which is close to the "
-            "rounding error. Subtract a constant from y."
+            f"{_CONSTANT:g} times its largest value, {moments.largest[column]:g}, which is close "
+            "to the rounding error. Subtract a constant from y."
         )
-
-
-def _centre_and_scale(
-    values: Array | SparseFeatures, weights: Array, centred: bool
-) -> tuple[Array, Array]:
-    """Return the weighted mean and standard deviation of every column."""
-    mean, deviation, largest = _relative_moments(values, weights, centred)
-    scale = largest * np.where(deviation > _CONSTANT, deviation, 1.0)
-    scale[scale < _SMALLEST_SCALE] = 1.0
-    return mean * largest, scale
-
-
-def _relative_moments(
-    values: Array | SparseFeatures, weights: Array, centred: bool
-) -> tuple[Array, Array, Array]:
-    """Return weighted mean and standard deviation as shares of the largest absolute value, and it.
-
-    Columns are first divided by their largest absolute value, so that squares of values like 1e300
-    and 1e-300 are within range.
-    """
-    largest = largest_inputs(values)
-    largest = np.where(largest < _SMALLEST_SCALE, 1.0, largest)
-    shares = weights / weights.sum()
-    if isinstance(values, SparseFeatures):
-        return *values.moments(shares, largest, centred=centred), largest
-    ratio = values / largest
-    mean = shares @ ratio if centred else np.zeros(values.shape[1])
-    return mean, np.sqrt(shares @ (ratio - mean) ** 2), largest
