@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.engines import resolve_engine, shape_of_plan
+from fastem.engines import Engine, resolve_engine, shape_of_plan
 from fastem.estimators.arguments import features, features_and_targets, row_weights
 from fastem.estimators.ascent import Problem
+from fastem.estimators.base_training import BaseTraining
 from fastem.estimators.choices import Choice, known_penalty, rows_per_e_step, without_choice
 from fastem.estimators.em_ending import warn_of_ending, warn_of_equal_units
 from fastem.estimators.em_epochs import place_in_stream, training_for
@@ -134,48 +135,74 @@ class BaseFastEM(
             resumes = self.warm_start and hasattr(self, "coefs_")
             problem = self._check_problem(X, y, sample_weight, resumes=resumes)
             problem = hold_out(self, problem, X_val, y_val, sample_weight_val)
-            self._forget_choices(problem, resumes=resumes)
+            self._forget_choices(problem.shape, resumes=resumes)
             with single_threaded_blas():  # sums do not depend on the number of threads
                 if problem.shape.n_variances > 0:
                     problem = self._with_variance_floor(problem, resumes=resumes)
                 choice = self._choose(problem, resumes=resumes)
                 settings, problem = choice.settings, choice.problem
                 training = training_for(settings, problem)
-            start = choice.start if self.n_init == 1 else None
-            is_single = resumes or start is not None
-            n_starts = 1 if is_single else n_finalists(settings, problem)
-            progress = Progress(self, n_starts, X, y, sample_weight, training.loss)
-            vars(self).update(choice.attributes)
-            self.e_step_, self.n_layers_ = choice.engine, problem.shape.depth + 2
-            if resumes:
-                last = getattr(self, "_ascent", None)
-                ascent = training.resume(self._parameters(problem.shape), last, progress)
-            elif start is not None:
-                training.polishes = True
-                ascent = training.resume(start, None, progress)
-            else:
-                starts = Starts(training, settings, n_starts)
-                ascent = starts.best(progress)
-                self.starts_ = starts.records
-            vars(self).update(training.attributes(ascent.theta, ascent.monitor))
-            vars(self).pop("_ascent", None)
-            if self.warm_start or self.solver == "adam":  # partial_fit can resume it
-                self._ascent = ascent
-            progress.end()
-            warn_of_ending(settings, ascent.monitor)
-            if ascent.monitor.converged and np.ptp(problem.targets, axis=0).any():
-                warn_of_equal_units(self, self._network(), problem.X)
-            self._warn_of_result(ascent.standardization.output_scale)
-            if ascent.median_effective_size is not None:
-                problem.engine.warn_if_noisy(ascent.median_effective_size)
+            X_fit = problem.X if np.ptp(problem.targets, axis=0).any() else None
+            self._ascend(training, choice, (X, y, sample_weight), resumes=resumes, X_fit=X_fit)
         return self
 
-    def _forget_choices(self, problem: Problem, *, resumes: bool) -> None:
+    def _ascend(
+        self,
+        training: BaseTraining,
+        choice: Choice,
+        arguments: tuple,
+        *,
+        resumes: bool,
+        X_fit: Array | SparseFeatures | None,
+    ) -> None:
+        """Maximise the objective, and set the fitted attributes.
+
+        Parameters
+        ----------
+        training : BaseTraining
+        choice : Choice
+        arguments : tuple (X, y, sample_weight)
+            Those of `fit`, for callbacks.
+        resumes : bool
+            Whether to begin at the parameters of the earlier fit.
+        X_fit : array (n_samples, n_features) or SparseFeatures or None
+            Rows of the fit, if they do not all have the same target.
+        """
+        settings, engine = choice.settings, choice.problem.engine
+        start = choice.start if self.n_init == 1 else None
+        is_single = resumes or start is not None
+        n_starts = 1 if is_single else n_finalists(settings, choice.problem)
+        progress = Progress(self, n_starts, *arguments, training.loss)
+        vars(self).update(choice.attributes)
+        self.e_step_, self.n_layers_ = choice.engine, training.shape.depth + 2
+        if resumes:
+            last = getattr(self, "_ascent", None)
+            ascent = training.resume(self._parameters(training.shape), last, progress)
+        elif start is not None:
+            training.polishes = True
+            ascent = training.resume(start, None, progress)
+        else:
+            starts = Starts(training, settings, n_starts)
+            ascent = starts.best(progress)
+            self.starts_ = starts.records
+        vars(self).update(training.attributes(ascent.theta, ascent.monitor))
+        vars(self).pop("_ascent", None)
+        if self.warm_start or self.solver == "adam":  # partial_fit can resume it
+            self._ascent = ascent
+        progress.end()
+        warn_of_ending(settings, ascent.monitor)
+        if ascent.monitor.converged and X_fit is not None:
+            warn_of_equal_units(self, self._network(), X_fit)
+        self._warn_of_result(ascent.standardization.output_scale)
+        if ascent.median_effective_size is not None:
+            engine.warn_if_noisy(ascent.median_effective_size)
+
+    def _forget_choices(self, shape: Shape, *, resumes: bool) -> None:
         """Delete attributes of an earlier fit that this fit may not set again."""
         names = [] if resumes else ["alpha_", "alpha_path_", "size_path_", "solver_", "starts_"]
         if not isinstance(self.alpha, str):  # it was chosen in an earlier fit only
             names.append("alpha_path_")
-        if problem.shape.n_variances == 0:  # an earlier fit may have had another family
+        if shape.n_variances == 0:  # an earlier fit may have had another family
             names += ["variance_", "variance_floor_"]
         for name in names:
             vars(self).pop(name, None)
@@ -226,21 +253,37 @@ class BaseFastEM(
         family, targets = self._learn_targets(y, weights, classes, resumes=resumes)
         counts = weights
         weights = self._with_class_weights(targets, weights, incremental=classes is not None)
+        n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
+        shape = self._shape_for(sizes, X.shape[1], n_outputs, family, resumes=resumes)
+        engine = self._engine_for(shape_of_plan(shape, X), rows_per_e_step(self, len(X)), resumes)
+        if not (resumes and hasattr(self, "feature_deviation_")):
+            self.feature_deviation_ = feature_deviations(Moments.of(X, weights))
+        return Problem(shape, engine, X, targets, weights, counts)
+
+    def _shape_for(
+        self,
+        sizes: tuple[int, ...] | None,
+        n_features: int,
+        n_outputs: int,
+        family: Family,
+        *,
+        resumes: bool,
+    ) -> Shape:
+        """Return the shape of the network, and set `family_`; ``sizes`` is None for "auto"."""
         if sizes is None:
             sizes = tuple(len(b) for b in self.intercepts_[:-1]) if resumes else (FIRST_SIZE,)
         if resumes:
             check_same_em_network(self, sizes, family)
-        n_outputs = targets.shape[1] if targets.ndim == 2 else len(self.classes_)
-        shape = Shape(X.shape[1], sizes, n_outputs, bool(self.fit_intercept), family)
-        n_rows = rows_per_e_step(self, len(X))
-        engine = resolve_engine(self.e_step, shape=shape_of_plan(shape, X), n_samples=n_rows)
+        self.family_ = family
+        return Shape(n_features, sizes, n_outputs, bool(self.fit_intercept), family)
+
+    def _engine_for(self, shape: Shape, n_rows: int, resumes: bool) -> Engine:
+        """Return the engine for E-steps on so many rows, with its seed."""
+        engine = resolve_engine(self.e_step, shape=shape, n_samples=n_rows)
         earlier = getattr(self, "e_step_", None) if resumes else None
         engine = engine.seeded(self.random_state, earlier)
         check_solver(self.solver, engine)
-        self.family_ = family
-        if not (resumes and hasattr(self, "feature_deviation_")):
-            self.feature_deviation_ = feature_deviations(Moments.of(X, weights))
-        return Problem(shape, engine, X, targets, weights, counts)
+        return engine
 
     def _check_rows(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
