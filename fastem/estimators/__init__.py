@@ -9,15 +9,19 @@ from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.estimators.models import load_model, read_preparation, save_model
+from fastem.estimators.parts import DividedRows, PreparedParts, fit_parts
 from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
     "BaseFastMLP",
+    "DividedRows",
     "FastEMClassifier",
     "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
     "FittedProblem",
+    "PreparedParts",
+    "fit_parts",
     "fitted_problem",
     "generator_of",
     "levels_of_interval",

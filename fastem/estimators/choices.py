@@ -121,7 +121,7 @@ def resolve_solver(estimator: Any, problem: Problem) -> tuple[Any, Problem, Engi
     m_step = estimator.m_step
     if m_step == "auto":
         if solver == "em" and estimator.solver == "auto" and engine.is_exact:
-            solver = "lbfgs" if _bound_seconds(shape, n_samples) > _SECONDS_OF_BOUND else "em"
+            solver = exact_solver(shape, n_samples)
         m_step = "newton"
         if _newton_seconds(shape, n_samples) > max(
             _SECONDS_OF_NEWTON, 5.0 * engine.seconds(shape, n_samples)
@@ -151,9 +151,11 @@ def _newton_seconds(shape: Shape, n_samples: int) -> float:
     return (2.0 * n_samples * p**2 * m + 0.7 * p**3 * m) * _SECONDS_PER_FLOP
 
 
-def _bound_seconds(shape: Shape, n_samples: int) -> float:
+def exact_solver(shape: Shape, n_samples: int) -> str:
+    """Return the solver for exact E-steps: L-BFGS if the matrix of the bound takes long."""
     p = shape.n_inputs
-    return (n_samples * p**2 + p**3 / 3.0) * _SECONDS_PER_FLOP
+    seconds_of_bound = (n_samples * p**2 + p**3 / 3.0) * _SECONDS_PER_FLOP
+    return "lbfgs" if seconds_of_bound > _SECONDS_OF_BOUND else "em"
 
 
 def resized(estimator: Any, problem: Problem, n_units: int, earlier: Engine | None) -> Problem:

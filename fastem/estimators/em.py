@@ -57,6 +57,10 @@ class BaseFastEM(
         """Return family and targets of a fit; set the attributes that describe y."""
         raise NotImplementedError
 
+    def _targets_of_part(self, y: Any) -> tuple[np.ndarray | None, Array | None]:
+        """Return the labels of some of the rows (n_samples,), or targets that are not classes."""
+        raise NotImplementedError
+
     def _with_class_weights(
         self, targets: np.ndarray, weights: Array, *, incremental: bool
     ) -> Array:
@@ -289,10 +293,16 @@ class BaseFastEM(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Array, Any, Array]:
         """Return checked X, y and weights; unless `reset`, X must have the columns of `fit`."""
-        X, y = features_and_targets(self, X, self._prepared_y(y), reset=reset, **FORM)
-        weights = row_weights(sample_weight, X)
+        X, y, weights = self._read_rows(X, y, sample_weight, reset=reset)
         check_weights(weights, LARGEST_WEIGHT)
-        return features_of(X), y, weights
+        return X, y, weights
+
+    def _read_rows(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Array, Any, Array]:
+        """Return X, y and weights as `_check_rows` does; all weights may be zero."""
+        X, y = features_and_targets(self, X, self._prepared_y(y), reset=reset, **FORM)
+        return features_of(X), y, row_weights(sample_weight, X)
 
     def _with_variance_floor(
         self, problem: Problem, *, resumes: bool, streams: bool = False

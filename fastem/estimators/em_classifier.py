@@ -13,7 +13,7 @@ from fastem.estimators.arguments import ScoresLabels
 from fastem.estimators.class_predictions import ClassPredictions
 from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.em import BaseFastEM, has_batches
-from fastem.estimators.labels import known_labels, learn_labels
+from fastem.estimators.labels import known_labels, labels_of_part, learn_labels
 from fastem.estimators.validation import (
     announced_classes,
     check_two_classes,
@@ -323,6 +323,9 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         self, y: Any, weights: Array, classes: Any, *, resumes: bool
     ) -> tuple[Family, np.ndarray]:
         return learn_labels(self, y, weights, classes, resumes=resumes)
+
+    def _targets_of_part(self, y: Any) -> tuple[np.ndarray | None, Array | None]:
+        return labels_of_part(y)
 
     def _with_class_weights(
         self, targets: np.ndarray, weights: Array, *, incremental: bool

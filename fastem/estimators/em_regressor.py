@@ -204,6 +204,9 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
     ) -> tuple[Family, np.ndarray]:
         return learn_numbers(self, y, resumes=resumes)
 
+    def _targets_of_part(self, y: Any) -> tuple[np.ndarray | None, Array | None]:
+        return None, learn_numbers(self, y, resumes=False)[1]
+
     def _known_targets(
         self, y: ArrayLike, n_samples: int, n_outputs: int | None = None
     ) -> np.ndarray:

@@ -50,8 +50,7 @@ def learn_labels(
             check_same_classes(estimator, labels)
         estimator.classes_ = labels
         return Bernoulli(), _indicators(y)
-    check_classification_targets(y)
-    y = column_or_1d(y, warn=True)
+    y = single_labels(y)
     if classes is None:
         classes, labels = np.unique(y, return_inverse=True)
         check_two_classes(weights, labels, classes)
@@ -63,6 +62,34 @@ def learn_labels(
         labels = class_indices(y, classes, "among classes")
     estimator.classes_ = classes
     return CATEGORICAL, labels
+
+
+def single_labels(y: Any) -> np.ndarray:
+    """Return one label per row, (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If y holds numbers that are not whole, or has several columns.
+
+    Warns
+    -----
+    DataConversionWarning
+        If y is a single column.
+    """
+    check_classification_targets(y)
+    return column_or_1d(y, warn=True)
+
+
+def labels_of_part(y: Any) -> tuple[np.ndarray | None, Array | None]:
+    """Return the labels of some of the rows, (n_samples,), or their indicator matrix.
+
+    Raises
+    ------
+    ValueError
+        If y holds numbers that are not whole.
+    """
+    return (None, _indicators(y)) if is_multilabel(y) else (single_labels(y), None)
 
 
 def known_labels(estimator: Any, y: ArrayLike, n_samples: int) -> np.ndarray:

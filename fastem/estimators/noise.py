@@ -16,19 +16,23 @@ from fastem.solvers import FLOORS_OF_STARTS
 _USUAL_FLOOR = 0.05
 _LEAST_ROWS = 50
 _SHARE_HELD_OUT = 0.2
-_MOST_ROWS = 10_000
+MOST_ROWS = 10_000
+"""Largest number of rows that the choice uses."""
 # A smaller bound would rest on repeated values of y, and would make outliers all but impossible.
 _FLOORS = (*FLOORS_OF_STARTS, 0.05, 0.03, 0.02, 0.01, 0.005)
 _NEGLIGIBLE = 0.005  # nats per row
 
 
-def variance_floor(estimator: Any, problem: Problem, *, resumes: bool, streams: bool) -> float:
+def variance_floor(
+    estimator: Any, problem: Problem | None, *, resumes: bool, streams: bool
+) -> float:
     """Return the parameter `variance_floor` as a number, a share of the variance of y.
 
     Parameters
     ----------
     estimator : FastEMRegressor
-    problem : Problem
+    problem : Problem or None
+        None if the choice does not need rows.
     resumes : bool
         Whether to keep the bound of the earlier fit.
     streams : bool
@@ -42,6 +46,12 @@ def variance_floor(estimator: Any, problem: Problem, *, resumes: bool, streams: 
         return _USUAL_FLOOR
     with doing("choosing the lower bound of the noise variance"):
         return _choose(estimator, problem)
+
+
+def needs_rows(estimator: Any, *, resumes: bool) -> bool:
+    """Return whether `variance_floor` compares bounds on rows, for a fit that may resume one."""
+    is_known = resumes and hasattr(estimator, "variance_floor_")
+    return isinstance(estimator.variance_floor, str) and not is_known
 
 
 def _choose(estimator: Any, problem: Problem) -> float:
@@ -69,7 +79,7 @@ def _choose(estimator: Any, problem: Problem) -> float:
     """
     problem = problem.of_rows(problem.weights > 0.0)
     numbers = row_numbers(problem.X, problem.targets) / 2.0**64
-    numbers *= max(1.0, len(problem.weights) / _MOST_ROWS)
+    numbers *= max(1.0, len(problem.weights) / MOST_ROWS)
     if len(np.unique(numbers)) < _LEAST_ROWS:
         return _USUAL_FLOOR
     held = problem.of_rows(numbers < _SHARE_HELD_OUT)

@@ -54,17 +54,25 @@ class Moments(NamedTuple):
         return cls(weight, largest, mean, np.sqrt(shares @ (ratio - mean) ** 2))
 
     @classmethod
-    def merged(cls, parts: Sequence["Moments"], *, centred: bool = True) -> "Moments":
+    def merged(cls, parts: Sequence["Moments"]) -> "Moments":
         """Return the moments of all rows from the centred moments of several parts of them."""
+        if len(parts) == 1:
+            return parts[0]
         largest = np.max([part.largest for part in parts], axis=0)
         weights = np.array([part.weight for part in parts])
         shares = (weights / weights.sum())[:, None]
         ratios = np.array([part.largest / largest for part in parts])
         means = ratios * [part.mean for part in parts]
         deviations = ratios * [part.deviation for part in parts]
-        mean = (shares * means).sum(axis=0) if centred else np.zeros(len(largest))
+        mean = (shares * means).sum(axis=0)
         variance = (shares * (deviations**2 + (means - mean) ** 2)).sum(axis=0)
         return cls(float(weights.sum()), largest, mean, np.sqrt(variance))
+
+    def uncentred(self) -> "Moments":
+        """Return the moments around zero from those around the mean."""
+        return self._replace(
+            mean=np.zeros(len(self.mean)), deviation=np.hypot(self.deviation, self.mean)
+        )
 
     def centre_and_scale(self) -> tuple[Array, Array]:
         """Return the mean and the standard deviation of every column; 1 for constant columns."""

@@ -1,6 +1,6 @@
 """Choice of the penalty: held-out rows, approximate leave-one-out, and the path of penalties."""
 
-from fastem.selection.folds import Split, row_numbers, split_rows
+from fastem.selection.folds import Split, row_numbers, row_numbers_of_part, split_rows
 from fastem.selection.leave_one_out import LeaveOneOut, leave_one_out
 from fastem.selection.penalties import PENALTIES, largest_good, search
 
@@ -11,6 +11,7 @@ __all__ = [
     "largest_good",
     "leave_one_out",
     "row_numbers",
+    "row_numbers_of_part",
     "search",
     "split_rows",
 ]

@@ -5,6 +5,7 @@ weight. A fit with a row of weight 2 and a fit with that row repeated therefore 
 choices.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -62,24 +63,58 @@ def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint6
     -------
     numbers : array of uint64 (n_samples,)
     """
+    if not isinstance(X, SparseFeatures):
+        return _numbers_by(_ranks, X, targets)
     numbers = np.zeros(len(X), dtype=np.uint64)
-    if isinstance(X, SparseFeatures):
-        rows, columns, values = X.coordinates()
-        order = np.lexsort((values, columns))
-        rows, columns, values = rows[order], columns[order], values[order]
-        is_first = np.diff(columns, prepend=-1) != 0
-        ranks = np.cumsum(is_first | (np.diff(values, prepend=np.nan) != 0.0))
-        ranks -= np.maximum.accumulate(np.where(is_first, ranks, 0))
-        np.add.at(numbers, rows, _entry_numbers(columns, ranks))
-    else:
-        for column, values in enumerate(X.T):
-            rows = np.flatnonzero(values)
-            ranks = np.unique(values[rows], return_inverse=True)[1]
-            numbers[rows] += _entry_numbers(column, ranks)
+    rows, columns, values = X.coordinates()
+    order = np.lexsort((values, columns))
+    rows, columns, values = rows[order], columns[order], values[order]
+    is_first = np.diff(columns, prepend=-1) != 0
+    ranks = np.cumsum(is_first | (np.diff(values, prepend=np.nan) != 0.0))
+    ranks -= np.maximum.accumulate(np.where(is_first, ranks, 0))
+    np.add.at(numbers, rows, _entry_numbers(columns, ranks))
+    return _with_targets(numbers, _ranks, targets)
+
+
+def row_numbers_of_part(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint64]:
+    """Return a pseudorandom 64-bit number for every row, which other rows have no effect on.
+
+    Parameters and result are those of `row_numbers`. The numbers depend on the units of features
+    and outputs.
+    """
+    if not isinstance(X, SparseFeatures):
+        return _numbers_by(_bits, X, targets)
+    numbers = np.zeros(len(X), dtype=np.uint64)
+    rows, columns, values = X.coordinates()
+    np.add.at(numbers, rows, _entry_numbers(columns, _bits(values)))
+    return _with_targets(numbers, _bits, targets)
+
+
+def _numbers_by(
+    code: Callable[[NDArray], NDArray], X: Array, targets: NDArray
+) -> NDArray[np.uint64]:
+    """Return numbers of rows, for codes of the values in a column."""
+    numbers = np.zeros(len(X), dtype=np.uint64)
+    for column, values in enumerate(X.T):
+        rows = np.flatnonzero(values)
+        numbers[rows] += _entry_numbers(column, code(values[rows]))
+    return _with_targets(numbers, code, targets)
+
+
+def _with_targets(
+    numbers: NDArray[np.uint64], code: Callable[[NDArray], NDArray], targets: NDArray
+) -> NDArray[np.uint64]:
     for values in targets[None] if targets.ndim == 1 else targets.T:
-        ranks = np.unique(values, return_inverse=True)[1]
-        numbers = _mixed(numbers ^ _mixed(ranks.astype(np.uint64) + _GOLDEN))
+        numbers = _mixed(numbers ^ _mixed(code(values).astype(np.uint64) + _GOLDEN))
     return numbers
+
+
+def _ranks(values: NDArray) -> NDArray:
+    return np.unique(values, return_inverse=True)[1]
+
+
+def _bits(values: NDArray) -> NDArray[np.uint64]:
+    return (values.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0
 
 
 def _entry_numbers(columns: NDArray | int, ranks: NDArray) -> NDArray[np.uint64]:

@@ -9,7 +9,7 @@ from fastem.solvers.monitor import EpochMonitor, Monitor
 from fastem.solvers.network import Network, PenalisedNetwork
 from fastem.solvers.starts import FLOORS_OF_STARTS, draw_start, settle
 from fastem.solvers.stochastic import SmoothedMonitor, StochasticStep
-from fastem.solvers.summed_network import SummedNetwork
+from fastem.solvers.summed_network import Request, SummedNetwork
 
 __all__ = [
     "FLOORS_OF_STARTS",
@@ -25,6 +25,7 @@ __all__ = [
     "PenalisedNetwork",
     "PlainStep",
     "QuasiNewtonStep",
+    "Request",
     "SmoothedMonitor",
     "Stepper",
     "StochasticStep",
