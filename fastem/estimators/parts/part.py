@@ -42,6 +42,24 @@ class Preparation(NamedTuple):
     m_step: str
 
 
+class Description(NamedTuple):
+    """What the driver learns of a prepared part.
+
+    Attributes
+    ----------
+    weight : float
+        Summed weight of the rows.
+    targets : array (n_outputs,)
+        Weight of every class, or weighted sum of every standardised output.
+    may_begin_in_single_precision : bool
+        Whether EM should begin with E-steps in single precision.
+    """
+
+    weight: float
+    targets: Array
+    may_begin_in_single_precision: bool
+
+
 class PreparedPart:
     """Standardised and sorted rows of a part, and the plan of their E-steps.
 
@@ -50,13 +68,22 @@ class PreparedPart:
     Parameters
     ----------
     rows : TrainingRows
+    totals : tuple of float and array (n_outputs,)
+        Weight and targets of `Description`.
     shape : Shape
     engine : Engine
     m_step : {"bound", "gradient"}
     """
 
-    def __init__(self, rows: TrainingRows, shape: Shape, engine: Engine, m_step: str) -> None:
-        self.rows = rows
+    def __init__(
+        self,
+        rows: TrainingRows,
+        totals: tuple[float, Array],
+        shape: Shape,
+        engine: Engine,
+        m_step: str,
+    ) -> None:
+        self.rows, self._totals = rows, totals
         self._settings = shape, engine, m_step
         self._begin()
 
@@ -64,10 +91,10 @@ class PreparedPart:
         self._lock, self._network = threading.Lock(), None
 
     def __getstate__(self) -> tuple:
-        return self.rows, self._settings
+        return self.rows, self._totals, self._settings
 
     def __setstate__(self, state: tuple) -> None:
-        rows, self._settings = state
+        rows, self._totals, self._settings = state
         # arrays from another process may be read-only, for which kernels are not compiled
         self.rows = rows._replace(**{
             name: np.array(values) for name, values in rows._asdict().items()
@@ -81,11 +108,10 @@ class PreparedPart:
         n_samples = len(self.rows.weights)
         return bytes_of_rows(shape, n_samples) + bytes_of_work(shape, engine, m_step, n_samples)
 
-    @property
-    def may_begin_in_single_precision(self) -> bool:
-        """Whether EM should begin with E-steps in single precision."""
+    def describe(self) -> Description:
+        """Return the description of the part."""
         with self._lock:
-            return self._own_network().may_begin_in_single_precision
+            return Description(*self._totals, self._own_network().may_begin_in_single_precision)
 
     def sums(self, request: Request) -> Sums:
         """Run an E-step on all rows."""
@@ -132,14 +158,19 @@ def prepare_part(X: Any, y: Any, sample_weight: Any, how: Preparation) -> Prepar
     if len(problem.weights) == 0:
         return None
     with single_threaded_blas():
-        problem = problem.standardized(how.standardization).merged()
+        problem = problem.standardized(how.standardization)
+        if shape.has_classes:
+            totals = np.bincount(problem.targets, problem.weights, minlength=shape.n_outputs)
+        else:
+            totals = problem.weights @ problem.targets
+        weight, problem = float(problem.weights.sum()), problem.merged()
         rows = sort_rows(problem.X, problem.targets, problem.weights, shape)
-    return PreparedPart(rows, shape, how.engine, how.m_step)
+    return PreparedPart(rows, (weight, totals), shape, how.engine, how.m_step)
 
 
-def part_may_begin_in_single_precision(part: PreparedPart | None) -> bool:
-    """Return whether E-steps on a part should begin in single precision."""
-    return part is not None and part.may_begin_in_single_precision
+def description_of_part(part: PreparedPart | None) -> Description | None:
+    """Return the description of a part; None if it has no rows."""
+    return None if part is None else part.describe()
 
 
 def sums_of_part(part: PreparedPart | None, request: Request) -> Sums | None:

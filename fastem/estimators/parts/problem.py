@@ -36,8 +36,6 @@ class PartsProblem(NamedTuple):
         Smallest and largest value of every output that is a number.
     factors : array (n_classes,) or None
         Weight of every class, which multiplies the weights of its rows.
-    class_weights : array (n_classes,) or None
-        Summed weight of every class.
     n_rows : tuple of int
         Number of rows of every part.
     held_out : None
@@ -50,14 +48,8 @@ class PartsProblem(NamedTuple):
     outputs: Moments | None
     extremes: Array | None
     factors: Array | None
-    class_weights: Array | None
     n_rows: tuple[int, ...]
     held_out: None = None
-
-    @property
-    def weight(self) -> float:
-        """Summed weight of all rows."""
-        return self.features.weight
 
     def standardization(self, *, features: bool) -> Standardization:
         """Return the standardisation of outputs and, if requested, of features.
@@ -75,13 +67,6 @@ class PartsProblem(NamedTuple):
         if not shape.fit_intercept:
             moments = [None if found is None else found.uncentred() for found in moments]
         return Standardization.from_moments(shape, *moments, self.extremes)
-
-    def typical_outputs(self, standardization: Standardization) -> Array:
-        """Return the weight of every class, or the mean of every standardised output."""
-        if self.class_weights is not None:
-            return self.class_weights
-        mean = self.outputs.mean * self.outputs.largest
-        return standardization.apply_to_targets(mean[None])[0]
 
 
 def learn_problem(
@@ -118,10 +103,9 @@ def learn_problem(
     X, y, _ = model._read_rows(X, y, None, reset=not resumes)
     family, targets = model._learn_targets(y, weights, None, resumes=resumes)
     weighted = model._with_class_weights(targets, weights, incremental=False)
-    factors = class_weights = None
+    factors = None
     n_outputs = targets.shape[1] if targets.ndim == 2 else len(model.classes_)
     if targets.ndim == 1:
-        class_weights = weighted
         factors = np.divide(weighted, weights, out=np.zeros(n_outputs), where=weights > 0.0)
     shape = model._shape_for(sizes, X.shape[1], n_outputs, family, resumes=resumes)
     features = _merged_features(model, summaries, factors)
@@ -130,8 +114,7 @@ def learn_problem(
     outputs = [summary.outputs for summary in summaries if summary.outputs is not None]
     return PartsProblem(
         shape, _exact_engine(model, shape, -(-sum(n_rows) // n_threads), resumes=resumes),
-        features, Moments.merged(outputs) if outputs else None, extremes, factors, class_weights,
-        n_rows,
+        features, Moments.merged(outputs) if outputs else None, extremes, factors, n_rows,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastem.estimators.base_training import BaseTraining
 from fastem.estimators.choices import learning_rate
 from fastem.estimators.parts.divided_rows import PreparedParts
-from fastem.estimators.parts.part import part_may_begin_in_single_precision, sums_of_part
+from fastem.estimators.parts.part import description_of_part, sums_of_part
 from fastem.estimators.parts.problem import PartsProblem
 from fastem.estimators.standardization import Standardization
 from fastem.expectations import Sums
@@ -32,18 +32,24 @@ class PartsTraining(BaseTraining):
         standardization: Standardization,
         parts: PreparedParts,
     ) -> None:
-        typical = problem.typical_outputs(standardization)
-        super().__init__(
-            settings, problem.shape, problem.engine, standardization, typical, problem.weight
-        )
+        found = parts.map("fastem-describe", description_of_part)
+        found = [part for part in found if part is not None]
+        typical, weight = found[0].targets, found[0].weight
+        for part in found[1:]:
+            typical, weight = typical + part.targets, weight + part.weight
+        shape, engine = problem.shape, problem.engine
+        if shape.has_classes:
+            weight = float(typical.sum())
+        else:
+            typical = typical / weight
+        super().__init__(settings, shape, engine, standardization, typical, weight)
         self._parts = parts
         is_em = settings.solver == "em"
-        may_begin = is_em and any(parts.map("fastem-describe", part_may_begin_in_single_precision))
+        may_begin = is_em and any(part.may_begin_in_single_precision for part in found)
         self.model = SummedNetwork(
-            self._e_step, problem.shape, problem.engine.statistics,
-            settings.m_step if is_em else "gradient",
+            self._e_step, shape, engine.statistics, settings.m_step if is_em else "gradient",
             alpha=float(settings.alpha), learning_rate=learning_rate(settings),
-            weight=problem.weight if may_begin else 0.0,
+            weight=weight if may_begin else 0.0,
         )  # fmt: skip
 
     def _e_step(self, request: Request) -> list[Sums]:
