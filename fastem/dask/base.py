@@ -1,13 +1,13 @@
 """BaseDaskEM: what both estimators on Dask collections share."""
 
 import os
+from functools import partial
 from typing import Any, Self
 
-from distributed import Client
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.dask.collections import Partitioned, partitioned
+from fastem.dask.collections import partitioned
 from fastem.dask.divided import DaskRows
 from fastem.dask.predictions import apply_to_rows, sum_over_partitions
 from fastem.dask.rounds import Rounds
@@ -133,7 +133,7 @@ class BaseDaskEM(BaseEstimator):
             Lazy. Without penalty and without class weights.
         """
         data = partitioned(X, y, sample_weight)
-        of_part = log_likelihood_of_part(self.to_local())
+        of_part = partial(log_likelihood_of_part, model=self.to_local())
         return sum_over_partitions(of_part, data.parts, name="log_likelihood")
 
     def _rounds(self) -> Rounds:

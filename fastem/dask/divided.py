@@ -7,7 +7,7 @@ from dask import delayed
 
 from fastem.dask.collections import Partitioned
 from fastem.dask.rounds import Rounds
-from fastem.estimators import Function, missing_memory
+from fastem.estimators import Function, memory_error
 
 # Share of the workers' memory that prepared partitions may take. Dask moves results to disk from
 # 60 % on.
@@ -33,7 +33,7 @@ class DaskRows:
         self.n_threads, self.memory = rounds.n_threads, rounds.worker_memory
         for number, n_bytes in enumerate(data.n_bytes, start=1):
             if n_bytes is not None and n_bytes > self.memory:
-                raise missing_memory(number, len(self._parts), "features", n_bytes, self.memory)
+                raise memory_error(number, len(self._parts), "part of X", n_bytes, self.memory)
 
     def map(self, stage: str, function: Function, *arguments: Any) -> list:
         """Return ``function(X, y, sample_weight, *arguments)`` of every partition, in order."""

@@ -9,7 +9,15 @@ from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
 from fastem.estimators.models import load_model, read_preparation, save_model
-from fastem.estimators.parts import DividedRows, PreparedParts, fit_parts
+from fastem.estimators.parts import (
+    DividedRows,
+    Function,
+    PreparedParts,
+    fit_parts,
+    log_likelihood_of_part,
+    memory_error,
+    partial_fit_part,
+)
 from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
@@ -20,12 +28,16 @@ __all__ = [
     "FastMLPClassifier",
     "FastMLPRegressor",
     "FittedProblem",
+    "Function",
     "PreparedParts",
     "fit_parts",
     "fitted_problem",
     "generator_of",
     "levels_of_interval",
     "load_model",
+    "log_likelihood_of_part",
+    "memory_error",
+    "partial_fit_part",
     "penalty_in_use",
     "read_preparation",
     "rehearsal_for",

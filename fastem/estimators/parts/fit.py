@@ -101,6 +101,25 @@ def _reader(model: Any) -> Any:
     return reader
 
 
+def memory_error(number: int, n_parts: int, what: str, needed: int, memory: float) -> ValueError:
+    """Return the error for a part whose work does not fit into the memory of a worker.
+
+    Parameters
+    ----------
+    number : int
+        Of the part, from 1 on.
+    n_parts : int
+    what : str
+        What needs the memory.
+    needed, memory : bytes
+    """
+    return ValueError(
+        f"Partition {number} of {n_parts} is too large: its {what} needs {format_bytes(needed)}, "
+        f"and a worker has {format_bytes(int(memory))}. Use smaller partitions, fewer hidden "
+        "units, or workers with more memory."
+    )
+
+
 def _unfitted(model: Any) -> Any:
     """Return a copy of a model without fitted attributes."""
     parameters = model.get_params(deep=False)
@@ -125,16 +144,13 @@ def _training(model: Any, choice: Choice, rows: DividedRows) -> PartsTraining:
     standardization = problem.standardization(features=model.standardize)
     shape, engine = problem.shape, problem.engine
     m_step = settings.m_step if settings.solver == "em" else "gradient"
-    n_bytes = [bytes_of_rows(shape, n) for n in problem.n_rows]
-    work = [bytes_of_work(shape, engine, m_step, n) for n in problem.n_rows]
-    for number, needed in enumerate(map(sum, zip(n_bytes, work, strict=True)), start=1):
+    n_bytes = [
+        bytes_of_rows(shape, n) + bytes_of_work(shape, engine, m_step, n) for n in problem.n_rows
+    ]
+    for number, needed in enumerate(n_bytes, start=1):
         if needed > rows.memory:
-            raise ValueError(
-                f"Partition {number} of {len(n_bytes)} has {problem.n_rows[number - 1]} rows. Its "
-                f"E-step needs {format_bytes(needed)}, and a worker has "
-                f"{format_bytes(int(rows.memory))}. Use smaller partitions, fewer hidden units, or "
-                "workers with more memory."
-            )
+            what = f"E-step on {problem.n_rows[number - 1]} rows"
+            raise memory_error(number, len(n_bytes), what, needed, rows.memory)
     how = Preparation(_reader(model), shape, engine, standardization, problem.factors, m_step)
     with doing("preparing the partitions"):
         parts = rows.prepare("fastem-prepare", prepare_part, how, n_bytes=n_bytes)
