@@ -1,16 +1,15 @@
 """Estimators for data that are divided among the machines of a Dask cluster."""
 
-try:
-    import dask.array
-    import dask.dataframe
-    import distributed
-except ImportError as error:
-    raise ImportError(
-        f"fastem.dask needs Dask ({error}). Install it by pip install 'fastem[dask]'."
-    ) from error
+from importlib.util import find_spec
 
-from fastem.dask.classifier import DaskEMClassifier
-from fastem.dask.regressor import DaskEMRegressor
-from fastem.dask.rounds import PartitionError
+_MISSING = [name for name in ("dask", "distributed", "pandas", "pyarrow") if find_spec(name) is None]
+if _MISSING:
+    raise ImportError(
+        f"fastem.dask needs {', '.join(_MISSING)}. Install it by pip install 'fastem[dask]'."
+    )
+
+from fastem.dask.classifier import DaskEMClassifier  # noqa: E402  after the check
+from fastem.dask.faults import PartitionError  # noqa: E402
+from fastem.dask.regressor import DaskEMRegressor  # noqa: E402
 
 __all__ = ["DaskEMClassifier", "DaskEMRegressor", "PartitionError"]
