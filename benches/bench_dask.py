@@ -32,11 +32,12 @@ def client():
         yield client
 
 
-def _rows(n_samples):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n_samples, _FEATURES))
-    scores = X[:, :_CLASSES] * X[:, 1 : 1 + _CLASSES] + 0.5 * rng.standard_normal((n_samples, 3))
-    return X, scores.argmax(axis=1)
+def _rows(n_samples, n_rows):
+    """Return lazy features and labels in partitions of so many rows."""
+    rng = da.random.default_rng(0)
+    X = rng.standard_normal((n_samples, _FEATURES), chunks=(n_rows, -1))
+    noise = 0.5 * rng.standard_normal((n_samples, _CLASSES), chunks=(n_rows, -1))
+    return X, (X[:, :_CLASSES] * X[:, 1 : 1 + _CLASSES] + noise).argmax(axis=1)
 
 
 def _settings(n_hidden, **others):
@@ -55,9 +56,8 @@ def _seconds_per_iteration(model):
 @pytest.mark.parametrize("n_partitions", [2, pytest.param(8, id="parts=8-smoke"), 32])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def bench_overhead(benchmark, record, client, n_partitions):
-    X, y = _rows(64 * n_partitions)
+    X, y = _rows(64 * n_partitions, 64)
     model = DaskEMClassifier(client=client, **_settings(4))
-    X, y = da.from_array(X, chunks=(64, -1)), da.from_array(y, chunks=64)
     benchmark.pedantic(model.fit, (X, y), rounds=3, warmup_rounds=1)
     record(
         n=len(X), m=4, g=_CLASSES, partitions=n_partitions,
@@ -75,10 +75,8 @@ def bench_overhead(benchmark, record, client, n_partitions):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def bench_iteration(benchmark, record, client, n_samples, n_hidden):
-    X, y = _rows(n_samples)
-    n_rows = n_samples // (2 * _WORKERS)
-    X_parts, y_parts = da.from_array(X, chunks=(n_rows, -1)), da.from_array(y, chunks=n_rows)
-    X_parts, y_parts = client.persist([X_parts, y_parts])
+    X_parts, y_parts = client.persist(_rows(n_samples, n_samples // (2 * _WORKERS)))
+    X, y = X_parts.compute(), y_parts.compute()
     local = FastEMClassifier(n_jobs=_WORKERS, **_settings(n_hidden))
     distributed = DaskEMClassifier(client=client, **_settings(n_hidden))
     seconds = {"local": [], "dask": []}

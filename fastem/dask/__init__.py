@@ -2,7 +2,9 @@
 
 from importlib.util import find_spec
 
-_MISSING = [name for name in ("dask", "distributed", "pandas", "pyarrow") if find_spec(name) is None]
+_MISSING = [
+    name for name in ("dask", "distributed", "pandas", "pyarrow") if find_spec(name) is None
+]
 if _MISSING:
     raise ImportError(
         f"fastem.dask needs {', '.join(_MISSING)}. Install it by pip install 'fastem[dask]'."

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from dask import delayed
+from dask.delayed import Delayed
 
 from fastem.dask.collections import Partitioned
+from fastem.dask.placement import Placement
 from fastem.dask.rounds import Rounds
 from fastem.estimators import Function, memory_error
 
@@ -52,9 +54,12 @@ class DaskRows:
             room -= n_bytes[n_kept]
             n_kept += 1
         kept = self._rounds.submit(stage, function, self._parts[:n_kept], *arguments)
+        self._rounds.finish(stage, kept)
+        placement = Placement(self._rounds.client, kept, n_bytes[:n_kept])
+        placement.balance()
         again = delayed(function, name=stage, pure=False)
         others = [again(*part, *arguments) for part in self._parts[n_kept:]]
-        return PreparedPartitions(self._rounds, [*kept, *others])
+        return PreparedPartitions(self._rounds, placement, others)
 
 
 class PreparedPartitions:
@@ -63,12 +68,20 @@ class PreparedPartitions:
     Parameters
     ----------
     rounds : Rounds
-    parts : list of Future or Delayed
+    kept : Placement
+        Partitions on the workers.
+    others : list of Delayed
+        The partitions that follow, which are prepared in every round.
     """
 
-    def __init__(self, rounds: Rounds, parts: list) -> None:
-        self._rounds, self._items = rounds, [(part,) for part in parts]
+    def __init__(self, rounds: Rounds, kept: Placement, others: list[Delayed]) -> None:
+        self._rounds, self._kept, self._others = rounds, kept, others
 
     def map(self, stage: str, function: Function, *arguments: Any) -> list:
         """Return ``function(part, *arguments)`` of every partition, in order."""
-        return self._rounds.run(stage, function, self._items, *arguments)
+        bundles = self._kept.bundles()
+        items = [tuple(self._kept.futures[i] for i in bundle) for bundle in bundles]
+        n_kept = len(self._kept.futures)
+        numbers = [*bundles, *([n_kept + i] for i in range(len(self._others)))]
+        items += [(other,) for other in self._others]
+        return self._rounds.run_bundles(stage, function, items, *arguments, numbers=numbers)

@@ -100,30 +100,49 @@ async def _remove_workers(addresses: Sequence[str], dask_scheduler: Any = None) 
 
 
 def timed_out(
-    stage: str, futures: Sequence[Future], client: Client, timeout: float
+    stage: str, unfinished: Sequence[int], n_parts: int, client: Client, timeout: float
 ) -> TimeoutError:
-    """Return the error for a round in which nothing happens."""
-    unfinished = [i + 1 for i, future in enumerate(futures) if not future.done()]
+    """Return the error for a round in which nothing happens; partitions are counted from 0."""
     workers = list(client.scheduler_info(n_workers=-1)["workers"])
     where = f"Workers: {', '.join(workers)}." if workers else "The cluster has no workers."
+    shown = ", ".join(str(i + 1) for i in unfinished[:10])
+    shown += ", ..." if len(unfinished) > 10 else ""
     return TimeoutError(
-        f"{stage}: no partition was finished for {timeout:g} s. Unfinished of {len(futures)}: "
-        f"{_listed(unfinished)}. {where} Use a larger timeout if the work takes longer, or smaller "
-        "partitions."
+        f"{stage}: no task was finished for {timeout:g} s. Unfinished partitions of {n_parts}: "
+        f"{shown}. {where} If the work takes longer, use a larger timeout or smaller partitions."
     )
 
 
-def explained(error: BaseException, stage: str, futures: Sequence[Future]) -> BaseException:
-    """Return an error with the number of the partition and a remedy, if it lacks them."""
+def explained(
+    error: BaseException,
+    stage: str,
+    futures: Sequence[Future],
+    numbers: Sequence[Sequence[int]],
+) -> BaseException:
+    """Return an error with the number of the partition and a remedy, if it lacks them.
+
+    Parameters
+    ----------
+    error : exception
+    stage : str
+    futures : sequence of Future
+    numbers : sequence of sequences of int
+        Partitions of every future, counted from 0.
+    """
     if isinstance(error, FutureCancelledError):
         return PartitionError(
             f"{stage}: the tasks were cancelled ({error.reason}). The connection to the scheduler "
-            "may be lost, or another process has cancelled them."
+            "was lost, or another process has cancelled them."
         )
     failed = [i for i, future in enumerate(futures) if future.status == "error"]
     if not failed or isinstance(error, (FloatingPointError, KeyboardInterrupt)):
         return error
-    where = f"{stage}: partition {failed[0] + 1} of {len(futures)}"
+    own, position = numbers[failed[0]], getattr(error, "position", None)
+    own = own if position is None else [own[position]]
+    where = f"partition {own[0] + 1}" if len(own) == 1 else (
+        "one of the partitions " + ", ".join(str(i + 1) for i in own)
+    )  # fmt: skip
+    where = f"{stage}: {where} of {sum(map(len, numbers))}"
     if isinstance(error, KilledWorker):
         return PartitionError(
             f"{where}: {error.allowed_failures + 1} workers died while they worked on it. The "
@@ -133,8 +152,3 @@ def explained(error: BaseException, stage: str, futures: Sequence[Future]) -> Ba
         return PartitionError(f"{where}: install fastem {__version__} on all workers.")
     kind = type(error) if type(error) in (TypeError, ValueError) else PartitionError
     return kind(f"{where} failed with {type(error).__name__}: {error}")
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
-    return f"{shown}, ..." if len(numbers) > 10 else shown

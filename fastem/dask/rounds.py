@@ -1,7 +1,8 @@
-"""Rounds: one task per partition on the workers, and the results in the order of the partitions."""
+"""Rounds: tasks on the workers for all partitions, and their results in order."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dask import delayed
@@ -20,7 +21,7 @@ class Rounds:
     client : distributed.Client, optional
         By default the current client.
     timeout : float, default=300.0
-        Seconds without a finished partition after which the workers are asked for an answer.
+        Seconds without a finished task after which the workers are asked for an answer.
 
     Attributes
     ----------
@@ -64,65 +65,138 @@ class Rounds:
         ------
         FloatingPointError
             As in a task.
+        TypeError, ValueError
+            As in a task, with the number of the partition.
         PartitionError
             If a task raises another error, or the workers that run it die.
         TimeoutError
-            If no partition is finished for `timeout` seconds although all workers answer.
+            If no task is finished for `timeout` seconds although all workers answer.
         """
-        return self.collect(stage, self.submit(stage, function, items, *arguments))
+        futures = self.submit(stage, function, items, *arguments)
+        return self._collect(stage, futures, [[i] for i in range(len(items))])
+
+    def run_bundles(
+        self,
+        stage: str,
+        function: Callable,
+        bundles: Sequence[Item],
+        *arguments: Any,
+        numbers: Sequence[Sequence[int]],
+    ) -> list[Any]:
+        """Return ``function(part, *arguments)`` of all parts, with one task per bundle of parts.
+
+        Parameters and errors are those of `run`.
+
+        Parameters
+        ----------
+        bundles : sequence of tuples of parts
+            Delayed or Future.
+        numbers : sequence of sequences of int
+            Numbers of the parts in every bundle, from 0 on.
+
+        Returns
+        -------
+        results : list
+            In the order of the numbers.
+        """
+        futures = self._start(stage, _call_each, bundles, function, arguments)
+        found = self._collect(stage, futures, numbers)
+        by_number = {
+            i: value
+            for own, values in zip(numbers, found, strict=True)
+            for i, value in zip(own, values, strict=True)
+        }
+        return [by_number[i] for i in sorted(by_number)]
 
     def submit(
         self, stage: str, function: Callable, items: Sequence[Item], *arguments: Any
     ) -> list[Future]:
         """Start the tasks of `run`; return their futures at once."""
-        token = uuid.uuid4().hex  # equal calls run again
-        keys = [(f"{stage}-{token}", i) for i in range(len(items))]
-        are_tasks = [any(hasattr(value, "dask") for value in item) for item in items]
+        return self._start(stage, _call, items, function, arguments)
+
+    def finish(self, stage: str, futures: Sequence[Future]) -> None:
+        """Wait until all tasks of `submit` are done; errors are those of `run`."""
+        numbers = [[i] for i in range(len(futures))]
+        with self._cancelling(stage, futures, numbers):
+            self._wait(stage, futures, numbers)
+
+    def _start(
+        self,
+        stage: str,
+        caller: Callable,
+        items: Sequence[Item],
+        function: Callable,
+        arguments: tuple,
+    ) -> list[Future]:
         if not items:
             return []
-        if not any(are_tasks):
-            columns = [list(column) for column in zip(*items, strict=True)]
+        token = uuid.uuid4().hex  # equal calls run again
+        keys = [(f"{stage}-{token}", i) for i in range(len(items))]
+        if all(isinstance(value, Future) for item in items for value in item):
             return self.client.map(
-                _call, *columns, key=keys, pure=False, function=function, arguments=arguments
-            )
+                caller, list(map(list, items)), key=keys, pure=False, function=function,
+                arguments=arguments,
+            )  # fmt: skip
         # one graph, in which the arguments occur once
         shared = delayed(arguments, pure=False, traverse=False)
-        call = delayed(_call, pure=False, traverse=False)
+        call = delayed(caller, pure=False, traverse=True)
         calls = [
-            call(*item, function=function, arguments=shared, dask_key_name=key)
+            call(list(item), function=function, arguments=shared, dask_key_name=key)
             for item, key in zip(items, keys, strict=True)
         ]
         return self.client.compute(calls, optimize_graph=True)
 
-    def collect(self, stage: str, futures: list[Future]) -> list[Any]:
-        """Return the results of all tasks, in their order; cancel the tasks if one fails."""
+    def _collect(
+        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
+    ) -> list[Any]:
+        with self._cancelling(stage, futures, numbers):
+            self._wait(stage, futures, numbers)
+            return self.client.gather(list(futures))
+
+    @contextmanager
+    def _cancelling(
+        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
+    ) -> Iterator[None]:
+        """Cancel the tasks if one fails; raise errors with the number of the partition."""
         try:
-            self._wait(stage, futures)
-            return self.client.gather(futures)
+            yield
         except BaseException as error:
-            self._cancel(futures)
-            explained = faults.explained(error, stage, futures)
+            explained = faults.explained(error, stage, futures, numbers)
+            if self.client.status == "running":
+                self.client.cancel(list(futures), force=True)
             if explained is error:
                 raise
             raise explained from error
 
-    def _wait(self, stage: str, futures: list[Future]) -> None:
-        n_done = -1
+    def _wait(
+        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
+    ) -> None:
+        n_done = 0
         while True:
             try:
                 wait(futures, timeout=self._timeout)
+                return
             except TimeoutError:
-                found = sum(future.done() for future in futures)
-                if found == n_done and not faults.remove_silent_workers(self.client):
-                    raise faults.timed_out(stage, futures, self.client, self._timeout) from None
-                n_done = found
-                continue
-            return
-
-    def _cancel(self, futures: list[Future]) -> None:
-        if self.client.status == "running":
-            self.client.cancel(futures, force=True)
+                before, n_done = n_done, sum(future.done() for future in futures)
+            if n_done == before and not faults.remove_silent_workers(self.client):
+                unfinished = [
+                    i for future, own in zip(futures, numbers, strict=True)
+                    if not future.done() for i in own
+                ]  # fmt: skip
+                n_parts = sum(map(len, numbers))
+                raise faults.timed_out(stage, unfinished, n_parts, self.client, self._timeout)
 
 
-def _call(*item: Any, function: Callable, arguments: tuple) -> Any:
+def _call(item: Item, *, function: Callable, arguments: tuple) -> Any:
     return function(*item, *arguments)
+
+
+def _call_each(parts: Item, *, function: Callable, arguments: tuple) -> list[Any]:
+    results = []
+    for position, part in enumerate(parts):
+        try:
+            results.append(function(part, *arguments))
+        except Exception as error:
+            error.position = position  # type: ignore[attr-defined]  # in the bundle
+            raise
+    return results
