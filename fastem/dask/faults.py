@@ -1,0 +1,112 @@
+"""What can go wrong in a round of tasks, and the error that explains it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from distributed import KilledWorker
+
+from fastem._version import __version__
+from fastem.runtime.memory import format_bytes
+
+
+class PartitionError(RuntimeError):
+    """The task of one partition failed on a worker.
+
+    The message names the step, the partition ("partition 3 of 8", counted from 1) and the original
+    error, which is also the ``__cause__`` of this one.
+    """
+
+
+class VersionError(ImportError):
+    """A worker has another version of fastem than the client."""
+
+
+def call(version: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)``: what a worker runs, if its fastem has this version."""
+    if version != __version__:
+        raise VersionError(f"The client has fastem {version}, the worker has fastem {__version__}.")
+    return function(*arguments)
+
+
+def partition_error(stage: str, partition: int, n_partitions: int, error: BaseException):
+    """Return the error to raise instead of the one that the task of a partition has raised."""
+    where = f"{stage} failed for partition {partition + 1} of {n_partitions}"
+    if isinstance(error, KilledWorker):
+        return PartitionError(f"{where}: {_of_killed_worker(error)}")
+    what = f"{type(error).__name__}: {error}"
+    return PartitionError(f"{where}: {what.rstrip('.')}. {_remedy(error)}")
+
+
+def _of_killed_worker(error: KilledWorker) -> str:
+    limit = getattr(error.last_worker, "memory_limit", 0)
+    limited = f"The memory limit of the last worker is {format_bytes(limit)}. " if limit else ""
+    return (
+        f"{error.allowed_failures + 1} workers died one after another while they processed it. "
+        f"The usual reason is too little memory. {limited}"
+        "Use smaller partitions (X.rechunk, or repartition for dataframes) "
+        "or workers with more memory. The log of the workers shows the reason."
+    )
+
+
+def _remedy(error: BaseException) -> str:
+    # A scheduler that cannot unpickle the tasks reports a RuntimeError with the reason as cause.
+    for reason in (error, error.__cause__):
+        if isinstance(reason, ImportError | AttributeError) and _missing_fastem(reason):
+            return f"The scheduler and all workers need fastem {__version__} with its extra [dask]."
+        if isinstance(reason, ImportError):
+            return "The scheduler and all workers need the same packages as the client."
+    if isinstance(error, MemoryError):
+        return (
+            "Use smaller partitions (X.rechunk, or repartition for dataframes) "
+            "or workers with more memory."
+        )
+    return "Correct the data or the task graph of this partition, then fit again."
+
+
+def _missing_fastem(error: BaseException) -> bool:
+    return isinstance(error, VersionError) or "fastem" in str(error)
+
+
+def no_answer(
+    stage: str, seconds: float, waiting: dict[int, str | None], n_partitions: int, n_workers: int
+) -> TimeoutError:
+    """Return the error if no partition finished for a long time.
+
+    Parameters
+    ----------
+    waiting
+        Number of each unfinished partition, from 0, and the address of the worker that processes
+        it (None: no worker does).
+    n_workers
+        Number of workers of the cluster.
+    """
+    shown = ", ".join(str(partition + 1) for partition in list(waiting)[:10])
+    shown += ", ..." if len(waiting) > 10 else ""
+    where = f"{stage}: no partition finished for {seconds:g} seconds. Unfinished: {shown}"
+    where += f" of {n_partitions}."
+    if not n_workers:
+        return TimeoutError(f"{where} The cluster has no workers. Start workers, then fit again.")
+    workers = sorted({address for address in waiting.values() if address is not None})
+    if not workers:
+        busy = f"All {n_workers} workers of the cluster are busy with other tasks."
+    else:
+        busy = f"The workers {', '.join(workers)} still process them."
+    return TimeoutError(
+        f"{where} {busy} Use smaller partitions, or increase timeout if a partition needs more time."
+    )
+
+
+def lost_scheduler(stage: str, address: str) -> ConnectionError:
+    """Return the error if the client has lost its scheduler."""
+    return ConnectionError(
+        f"{stage}: the client has lost the connection to the Dask scheduler {address}. "
+        "Check that the scheduler runs, connect a new client, then fit again."
+    )
+
+
+def cancelled(stage: str) -> RuntimeError:
+    """Return the error if somebody else cancelled the tasks of a round."""
+    return RuntimeError(
+        f"{stage}: the tasks were cancelled, or their inputs were released. "
+        "Do not cancel tasks or restart the cluster during a fit."
+    )

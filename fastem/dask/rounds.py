@@ -1,0 +1,248 @@
+"""Rounds: one task per partition, results in the order of the partitions."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any
+
+import dask
+import distributed
+from dask.delayed import Delayed
+from distributed import Client, Future
+
+from fastem._version import __version__
+from fastem.dask import faults, silence
+
+_SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_FOR_SCHEDULER = 30.0
+
+
+class Rounds:
+    """Run one task per partition on a Dask cluster and return the results in order.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        A synchronous client. By default the current one.
+    timeout : float, default=300.0
+        Seconds without any finished partition after which the workers are checked. Workers that do
+        not answer are removed from the cluster and their partitions go to other workers.
+
+    Attributes
+    ----------
+    client : distributed.Client
+    timeout : float
+
+    Raises
+    ------
+    ValueError
+        If there is no client, or `timeout` is not a positive number.
+    TypeError
+        If `client` is not a client, or is an asynchronous one.
+
+    Notes
+    -----
+    Results depend neither on the number of workers nor on the order in which tasks finish. Inputs
+    and arguments are parts of the task graph and are never scattered: a lost worker costs the
+    recomputation of its tasks and nothing else.
+    """
+
+    def __init__(self, client: Client | None = None, timeout: float = 300.0):
+        if not (isinstance(timeout, Real) and timeout > 0.0):
+            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}.")
+        self.client = _checked_client(client)
+        self.timeout = float(timeout)
+
+    @property
+    def n_workers(self) -> int:
+        """Number of workers of the cluster at this moment."""
+        return len(self._workers())
+
+    @property
+    def n_threads(self) -> int:
+        """Number of threads of all workers at this moment."""
+        return sum(n_threads for n_threads, _ in self._workers())
+
+    @property
+    def worker_memory(self) -> int | None:
+        """Smallest memory limit of a worker, in bytes. None if no worker has a limit."""
+        return min((limit for _, limit in self._workers() if limit), default=None)
+
+    def _workers(self) -> list[tuple[int, int]]:
+        self._check_connection("The list of workers")
+        return self.client.run_on_scheduler(
+            silence.list_workers, callback_timeout=_SECONDS_FOR_SCHEDULER
+        )
+
+    def submit(
+        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+    ) -> list[Future]:
+        """Submit ``function(*item, *arguments)`` for each item and return at once.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the tasks, for example in the dashboard.
+        function : callable
+            Function that workers can import.
+        items : list of tuple
+            One tuple of equal length per partition: Delayed, futures or plain values.
+        *arguments
+            Further arguments, the same for all partitions.
+
+        Returns
+        -------
+        list of distributed.Future
+            One future per item, in the same order. A second call submits new tasks.
+        """
+        self._check_connection(stage)
+        token = uuid.uuid4().hex
+        keys = [(f"{stage}-{token}", i) for i in range(len(items))]
+        if any(isinstance(value, Delayed) for item in items for value in item):
+            task = dask.delayed(faults.call, pure=False, traverse=False)
+            tasks = [
+                task(__version__, function, *item, *arguments, dask_key_name=key)
+                for key, item in zip(keys, items, strict=True)
+            ]
+            return self.client.compute(tasks)
+        n = len(items)
+        columns = [*zip(*items, strict=True), *([value] * n for value in arguments)]
+        return self.client.map(
+            faults.call, [__version__] * n, [function] * n, *columns, key=keys, pure=False
+        )
+
+    def collect(self, stage: str, futures: Sequence[Future]) -> list[Any]:
+        """Wait for the futures of a round and return their results in order.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the tasks for error messages.
+        futures : list of distributed.Future
+            What `submit` has returned.
+
+        Returns
+        -------
+        list
+            One result per future. If the method raises, all futures are cancelled.
+
+        Raises
+        ------
+        FloatingPointError
+            If a task raised it.
+        PartitionError
+            If a task raised any other error, or its workers died repeatedly.
+        TimeoutError
+            If no partition finished for `timeout` seconds, although the workers answer or because
+            there are no workers.
+        ConnectionError
+            If the scheduler is lost.
+        """
+        futures = list(futures)
+        try:
+            self._check_connection(stage)
+            outcome = self.client.sync(self._outcome, stage, futures)
+            if isinstance(outcome, BaseException):
+                error = self._explained(stage, futures, outcome)
+                raise error from (None if error is outcome else outcome)
+            return outcome
+        except BaseException:
+            for future in futures:
+                future.release()
+            raise
+
+    def run(
+        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+    ) -> list[Any]:
+        """Submit a round, collect its results and release its futures.
+
+        Parameters, results and errors are those of `submit` and `collect`.
+        """
+        futures = self.submit(stage, function, items, *arguments)
+        results = self.collect(stage, futures)
+        for future in futures:
+            future.release()
+        return results
+
+    def _check_connection(self, stage: str) -> None:
+        if self.client.status != "running":
+            raise faults.lost_scheduler(stage, _address(self.client))
+
+    async def _outcome(self, stage: str, futures: list[Future]) -> list[Any] | BaseException:
+        """Return the results or the error of a round. Runs in the event loop of the client."""
+        gathering = asyncio.ensure_future(self.client.gather(futures, asynchronous=True))
+        interval = min(self.timeout / 4.0, _SECONDS_BETWEEN_CHECKS)
+        n_done, since = 0, time.monotonic()
+        try:
+            while not (await asyncio.wait([gathering], timeout=interval))[0]:
+                n = sum(future.status == "finished" for future in futures)
+                if n != n_done:
+                    n_done, since = n, time.monotonic()
+                elif time.monotonic() - since > self.timeout:
+                    error = await self._check_workers(stage, futures)
+                    if error is not None:
+                        return error
+                    since = time.monotonic()
+            if gathering.cancelled():
+                return asyncio.CancelledError()
+            return gathering.exception() or gathering.result()
+        finally:
+            gathering.cancel()
+
+    async def _check_workers(self, stage: str, futures: list[Future]) -> BaseException | None:
+        """Remove silent workers. Return an error if that cannot help."""
+        keys = [future.key for future in futures]
+        try:
+            report = await asyncio.wait_for(
+                self.client.run_on_scheduler(
+                    silence.remove_silent_workers, keys, asynchronous=True
+                ),
+                _SECONDS_FOR_SCHEDULER,
+            )
+        except (OSError, TimeoutError):
+            return faults.lost_scheduler(stage, _address(self.client))
+        if report["removed"] and report["n_workers"]:
+            return None
+        waiting = {
+            i: report["processing"].get(future.key)
+            for i, future in enumerate(futures)
+            if future.status != "finished"
+        }
+        return faults.no_answer(stage, self.timeout, waiting, len(futures), report["n_workers"])
+
+    def _explained(self, stage: str, futures: list[Future], error: BaseException) -> BaseException:
+        if self.client.status != "running":
+            return faults.lost_scheduler(stage, _address(self.client))
+        if isinstance(error, FloatingPointError | TimeoutError | ConnectionError):
+            return error
+        for i, future in enumerate(futures):
+            if future.status == "error":
+                return faults.partition_error(stage, i, len(futures), error)
+        return faults.cancelled(stage)
+
+
+def _address(client: Client) -> str:
+    scheduler = client.scheduler
+    return "(address unknown)" if scheduler is None else scheduler.address
+
+
+def _checked_client(client: Client | None) -> Client:
+    if client is None:
+        try:
+            client = distributed.get_client()
+        except ValueError as error:
+            raise ValueError(
+                "There is no Dask client. Create one first: "
+                "client = distributed.Client('address of the scheduler'), "
+                "or distributed.Client() for workers on this machine."
+            ) from error
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}.")
+    if client.asynchronous:
+        raise TypeError(
+            "client must be synchronous: fit waits for the results of each round. "
+            "Create the client without asynchronous=True."
+        )
+    return client
