@@ -92,7 +92,7 @@ def no_answer(
     else:
         busy = f"The workers {', '.join(workers)} still process them."
     return TimeoutError(
-        f"{where} {busy} Use smaller partitions, or increase timeout if a partition needs more time."
+        f"{where} {busy} Use smaller partitions. Increase timeout if a partition needs more time."
     )
 
 
@@ -104,9 +104,9 @@ def lost_scheduler(stage: str, address: str) -> ConnectionError:
     )
 
 
-def cancelled(stage: str) -> RuntimeError:
-    """Return the error if somebody else cancelled the tasks of a round."""
+def cancelled(stage: str, error: BaseException) -> RuntimeError:
+    """Return the error if the tasks of a round were cancelled elsewhere."""
     return RuntimeError(
-        f"{stage}: the tasks were cancelled, or their inputs were released. "
+        f"{stage}: the tasks were cancelled, or their inputs were released ({error}). "
         "Do not cancel tasks or restart the cluster during a fit."
     )

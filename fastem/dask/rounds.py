@@ -50,7 +50,7 @@ class Rounds:
     """
 
     def __init__(self, client: Client | None = None, timeout: float = 300.0):
-        if not (isinstance(timeout, Real) and timeout > 0.0):
+        if isinstance(timeout, bool) or not (isinstance(timeout, Real) and timeout > 0.0):
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}.")
         self.client = _checked_client(client)
         self.timeout = float(timeout)
@@ -72,9 +72,12 @@ class Rounds:
 
     def _workers(self) -> list[tuple[int, int]]:
         self._check_connection("The list of workers")
-        return self.client.run_on_scheduler(
-            silence.list_workers, callback_timeout=_SECONDS_FOR_SCHEDULER
-        )
+        try:
+            return self.client.run_on_scheduler(
+                silence.list_workers, callback_timeout=_SECONDS_FOR_SCHEDULER
+            )
+        except (OSError, TimeoutError) as error:
+            raise faults.lost_scheduler("The list of workers", _address(self.client)) from error
 
     def submit(
         self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
@@ -177,6 +180,8 @@ class Rounds:
         n_done, since = 0, time.monotonic()
         try:
             while not (await asyncio.wait([gathering], timeout=interval))[0]:
+                if self.client.status != "running":
+                    return faults.lost_scheduler(stage, _address(self.client))
                 n = sum(future.status == "finished" for future in futures)
                 if n != n_done:
                     n_done, since = n, time.monotonic()
@@ -220,7 +225,7 @@ class Rounds:
         for i, future in enumerate(futures):
             if future.status == "error":
                 return faults.partition_error(stage, i, len(futures), error)
-        return faults.cancelled(stage)
+        return faults.cancelled(stage, error)
 
 
 def _address(client: Client) -> str:

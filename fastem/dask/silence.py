@@ -1,10 +1,12 @@
 """Functions that run on the scheduler: which workers a round waits for, and which answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-SECONDS_TO_ANSWER = 10.0
+_SECONDS_TO_ANSWER = 10.0
+_SECONDS_TO_KILL = 60.0
 
 
 def list_workers(dask_scheduler=None) -> list[tuple[int, int]]:
@@ -14,6 +16,9 @@ def list_workers(dask_scheduler=None) -> list[tuple[int, int]]:
 
 async def remove_silent_workers(keys: Sequence, dask_scheduler=None) -> dict[str, Any]:
     """Remove the workers that a round waits for and that do not answer within ten seconds.
+
+    Their tasks go to other workers. If a worker has a nanny, the nanny kills the process and starts
+    a new worker.
 
     Parameters
     ----------
@@ -29,8 +34,15 @@ async def remove_silent_workers(keys: Sequence, dask_scheduler=None) -> dict[str
     tasks = [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
     holders = _holders(tasks)
     answers = await asyncio.gather(*(_answers(dask_scheduler, a) for a in holders))
-    silent = [address for address, answer in zip(holders, answers, strict=True) if not answer]
+    silent = [
+        address
+        for address, answer in zip(holders, answers, strict=True)
+        if not answer and address in dask_scheduler.workers
+    ]
     for address in silent:
+        nanny = dask_scheduler.workers[address].nanny
+        if nanny:
+            dask_scheduler.loop.add_callback(_kill, dask_scheduler, nanny)
         await dask_scheduler.remove_worker(address, stimulus_id=f"fastem-silent-{address}")
     return {
         "removed": silent,
@@ -69,7 +81,12 @@ def _processing(ts) -> str | None:
 
 async def _answers(scheduler, address: str) -> bool:
     try:
-        await asyncio.wait_for(scheduler.rpc(address).identity(), SECONDS_TO_ANSWER)
+        await asyncio.wait_for(scheduler.rpc(address).identity(), _SECONDS_TO_ANSWER)
     except (OSError, TimeoutError):
         return False
     return True
+
+
+async def _kill(scheduler, nanny: str) -> None:
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(scheduler.rpc(nanny).kill(reason="fastem-silent"), _SECONDS_TO_KILL)
