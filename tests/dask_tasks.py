@@ -64,3 +64,11 @@ rounds.collect("killed-client", futures[:2])
 print("busy", flush=True)
 rounds.collect("killed-client", futures)
 """
+
+# A worker that cannot import fastem.
+WORKER_WITHOUT_FASTEM = """
+import sys
+sys.modules["fastem"] = None
+from distributed.cli.dask_worker import main
+main()
+"""

@@ -8,6 +8,8 @@ from distributed import KilledWorker
 from fastem._version import __version__
 from fastem.runtime.memory import format_bytes
 
+_NEEDS_FASTEM = f"The scheduler and all workers need fastem {__version__} with its extra [dask]."
+
 
 class PartitionError(RuntimeError):
     """The task of one partition failed on a worker.
@@ -26,6 +28,29 @@ def call(version: str, function: Callable[..., Any], *arguments: Any) -> Any:
     if version != __version__:
         raise VersionError(f"The client has fastem {version}, the worker has fastem {__version__}.")
     return function(*arguments)
+
+
+def version_reader() -> Callable[[], str]:
+    """Return a function that imports fastem and returns its version.
+
+    It is nested so that it is pickled by value and also runs on a worker without fastem.
+    """
+
+    def read_version() -> str:
+        import fastem.dask
+
+        return fastem.__version__
+
+    return read_version
+
+
+def missing_version(worker: str, found: str | BaseException) -> ImportError:
+    """Return the error if a worker has no fastem, or another version of it."""
+    if isinstance(found, BaseException):
+        found = f"cannot import fastem.dask ({type(found).__name__}: {found})"
+    else:
+        found = f"has fastem {found}"
+    return ImportError(f"The worker {worker} {found}. {_NEEDS_FASTEM}")
 
 
 def partition_error(stage: str, partition: int, n_partitions: int, error: BaseException):
@@ -52,7 +77,7 @@ def _remedy(error: BaseException) -> str:
     # A scheduler that cannot unpickle the tasks reports a RuntimeError with the reason as cause.
     for reason in (error, error.__cause__):
         if isinstance(reason, ImportError | AttributeError) and _missing_fastem(reason):
-            return f"The scheduler and all workers need fastem {__version__} with its extra [dask]."
+            return _NEEDS_FASTEM
         if isinstance(reason, ImportError):
             return "The scheduler and all workers need the same packages as the client."
     if isinstance(error, MemoryError):
@@ -85,7 +110,10 @@ def no_answer(
     where = f"{stage}: no partition finished for {seconds:g} seconds. Unfinished: {shown}"
     where += f" of {n_partitions}."
     if not n_workers:
-        return TimeoutError(f"{where} The cluster has no workers. Start workers, then fit again.")
+        return TimeoutError(
+            f"{where} The cluster has no workers. Start workers, then fit again. If workers "
+            "stopped during the fit, their log shows why, for example a module that they lack."
+        )
     workers = sorted({address for address in waiting.values() if address is not None})
     if not workers:
         busy = f"All {n_workers} workers of the cluster are busy with other tasks."

@@ -16,7 +16,9 @@ from fastem._version import __version__
 from fastem.dask import faults, silence
 
 _SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_TO_ANSWER = 10.0
 _SECONDS_FOR_SCHEDULER = 30.0
+_SECONDS_TO_IMPORT = 30.0
 
 
 class Rounds:
@@ -41,6 +43,10 @@ class Rounds:
         If there is no client, or `timeout` is not a positive number.
     TypeError
         If `client` is not a client, or is an asynchronous one.
+    ImportError
+        If a worker cannot import fastem, or has another version of it.
+    ConnectionError
+        If the client is not connected.
 
     Notes
     -----
@@ -54,6 +60,7 @@ class Rounds:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}.")
         self.client = _checked_client(client)
         self.timeout = float(timeout)
+        self._check_versions()
 
     @property
     def n_workers(self) -> int:
@@ -173,6 +180,23 @@ class Rounds:
         if self.client.status != "running":
             raise faults.lost_scheduler(stage, _address(self.client))
 
+    def _check_versions(self) -> None:
+        """Raise ImportError if workers have no fastem, or another version of it.
+
+        A worker that cannot import the function of a task loses its connection and stops. Without
+        this check the cluster would lose its workers one by one.
+        """
+        self._check_connection("The check of versions")
+        try:
+            found = self.client.run(
+                faults.version_reader(), on_error="return", callback_timeout=_SECONDS_TO_IMPORT
+            )
+        except (OSError, TimeoutError):
+            return  # rounds remove workers that do not answer
+        for worker, version in sorted(found.items()):
+            if version != __version__ and not isinstance(version, OSError):
+                raise faults.missing_version(worker, version)
+
     async def _outcome(self, stage: str, futures: list[Future]) -> list[Any] | BaseException:
         """Return the results or the error of a round. Runs in the event loop of the client."""
         gathering = asyncio.ensure_future(self.client.gather(futures, asynchronous=True))
@@ -194,15 +218,16 @@ class Rounds:
                 return asyncio.CancelledError()
             return gathering.exception() or gathering.result()
         finally:
-            gathering.cancel()
+            await _abandon(gathering, futures)
 
     async def _check_workers(self, stage: str, futures: list[Future]) -> BaseException | None:
         """Remove silent workers. Return an error if that cannot help."""
         keys = [future.key for future in futures]
+        seconds = min(self.timeout, _SECONDS_TO_ANSWER)
         try:
             report = await asyncio.wait_for(
                 self.client.run_on_scheduler(
-                    silence.remove_silent_workers, keys, asynchronous=True
+                    silence.remove_silent_workers, keys, seconds, asynchronous=True
                 ),
                 _SECONDS_FOR_SCHEDULER,
             )
@@ -226,6 +251,18 @@ class Rounds:
             if future.status == "error":
                 return faults.partition_error(stage, i, len(futures), error)
         return faults.cancelled(stage, error)
+
+
+async def _abandon(gathering: asyncio.Future, futures: list[Future]) -> None:
+    """End a gathering that is not finished: release its futures first, then cancel it."""
+    if gathering.done():
+        return
+    for future in futures:
+        future.release()
+    await asyncio.wait([gathering], timeout=_SECONDS_BETWEEN_CHECKS)
+    if gathering.done() and not gathering.cancelled():
+        gathering.exception()  # asyncio logs exceptions that nobody retrieves
+    gathering.cancel()
 
 
 def _address(client: Client) -> str:

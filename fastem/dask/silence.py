@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-_SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_KILL = 60.0
 
 
@@ -14,8 +13,10 @@ def list_workers(dask_scheduler=None) -> list[tuple[int, int]]:
     return [(ws.nthreads, ws.memory_limit) for ws in dask_scheduler.workers.values()]
 
 
-async def remove_silent_workers(keys: Sequence, dask_scheduler=None) -> dict[str, Any]:
-    """Remove the workers that a round waits for and that do not answer within ten seconds.
+async def remove_silent_workers(
+    keys: Sequence, seconds: float, dask_scheduler=None
+) -> dict[str, Any]:
+    """Remove the workers that a round waits for and that do not answer in time.
 
     Their tasks go to other workers. If a worker has a nanny, the nanny kills the process and starts
     a new worker.
@@ -24,6 +25,8 @@ async def remove_silent_workers(keys: Sequence, dask_scheduler=None) -> dict[str
     ----------
     keys
         Keys of the tasks of the round.
+    seconds
+        Time that workers have to answer.
 
     Returns
     -------
@@ -33,7 +36,7 @@ async def remove_silent_workers(keys: Sequence, dask_scheduler=None) -> dict[str
     """
     tasks = [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
     holders = _holders(tasks)
-    answers = await asyncio.gather(*(_answers(dask_scheduler, a) for a in holders))
+    answers = await asyncio.gather(*(_answers(dask_scheduler, a, seconds) for a in holders))
     silent = [
         address
         for address, answer in zip(holders, answers, strict=True)
@@ -79,9 +82,9 @@ def _processing(ts) -> str | None:
     return None
 
 
-async def _answers(scheduler, address: str) -> bool:
+async def _answers(scheduler, address: str, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(scheduler.rpc(address).identity(), _SECONDS_TO_ANSWER)
+        await asyncio.wait_for(scheduler.rpc(address).identity(), seconds)
     except (OSError, TimeoutError):
         return False
     return True
