@@ -22,7 +22,7 @@ if os.name != "posix":
 
 from fastem.dask import PartitionError  # noqa: E402
 from fastem.dask.rounds import Rounds  # noqa: E402
-from fastem.runtime.memory import format_bytes  # noqa: E402
+from fastem.runtime import format_bytes  # noqa: E402
 
 ENVIRONMENT = {
     **os.environ,

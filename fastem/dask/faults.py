@@ -6,7 +6,7 @@ from typing import Any
 from distributed import KilledWorker
 
 from fastem._version import __version__
-from fastem.runtime.memory import format_bytes
+from fastem.runtime import format_bytes
 
 _NEEDS_FASTEM = f"The scheduler and all workers need fastem {__version__} with its extra [dask]."
 

@@ -14,7 +14,7 @@ from fastem.runtime.cores import effective_n_jobs
 from fastem.runtime.errors import DivergenceError
 from fastem.runtime.files import replacing
 from fastem.runtime.lazy import lazy_property
-from fastem.runtime.memory import check_memory, fits
+from fastem.runtime.memory import check_memory, fits, format_bytes
 from fastem.runtime.pieces import (
     TILE,
     cut_by_group,
@@ -58,6 +58,7 @@ __all__ = [
     "effective_n_jobs",
     "finite_array",
     "fits",
+    "format_bytes",
     "give_lock",
     "in_blocks",
     "kernel_array",
