@@ -206,7 +206,9 @@ def test_floating_point_errors_are_raised_as_such(client):
         Rounds(client).run("step", dask_tasks.fail_at, ITEMS, FloatingPointError, 3)
 
 
-@pytest.mark.parametrize("kind", [ValueError, KeyError, MemoryError, OSError])
+@pytest.mark.parametrize(
+    "kind", [ValueError, KeyError, MemoryError, OSError, TimeoutError, ConnectionError]
+)
 def test_errors_name_the_partition(client, kind):
     with pytest.raises(PartitionError) as caught:
         Rounds(client).run("fastem-e-step", dask_tasks.fail_at, ITEMS, kind, 2)

@@ -245,11 +245,13 @@ class Rounds:
     def _explained(self, stage: str, futures: list[Future], error: BaseException) -> BaseException:
         if self.client.status != "running":
             return faults.lost_scheduler(stage, _address(self.client))
-        if isinstance(error, FloatingPointError | TimeoutError | ConnectionError):
+        if isinstance(error, FloatingPointError):
             return error
         for i, future in enumerate(futures):
             if future.status == "error":
                 return faults.partition_error(stage, i, len(futures), error)
+        if isinstance(error, TimeoutError | ConnectionError):  # of `_check_workers`, not of a task
+            return error
         return faults.cancelled(stage, error)
 
 
