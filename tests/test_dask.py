@@ -1,5 +1,7 @@
 """Estimators over Dask collections, on real clusters of worker processes."""
 
+import contextlib
+import os
 import signal
 import time
 
@@ -11,6 +13,7 @@ pytest.importorskip("distributed")
 
 import dask.array as da
 import dask.dataframe as dd
+import dask_tasks
 import pandas as pd
 from dask_clusters import Saboteur, cluster_of
 from distributed import default_client
@@ -245,7 +248,7 @@ def test_parameters_that_a_cluster_cannot_use(client, change, error, text):
 def test_a_bad_value_names_its_partition(client):
     X, y = rows()
     X[800, 1] = np.nan
-    with pytest.raises(ValueError, match=r"partition 3 of 5.*NaN"):
+    with pytest.raises(ValueError, match=r"(?s)partition 3 of 5.*NaN"):
         DaskEMClassifier((3,), client=client).fit(*parts(X, y))
 
 
@@ -255,15 +258,9 @@ def test_rows_in_memory_are_refused(client):
         DaskEMClassifier((3,), client=client).fit(X, y)
 
 
-def _read_with_error(block, block_id=None):
-    if block_id[0] == 2:
-        raise OSError("disk is gone")
-    return block
-
-
 def test_a_partition_that_cannot_be_read_is_named(client):
     X, y = parts(*rows())
-    X = X.map_blocks(_read_with_error, dtype=float, meta=np.empty((0, 4)))
+    X = X.map_blocks(dask_tasks.read_with_error, dtype=float, meta=np.empty((0, 4)))
     with pytest.raises(PartitionError, match=r"partition 3 of 5.*OSError: disk is gone"):
         DaskEMClassifier((3,), client=client, alpha=0.1).fit(X, y)
 
@@ -314,21 +311,17 @@ def test_a_worker_that_hangs_is_given_up(expected, watched_rounds):
         model = fitted(client, timeout=2.0)
         assert time.monotonic() - began < 60.0
         assert_same_bits(model, expected)
-        import os
-
         for process in saboteur.victims:
-            os.kill(process, signal.SIGKILL)
-
-
-def _sleep(block):
-    time.sleep(40.0)
-    return block
+            with contextlib.suppress(ProcessLookupError):  # the nanny may have done it
+                os.kill(process, signal.SIGKILL)
 
 
 def test_work_that_never_ends_is_refused_within_the_timeout(client):
     X, y = parts(*rows())
-    X = X.map_blocks(_sleep, dtype=float, meta=np.empty((0, 4)))
+    X = X.map_blocks(dask_tasks.read_for_ever, dtype=float, meta=np.empty((0, 4)))
     began = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"no task was finished for 1 s.*Unfinished partitions"):
+    with pytest.raises(
+        TimeoutError, match=r"no partition finished for 1 seconds"
+    ):
         DaskEMClassifier((3,), client=client, alpha=0.1, timeout=1.0).fit(X, y)
     assert time.monotonic() - began < 20.0
