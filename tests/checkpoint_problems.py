@@ -1,12 +1,14 @@
 """Fits that tests of checkpoints stop and continue, also in another process."""
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem import FastEMClassifier, FastEMRegressor
+from fastem.estimators import fit_parts
 from fastem.estimators.base_training import BaseTraining
 from fastem.estimators.checkpoints import Checkpoints, read_checkpoint, write_checkpoint
 
@@ -52,6 +54,30 @@ def attributes(model):
     return {name: getattr(model, name) for name in names}
 
 
+class Parts:
+    """Rows in three parts of different lengths, in this process."""
+
+    n_threads, memory = 1, float("inf")
+
+    def __init__(self, X, y):
+        ends = 0, len(X) // 2, len(X) // 2 + 7, len(X)
+        self._parts = [(X[a:b], y[a:b], None) for a, b in pairwise(ends)]
+
+    def map(self, stage, function, *arguments):
+        return [function(*part, *arguments) for part in self._parts]
+
+    def prepare(self, stage, function, *arguments, n_bytes):
+        return PreparedParts(self.map(stage, function, *arguments))
+
+
+class PreparedParts:
+    def __init__(self, parts):
+        self._parts = parts
+
+    def map(self, stage, function, *arguments):
+        return [function(part, *arguments) for part in self._parts]
+
+
 class Recording:
     """Records at which iterations E-steps are in single precision."""
 
@@ -78,13 +104,16 @@ class StoppingAt:
             raise StoppedError
 
 
-def fit(model, X, y, checkpoints=None):
-    """Fit; return the trajectory: the last iterate, and the curves but for the times."""
+def fit(model, X, y, checkpoints=None, *, in_parts=False):
+    """Fit to all rows, or to rows in parts; return the trajectory: the last iterate, and the curves but for the times."""
     BaseTraining.checkpoints = checkpoints
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(X, y)
+            if in_parts:
+                fit_parts(model, Parts(X, y), (X, y, None))
+            else:
+                model.fit(X, y)
     finally:
         BaseTraining.checkpoints = None
     return trajectory(model._ascent)
@@ -100,18 +129,18 @@ def trajectory(ascent):
     }
 
 
-def continued(name, path, **changes):
+def continued(name, path, *, in_parts=False, **changes):
     """Continue a case from a checkpoint."""
     model, X, y = case(name)
     model, model._ascent = read_checkpoint(type(model), path)
-    return fit(model.set_params(**changes), X, y)
+    return fit(model.set_params(**changes), X, y, in_parts=in_parts)
 
 
-def stopped(name, path, at):
+def stopped(name, path, at, *, in_parts=False):
     """Stop the fit of a case after some iterations; a checkpoint of the last one is left."""
     model, X, y = case(name)
     try:
-        fit(model, X, y, StoppingAt(path, model, at))
+        fit(model, X, y, StoppingAt(path, model, at), in_parts=in_parts)
     except StoppedError:
         return
     raise AssertionError(f"the fit ended before iteration {at}")

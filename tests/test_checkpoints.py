@@ -68,6 +68,17 @@ def test_a_continued_run_equals_one_that_was_not_stopped(name, runs, tmp_path):
         assert_same_run(continued(name, tmp_path / "checkpoint"), whole)
 
 
+@pytest.mark.parametrize("name", ["quasi-newton", "gaussian", "coarse, converges"])
+def test_rows_in_parts(name, tmp_path):
+    recording = Recording()
+    whole = fit(*case(name), recording, in_parts=True)
+    assert any(recording.phases) == name.startswith("coarse")
+    for at in stops(name, whole, recording.phases):
+        stopped(name, tmp_path / "checkpoint", at, in_parts=True)
+        got = continued(name, tmp_path / "checkpoint", in_parts=True)
+        assert_same_run(got, whole)
+
+
 def test_the_cases_have_all_phases(runs):
     assert not any(runs["quasi-newton"][1])
     assert all(runs["coarse"][1])
