@@ -28,7 +28,7 @@ def _rows(n_samples):
 
 def case(name):
     """Return the estimator and the rows of a case."""
-    X, y = _rows(1500 if name.startswith("coarse") else 120)
+    X, y = _rows(2200 if name.startswith("coarse") else 120)
     labels = np.array(["a", "b", "c"])[np.digitize(y, [-2.0, 2.0])]
     if name == "gaussian":
         model = FastEMRegressor(
@@ -42,7 +42,7 @@ def case(name):
         "lbfgs": {"solver": "lbfgs"},
         "converges": {"tol": 1e-4, "max_iter": 500},
         "coarse": {},
-        "coarse, converges": {"tol": 1e-7, "max_iter": 500},
+        "coarse, converges": {"tol": 1e-9, "max_iter": 500},
     }[name]
     n_hidden = (12,) if name.startswith("coarse") else (3,)
     return _classifier(n_hidden, **options), X, labels
@@ -105,7 +105,7 @@ class StoppingAt:
 
 
 def fit(model, X, y, checkpoints=None, *, in_parts=False):
-    """Fit to all rows, or to rows in parts; return the trajectory: the last iterate, and the curves but for the times."""
+    """Fit to all rows, or to rows in parts; return the last iterate, and the curves of losses."""
     BaseTraining.checkpoints = checkpoints
     try:
         with warnings.catch_warnings():
