@@ -111,7 +111,7 @@ def fit(model, X, y, checkpoints=None, *, in_parts=False):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             if in_parts:
-                fit_parts(model, Parts(X, y), (X, y, None))
+                fit_parts(model, Parts(X, y), (X, y, None), checkpoints)
             else:
                 model.fit(X, y)
     finally:

@@ -110,7 +110,7 @@ class Rounds:
         self._check_connection(stage)
         token = uuid.uuid4().hex
         keys = [(f"{stage}-{token}", i) for i in range(len(items))]
-        if any(isinstance(value, Delayed) for item in items for value in item):
+        if any(_is_delayed(value) for item in items for value in item):
             task = dask.delayed(faults.call, pure=False, traverse=False)
             tasks = [
                 task(__version__, function, *item, *arguments, dask_key_name=key)
@@ -317,6 +317,10 @@ class Rounds:
         if isinstance(error, TimeoutError | ConnectionError):  # of `_check_workers`, not of a task
             return error
         return faults.cancelled(stage, error)
+
+
+def _is_delayed(value: Any) -> bool:
+    return isinstance(value, Delayed) or (isinstance(value, list) and any(map(_is_delayed, value)))
 
 
 async def _abandon(gathering: asyncio.Future, futures: list[Future]) -> None:

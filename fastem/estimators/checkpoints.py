@@ -153,6 +153,26 @@ def write_checkpoint(
     write_model(path, header, arrays)
 
 
+def continue_from(model: Any, path: str | os.PathLike) -> None:
+    """Give an estimator the fitted attributes of a checkpoint: its next warm start continues there.
+
+    Parameters
+    ----------
+    model : FastEMClassifier or FastEMRegressor
+        Its parameters are kept.
+    path : path-like
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read_checkpoint`.
+    """
+    earlier, ascent = read_checkpoint(type(model), path)
+    own = earlier.get_params(deep=False)
+    vars(model).update({k: v for k, v in vars(earlier).items() if k not in own})
+    model._ascent = ascent
+
+
 def read_checkpoint(kind: type, path: str | os.PathLike) -> tuple[Any, Ascent]:
     """Read a checkpoint. No code from the file is run.
 
