@@ -1,5 +1,7 @@
 """A preparation from partitions is that of the whole table."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from fastem.preparation import partitions, prepare, prepare_partitions
 
 def cut(frame, places):
     edges = [0, *sorted(places), len(frame)]
-    return [frame.iloc[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [frame.iloc[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def learn(parts, impute=False):
@@ -88,9 +90,9 @@ def test_the_kind_is_that_of_all_partitions():
 )
 def test_errors_are_those_of_the_whole_table(columns):
     table = pd.DataFrame(columns)
-    with pytest.raises(ValueError) as expected:
+    with pytest.raises(ValueError, match=r"\S") as expected:
         prepare(table)
-    with pytest.raises(ValueError) as found:
+    with pytest.raises(ValueError, match=r"\S") as found:
         learn(cut(table, [2]))
     assert str(found.value) == str(expected.value)
 

@@ -125,10 +125,7 @@ def examples_of_kinds(frame: "pandas.DataFrame") -> dict[str, "pandas.Series"]:
     found = {}
     for j, name in enumerate(frame.columns):
         column = frame.iloc[:, j]
-        if column.dtype == object:
-            types = column.map(type)
-        else:
-            types = column.isna()
+        types = column.map(type) if column.dtype == object else column.isna()
         found[name] = column[~types.duplicated().to_numpy()].reset_index(drop=True)
     return found
 

@@ -50,7 +50,7 @@ def _local_cluster(n_workers: int) -> Any:
         n_workers=n_workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     )
 
@@ -60,7 +60,7 @@ def _connected(target: Any) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(target, timeout=_SECONDS, set_as_default=False)
+        client = Client(target, timeout=_SECONDS)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"argument --dask: no scheduler answers at {target} within {_SECONDS:.0f} s: "
