@@ -1,8 +1,11 @@
 """``fastem fit`` on the workers of a Dask cluster: its output, its files, and its errors."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -32,6 +35,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("files")
     table = whole_table()
     table.to_csv(path / "all.csv", index=False)
+    table.to_parquet(path / "all.parquet", index=False)
     for i, start in enumerate([0, 110, 200]):
         part = table.iloc[start : [110, 200, N_ROWS][i]]
         part.to_csv(path / f"part-{i}.csv", index=False)
@@ -61,7 +65,7 @@ def fit(capsys, folder, *argv):
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_labels(capsys, folder, address, tmp_path, suffix):
     options = ["--drop", "score", "--impute", "--model"]
-    local, _ = fit(capsys, folder, folder / "all.csv", *options, tmp_path / "local.npz")
+    local, _ = fit(capsys, folder, folder / f"all.{suffix}", *options, tmp_path / "local.npz")
     files = folder / f"part-*.{suffix}"
     found, err = fit(capsys, folder, files, "--dask", address, *options, tmp_path / "model.npz")
     assert "column 'row' counts the rows and is not used" in err
@@ -172,3 +176,29 @@ def test_without_dask(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "pip install 'fastem[dask]'" in done.stderr
+
+
+def test_an_interrupt_keeps_the_best_iterate(folder, tmp_path):
+    model = tmp_path / "model.npz"
+    argv = [folder / "part-*.parquet", "--drop", "score", "--impute", "--workers", "1"]
+    argv += ["--hidden", "10", "--alpha", "0.001", "--max-iter", "1000000", "--model", model]
+    command = [sys.executable, "-m", "fastem", "fit", *map(str, argv)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+    )
+    timer = threading.Timer(60.0, os.killpg, (process.pid, signal.SIGKILL))
+    timer.start()
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "fitting on the workers" in line and "iteration" in line:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        lines += process.stderr
+        assert process.wait(timeout=20) == 130, lines
+    finally:
+        timer.cancel()
+    assert f"interrupted: the best iterate so far is saved in {model}" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+    assert load_prepared(model)[1] is not None

@@ -52,6 +52,7 @@ def _local_cluster(n_workers: int) -> Any:
         processes=True,
         dashboard_address=":0",
         silence_logs=logging.CRITICAL,
+        preload=["fastem.cli.cluster.worker_start"],
     )
 
 
