@@ -181,7 +181,7 @@ def test_without_dask(folder, tmp_path):
 def test_an_interrupt_keeps_the_best_iterate(folder, tmp_path):
     model = tmp_path / "model.npz"
     argv = [folder / "part-*.parquet", "--drop", "score", "--impute", "--workers", "1"]
-    argv += ["--hidden", "10", "--alpha", "0.001", "--max-iter", "1000000", "--model", model]
+    argv += ["--hidden", "15", "--alpha", "0.001", "--max-iter", "1000000", "--model", model]
     command = [sys.executable, "-m", "fastem", "fit", *map(str, argv)]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
