@@ -199,6 +199,7 @@ def test_an_interrupt_keeps_the_best_iterate(folder, tmp_path):
         assert process.wait(timeout=20) == 130, lines
     finally:
         timer.cancel()
+        process.stderr.close()
     assert f"interrupted: the best iterate so far is saved in {model}" in lines[-1]
     assert not any("Traceback" in line for line in lines)
     assert load_prepared(model)[1] is not None

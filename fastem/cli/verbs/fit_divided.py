@@ -1,6 +1,7 @@
 """The verb ``fit`` with ``--dask`` or ``--workers``: the rows are divided among workers."""
 
 import argparse
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastem.cli.files import check_files
@@ -36,13 +37,10 @@ def run_fit_divided(arguments: argparse.Namespace) -> int:
         check_files({"DATA": path}, {"--model": arguments.model})
     with doing("reading the names of the columns"):
         files = open_files(arguments.data, table_options_of(arguments))
-    with doing("connecting to the workers"):
-        context = client_of(arguments.dask, arguments.workers)
-        client = context.__enter__()
-    try:
+    with ExitStack() as stack:
+        with doing("connecting to the workers"):
+            client = stack.enter_context(client_of(arguments.dask, arguments.workers))
         return _fit(arguments, client, files)
-    finally:
-        context.__exit__(None, None, None)
 
 
 def _fit(arguments: argparse.Namespace, client: Any, files: Any) -> int:
