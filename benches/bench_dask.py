@@ -26,7 +26,7 @@ _PAUSE = 0.3  # seconds
 def client():
     with (
         dask.config.set({"distributed.worker.memory.target": False}),
-        LocalCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -75,7 +75,7 @@ def bench_overhead(benchmark, record, client, n_partitions):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def bench_iteration(benchmark, record, client, n_samples, n_hidden):
-    X_parts, y_parts = client.persist(_rows(n_samples, n_samples // (2 * _WORKERS)))
+    X_parts, y_parts = client.persist(_rows(n_samples, n_samples // _WORKERS))
     X, y = X_parts.compute(), y_parts.compute()
     local = FastEMClassifier(n_jobs=_WORKERS, **_settings(n_hidden))
     distributed = DaskEMClassifier(client=client, **_settings(n_hidden))

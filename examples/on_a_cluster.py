@@ -49,7 +49,7 @@ def main(address=None):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder)
-        cluster = address or LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        cluster = address or LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
         with Client(cluster) as client:
             table, model = fit(client, folder)
             print(f"{model.n_iter_} iterations, loss {model.loss_:.4f} nats per row")

@@ -107,7 +107,9 @@ def _are_known(lengths: Sequence[float]) -> bool:
 def _delayed(values: Any) -> list:
     if isinstance(values, da.Array):
         return list(values.to_delayed().ravel())
-    return values.to_delayed()
+    # Columns are selected when files are read. Further optimisation could join partitions, of X and
+    # y differently.
+    return values.simplify().to_delayed(optimize_graph=False)
 
 
 def _known_bytes(X: Any) -> list[int | None]:

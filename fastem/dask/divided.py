@@ -54,7 +54,7 @@ class DaskRows:
             room -= n_bytes[n_kept]
             n_kept += 1
         kept = self._rounds.submit(stage, function, self._parts[:n_kept], *arguments)
-        self._rounds.finish(stage, kept)
+        self._rounds.run(f"{stage}-done", _nothing, [(future,) for future in kept])
         placement = Placement(self._rounds.client, kept, n_bytes[:n_kept])
         placement.balance()
         again = delayed(function, name=stage, pure=False)
@@ -85,3 +85,7 @@ class PreparedPartitions:
         numbers = [*bundles, *([n_kept + i] for i in range(len(self._others)))]
         items += [(other,) for other in self._others]
         return self._rounds.run_bundles(stage, function, items, *arguments, numbers=numbers)
+
+
+def _nothing(part: Any) -> None:
+    """Return nothing, when the part is there."""

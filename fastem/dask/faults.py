@@ -100,16 +100,33 @@ async def _remove_workers(addresses: Sequence[str], dask_scheduler: Any = None) 
 
 
 def timed_out(
-    stage: str, unfinished: Sequence[int], n_parts: int, client: Client, timeout: float
+    stage: str,
+    done: Sequence[bool],
+    numbers: Sequence[Sequence[int]],
+    client: Client,
+    timeout: float,
 ) -> TimeoutError:
-    """Return the error for a round in which nothing happens; partitions are counted from 0."""
-    workers = list(client.scheduler_info(n_workers=-1)["workers"])
-    where = f"Workers: {', '.join(workers)}." if workers else "The cluster has no workers."
+    """Return the error for a round in which nothing happens.
+
+    Parameters
+    ----------
+    stage : str
+    done : sequence of bool
+        Whether a task is done.
+    numbers : sequence of sequences of int
+        Partitions of every task, counted from 0.
+    client : Client
+    timeout : float, seconds
+    """
+    unfinished = [i for own, is_done in zip(numbers, done, strict=True) if not is_done for i in own]
     shown = ", ".join(str(i + 1) for i in unfinished[:10])
     shown += ", ..." if len(unfinished) > 10 else ""
+    workers = list(client.scheduler_info(n_workers=-1)["workers"])
+    where = f"Workers: {', '.join(workers)}." if workers else "The cluster has no workers."
     return TimeoutError(
-        f"{stage}: no task was finished for {timeout:g} s. Unfinished partitions of {n_parts}: "
-        f"{shown}. {where} If the work takes longer, use a larger timeout or smaller partitions."
+        f"{stage}: no task was finished for {timeout:g} s. Unfinished partitions of "
+        f"{sum(map(len, numbers))}: {shown}. {where} If the work takes longer, use a larger "
+        "timeout or smaller partitions."
     )
 
 

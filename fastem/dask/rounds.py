@@ -1,12 +1,12 @@
 """Rounds: tasks on the workers for all partitions, and their results in order."""
 
+import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dask import delayed
-from distributed import Client, Future, wait
+from distributed import Client, Future
 
 from fastem.dask import faults
 
@@ -114,12 +114,6 @@ class Rounds:
         """Start the tasks of `run`; return their futures at once."""
         return self._start(stage, _call, items, function, arguments)
 
-    def finish(self, stage: str, futures: Sequence[Future]) -> None:
-        """Wait until all tasks of `submit` are done; errors are those of `run`."""
-        numbers = [[i] for i in range(len(futures))]
-        with self._cancelling(stage, futures, numbers):
-            self._wait(stage, futures, numbers)
-
     def _start(
         self,
         stage: str,
@@ -149,17 +143,17 @@ class Rounds:
     def _collect(
         self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
     ) -> list[Any]:
-        with self._cancelling(stage, futures, numbers):
-            self._wait(stage, futures, numbers)
-            return self.client.gather(list(futures))
-
-    @contextmanager
-    def _cancelling(
-        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
-    ) -> Iterator[None]:
-        """Cancel the tasks if one fails; raise errors with the number of the partition."""
+        """Return the results of tasks in order; cancel them if one fails, or if nothing happens."""
+        n_done = 0
         try:
-            yield
+            while True:
+                results = self.client.sync(_gathered, self.client, list(futures), self._timeout)
+                if results is not None:
+                    return results
+                before, n_done = n_done, sum(future.done() for future in futures)
+                if n_done == before and not faults.remove_silent_workers(self.client):
+                    done = [future.done() for future in futures]
+                    raise faults.timed_out(stage, done, numbers, self.client, self._timeout)
         except BaseException as error:
             explained = faults.explained(error, stage, futures, numbers)
             if self.client.status == "running":
@@ -168,23 +162,15 @@ class Rounds:
                 raise
             raise explained from error
 
-    def _wait(
-        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
-    ) -> None:
-        n_done = 0
-        while True:
-            try:
-                wait(futures, timeout=self._timeout)
-                return
-            except TimeoutError:
-                before, n_done = n_done, sum(future.done() for future in futures)
-            if n_done == before and not faults.remove_silent_workers(self.client):
-                unfinished = [
-                    i for future, own in zip(futures, numbers, strict=True)
-                    if not future.done() for i in own
-                ]  # fmt: skip
-                n_parts = sum(map(len, numbers))
-                raise faults.timed_out(stage, unfinished, n_parts, self.client, self._timeout)
+
+async def _gathered(client: Client, futures: list[Future], timeout: float) -> list[Any] | None:
+    """Return the results; None if they are not complete after ``timeout`` seconds."""
+    gathering = asyncio.ensure_future(client.gather(futures, asynchronous=True))
+    done, _ = await asyncio.wait([gathering], timeout=timeout)
+    if done:
+        return gathering.result()
+    gathering.cancel()
+    return None
 
 
 def _call(item: Item, *, function: Callable, arguments: tuple) -> Any:
