@@ -12,6 +12,10 @@ _DATA_HELP = (
     "iris, wine, breast_cancer, digits, diabetes, or the path of a table: CSV (also compressed: "
     ".gz, .zip, .bz2, .xz) or parquet; - is standard input"
 )
+_FILES_HELP = (
+    ". With --dask or --workers: one or several paths or quoted patterns like 'part-*.parquet' of "
+    "files with the same columns, all parquet or all CSV"
+)
 _TASK_HELP = (
     "predict labels (class), numbers (regression) or counts (count: Poisson). By default a target "
     "is numbers if it has fractions, or more than 20 different whole numbers with fewer than 50 "
@@ -95,9 +99,12 @@ def sizes(text: str) -> list[int]:
     return sorted(found)
 
 
-def add_common(parser: argparse.ArgumentParser, *, target: bool) -> None:
-    """Add the data and the options that verbs with data share."""
-    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+def add_common(parser: argparse.ArgumentParser, *, target: bool, several: bool = False) -> None:
+    """Add the data and the options that verbs with data share; ``several`` allows a list."""
+    if several:
+        parser.add_argument("data", metavar="DATA", nargs="+", help=_DATA_HELP + _FILES_HELP)
+    else:
+        parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     if target:
         text = "target column of a table (default: label); ignored for built-in data"
@@ -128,6 +135,20 @@ def _add_table_options(parser: argparse.ArgumentParser, *, fit: bool) -> None:
         add("--drop", action="append", metavar="COLUMNS", help=text)
         text = "replace missing values of features (default: missing values are an error)"
         add("--impute", action="store_true", help=text)
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that divide the rows among workers."""
+    add = (
+        parser.add_argument_group("options of data past one machine")
+        .add_mutually_exclusive_group()
+        .add_argument
+    )
+    text = "fit on the workers of a Dask cluster, by the address of its scheduler, for example "
+    text += "tcp://host:8786. The workers must see the files under the same paths"
+    add("--dask", metavar="ADDRESS", help=text)
+    text = "start N worker processes of one thread on this machine, and end them after the fit"
+    add("--workers", type=positive, metavar="N", help=text)
 
 
 def separator(text: str) -> str:

@@ -100,7 +100,7 @@ def raw_columns(
         columns = {n: pd.Series(x, index=frame.index, dtype=object) for n, x in others.items()}
         out = pd.concat([out, pd.DataFrame(columns, index=frame.index)], axis=1)
     if not impute:
-        _refuse_missing(out[list(kinds)])
+        refuse_entries(missing_entries(out[list(kinds)]))
     return out
 
 
@@ -215,8 +215,8 @@ def missing_entries(frame: "pandas.DataFrame") -> list[tuple[str, int, int]]:
     ]
 
 
-def _refuse_missing(frame: "pandas.DataFrame") -> None:
-    entries = missing_entries(frame)
+def refuse_entries(entries: list[tuple[str, int, int]]) -> None:
+    """Raise ValueError if there are missing values, as `missing_entries` returns them."""
     if entries:
         found = [f"{name!r} ({n}, the first in row {row})" for name, n, row in entries]
         raise ValueError(

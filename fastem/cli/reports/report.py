@@ -17,7 +17,7 @@ def fit_text(content: dict[str, Any]) -> str:
         [
             data_line(content["data"]),
             *_columns_lines(content.get("preparation", [])),
-            compile_line(content),
+            *([compile_line(content)] if "compile_seconds" in content else []),
             f"fit      {layers(content['hidden_layer_sizes'])} hidden units, "
             f"{counted(content['n_iter'], 'iteration')}, {end}, {content['seconds']:.4f} s",
             f"penalty  {_penalty(content['settings'])}",

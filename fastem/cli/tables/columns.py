@@ -19,6 +19,7 @@ MISSING = frozenset(
     ("na", "n/a", "nan", "null", "none", "nil", "<na>", "#n/a", "#na", "?", ".", "-")
 )
 MOST_CATEGORIES = 20
+LIKE_IDENTIFIERS = "like names or identifiers"
 _LONGEST_SHOWN = 40
 ROW = "(row 1 is the first below the header)"
 _BOOLEANS = {"true": True, "false": False}
@@ -352,7 +353,7 @@ def _problem_of_text(texts: _Texts, typed: bool) -> str:
         row, value = texts.first(texts.given & ~texts.are_numbers)
         return f"is not numeric: {value!r} in row {row} is not a number"
     if identifies:
-        return f"has {n_different} different texts in {n_rows} rows, like names or identifiers"
+        return f"has {n_different} different texts in {n_rows} rows, {LIKE_IDENTIFIERS}"
     return ""
 
 

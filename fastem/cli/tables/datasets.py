@@ -131,7 +131,7 @@ def read_dataset(
     found = read_table(source, table, read_as_text)
     frame = found.frame
     names = [column for column in frame.columns if column != wanted]
-    dropped = _resolved(name, table.drop, names, wanted)
+    dropped = dropped_columns(name, table.drop, names, wanted)
     names = [column for column in names if column not in dropped]
     if not names:
         left = f" after --drop {', '.join(table.drop)}" if dropped else ""
@@ -260,7 +260,7 @@ def _read_built_in(name: str, task: str | None = None, drop: tuple[str, ...] = (
     data = getattr(datasets, f"load_{name}")()
     names = [str(feature) for feature in data.feature_names]
     X = np.ascontiguousarray(data.data, dtype=np.float64)
-    dropped = _resolved(name, drop, names)
+    dropped = dropped_columns(name, drop, names)
     if dropped:
         kept = [j for j, feature in enumerate(names) if feature not in dropped]
         if not kept:
@@ -335,7 +335,7 @@ def check_columns(
         )
 
 
-def _resolved(
+def dropped_columns(
     source: str, drop: tuple[str, ...], columns: Sequence[str], target: str | None = None
 ) -> set[str]:
     """Return the columns of ``--drop``; raise ValueError if a name is unknown or the target."""

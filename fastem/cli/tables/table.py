@@ -170,10 +170,22 @@ def feature_errors(
     decimal: str = ".",
 ) -> list[str]:
     """Return what is wrong with features: values that cannot be used, and missing values."""
-    missing = [entry for entry in missing_entries(X) if entry[0] not in problems]
+    return feature_errors_of(source, missing_entries(X), len(X), problems, impute, decimal)
+
+
+def feature_errors_of(
+    source: str,
+    missing: list[tuple[str, int, int]],
+    n_rows: int,
+    problems: Mapping[str, str],
+    impute: bool,
+    decimal: str = ".",
+) -> list[str]:
+    """Return what is wrong with features, from their missing values (see `missing_entries`)."""
+    missing = [entry for entry in missing if entry[0] not in problems]
     if impute:  # a column without any value has nothing to impute from
         nothing = "contains no value"
-        problems = problems | {name: nothing for name, n, _ in missing if n == len(X)}
+        problems = dict(problems) | {name: nothing for name, n, _ in missing if n == n_rows}
         missing = []
     errors = []
     if problems:

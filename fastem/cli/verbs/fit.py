@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from fastem.cli.arguments import ALPHA_HELP, add_common, add_options
+from fastem.cli.arguments import ALPHA_HELP, add_cluster_options, add_common, add_options
 from fastem.cli.files import check_files
 from fastem.cli.interrupts import (
     NOTHING_TO_SAVE,
@@ -13,6 +13,7 @@ from fastem.cli.interrupts import (
 )
 from fastem.cli.messages import INTERRUPTED, notify, print_result
 from fastem.cli.reports import report
+from fastem.cli.verbs.fit_divided import run_fit_divided
 from fastem.cli.verbs.inputs import check_depth, dataset_of, options_of
 from fastem.runtime import doing
 
@@ -29,7 +30,8 @@ def add_fit(verbs: Any) -> None:
     """Add the verb to the subparsers of the command line."""
     text = "fit a network by EM on all rows and save it"
     parser = verbs.add_parser("fit", help=text, description=text)
-    add_common(parser, target=True)
+    add_common(parser, target=True, several=True)
+    add_cluster_options(parser)
     parser.add_argument("--model", required=True, metavar="FILE", help="file of the saved model")
     auto = "auto chooses the penalty that predicts held-out rows best (default: auto)"
     add_options(parser, f"penalty: {ALPHA_HELP}; {auto}")
@@ -42,6 +44,13 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     from fastem.cli.tables.datasets import with_names
     from fastem.estimators import save_model
 
+    if arguments.dask is not None or arguments.workers is not None:
+        return run_fit_divided(arguments)
+    if len(arguments.data) > 1:
+        raise ValueError(
+            f"{len(arguments.data)} files are given; several files need --workers or --dask"
+        )
+    (arguments.data,) = arguments.data
     check_files({"DATA": arguments.data}, {"--model": arguments.model})
     dataset = dataset_of(arguments)
     check_depth(arguments, dataset.task)

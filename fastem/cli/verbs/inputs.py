@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def dataset_of(arguments: argparse.Namespace) -> "Dataset":
     """Return the data set of a call; print notes about a chosen task and ignored options."""
     from fastem.cli.tables.datasets import read_dataset
-    from fastem.cli.tables.labels import are_counts, reason_to_regress
 
     table = table_options_of(arguments)
     with doing(f"reading {shown_name(arguments.data)}"):
@@ -38,6 +37,14 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
                 f"note: {dataset.name} is built-in data with its own labels; {', '.join(ignored)} "
                 f"{'is' if len(ignored) == 1 else 'are'} ignored"
             )
+    announce_regression(arguments, dataset)
+    return dataset
+
+
+def announce_regression(arguments: argparse.Namespace, dataset: "Dataset") -> None:
+    """Print a note if the values of a target have made the task a regression."""
+    from fastem.cli.tables.labels import are_counts, reason_to_regress
+
     if dataset.target is not None and arguments.task is None and dataset.task == "regression":
         other = "--task class is for labels"
         if are_counts(dataset.y):
@@ -46,7 +53,6 @@ def dataset_of(arguments: argparse.Namespace) -> "Dataset":
             f"note: column {dataset.target!r} has {reason_to_regress(dataset.y)}, so the task is "
             f"regression; {other}"
         )
-    return dataset
 
 
 def table_options_of(arguments: argparse.Namespace) -> "TableOptions":
