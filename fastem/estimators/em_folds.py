@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from fastem.engines import Engine, Enumeration
 from fastem.estimators.ascent import Problem
+from fastem.estimators.base_training import BaseTraining
 from fastem.estimators.choices import with_values
 from fastem.estimators.em_epochs import training_for
 from fastem.estimators.inference import FittedNetwork
@@ -16,20 +17,18 @@ from fastem.parameters import Array, Parameters
 from fastem.selection import LeaveOneOut, leave_one_out
 
 
-class Fold:
+class BaseFold:
     """A network on the training rows of a split, followed along a path of penalties.
 
     Parameters
     ----------
+    training : BaseTraining
+        On the training rows.
     settings : BaseFastEM
-    trained, held : Problem
-    engine : Engine
-        The engine that predicts.
     """
 
-    def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
-        self._training = training_for(with_values(settings, alpha=1.0), trained)
-        self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
+    def __init__(self, training: BaseTraining, settings: Any) -> None:
+        self._training = training
         self._random_state = check_random_state(copy.deepcopy(settings.random_state))
         self._by_epochs = settings.solver == "adam"
         self._base: Array | None = None
@@ -66,13 +65,7 @@ class Fold:
 
     def log_density(self, alpha: float) -> Array:
         """Return the log-density of every held-out row under a penalty, in nats."""
-        self.solve(alpha)
-        held, parameters = self._held, self.parameters(alpha)
-        coefs, intercepts = held.shape.to_lists(parameters)
-        network = FittedNetwork(
-            coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
-        )
-        return network.log_density(held.X, held.targets)
+        raise NotImplementedError
 
     def parameters(self, alpha: float) -> Parameters:
         """Return the parameters found under a penalty, in the units of X and y."""
@@ -82,6 +75,32 @@ class Fold:
         """Return the mean log-likelihood of the training rows, in nats."""
         _, log_likelihood = self._solutions[alpha]
         return -self._training.loss(log_likelihood)
+
+
+class Fold(BaseFold):
+    """A fold of rows in this process.
+
+    Parameters
+    ----------
+    settings : BaseFastEM
+    trained, held : Problem
+    engine : Engine
+        The engine that predicts.
+    """
+
+    def __init__(self, settings: Any, trained: Problem, held: Problem, engine: Engine) -> None:
+        super().__init__(training_for(with_values(settings, alpha=1.0), trained), settings)
+        self._held, self._engine, self._n_jobs = held, engine, settings.n_jobs
+
+    def log_density(self, alpha: float) -> Array:
+        """Return the log-density of every held-out row under a penalty, in nats."""
+        self.solve(alpha)
+        held, parameters = self._held, self.parameters(alpha)
+        coefs, intercepts = held.shape.to_lists(parameters)
+        network = FittedNetwork(
+            coefs, intercepts, self._engine, self._n_jobs, held.shape.family, parameters.variance
+        )
+        return network.log_density(held.X, held.targets)
 
     def leave_one_out(self, alpha: float, unit: float) -> LeaveOneOut:
         """Return approximate leave-one-out scores of the training rows under a penalty.

@@ -1,8 +1,7 @@
 """Choice of the penalty and of the number of hidden units on rows that are held out."""
 
 import copy
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,57 +10,35 @@ from fastem.estimators.ascent import Problem
 from fastem.estimators.choices import (
     SMALL_PENALTY,
     Choice,
-    first_penalty,
     resized,
     resolve_solver,
     with_values,
 )
 from fastem.estimators.em_folds import Fold
-from fastem.parameters import Array, Parameters, Shape
-from fastem.runtime import DivergenceError, doing
-from fastem.selection import largest_good, search, split_rows
+from fastem.estimators.penalty_search import Found, PenaltySearch, path_of
+from fastem.parameters import Array, Shape
+from fastem.runtime import doing
+from fastem.selection import split_rows
 from fastem.sparse import SparseFeatures
 
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
 
-_SIZES = (64,)
-_SIZES_FOR_NUMBERS = 16, 32
-_SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
+SIZES = (64,)
+SIZES_FOR_NUMBERS = 16, 32
+SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
 _FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
 _MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
-_MOST_ROWS_IN_FOLDS = 5000
+MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
-_LEAST_GAIN = 0.01  # relative, of a larger network
+LEAST_GAIN = 0.01  # relative, of a larger network
 _FEWEST_ROWS_TO_GROW = 500
 _SOLVED = 0.01  # nats per row; with a smaller loss, more units cannot gain
 # The number of units limits the fit if the penalty per unit weight is at most the first of these
 # values, or if rows per parameter or classes exceed the others.
 _TINY_PENALTY, _ROWS_PER_PARAMETER, _MANY_CLASSES = 0.05, 20, 5
-
-
-class _Found(NamedTuple):
-    """The best penalty for a network, and the path that led to it.
-
-    Attributes
-    ----------
-    alpha : float
-    path : dict of arrays
-    score : float
-        Mean log-likelihood of held-out rows, in nats.
-    of_split : float
-        The same for the rows of the single split only; NaN if they were not scored.
-    start : Parameters or None
-        Parameters of the single split under the penalty.
-    """
-
-    alpha: float
-    path: dict[str, Array]
-    score: float
-    of_split: float
-    start: Parameters | None
 
 
 class _Selection:
@@ -94,8 +71,8 @@ class _Selection:
     def __init__(
         self, settings: Any, problem: Problem, engine: Engine, alpha: float | None = None
     ) -> None:
-        self._settings, self.alpha = with_values(settings, verbose=0), alpha
-        self._verbose = settings.verbose
+        self._settings, self._shown = with_values(settings, verbose=0), settings
+        self.alpha = alpha
         counts = problem.weights if problem.counts is None else problem.counts
         split = split_rows(problem.X, problem.targets, counts)
         ratio = problem.weights[split.rows] / counts[split.rows]
@@ -109,7 +86,8 @@ class _Selection:
     def resized(self, settings: Any, problem: Problem, engine: Engine) -> "_Selection":
         """Return the same rows, divided in the same way, for another network."""
         other = copy.copy(self)
-        other._settings, other._engine = with_values(settings, verbose=0), engine
+        other._settings, other._shown = with_values(settings, verbose=0), settings
+        other._engine = engine
         other._problem = self._problem._replace(shape=problem.shape, engine=problem.engine)
         return other
 
@@ -118,12 +96,12 @@ class _Selection:
         """Whether the single split has rows; it has none if every class has a single row."""
         return bool(self._held[0].any())
 
-    def best(self, *, single: bool) -> _Found:
+    def best(self, *, single: bool) -> Found:
         """Return the best penalty, by a single split or in the best affordable way."""
         shape, engine = self._problem.shape, self._problem.engine
         seconds = engine.seconds(shape, len(self._problem.weights))
         is_fast = self._settings.solver != "adam" and engine.is_exact and seconds < _SLOW_E_STEP
-        if single or not is_fast or self.size >= _MOST_ROWS_IN_FOLDS:
+        if single or not is_fast or self.size >= MOST_ROWS_IN_FOLDS:
             return self._by_folds(1)
         is_small = self.alpha is None and shape.n_parameters <= _LARGEST_SHARE * self.size
         is_dense = not isinstance(self._problem.X, SparseFeatures)
@@ -133,52 +111,13 @@ class _Selection:
                 return found
         return self._by_folds(len(self._held) if self.size < _MANY_ROWS else _FEW_FOLDS)
 
-    def _by_folds(self, n_folds: int) -> _Found:
+    def _by_folds(self, n_folds: int) -> Found:
         shares = [held for held in self._held[:n_folds] if held.any()]
         folds = [self._fold(held) for held in shares]
-        weights = np.concatenate([held[held > 0.0] for held in shares])
-        n_first = np.count_nonzero(shares[0])
-        by_row: dict[float, Array] = {}
-        training: dict[float, float] = {}
-        failures: list[FloatingPointError] = []
+        return self._penalties().by_folds(folds, [held[held > 0.0] for held in shares])
 
-        def score(alpha: float) -> float:
-            try:
-                by_row[alpha] = np.concatenate(_log_densities(folds, alpha))
-            except FloatingPointError as error:
-                failures.append(error)
-                return -np.inf
-            training[alpha] = float(np.mean([fold.training_score(alpha) for fold in folds]))
-            return float(np.average(by_row[alpha], weights=weights))
-
-        scores = self._search(score, coarse=self._settings.solver == "adam")
-        if not by_row:
-            raise DivergenceError(
-                f"No penalty of alpha='auto' has a finite objective: {failures[0]} Use smaller "
-                "coefs_init, standardize=True, or a number as alpha."
-            ) from failures[0]
-        alpha = largest_good(by_row, weights)
-        path = _path(scores, cross_validation=scores, training=training)
-        of_split = float(np.average(by_row[alpha][:n_first], weights=weights[:n_first]))
-        start = folds[0].parameters(alpha) if len(folds) == 1 else None
-        return _Found(alpha, path, scores[alpha], of_split, start)
-
-    def _search(self, score: Callable[[float], float], *, coarse: bool = False) -> dict:
-        """Return the scores of penalties, in ascending order."""
-        unit, first = self.unit, first_penalty(self._problem.shape)
-
-        def reported(alpha: float) -> float:
-            n_units = self._problem.shape.first
-            with doing(f"choosing the penalty, {n_units} units"), doing(f"alpha {alpha:g}"):
-                found = score(alpha)
-            if self._verbose:
-                print(f"[fastem] {n_units} units, alpha {alpha:g}: held-out loss {-found:.6f} nats")
-            return found
-
-        if self.alpha is not None:
-            return {self.alpha: reported(self.alpha)}
-        scores = search(lambda share: reported(share * unit), first, coarse=coarse)
-        return {share * unit: found for share, found in scores.items()}
+    def _penalties(self) -> PenaltySearch:
+        return PenaltySearch(self._shown, self._problem.shape, self.unit, self.alpha)
 
     def _fold(self, held: Array) -> Fold:
         problem = self._problem
@@ -188,7 +127,7 @@ class _Selection:
         tested = problem._replace(weights=held).of_rows(held > 0.0)
         return Fold(self._settings, trained, tested, self._engine)
 
-    def _by_leave_one_out(self) -> _Found | None:
+    def _by_leave_one_out(self) -> Found | None:
         """Return the best penalty by approximate leave-one-out; None if it is not reliable."""
         fold = self._fold(np.zeros(len(self._problem.weights)))
         leverages: dict[float, float] = {}
@@ -205,36 +144,17 @@ class _Selection:
             columns["training"][alpha] = fold.training_score(alpha)
             return found.score
 
-        scores = self._search(score)
+        scores = self._penalties().search(score)
         alpha = max(scores, key=scores.get)
         if not leverages[alpha] <= _LARGEST_LEVERAGE:
             return None
-        path = _path(scores, leave_one_out=scores, **columns)
-        return _Found(alpha, path, scores[alpha], np.nan, None)
-
-
-def _log_densities(folds: list[Fold], alpha: float) -> list[Array]:
-    """Return the log-densities (nats) of the held-out rows of every fold."""
-    found = []
-    for number, fold in enumerate(folds, start=1):
-        with doing(f"fold {number} of {len(folds)}"):
-            found.append(fold.log_density(alpha))
-    return found
+        path = path_of(scores, leave_one_out=scores, **columns)
+        return Found(alpha, path, scores[alpha], np.nan, None)
 
 
 def _enumerates(engine: Engine, shape: Any) -> bool:
     """Return whether gradients of single rows are sums over all configurations."""
     return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
-
-
-def _path(scores: dict[float, float], **columns: dict[float, float]) -> dict[str, Array]:
-    """Return the path as columns of equal length; NaN where a value was not computed."""
-    names = "leave_one_out", "cross_validation", "training", "effective_parameters"
-    path = {"alpha": np.array(list(scores))}
-    for name in names:
-        values = columns.get(name, {})
-        path[name] = np.array([values.get(alpha, np.nan) for alpha in scores])
-    return path
 
 
 def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None) -> Choice:
@@ -268,8 +188,8 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     best = _with_path(settings, problem, engine, found, alpha)
     if not grows:
         return best
-    sizes = _SizePath(selection.weight)
-    if _may_grow(estimator) and _needs_more_units(found, problem.shape, selection):
+    sizes = SizePath(selection.weight)
+    if may_grow(estimator) and needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
         best = _grown(estimator, selection, best, found, sizes)
@@ -286,7 +206,7 @@ def _without_path(settings: Any, problem: Problem, engine: Engine, alpha: float)
 
 
 def _with_path(
-    settings: Any, problem: Problem, engine: Engine, found: _Found, given: float | None
+    settings: Any, problem: Problem, engine: Engine, found: Found, given: float | None
 ) -> Choice:
     """Return the choice of a network and its best penalty, or of the given one."""
     choice = _without_path(settings, problem, engine, found.alpha)
@@ -295,7 +215,7 @@ def _with_path(
     return choice._replace(start=found.start)
 
 
-class _SizePath:
+class SizePath:
     """Numbers of hidden units that were compared, and their scores.
 
     Parameters
@@ -308,7 +228,7 @@ class _SizePath:
         self._weight = weight
         self._entries: list[tuple[float, ...]] = []
 
-    def add(self, shape: Shape, found: _Found) -> None:
+    def add(self, shape: Shape, found: Found) -> None:
         """Add the best result for a size."""
         training = float(found.path["training"][found.path["alpha"] == found.alpha][0])
         k = shape.n_parameters - (shape.output_shape[0] if shape.has_classes else 0)
@@ -323,13 +243,13 @@ class _SizePath:
         return dict(zip(names, map(np.array, zip(*self._entries, strict=True)), strict=True))
 
 
-def _may_grow(estimator: Any) -> bool:
+def may_grow(estimator: Any) -> bool:
     """Return whether neither the engine nor the starting values are given: they fix the size."""
     is_given = estimator.coefs_init is not None or estimator.intercepts_init is not None
     return isinstance(estimator.e_step, str) and estimator.e_step == "auto" and not is_given
 
 
-def _needs_more_units(found: _Found, shape: Shape, selection: _Selection) -> bool:
+def needs_more_units(found: Found, shape: Shape, selection: _Selection) -> bool:
     """Return whether the number of units, and not the noise, limits the fit to distinct rows."""
     size = selection.n_distinct
     if size < _FEWEST_ROWS_TO_GROW or (shape.has_classes and found.score > -_SOLVED):
@@ -342,23 +262,23 @@ def _needs_more_units(found: _Found, shape: Shape, selection: _Selection) -> boo
 
 
 def _grown(
-    estimator: Any, selection: _Selection, best: Choice, found: _Found, sizes: _SizePath
+    estimator: Any, selection: _Selection, best: Choice, found: Found, sizes: SizePath
 ) -> Choice:
     """Return the best choice among larger networks, as long as they gain."""
     problem = best.problem
     sizes.add(problem.shape, found)
     of_split, has_classes = found.of_split, problem.shape.has_classes
-    for n_units in _SIZES if has_classes else _SIZES_FOR_NUMBERS:
+    for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
         larger = resized(estimator, problem, n_units, best.engine)
         settings, larger, engine = resolve_solver(estimator, larger)
         if not has_classes:
             seconds = larger.engine.seconds(larger.shape, len(larger.weights))
-            if not larger.engine.is_exact or seconds > _SLOWEST_GROWTH:
+            if not larger.engine.is_exact or seconds > SLOWEST_GROWTH:
                 break
         with doing("choosing the number of units"):
             candidate = selection.resized(settings, larger, engine).best(single=True)
         sizes.add(larger.shape, candidate)
-        if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
+        if candidate.of_split < of_split + LEAST_GAIN * abs(of_split):
             break
         of_split = candidate.of_split
         best = _with_path(settings, larger, engine, candidate, selection.alpha)
