@@ -11,7 +11,13 @@ from fastem.dask.collections import partitioned
 from fastem.dask.divided import DaskRows
 from fastem.dask.predictions import apply_to_rows, sum_over_partitions
 from fastem.dask.rounds import Rounds
-from fastem.estimators import fit_parts, log_likelihood_of_part, partial_fit_part
+from fastem.estimators import (
+    Checkpoints,
+    continue_from,
+    fit_parts,
+    log_likelihood_of_part,
+    partial_fit_part,
+)
 
 
 class BaseDaskEM(BaseEstimator):
@@ -71,10 +77,24 @@ class BaseDaskEM(BaseEstimator):
         every iteration.
         """
         data, rounds = partitioned(X, y, sample_weight), self._rounds()
-        model = self._local()
-        fit_parts(model, DaskRows(rounds, data), (X, y, sample_weight))
+        model, checkpoints = self._local(), None
+        if self.checkpoint is not None:
+            checkpoints = self._checkpoints(model)
+        fit_parts(model, DaskRows(rounds, data), (X, y, sample_weight), checkpoints)
         self._take(model)
         return self
+
+    def _checkpoints(self, model: Any) -> Checkpoints:
+        """Return the writer of checkpoints; a warm start of a new estimator begins at the last."""
+        if self.n_init != 1:
+            raise ValueError(
+                f"checkpoint={self.checkpoint!r} needs n_init=1, got n_init={self.n_init!r}: a "
+                "checkpoint holds one start."
+            )
+        checkpoints = Checkpoints(self.checkpoint, self.checkpoint_seconds, model)
+        if self.warm_start and not hasattr(model, "coefs_") and os.path.exists(self.checkpoint):
+            continue_from(model, self.checkpoint)
+        return checkpoints
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, **classes: Any) -> Self:
         """Process the partitions one after the other, in mini-batches."""

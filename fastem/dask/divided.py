@@ -1,5 +1,6 @@
 """Rows in the partitions of Dask collections, as a fit to rows in parts needs them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ class DaskRows:
 
     def __init__(self, rounds: Rounds, data: Partitioned) -> None:
         self._rounds, self._parts = rounds, data.parts
-        self.n_threads, self.memory = rounds.n_threads, rounds.worker_memory
+        memory = rounds.worker_memory
+        self.n_threads, self.memory = rounds.n_threads, math.inf if memory is None else memory
         for number, n_bytes in enumerate(data.n_bytes, start=1):
             if n_bytes is not None and n_bytes > self.memory:
                 raise memory_error(number, len(self._parts), "part of X", n_bytes, self.memory)
@@ -84,7 +86,7 @@ class PreparedPartitions:
         n_kept = len(self._kept.futures)
         numbers = [*bundles, *([n_kept + i] for i in range(len(self._others)))]
         items += [(other,) for other in self._others]
-        return self._rounds.run_bundles(stage, function, items, *arguments, numbers=numbers)
+        return self._rounds.run_bundles(stage, function, items, numbers, *arguments)
 
 
 def _nothing(part: Any) -> None:

@@ -1,171 +1,169 @@
-"""What can go wrong on a cluster: workers that die or do not answer, tasks that fail."""
+"""What can go wrong in a round of tasks, and the error that explains it."""
 
-import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, default_client
-from distributed.client import FutureCancelledError
+from distributed import KilledWorker
 
 from fastem._version import __version__
+from fastem.runtime import format_bytes
 
-_SECONDS_TO_ANSWER = 10.0
+_NEEDS_FASTEM = f"The scheduler and all workers need fastem {__version__} with its extra [dask]."
 
 
 class PartitionError(RuntimeError):
-    """A partition could not be processed on the cluster."""
+    """The task of one partition failed on a worker.
 
-
-def usable(client: Client | None) -> Client:
-    """Return the client, or the current one.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or it is asynchronous or closed.
+    The message names the step, the partition ("partition 3 of 8", counted from 1) and the original
+    error, which is also the ``__cause__`` of this one.
     """
-    if client is None:
+
+
+class VersionError(ImportError):
+    """A worker has another version of fastem than the client."""
+
+
+def call(version: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``function(*arguments)``: what a worker runs, if its fastem has this version."""
+    if version != __version__:
+        raise VersionError(f"The client has fastem {version}, the worker has fastem {__version__}.")
+    return function(*arguments)
+
+
+def call_each(function: Callable[..., Any], parts: Sequence[Any], arguments: tuple) -> list[Any]:
+    """Return ``function(part, *arguments)`` of every part of a bundle."""
+    results = []
+    for position, part in enumerate(parts):
         try:
-            client = default_client()
-        except ValueError as error:
-            raise ValueError(
-                "There is no Dask client. Create one by distributed.Client(...), or pass client=."
-            ) from error
-    if not isinstance(client, Client):
-        raise ValueError(f"client must be a distributed.Client, got {type(client).__name__}.")
-    if client.asynchronous:
-        raise ValueError("client must not be asynchronous: fit waits for every round.")
-    if client.status != "running":
-        raise ValueError(f"client is {client.status}, not connected to a scheduler.")
-    return client
+            results.append(function(part, *arguments))
+        except Exception as error:
+            error.position = position  # type: ignore[attr-defined]  # of the part in its bundle
+            raise
+    return results
 
 
-def workers_of(client: Client, timeout: float) -> dict[str, Any]:
-    """Return the workers of the cluster by address, after the first of them has come.
+def version_reader() -> Callable[[], str]:
+    """Return a function that imports fastem and returns its version.
 
-    Raises
-    ------
-    ValueError
-        If there are none after ``timeout`` seconds, at most 30.
+    It is nested so that it is pickled by value and also runs on a worker without fastem.
     """
-    seconds = min(timeout, 30.0)
-    try:
-        client.wait_for_workers(1, timeout=seconds)
-    except TimeoutError as error:
-        raise ValueError(
-            f"The cluster at {client.scheduler.address} has no workers, and none has come within "
-            f"{seconds:g} s."
-        ) from error
-    return client.scheduler_info(n_workers=-1)["workers"]
+
+    def read_version() -> str:
+        import fastem.dask
+
+        return fastem.__version__
+
+    return read_version
 
 
-def remove_silent_workers(client: Client) -> bool:
-    """Ask all workers for an answer; remove those that give none within ten seconds.
-
-    The scheduler then lets other workers do their work again.
-
-    Returns
-    -------
-    removed : bool
-        Whether a worker was removed and another one is left.
-    """
-    workers = list(client.scheduler_info(n_workers=-1)["workers"])
-    answers = client.sync(_answers, client, workers)
-    silent = [address for address, answer in zip(workers, answers, strict=True) if not answer]
-    if not silent:
-        return False
-    client.run_on_scheduler(_remove_workers, silent)
-    return len(silent) < len(workers)
+def missing_version(worker: str, found: str | BaseException) -> ImportError:
+    """Return the error if a worker has no fastem, or another version of it."""
+    if isinstance(found, BaseException):
+        found = f"cannot import fastem.dask ({type(found).__name__}: {found})"
+    else:
+        found = f"has fastem {found}"
+    return ImportError(f"The worker {worker} {found}. {_NEEDS_FASTEM}")
 
 
-async def _answers(client: Client, addresses: Sequence[str]) -> list[bool]:
-    async def answers(address: str) -> bool:
-        try:
-            asked = client.run(_answer, workers=[address])
-            return await asyncio.wait_for(asked, _SECONDS_TO_ANSWER)
-        except Exception:  # of the connection
-            return False
-
-    return await asyncio.gather(*map(answers, addresses))
-
-
-def _answer() -> bool:
-    return True
-
-
-async def _remove_workers(addresses: Sequence[str], dask_scheduler: Any = None) -> None:
-    for address in addresses:
-        await dask_scheduler.remove_worker(address, stimulus_id=f"fastem-silent-{time.time()}")
-
-
-def timed_out(
-    stage: str,
-    done: Sequence[bool],
-    numbers: Sequence[Sequence[int]],
-    client: Client,
-    timeout: float,
-) -> TimeoutError:
-    """Return the error for a round in which nothing happens.
+def partition_error(
+    stage: str, numbers: Sequence[int], n_partitions: int, error: BaseException
+) -> Exception:
+    """Return the error to raise instead of the one that a task has raised.
 
     Parameters
     ----------
     stage : str
-    done : sequence of bool
-        Whether a task is done.
-    numbers : sequence of sequences of int
-        Partitions of every task, counted from 0.
-    client : Client
-    timeout : float, seconds
+    numbers : sequence of int
+        The partitions of the task, counted from 0.
+    n_partitions : int
+    error : exception
     """
-    unfinished = [i for own, is_done in zip(numbers, done, strict=True) if not is_done for i in own]
-    shown = ", ".join(str(i + 1) for i in unfinished[:10])
-    shown += ", ..." if len(unfinished) > 10 else ""
-    workers = list(client.scheduler_info(n_workers=-1)["workers"])
-    where = f"Workers: {', '.join(workers)}." if workers else "The cluster has no workers."
-    return TimeoutError(
-        f"{stage}: no task was finished for {timeout:g} s. Unfinished partitions of "
-        f"{sum(map(len, numbers))}: {shown}. {where} If the work takes longer, use a larger "
-        "timeout or smaller partitions."
+    if hasattr(error, "position"):
+        numbers = [numbers[error.position]]
+    listed = ", ".join(str(i + 1) for i in numbers)
+    where = f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed}"
+    where = f"{stage} failed for {where} of {n_partitions}"
+    if isinstance(error, KilledWorker):
+        return PartitionError(f"{where}: {_of_killed_worker(error)}")
+    if type(error) in (TypeError, ValueError):
+        return type(error)(f"{where}: {error}")
+    what = f"{type(error).__name__}: {error}"
+    return PartitionError(f"{where}: {what.rstrip('.')}. {_remedy(error)}")
+
+
+def _of_killed_worker(error: KilledWorker) -> str:
+    limit = getattr(error.last_worker, "memory_limit", 0)
+    limited = f"The memory limit of the last worker is {format_bytes(limit)}. " if limit else ""
+    return (
+        f"{error.allowed_failures + 1} workers died one after another while they processed it. "
+        f"The usual reason is too little memory. {limited}"
+        "Use smaller partitions (X.rechunk, or repartition for dataframes) "
+        "or workers with more memory. The log of the workers shows the reason."
     )
 
 
-def explained(
-    error: BaseException,
-    stage: str,
-    futures: Sequence[Future],
-    numbers: Sequence[Sequence[int]],
-) -> BaseException:
-    """Return an error with the number of the partition and a remedy, if it lacks them.
+def _remedy(error: BaseException) -> str:
+    # A scheduler that cannot unpickle the tasks reports a RuntimeError with the reason as cause.
+    for reason in (error, error.__cause__):
+        if isinstance(reason, ImportError | AttributeError) and _missing_fastem(reason):
+            return _NEEDS_FASTEM
+        if isinstance(reason, ImportError):
+            return "The scheduler and all workers need the same packages as the client."
+    if isinstance(error, MemoryError):
+        return (
+            "Use smaller partitions (X.rechunk, or repartition for dataframes) "
+            "or workers with more memory."
+        )
+    return "Correct the data or the task graph of this partition, then fit again."
+
+
+def _missing_fastem(error: BaseException) -> bool:
+    return isinstance(error, VersionError) or "fastem" in str(error)
+
+
+def no_answer(
+    stage: str, seconds: float, waiting: dict[int, str | None], n_partitions: int, n_workers: int
+) -> TimeoutError:
+    """Return the error if no partition finished for a long time.
 
     Parameters
     ----------
-    error : exception
-    stage : str
-    futures : sequence of Future
-    numbers : sequence of sequences of int
-        Partitions of every future, counted from 0.
+    waiting
+        Number of each unfinished partition, from 0, and the address of the worker that processes
+        it (None: no worker does).
+    n_workers
+        Number of workers of the cluster.
     """
-    if isinstance(error, FutureCancelledError):
-        return PartitionError(
-            f"{stage}: the tasks were cancelled ({error.reason}). The connection to the scheduler "
-            "was lost, or another process has cancelled them."
+    shown = ", ".join(str(partition + 1) for partition in list(waiting)[:10])
+    shown += ", ..." if len(waiting) > 10 else ""
+    where = f"{stage}: no partition finished for {seconds:g} seconds. Unfinished: {shown}"
+    where += f" of {n_partitions}."
+    if not n_workers:
+        return TimeoutError(
+            f"{where} The cluster has no workers. Start workers, then fit again. If workers "
+            "stopped during the fit, their log shows why, for example a module that they lack."
         )
-    failed = [i for i, future in enumerate(futures) if future.status == "error"]
-    if not failed or isinstance(error, (FloatingPointError, KeyboardInterrupt)):
-        return error
-    own, position = numbers[failed[0]], getattr(error, "position", None)
-    own = own if position is None else [own[position]]
-    where = f"partition {own[0] + 1}" if len(own) == 1 else (
-        "one of the partitions " + ", ".join(str(i + 1) for i in own)
-    )  # fmt: skip
-    where = f"{stage}: {where} of {sum(map(len, numbers))}"
-    if isinstance(error, KilledWorker):
-        return PartitionError(
-            f"{where}: {error.allowed_failures + 1} workers died while they worked on it. The "
-            "usual reason is memory: use smaller partitions, or workers with more memory."
-        )
-    if isinstance(error, ModuleNotFoundError) and error.name == "fastem":
-        return PartitionError(f"{where}: install fastem {__version__} on all workers.")
-    kind = type(error) if type(error) in (TypeError, ValueError) else PartitionError
-    return kind(f"{where} failed with {type(error).__name__}: {error}")
+    workers = sorted({address for address in waiting.values() if address is not None})
+    if not workers:
+        busy = f"All {n_workers} workers of the cluster are busy with other tasks."
+    else:
+        busy = f"The workers {', '.join(workers)} still process them."
+    return TimeoutError(
+        f"{where} {busy} Use smaller partitions. Increase timeout if a partition needs more time."
+    )
+
+
+def lost_scheduler(stage: str, address: str) -> ConnectionError:
+    """Return the error if the client has lost its scheduler."""
+    return ConnectionError(
+        f"{stage}: the client has lost the connection to the Dask scheduler {address}. "
+        "Check that the scheduler runs, connect a new client, then fit again."
+    )
+
+
+def cancelled(stage: str, error: BaseException) -> RuntimeError:
+    """Return the error if the tasks of a round were cancelled elsewhere."""
+    return RuntimeError(
+        f"{stage}: the tasks were cancelled, or their inputs were released ({error}). "
+        "Do not cancel tasks or restart the cluster during a fit."
+    )

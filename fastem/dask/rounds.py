@@ -1,188 +1,360 @@
-"""Rounds: tasks on the workers for all partitions, and their results in order."""
+"""Rounds: tasks for all partitions on the workers, results in the order of the partitions."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
-from dask import delayed
+import dask
+import distributed
+from dask.delayed import Delayed
 from distributed import Client, Future
 
-from fastem.dask import faults
+from fastem._version import __version__
+from fastem.dask import faults, silence
 
-Item = tuple[Any, ...]
+_SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_TO_ANSWER = 10.0
+_SECONDS_FOR_SCHEDULER = 30.0
+_SECONDS_TO_IMPORT = 30.0
 
 
 class Rounds:
-    """Runs functions on partitions.
+    """Run one task per partition on a Dask cluster and return the results in order.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        By default the current client.
+        A synchronous client. By default the current one.
     timeout : float, default=300.0
-        Seconds without a finished task after which the workers are asked for an answer.
+        Seconds without any finished partition after which the workers are checked. Workers that do
+        not answer are removed from the cluster and their partitions go to other workers.
 
     Attributes
     ----------
     client : distributed.Client
-    n_workers, n_threads : int
-        Number of workers, and of their threads, at the creation.
-    worker_memory : float
-        The smallest memory limit of a worker, in bytes; infinity if there is none.
+    timeout : float
 
     Raises
     ------
     ValueError
-        If there is no client, it is asynchronous, or the cluster has no workers.
+        If there is no client, or `timeout` is not a positive number.
+    TypeError
+        If `client` is not a client, or is an asynchronous one.
+    ImportError
+        If a worker cannot import fastem, or has another version of it.
+    ConnectionError
+        If the client is not connected.
+
+    Notes
+    -----
+    Results depend neither on the number of workers nor on the order in which tasks finish. Inputs
+    and arguments are parts of the task graph and are never scattered: a lost worker costs the
+    recomputation of its tasks and nothing else.
     """
 
-    def __init__(self, client: Client | None = None, timeout: float = 300.0) -> None:
-        self.client, self._timeout = faults.usable(client), timeout
-        workers = faults.workers_of(self.client, timeout)
-        self.n_workers = len(workers)
-        self.n_threads = sum(worker["nthreads"] for worker in workers.values())
-        limits = [worker["memory_limit"] or float("inf") for worker in workers.values()]
-        self.worker_memory = min(limits)
+    def __init__(self, client: Client | None = None, timeout: float = 300.0):
+        if isinstance(timeout, bool) or not (isinstance(timeout, Real) and timeout > 0.0):
+            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}.")
+        self.client = _checked_client(client)
+        self.timeout = float(timeout)
+        self._check_versions()
 
-    def run(
-        self, stage: str, function: Callable, items: Sequence[Item], *arguments: Any
-    ) -> list[Any]:
-        """Return ``function(*item, *arguments)`` of every item, computed on the workers.
+    @property
+    def n_workers(self) -> int:
+        """Number of workers of the cluster at this moment."""
+        return len(self._workers())
+
+    @property
+    def n_threads(self) -> int:
+        """Number of threads of all workers at this moment."""
+        return sum(n_threads for n_threads, _ in self._workers())
+
+    @property
+    def worker_memory(self) -> int | None:
+        """Smallest memory limit of a worker, in bytes. None if no worker has a limit."""
+        return min((limit for _, limit in self._workers() if limit), default=None)
+
+    def _workers(self) -> list[tuple[int, int]]:
+        self._check_connection("The list of workers")
+        try:
+            return self.client.run_on_scheduler(
+                silence.list_workers, callback_timeout=_SECONDS_FOR_SCHEDULER
+            )
+        except (OSError, TimeoutError) as error:
+            raise faults.lost_scheduler("The list of workers", _address(self.client)) from error
+
+    def submit(
+        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+    ) -> list[Future]:
+        """Submit ``function(*item, *arguments)`` for each item and return at once.
 
         Parameters
         ----------
         stage : str
-            Name of the tasks in the dashboard and in messages.
+            Name of the tasks, for example in the dashboard.
         function : callable
-            At the top level of a module.
-        items : sequence of tuples
-            One per partition, of Delayed, Future or plain values.
+            Function that workers can import.
+        items : list of tuple
+            One tuple of equal length per partition: Delayed, futures or plain values.
         *arguments
-            The same for all partitions; small.
+            Further arguments, the same for all partitions.
+
+        Returns
+        -------
+        list of distributed.Future
+            One future per item, in the same order. A second call submits new tasks.
+        """
+        self._check_connection(stage)
+        token = uuid.uuid4().hex
+        keys = [(f"{stage}-{token}", i) for i in range(len(items))]
+        if any(_is_delayed(value) for item in items for value in item):
+            task = dask.delayed(faults.call, pure=False, traverse=False)
+            tasks = [
+                task(__version__, function, *item, *arguments, dask_key_name=key)
+                for key, item in zip(keys, items, strict=True)
+            ]
+            return self.client.compute(tasks)
+        n = len(items)
+        columns = [*zip(*items, strict=True), *([value] * n for value in arguments)]
+        return self.client.map(
+            faults.call, [__version__] * n, [function] * n, *columns, key=keys, pure=False
+        )
+
+    def collect(
+        self,
+        stage: str,
+        futures: Sequence[Future],
+        numbers: Sequence[Sequence[int]] | None = None,
+    ) -> list[Any]:
+        """Wait for the futures of a round and return their results in order.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the tasks for error messages.
+        futures : list of distributed.Future
+            What `submit` has returned.
+        numbers : sequence of sequences of int, optional
+            Partitions of every future, counted from 0. By default every future has one.
+
+        Returns
+        -------
+        list
+            One result per future. If the method raises, all futures are cancelled.
 
         Raises
         ------
         FloatingPointError
-            As in a task.
+            If a task raised it.
         TypeError, ValueError
-            As in a task, with the number of the partition.
+            If a task raised it; with the number of the partition.
         PartitionError
-            If a task raises another error, or the workers that run it die.
+            If a task raised any other error, or its workers died repeatedly.
         TimeoutError
-            If no task is finished for `timeout` seconds although all workers answer.
+            If no partition finished for `timeout` seconds, although the workers answer or because
+            there are no workers.
+        ConnectionError
+            If the scheduler is lost.
+        """
+        futures = list(futures)
+        numbers = [[i] for i in range(len(futures))] if numbers is None else numbers
+        try:
+            self._check_connection(stage)
+            outcome = self.client.sync(self._outcome, stage, futures, numbers)
+            if isinstance(outcome, BaseException):
+                error = self._explained(stage, futures, numbers, outcome)
+                raise error from (None if error is outcome else outcome)
+            return outcome
+        except BaseException:
+            for future in futures:
+                future.release()
+            raise
+
+    def run(
+        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+    ) -> list[Any]:
+        """Submit a round, collect its results and release its futures.
+
+        Parameters, results and errors are those of `submit` and `collect`.
         """
         futures = self.submit(stage, function, items, *arguments)
-        return self._collect(stage, futures, [[i] for i in range(len(items))])
+        results = self.collect(stage, futures)
+        for future in futures:
+            future.release()
+        return results
 
     def run_bundles(
         self,
         stage: str,
-        function: Callable,
-        bundles: Sequence[Item],
-        *arguments: Any,
+        function: Callable[..., Any],
+        bundles: Sequence[tuple],
         numbers: Sequence[Sequence[int]],
+        *arguments: Any,
     ) -> list[Any]:
         """Return ``function(part, *arguments)`` of all parts, with one task per bundle of parts.
 
-        Parameters and errors are those of `run`.
+        The cost of a round depends on the number of tasks, not on that of the parts.
 
         Parameters
         ----------
-        bundles : sequence of tuples of parts
-            Delayed or Future.
+        stage, function, arguments
+            As for `submit`.
+        bundles : sequence of tuples
+            Delayed or futures.
         numbers : sequence of sequences of int
-            Numbers of the parts in every bundle, from 0 on.
+            Numbers of the parts in every bundle. All parts together are numbered from 0 on.
 
         Returns
         -------
-        results : list
-            In the order of the numbers.
+        list
+            One result per part, in the order of the numbers.
+
+        Raises
+        ------
+        FloatingPointError, PartitionError, TimeoutError, ConnectionError
+            As `collect` does.
         """
-        futures = self._start(stage, _call_each, bundles, function, arguments)
-        found = self._collect(stage, futures, numbers)
-        by_number = {
-            i: value
-            for own, values in zip(numbers, found, strict=True)
-            for i, value in zip(own, values, strict=True)
+        items = [(function, list(bundle), arguments) for bundle in bundles]
+        futures = self.submit(stage, faults.call_each, items)
+        found = self.collect(stage, futures, numbers)
+        for future in futures:
+            future.release()
+        results: list[Any] = [None] * sum(map(len, numbers))
+        for own, values in zip(numbers, found, strict=True):
+            for i, value in zip(own, values, strict=True):
+                results[i] = value
+        return results
+
+    def _check_connection(self, stage: str) -> None:
+        if self.client.status != "running":
+            raise faults.lost_scheduler(stage, _address(self.client))
+
+    def _check_versions(self) -> None:
+        """Raise ImportError if workers have no fastem, or another version of it.
+
+        A worker that cannot import the function of a task loses its connection and stops. Without
+        this check the cluster would lose its workers one by one.
+        """
+        self._check_connection("The check of versions")
+        try:
+            found = self.client.run(
+                faults.version_reader(), on_error="return", callback_timeout=_SECONDS_TO_IMPORT
+            )
+        except (OSError, TimeoutError):
+            return  # rounds remove workers that do not answer
+        for worker, version in sorted(found.items()):
+            if version != __version__ and not isinstance(version, OSError):
+                raise faults.missing_version(worker, version)
+
+    async def _outcome(
+        self, stage: str, futures: list[Future], numbers: Sequence[Sequence[int]]
+    ) -> list[Any] | BaseException:
+        """Return the results or the error of a round. Runs in the event loop of the client."""
+        gathering = asyncio.ensure_future(self.client.gather(futures, asynchronous=True))
+        interval = min(self.timeout / 4.0, _SECONDS_BETWEEN_CHECKS)
+        n_done, since = 0, time.monotonic()
+        try:
+            while not (await asyncio.wait([gathering], timeout=interval))[0]:
+                if self.client.status != "running":
+                    return faults.lost_scheduler(stage, _address(self.client))
+                n = sum(future.status == "finished" for future in futures)
+                if n != n_done:
+                    n_done, since = n, time.monotonic()
+                elif time.monotonic() - since > self.timeout:
+                    error = await self._check_workers(stage, futures, numbers)
+                    if error is not None:
+                        return error
+                    since = time.monotonic()
+            if gathering.cancelled():
+                return asyncio.CancelledError()
+            return gathering.exception() or gathering.result()
+        finally:
+            await _abandon(gathering, futures)
+
+    async def _check_workers(
+        self, stage: str, futures: list[Future], numbers: Sequence[Sequence[int]]
+    ) -> BaseException | None:
+        """Remove silent workers. Return an error if that cannot help."""
+        keys = [future.key for future in futures]
+        seconds = min(self.timeout, _SECONDS_TO_ANSWER)
+        try:
+            report = await asyncio.wait_for(
+                self.client.run_on_scheduler(
+                    silence.remove_silent_workers, keys, seconds, asynchronous=True
+                ),
+                _SECONDS_FOR_SCHEDULER,
+            )
+        except (OSError, TimeoutError):
+            return faults.lost_scheduler(stage, _address(self.client))
+        if report["removed"] and report["n_workers"]:
+            return None
+        waiting = {
+            i: report["processing"].get(future.key)
+            for future, own in zip(futures, numbers, strict=True)
+            if future.status != "finished"
+            for i in own
         }
-        return [by_number[i] for i in sorted(by_number)]
+        n_parts = sum(map(len, numbers))
+        return faults.no_answer(stage, self.timeout, waiting, n_parts, report["n_workers"])
 
-    def submit(
-        self, stage: str, function: Callable, items: Sequence[Item], *arguments: Any
-    ) -> list[Future]:
-        """Start the tasks of `run`; return their futures at once."""
-        return self._start(stage, _call, items, function, arguments)
-
-    def _start(
+    def _explained(
         self,
         stage: str,
-        caller: Callable,
-        items: Sequence[Item],
-        function: Callable,
-        arguments: tuple,
-    ) -> list[Future]:
-        if not items:
-            return []
-        token = uuid.uuid4().hex  # equal calls run again
-        keys = [(f"{stage}-{token}", i) for i in range(len(items))]
-        if all(isinstance(value, Future) for item in items for value in item):
-            return self.client.map(
-                caller, list(map(list, items)), key=keys, pure=False, function=function,
-                arguments=arguments,
-            )  # fmt: skip
-        # one graph, in which the arguments occur once
-        shared = delayed(arguments, pure=False, traverse=False)
-        call = delayed(caller, pure=False, traverse=True)
-        calls = [
-            call(list(item), function=function, arguments=shared, dask_key_name=key)
-            for item, key in zip(items, keys, strict=True)
-        ]
-        return self.client.compute(calls, optimize_graph=True)
-
-    def _collect(
-        self, stage: str, futures: Sequence[Future], numbers: Sequence[Sequence[int]]
-    ) -> list[Any]:
-        """Return the results of tasks in order; cancel them if one fails, or if nothing happens."""
-        n_done = 0
-        try:
-            while True:
-                results = self.client.sync(_gathered, self.client, list(futures), self._timeout)
-                if results is not None:
-                    return results
-                before, n_done = n_done, sum(future.done() for future in futures)
-                if n_done == before and not faults.remove_silent_workers(self.client):
-                    done = [future.done() for future in futures]
-                    raise faults.timed_out(stage, done, numbers, self.client, self._timeout)
-        except BaseException as error:
-            explained = faults.explained(error, stage, futures, numbers)
-            if self.client.status == "running":
-                self.client.cancel(list(futures), force=True)
-            if explained is error:
-                raise
-            raise explained from error
+        futures: list[Future],
+        numbers: Sequence[Sequence[int]],
+        error: BaseException,
+    ) -> BaseException:
+        if self.client.status != "running":
+            return faults.lost_scheduler(stage, _address(self.client))
+        if isinstance(error, FloatingPointError):
+            return error
+        for future, own in zip(futures, numbers, strict=True):
+            if future.status == "error":
+                return faults.partition_error(stage, own, sum(map(len, numbers)), error)
+        if isinstance(error, TimeoutError | ConnectionError):  # of `_check_workers`, not of a task
+            return error
+        return faults.cancelled(stage, error)
 
 
-async def _gathered(client: Client, futures: list[Future], timeout: float) -> list[Any] | None:
-    """Return the results; None if they are not complete after ``timeout`` seconds."""
-    gathering = asyncio.ensure_future(client.gather(futures, asynchronous=True))
-    done, _ = await asyncio.wait([gathering], timeout=timeout)
-    if done:
-        return gathering.result()
+def _is_delayed(value: Any) -> bool:
+    return isinstance(value, Delayed) or (isinstance(value, list) and any(map(_is_delayed, value)))
+
+
+async def _abandon(gathering: asyncio.Future, futures: list[Future]) -> None:
+    """End a gathering that is not finished: release its futures first, then cancel it."""
+    if gathering.done():
+        return
+    for future in futures:
+        future.release()
+    await asyncio.wait([gathering], timeout=_SECONDS_BETWEEN_CHECKS)
+    if gathering.done() and not gathering.cancelled():
+        gathering.exception()  # asyncio logs exceptions that nobody retrieves
     gathering.cancel()
-    return None
 
 
-def _call(item: Item, *, function: Callable, arguments: tuple) -> Any:
-    return function(*item, *arguments)
+def _address(client: Client) -> str:
+    scheduler = client.scheduler
+    return "(address unknown)" if scheduler is None else scheduler.address
 
 
-def _call_each(parts: Item, *, function: Callable, arguments: tuple) -> list[Any]:
-    results = []
-    for position, part in enumerate(parts):
+def _checked_client(client: Client | None) -> Client:
+    if client is None:
         try:
-            results.append(function(part, *arguments))
-        except Exception as error:
-            error.position = position  # type: ignore[attr-defined]  # in the bundle
-            raise
-    return results
+            client = distributed.get_client()
+        except ValueError as error:
+            raise ValueError(
+                "There is no Dask client. Create one first: "
+                "client = distributed.Client('address of the scheduler'), "
+                "or distributed.Client() for workers on this machine."
+            ) from error
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}.")
+    if client.asynchronous:
+        raise TypeError(
+            "client must be synchronous: fit waits for the results of each round. "
+            "Create the client without asynchronous=True."
+        )
+    return client

@@ -1,6 +1,7 @@
 """Estimators; the only room that uses scikit-learn's estimator interface."""
 
 from fastem.estimators.arguments import generator_of
+from fastem.estimators.checkpoints import Checkpoints, continue_from
 from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
 from fastem.estimators.em_rehearsal import rehearsal_for
@@ -22,6 +23,7 @@ from fastem.estimators.predictive import levels_of_interval
 
 __all__ = [
     "BaseFastMLP",
+    "Checkpoints",
     "DividedRows",
     "FastEMClassifier",
     "FastEMRegressor",
@@ -30,6 +32,7 @@ __all__ = [
     "FittedProblem",
     "Function",
     "PreparedParts",
+    "continue_from",
     "fit_parts",
     "fitted_problem",
     "generator_of",

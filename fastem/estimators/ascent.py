@@ -87,7 +87,7 @@ class Problem(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """A finished maximisation of the objective, and everything that is needed to resume it exactly.
+    """A maximisation of the objective, and everything that is needed to resume it exactly.
 
     Attributes
     ----------
@@ -101,6 +101,8 @@ class Ascent(NamedTuple):
         Median effective sample size of the last E-step; None for exact engines.
     end : array (n_parameters,) or None
         The last iterate, if another one is kept. On the same rows, the ascent continues there.
+    is_running : bool
+        Whether the ascent had not ended. On the same rows, ``max_iter`` includes its iterations.
     """
 
     theta: Array
@@ -109,6 +111,7 @@ class Ascent(NamedTuple):
     standardization: Standardization
     median_effective_size: float | None = None
     end: Array | None = None
+    is_running: bool = False
 
 
 def ended_in(last: Ascent | None, shape: Shape, parameters: Parameters) -> bool:

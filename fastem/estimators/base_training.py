@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from fastem.engines import Engine
 from fastem.estimators.ascent import Ascent, Optimizer, ended_in
+from fastem.estimators.checkpoints import Checkpoints
 from fastem.estimators.held_out import HeldOutRows, losses_of
 from fastem.estimators.progress import Progress
 from fastem.estimators.standardization import Standardization
@@ -55,9 +56,12 @@ class BaseTraining:
     ----------
     model : PenalisedNetwork
         The model whose objective is maximised, for standardised features. The subclass sets it.
+    checkpoints : Checkpoints or None
+        Writes iterates of `ascend` to a file.
     """
 
     model: PenalisedNetwork
+    checkpoints: Checkpoints | None = None
     _held_out: HeldOutRows | None = None
 
     def __init__(
@@ -78,6 +82,7 @@ class BaseTraining:
         """Continue from earlier parameters.
 
         If the ascent ``last`` ended in these parameters, its monitor and optimizer continue too.
+        If it was running, and the rows are the same, `max_iter` includes its iterations.
 
         Raises
         ------
@@ -87,18 +92,23 @@ class BaseTraining:
         theta = self.shape.pack(self._standardization.unfold(parameters))
         random_state = check_random_state(self._estimator.random_state)
         optimizer, monitor = self.new_optimizer(random_state), self.new_monitor()
-        end = None
+        end, is_running = None, False
         if ended_in(last, self.shape, parameters) and type(last.optimizer) is type(optimizer):
             optimizer = deepcopy(last.optimizer)  # a failed fit must not change the earlier one
             monitor.follow(last.monitor)
             if all(map(np.array_equal, last.standardization, self._standardization)):
                 theta = np.array(last.theta)  # a copy; exact, unlike unfolded values
-                end = last.end
+                end, is_running = last.end, last.is_running
         try:
             with single_threaded_blas():
                 if end is not None and self._is_last(end, monitor):
                     theta = np.array(end)
-                return self.ascend(theta, monitor, optimizer, progress)
+                n_before = 0
+                if is_running and self._is_last(theta, monitor):
+                    n_before, monitor.converged = monitor.n_iter, last.monitor.converged
+                    if self._is_over(monitor):
+                        return self.finished(theta, monitor, optimizer)
+                return self.ascend(theta, monitor, optimizer, progress, n_before)
         except FloatingPointError as error:
             raise DivergenceError(str(error)) from error
 
@@ -107,8 +117,18 @@ class BaseTraining:
 
         An ascent continues at its last iterate, on other rows at the one that it has kept.
         """
+        is_coarse = monitor.before_correction is not None
+        coarse = self.model.begin_in_single_precision() if is_coarse else None
         objective, _ = self.model.expect(theta, monitor.n_iter)
-        return objective == monitor.objective
+        if coarse is None:
+            return objective == monitor.objective
+        coarse.end()
+        return objective == monitor.before_correction
+
+    def _is_over(self, monitor: Monitor) -> bool:
+        """Return whether no iteration is left, and the last objective is exact."""
+        is_exact = monitor.before_correction is None
+        return monitor.converged or (is_exact and monitor.n_iter >= self._estimator.max_iter)
 
     def attributes(self, theta: Array, monitor: Monitor) -> dict[str, Any]:
         """Return the fitted attributes for these parameters and their history."""
@@ -282,6 +302,9 @@ class BaseTraining:
         def report(n_iter: int, objective: float, theta: Array) -> bool:
             loss = None if held_out is None else held_out.loss(monitor.held_out.history[-1])
             fitted = partial(self.attributes, theta, monitor)
+            if self.checkpoints is not None:
+                ascent = Ascent(theta, monitor, optimizer, self._standardization, is_running=True)
+                self.checkpoints.offer(ascent, fitted, is_coarse=self.model.is_single)
             return progress.iterate(n_iter, objective, fitted, loss)
 
         monitor.report = report

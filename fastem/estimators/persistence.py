@@ -34,6 +34,20 @@ def save(model: Any, path: str | os.PathLike, preparation: dict[str, Any] | None
         If the labels are neither numbers nor strings, or the engine is not one of this package.
         No file is written.
     """
+    header, arrays = contents_of(model)
+    if preparation is not None:
+        header["preparation"] = preparation
+    write_model(path, header, arrays)
+
+
+def contents_of(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return header and arrays of the file of a fitted model.
+
+    Raises
+    ------
+    ValueError
+        As `save`.
+    """
     for name, engine in (("e_step", model.e_step), ("e_step_", model.e_step_)):
         _check_engine(name, engine)
     _check_family(model.family_)
@@ -67,9 +81,7 @@ def save(model: Any, path: str | os.PathLike, preparation: dict[str, Any] | None
     if "classes" in arrays:
         header["object_labels"] = model.classes_.dtype.kind == "O"
     _add_choices(model, header, arrays)
-    if preparation is not None:
-        header["preparation"] = preparation
-    write_model(path, header, arrays)
+    return header, arrays
 
 
 def _add_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -164,7 +176,19 @@ def load(kinds: Sequence[type], path: str | os.PathLike) -> Any:
     ValueError
         If the file is damaged or holds another kind of model.
     """
-    header, arrays = read_model(path)
+    return model_of(kinds, path, *read_model(path))
+
+
+def model_of(
+    kinds: Sequence[type],
+    path: str | os.PathLike,
+    header: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+) -> Any:
+    """Return the model for the header and the arrays of a file; ``path`` is for messages.
+
+    Parameters and errors are those of `load`.
+    """
     for kind in kinds:
         if header.get("class") == kind.__name__:
             break

@@ -59,6 +59,49 @@ class QuasiNewtonStep:
         self._n_pairs = 0
         self._last: tuple[Array, Array] | None = None
 
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return what is stored of earlier iterates, as arrays of numbers.
+
+        Returns
+        -------
+        memory : dict of arrays
+            ``counts`` (4,) of int. After the first step also ``secants`` (2, n_stored,
+            n_parameters), and ``last`` (2, n_parameters): the last iterate and its gradient.
+        """
+        counts = self._n_plain, self._n_plain_left, self._first, self._n_pairs
+        memory = {"counts": np.array(counts)}
+        if self._pairs is not None:
+            memory["secants"] = np.stack(self._pairs)
+            memory["secants"][:, self._unused_slots()] = 0.0
+        if self._last is not None:
+            memory["last"] = np.stack(self._last)
+        return memory
+
+    def restore(self, memory: dict[str, np.ndarray]) -> None:
+        """Continue with a memory that `memory` has returned: the next steps are equal to the bit.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are not such a memory.
+        """
+        counts = [int(count) for count in memory["counts"]]
+        secants, last = memory.get("secants"), memory.get("last")
+        n_plain, n_plain_left, first, n_pairs = counts
+        is_valid = 0 <= n_plain_left <= n_plain and 0 <= first < _MEMORY and 0 <= n_pairs <= _MEMORY
+        is_valid &= (secants is None) == (last is None) and (n_pairs == 0 or secants is not None)
+        if secants is not None and last is not None:
+            is_valid &= last.ndim == 2 and secants.shape == (2, _MEMORY, last.shape[1])
+            is_valid &= len(last) == 2 and secants.dtype == last.dtype == np.float64
+        if not is_valid:
+            raise ValueError("the memory of the quasi-Newton steps is damaged")
+        self._n_plain, self._n_plain_left, self._first, self._n_pairs = counts
+        self._pairs = None if secants is None else (secants[0].copy(), secants[1].copy())
+        self._last = None if last is None else (last[0].copy(), last[1].copy())
+
+    def _unused_slots(self) -> list[int]:
+        return [(self._first + i) % _MEMORY for i in range(self._n_pairs, _MEMORY)]
+
     def advance(self, model: DifferentiableModel, iterate: Iterate) -> Iterate:
         """Return the next iterate: accelerated if a trial is accepted, otherwise of plain EM."""
         gradient = model.gradient(iterate.theta, iterate.statistics)

@@ -55,6 +55,11 @@ class PenalisedNetwork:
         """Change the lower bound of the noise variances, and with it the flat vectors."""
         self.shape = self.shape._replace(variance_floor=floor)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether E-steps are in single precision now."""
+        return False
+
     def median_effective_size(self) -> float | None:
         """Return the median effective sample size of the last E-step; None for exact engines."""
         return None
@@ -172,6 +177,11 @@ class Network(PenalisedNetwork):
         """Whether EM should begin with E-steps in single precision."""
         plan = self._own_plan
         return isinstance(plan, EnumerationPlan) and plan.may_begin_in_single_precision
+
+    @property
+    def is_single(self) -> bool:
+        """Whether E-steps are in single precision now."""
+        return isinstance(self._own_plan, EnumerationPlan) and self._own_plan.is_single
 
     def _set_precision(self, *, is_single: bool) -> None:
         if isinstance(self._own_plan, EnumerationPlan):

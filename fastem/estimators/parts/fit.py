@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastem.estimators.checkpoints import Checkpoints
 from fastem.estimators.choices import (
     Choice,
     exact_solver,
@@ -21,7 +22,9 @@ from fastem.estimators.standardization import warn_of_constant_outputs
 from fastem.runtime import doing, format_bytes
 
 
-def fit_parts(model: Any, rows: DividedRows, arguments: tuple) -> None:
+def fit_parts(
+    model: Any, rows: DividedRows, arguments: tuple, checkpoints: Checkpoints | None = None
+) -> None:
     """Fit a model to rows in parts, and set its fitted attributes.
 
     Parameters
@@ -30,6 +33,8 @@ def fit_parts(model: Any, rows: DividedRows, arguments: tuple) -> None:
     rows : DividedRows
     arguments : tuple (X, y, sample_weight)
         For callbacks.
+    checkpoints : Checkpoints, optional
+        Writes iterates of the ascent to a file.
 
     Raises
     ------
@@ -57,6 +62,7 @@ def fit_parts(model: Any, rows: DividedRows, arguments: tuple) -> None:
             {"alpha_": float(settings.alpha), "solver_": settings.solver},
         )  # fmt: skip
         training = _training(model, choice, rows)
+        training.checkpoints = checkpoints
         model._ascend(training, choice, arguments, resumes=resumes, X_fit=None)
 
 

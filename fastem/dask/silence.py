@@ -1,0 +1,95 @@
+"""Functions that run on the scheduler: which workers a round waits for, and which answer."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+_SECONDS_TO_KILL = 60.0
+
+
+def list_workers(dask_scheduler=None) -> list[tuple[int, int]]:
+    """Return (number of threads, memory limit in bytes or 0) of each worker."""
+    return [(ws.nthreads, ws.memory_limit) for ws in dask_scheduler.workers.values()]
+
+
+async def remove_silent_workers(
+    keys: Sequence, seconds: float, dask_scheduler=None
+) -> dict[str, Any]:
+    """Remove the workers that a round waits for and that do not answer in time.
+
+    Their tasks go to other workers. If a worker has a nanny, the nanny kills the process and starts
+    a new worker.
+
+    Parameters
+    ----------
+    keys
+        Keys of the tasks of the round.
+    seconds
+        Time that workers have to answer.
+
+    Returns
+    -------
+    dict
+        "removed": addresses of the removed workers. "n_workers": number of remaining workers.
+        "processing": worker that processes each unfinished task.
+    """
+    tasks = [dask_scheduler.tasks[key] for key in keys if key in dask_scheduler.tasks]
+    holders = _holders(tasks)
+    answers = await asyncio.gather(*(_answers(dask_scheduler, a, seconds) for a in holders))
+    silent = [
+        address
+        for address, answer in zip(holders, answers, strict=True)
+        if not answer and address in dask_scheduler.workers
+    ]
+    for address in silent:
+        nanny = dask_scheduler.workers[address].nanny
+        if nanny:
+            dask_scheduler.loop.add_callback(_kill, dask_scheduler, nanny)
+        await dask_scheduler.remove_worker(address, stimulus_id=f"fastem-silent-{address}")
+    return {
+        "removed": silent,
+        "n_workers": len(dask_scheduler.workers),
+        "processing": {ts.key: _processing(ts) for ts in tasks},
+    }
+
+
+def _holders(tasks: Sequence) -> list[str]:
+    """Return the workers that process the tasks or inputs of theirs, or hold their data."""
+    found, seen, stack = set(), set(), list(tasks)
+    while stack:
+        ts = stack.pop()
+        if ts.key in seen:
+            continue
+        seen.add(ts.key)
+        found.update(ws.address for ws in ts.who_has or ())
+        if ts.processing_on is not None:
+            found.add(ts.processing_on.address)
+        stack.extend(ts.dependencies)
+    return sorted(found)
+
+
+def _processing(ts) -> str | None:
+    """Return the worker that processes a task or, if none does, one of its inputs."""
+    stack, seen = [ts], set()
+    while stack:
+        ts = stack.pop()
+        if ts.processing_on is not None:
+            return ts.processing_on.address
+        if ts.key not in seen and ts.state != "memory":
+            seen.add(ts.key)
+            stack.extend(ts.dependencies)
+    return None
+
+
+async def _answers(scheduler, address: str, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(scheduler.rpc(address).identity(), seconds)
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _kill(scheduler, nanny: str) -> None:
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(scheduler.rpc(nanny).kill(reason="fastem-silent"), _SECONDS_TO_KILL)
