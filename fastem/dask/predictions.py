@@ -1,15 +1,45 @@
 """Lazy predictions: a function of rows, applied to the partitions of a Dask collection."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from dask import delayed
+from dask.base import tokenize
+from dask.dataframe import map_partitions
+from dask.delayed import Delayed
 
 from fastem.dask.collections import Part, features_in_partitions
 
-_PREFIX = "fastem-"
+
+def _task_name(name: str) -> str:
+    """Return the name of tasks. Dask's dashboard shows it up to the first underscore."""
+    return f"fastem-{name.replace('_', '-')}"
+
+
+class _Form(NamedTuple):
+    """Form of the results for a partition: columns or None, dtype, and the name of a Series."""
+
+    columns: tuple | None
+    dtype: np.dtype
+    name: str
+
+    def empty(self) -> np.ndarray:
+        """Return the results for no rows."""
+        shape = (0,) if self.columns is None else (0, len(self.columns))
+        return np.empty(shape, self.dtype)
+
+    def framed(self, values: np.ndarray, index: Any) -> Any:
+        """Return results as a pandas Series or DataFrame. Text becomes objects."""
+        import pandas as pd
+
+        dtype = values.dtype if values.dtype.kind not in "US" else np.dtype(object)
+        values = values.astype(dtype, copy=False)
+        if self.columns is None:
+            return pd.Series(values, index=index, name=self.name, dtype=dtype)
+        return pd.DataFrame(values, index=index, columns=list(self.columns), dtype=dtype)
 
 
 def apply_to_rows(
@@ -25,57 +55,80 @@ def apply_to_rows(
     Parameters
     ----------
     function : callable
-        Takes the rows of a partition, at least one. Returns an array (n_rows,), or
-        (n_rows, n_columns) if there are columns.
+        Takes the rows of a partition, at least one: an array or a pandas DataFrame. Returns an
+        array (n_rows,), or (n_rows, n_columns) if there are columns. It is not called for
+        partitions without rows. The graph holds it once.
     X : dask Array (n_samples, n_features) or dask DataFrame
     columns : sequence, optional
         Names of the columns of the result.
     dtype : dtype, default=float64
+        Of the result. In data frames, text has the dtype object.
     name : str
-        Name of the tasks, and of a Series.
+        Name of a Series; with a prefix, of the tasks.
 
     Returns
     -------
     results : dask Array, Series or DataFrame
-        An array for an array. A data frame or series for a data frame, with its index.
+        An array for an array. A data frame or series for a data frame, with its index and
+        divisions. In the partitions of X.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `features_in_partitions`.
     """
     X = features_in_partitions(X)
-    width = None if columns is None else len(columns)
+    form = _Form(None if columns is None else tuple(columns), np.dtype(dtype), name)
+    constant = _constant(function)
     if isinstance(X, da.Array):
-        arguments = {"drop_axis": 1} if width is None else {"chunks": (X.chunks[0], (width,))}
-        meta = np.empty((0,) if width is None else (0, width), dtype)
-        return X.map_blocks(
-            _values, function=function, width=width, out_dtype=dtype, dtype=dtype, meta=meta,
-            name=None, token=_PREFIX + name, **arguments,
+        change = {"drop_axis": 1} if columns is None else {"chunks": (X.chunks[0], (len(columns),))}
+        return da.map_blocks(
+            partial(_values, form=form), X, constant, dtype=form.dtype, meta=form.empty(),
+            token=_task_name(name), **change,
         )  # fmt: skip
-    meta = _framed(np.empty((0,) if width is None else (0, width), dtype), None, columns, name)
-    return X.map_partitions(
-        _frame, function=function, columns=columns, out_dtype=dtype, own_name=name, meta=meta,
-        token=_PREFIX + name, enforce_metadata=False,
+    meta = form.framed(form.empty(), X._meta.index)
+    return map_partitions(
+        partial(_frame, form=form), X, constant, meta=meta, enforce_metadata=False,
+        token=_task_name(name),
     )  # fmt: skip
 
 
 def sum_over_partitions(function: Callable, parts: Sequence[Part], name: str) -> da.Array:
     """Return the sum of ``function(X, y, sample_weight)`` over partitions, without computing it.
 
-    The summands are added up in the order of the partitions.
+    One task adds up the summands in the order of the partitions.
 
     Parameters
     ----------
     function : callable
-        Returns a number.
+        Returns a number. It is not called for partitions without rows. The graph holds it once.
     parts : sequence of tuples
+        Those of `Partitioned`.
     name : str
-        Name of the tasks.
+        Name of the tasks, with a prefix.
 
     Returns
     -------
-    total : dask Array ()
+    total : dask Array (), float64
     """
-    of_part = delayed(function, name=None, pure=False)
-    found = [of_part(*part) for part in parts]
-    total = delayed(_total, pure=False)(found)
+    constant, of_part = _constant(function), delayed(_of_part, pure=False)
+    own = [value.key for part in parts for value in part if isinstance(value, Delayed)]
+    token = tokenize(constant.key, own)
+    found = [
+        of_part(constant, *part, dask_key_name=(f"{_task_name(name)}-{token}", i))
+        for i, part in enumerate(parts)
+    ]
+    total = delayed(_total, pure=False)(found, dask_key_name=f"{_task_name(name)}-sum-{token}")
     return da.from_delayed(total, shape=(), dtype=np.float64)
+
+
+def _constant(function: Callable) -> Delayed:
+    """Return a function as one task, on which those of all partitions depend."""
+    return delayed(function, name=f"fastem-model-{tokenize(function)}", traverse=False)
+
+
+def _of_part(function: Callable, X: Any, y: Any, sample_weight: Any) -> float:
+    return 0.0 if X.shape[0] == 0 else function(X, y, sample_weight)
 
 
 def _total(values: Sequence[float]) -> np.float64:
@@ -85,23 +138,9 @@ def _total(values: Sequence[float]) -> np.float64:
     return total
 
 
-def _values(rows: Any, *, function: Callable, width: int | None, out_dtype: Any) -> np.ndarray:
-    if rows.shape[0] == 0:
-        return np.empty((0,) if width is None else (0, width), out_dtype)
-    return function(rows)
+def _values(rows: Any, function: Callable, form: _Form) -> np.ndarray:
+    return form.empty() if rows.shape[0] == 0 else function(rows)
 
 
-def _frame(
-    rows: Any, *, function: Callable, columns: Sequence | None, out_dtype: Any, own_name: str
-) -> Any:
-    width = None if columns is None else len(columns)
-    values = _values(rows, function=function, width=width, out_dtype=out_dtype)
-    return _framed(values, rows.index, columns, own_name)
-
-
-def _framed(values: np.ndarray, index: Any, columns: Sequence | None, name: str) -> Any:
-    import pandas as pd
-
-    if columns is None:
-        return pd.Series(values, index=index, name=name)
-    return pd.DataFrame(values, index=index, columns=list(columns))
+def _frame(rows: Any, function: Callable, form: _Form) -> Any:
+    return form.framed(_values(rows, function, form), rows.index)
