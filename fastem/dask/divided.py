@@ -12,9 +12,9 @@ from fastem.dask.placement import Placement
 from fastem.dask.rounds import Rounds
 from fastem.estimators import Function, memory_error
 
-# Share of the workers' memory that prepared partitions may take. Dask moves results to disk from
-# 60 % on.
-_LARGEST_SHARE = 0.5
+# Share of its memory limit up to which a worker keeps prepared partitions. Above it, Dask moves
+# results to disk.
+_LARGEST_SHARE = 0.6
 
 
 class DaskRows:
@@ -50,7 +50,7 @@ class DaskRows:
 
         The first partitions are kept. Those that do not fit are computed again in every round.
         """
-        room = _LARGEST_SHARE * self.memory * self._rounds.n_workers
+        room = self._rounds.spare_memory(_LARGEST_SHARE)
         n_kept = 0
         while n_kept < len(self._parts) and n_bytes[n_kept] <= room:
             room -= n_bytes[n_kept]

@@ -1,6 +1,7 @@
 """Rounds: tasks for all partitions on the workers, results in the order of the partitions."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -70,14 +71,27 @@ class Rounds:
     @property
     def n_threads(self) -> int:
         """Number of threads of all workers at this moment."""
-        return sum(n_threads for n_threads, _ in self._workers())
+        return sum(n_threads for n_threads, _, _ in self._workers())
 
     @property
     def worker_memory(self) -> int | None:
         """Smallest memory limit of a worker, in bytes. None if no worker has a limit."""
-        return min((limit for _, limit in self._workers() if limit), default=None)
+        return min((limit for _, limit, _ in self._workers() if limit), default=None)
 
-    def _workers(self) -> list[tuple[int, int]]:
+    def spare_memory(self, share: float) -> float:
+        """Return the memory that the processes of all workers may still take, in bytes.
+
+        Parameters
+        ----------
+        share : float
+            Share of its limit up to which a process may grow.
+        """
+        spare = 0.0
+        for _, limit, used in self._workers():
+            spare += max(share * limit - used, 0.0) if limit else math.inf
+        return spare
+
+    def _workers(self) -> list[tuple[int, int, int]]:
         self._check_connection("The list of workers")
         try:
             return self.client.run_on_scheduler(

@@ -8,9 +8,15 @@ from typing import Any
 _SECONDS_TO_KILL = 60.0
 
 
-def list_workers(dask_scheduler=None) -> list[tuple[int, int]]:
-    """Return (number of threads, memory limit in bytes or 0) of each worker."""
-    return [(ws.nthreads, ws.memory_limit) for ws in dask_scheduler.workers.values()]
+def list_workers(dask_scheduler=None) -> list[tuple[int, int, int]]:
+    """Return (number of threads, memory limit or 0, memory of the process) of each worker.
+
+    Memory is in bytes.
+    """
+    return [
+        (ws.nthreads, ws.memory_limit, ws.metrics.get("memory", 0))
+        for ws in dask_scheduler.workers.values()
+    ]
 
 
 async def remove_silent_workers(
