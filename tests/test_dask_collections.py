@@ -257,6 +257,7 @@ def known(rows, npartitions=2):
 
 X2 = da.ones((50, 2), chunks=(25, 2))
 Y2 = da.ones(50, chunks=25)
+UNKNOWN = of_unknown_length(da.ones(50, chunks=10))
 
 
 @pytest.mark.parametrize(
@@ -342,13 +343,13 @@ def test_predictions_for_arrays(classifier, scheduler, known):
     X = da.from_array(numbers(), chunks=(LENGTHS, (2, 1)))
     X = X if known else of_unknown_length(X)
     classes = classifier.classes_
-    for method, columns, dtype in [
-        ("predict_proba", classes, np.float64),
-        ("predict_log_proba", classes, np.float64),
-        ("predict", None, classes.dtype),
+    for method, form in [
+        ("predict_proba", {"columns": classes}),
+        ("predict_log_proba", {"columns": classes}),
+        ("predict", {"labels": classes}),
     ]:
         function = getattr(classifier, method)
-        found = apply_to_rows(function, X, columns=columns, dtype=dtype, name=method)
+        found = apply_to_rows(function, X, **form, name=method)
         assert isinstance(found, da.Array)
         expected = function(numbers())
         assert_array_equal(found.chunks[0], X.chunks[0])
@@ -367,7 +368,7 @@ def test_predictions_for_data_frames(classifier_of_table, scheduler):
         model.predict_proba, X, columns=model.classes_.tolist(), name="predict_proba"
     )
     assert isinstance(probability, dd.DataFrame)
-    labels = apply_to_rows(model.predict, X, dtype=model.classes_.dtype, name="predict")
+    labels = apply_to_rows(model.predict, X, labels=model.classes_, name="predict")
     assert isinstance(labels, dd.Series)
     for lazy, expected in (
         (probability, model.predict_proba(rows)),
@@ -387,25 +388,27 @@ def test_predictions_for_data_frames(classifier_of_table, scheduler):
 
 def test_divisions_are_kept(classifier_of_table):
     X = known(50)[NAMES]
-    found = apply_to_rows(classifier_of_table.predict, X, dtype=object, name="predict")
+    found = apply_to_rows(classifier_of_table.predict, X, name="predict")
     assert found.divisions == X.divisions
 
 
 @pytest.mark.parametrize("convert", [True, False])
-@pytest.mark.parametrize("kind", ["U", "O"])
-def test_labels_of_text_are_objects_in_data_frames(classifier_of_table, convert, kind):
+@pytest.mark.parametrize("kind", ["U7", object])
+def test_labels_of_text_in_data_frames(classifier_of_table, convert, kind):
     with dask.config.set({"dataframe.convert-string": convert}):
         rows = table()
         frame = frame_of(rows)
 
-        def labels(part):
+        def predict(part):
             return classifier_of_table.predict(part).astype(kind)
 
-        dtype = np.dtype("U7" if kind == "U" else object)
-        lazy = apply_to_rows(labels, frame[NAMES], dtype=dtype, name="label")
-        assert lazy.dtype == object
+        labels = classifier_of_table.classes_.astype(kind)
+        lazy = apply_to_rows(predict, frame[NAMES], labels=labels, name="label")
+        assert lazy.dtype == pd.Series(["no"]).dtype
         for part in lazy.to_delayed():
-            assert part.compute(scheduler="synchronous").dtype == object
+            values = part.compute(scheduler="synchronous")
+            assert values.dtype == lazy.dtype
+            assert {type(value) for value in values} <= {str}
         whole = frame.assign(label=lazy, right=lazy == frame["y"]).compute(scheduler="synchronous")
         expected = classifier_of_table.predict(rows[NAMES])
         assert_array_equal(whole["label"], expected)
@@ -414,13 +417,37 @@ def test_labels_of_text_are_objects_in_data_frames(classifier_of_table, convert,
         assert counts.to_dict() == pd.Series(expected).value_counts().to_dict()
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([2, 5], dtype=np.int32),
+        np.array([False, True]),
+        np.array([0.5, 1.5]),
+        np.array(["2020-01-01", "2021-01-01"], dtype="M8[s]"),
+        np.array([(1, 2), (3, 4), None], dtype=object)[:2],
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_labels_that_are_no_text(labels):
+    def predict(rows):
+        return labels[np.arange(len(rows)) % 2]
+
+    for X in (frame_of(table())[NAMES], *arrays(numbers())):
+        lazy = apply_to_rows(predict, X, labels=labels, name="label")
+        values = lazy.compute(scheduler="synchronous")
+        assert lazy.dtype == values.dtype == labels.dtype
+        assert list(values) == [labels[i % 2] for n in LENGTHS for i in range(n)]
+
+
 def test_labels_are_written_to_parquet(classifier_of_table, tmp_path):
     pytest.importorskip("pyarrow")
-    frame = frame_of(table())
-    lazy = apply_to_rows(classifier_of_table.predict, frame[NAMES], dtype=object, name="label")
-    frame.assign(label=lazy).to_parquet(tmp_path / "out", compute_kwargs={"scheduler": "sync"})
+    frame, model = frame_of(table()), classifier_of_table
+    assert model.classes_.dtype == object
+    lazy = apply_to_rows(model.predict, frame[NAMES], labels=model.classes_, name="label")
+    settings = {"write_index": False, "compute_kwargs": {"scheduler": "synchronous"}}
+    frame.assign(label=lazy).to_parquet(tmp_path / "out", **settings)
     found = pd.read_parquet(tmp_path / "out")
-    assert_array_equal(found["label"], classifier_of_table.predict(table()[NAMES]))
+    assert_array_equal(found["label"], model.predict(table()[NAMES]))
 
 
 def test_several_outputs_of_a_regressor(regressor):
