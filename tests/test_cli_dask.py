@@ -202,5 +202,5 @@ def test_an_interrupt_keeps_the_best_iterate(folder, tmp_path):
         process.stderr.close()
     message = f"fastem: interrupted: the best iterate so far is saved in {model}\n"
     assert message in lines  # the tracker of semaphores of Python may print after it
-    assert not any("Traceback" in line for line in lines)
+    assert not any("Traceback" in line for line in lines), "".join(lines)
     assert load_prepared(model)[1] is not None

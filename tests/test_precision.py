@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastem
 from fastem.engines import EnumerationPlan, Shape
-from fastem.estimators import em_training
+from fastem.estimators import base_training
 from fastem.rows import sort_rows
 from fastem.solvers import Monitor, QuasiNewtonStep, run_em
 from fastem.solvers.em import CoarsePhase
@@ -291,13 +291,13 @@ def test_earlier_objectives_are_lowered_to_an_exact_one():
 
 def test_estimators_begin_in_single_precision(monkeypatch):
     phases = []
-    run = em_training.run_em
+    run = base_training.run_em
 
     def record(model, theta, monitor, max_iter, optimizer, coarse):
         phases.append(coarse is not None)
         return run(model, theta, monitor, max_iter, optimizer, coarse)
 
-    monkeypatch.setattr(em_training, "run_em", record)
+    monkeypatch.setattr(base_training, "run_em", record)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1500, 3)), rng.integers(0, 3, size=1500)
     settings = {"alpha": 0.15, "random_state": 0, "max_iter": 4, "tol": 1e-30, "warm_start": True}

@@ -13,5 +13,6 @@ if _MISSING:
 from fastem.dask.classifier import DaskEMClassifier  # noqa: E402  after the check
 from fastem.dask.faults import PartitionError  # noqa: E402
 from fastem.dask.regressor import DaskEMRegressor  # noqa: E402
+from fastem.dask.rounds import Rounds as Rounds  # noqa: E402  for the command line
 
 __all__ = ["DaskEMClassifier", "DaskEMRegressor", "PartitionError"]

@@ -169,7 +169,9 @@ class BaseTraining:
             return StochasticStep(float(self._estimator.tol))
         if self._estimator.m_step == "gradient":
             return DampedStep()
-        return QuasiNewtonStep() if self._estimator.accelerate else PlainStep()
+        if not self._estimator.accelerate:
+            return PlainStep()
+        return QuasiNewtonStep(is_short=self._estimator.m_step == "bound")
 
     def start(self, random_state: np.random.RandomState, typical: Array | None = None) -> Array:
         """Return starting values on standardised features.
@@ -245,7 +247,9 @@ class BaseTraining:
         monitor, optimizer = self.new_monitor(), self.new_optimizer(random_state)
         monitor.tol = max(monitor.tol, _COARSE_TOL)
         if isinstance(optimizer, QuasiNewtonStep) and not begins:
-            optimizer = QuasiNewtonStep(_PLAIN_STEPS_BETWEEN)
+            optimizer = QuasiNewtonStep(
+                _PLAIN_STEPS_BETWEEN, is_short=self._estimator.m_step == "bound"
+            )
         with single_threaded_blas():
             theta = self.run(theta, monitor, optimizer, _COARSE_ITER)
         if monitor.interrupted:

@@ -39,6 +39,9 @@ class QuasiNewtonStep:
     ----------
     n_plain : int, default=7
         EM steps before the first quasi-Newton step.
+    is_short : bool, default=False
+        Whether EM steps are much shorter than the way to the optimum, as those of the bound M-step
+        are. Their small gains are no convergence.
 
     References
     ----------
@@ -47,13 +50,13 @@ class QuasiNewtonStep:
     methods, JRSS B 59.
     """
 
-    def __init__(self, n_plain: int = _PLAIN_STEPS) -> None:
-        self._plain, self._n_plain = PlainStep(), n_plain
+    def __init__(self, n_plain: int = _PLAIN_STEPS, *, is_short: bool = False) -> None:
+        self._plain, self._n_plain, self._is_short = PlainStep(), n_plain, is_short
         self.restart()
 
     def restart(self) -> None:
         """Discard all secants and start with plain EM steps."""
-        self._n_plain_left = self._n_plain
+        self._n_plain_left, self._last_is_plain = self._n_plain, False
         self._pairs: tuple[Array, Array] | None = None
         self._first = 0
         self._n_pairs = 0
@@ -102,6 +105,10 @@ class QuasiNewtonStep:
     def _unused_slots(self) -> list[int]:
         return [(self._first + i) % _MEMORY for i in range(self._n_pairs, _MEMORY)]
 
+    def may_converge(self) -> bool:
+        """Return whether a small gain of the last step means convergence."""
+        return not (self._is_short and self._last_is_plain)
+
     def advance(self, model: DifferentiableModel, iterate: Iterate) -> Iterate:
         """Return the next iterate: accelerated if a trial is accepted, otherwise of plain EM."""
         gradient = model.gradient(iterate.theta, iterate.statistics)
@@ -110,7 +117,9 @@ class QuasiNewtonStep:
             self._n_pairs = 0  # only the secant of the last EM step is kept, for the scale
             candidate = self._plain.advance(model, iterate)
             self._n_plain_left -= 1
+            self._last_is_plain = True
             return candidate
+        self._last_is_plain = False
         candidate = self._try_along(self._direction(gradient), model, iterate, gradient)
         if candidate is not None:
             return candidate

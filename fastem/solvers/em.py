@@ -62,6 +62,9 @@ class Stepper(Protocol):
     def restart(self) -> None:
         """Discard the memory of earlier iterates."""
 
+    def may_converge(self) -> bool:
+        """Return whether a small gain of the last step means convergence."""
+
 
 class PlainStep:
     """An M-step and an E-step: the plain EM algorithm."""
@@ -73,6 +76,10 @@ class PlainStep:
 
     def restart(self) -> None:
         """Do nothing: plain EM has no memory."""
+
+    def may_converge(self) -> bool:
+        """Return True: a small gain means convergence."""
+        return True
 
 
 class DampedStep:
@@ -97,6 +104,10 @@ class DampedStep:
 
     def restart(self) -> None:
         """Do nothing: every step starts at full length."""
+
+    def may_converge(self) -> bool:
+        """Return True: a small gain means convergence."""
+        return True
 
 
 def run_em(
@@ -149,14 +160,14 @@ def run_em(
         except KeyboardInterrupt:
             monitor.interrupted = True
             break
-        if coarse is not None and not _gains(candidate, iterate, coarse.error, monitor):
+        if coarse is not None and not _gains(candidate, iterate, coarse.error, monitor, stepper):
             iterate, coarse = _exact(model, iterate, coarse, monitor), None
             continue
         if candidate is None:
             monitor.converged = False
             break
         n_iter += 1
-        stop = monitor.update(candidate.objective, candidate.theta)
+        stop = monitor.update(candidate.objective, candidate.theta, stepper.may_converge)
         if not monitor.fell:
             iterate = candidate
         if stop:
@@ -168,15 +179,19 @@ def run_em(
     return iterate.theta
 
 
-def _gains(candidate: Iterate | None, last: Iterate, error: float, monitor: Monitor) -> bool:
+def _gains(
+    candidate: Iterate | None, last: Iterate, error: float, monitor: Monitor, stepper: Stepper
+) -> bool:
     """Return whether a step of a coarse phase gains more than errors of both objectives can hide.
 
     A gain that would end the run does not count.
     """
     if candidate is None:
         return False
-    gain = candidate.objective - last.objective
-    return gain > max(2.0 * error, monitor.smallest_gain(last.objective, candidate.objective))
+    least = 2.0 * error
+    if stepper.may_converge():
+        least = max(least, monitor.smallest_gain(last.objective, candidate.objective))
+    return candidate.objective - last.objective > least
 
 
 def _exact(model: Model, iterate: Iterate, coarse: CoarsePhase, monitor: Monitor) -> Iterate:

@@ -69,6 +69,10 @@ class StochasticStep:
         self._tol = tol
         self.restart()
 
+    def may_converge(self) -> bool:
+        """Return True: `SmoothedMonitor` is robust to noise."""
+        return True
+
     def restart(self) -> None:
         """Start again with full steps."""
         self._objectives: list[float] = []

@@ -48,12 +48,11 @@ def fit_divided(method: Method, estimator: Any, table: DividedTable) -> Fit:
 
 def divided_figures(client: Any, model: Any, table: DividedTable) -> dict[str, float]:
     """Return the figures of a model on its training rows, as for a table in one file."""
-    from dask import delayed
+    from fastem.dask import Rounds
 
     y, task = table.dataset.y, table.dataset.task
-    rows = zip(table.features, table.targets, strict=True)
-    call = delayed(figures_of, pure=False)
-    sums = client.gather(client.compute([call(X, targets, model, task) for X, targets in rows]))
+    rows = list(zip(table.features, table.targets, strict=True))
+    sums = Rounds(client).run("fastem-figures", figures_of, rows, model, task)
     first, second, third = np.sum(sums, axis=0) / len(y)
     if task == "class":
         return {"train_log_loss": float(first), "train_accuracy": float(second)}

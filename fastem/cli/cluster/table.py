@@ -102,10 +102,10 @@ def _apply(client: Any, parts: Sequence[Any]) -> Callable[..., list[Any]]:
     """Return a function that applies another one to all partitions, on the workers."""
 
     def apply(function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        from dask import delayed
+        from fastem.dask import Rounds
 
-        call = delayed(function, pure=False)
-        return client.gather(client.compute([call(part, *arguments) for part in parts]))
+        stage = f"fastem-{function.__name__.strip('_').replace('_', '-')}"
+        return Rounds(client).run(stage, function, [(part,) for part in parts], *arguments)
 
     return apply
 

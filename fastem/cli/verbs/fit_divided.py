@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def run_fit_divided(arguments: argparse.Namespace) -> int:
     """Fit on the workers of a cluster and save the model."""
-    import fastem.dask  # noqa: F401  the error names the remedy
+    import fastem.dask  # the error names the remedy
     from fastem.cli.cluster.clients import client_of
     from fastem.cli.cluster.files import open_files, paths_of
 
@@ -40,7 +40,10 @@ def run_fit_divided(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         with doing("connecting to the workers"):
             client = stack.enter_context(client_of(arguments.dask, arguments.workers))
-        return _fit(arguments, client, files)
+        try:
+            return _fit(arguments, client, files)
+        except fastem.dask.PartitionError as error:
+            raise ValueError(str(error)) from error
 
 
 def _fit(arguments: argparse.Namespace, client: Any, files: Any) -> int:

@@ -9,16 +9,22 @@ from fastem.estimators.choices import (
     known_penalty,
     with_values,
 )
+from fastem.estimators.em_selection import MOST_ROWS_IN_FOLDS, choose
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.noise import MOST_ROWS, needs_rows, variance_floor
-from fastem.estimators.parts.divided_rows import DividedRows
-from fastem.estimators.parts.part import Preparation, bytes_of_rows, bytes_of_work, prepare_part
+from fastem.estimators.parts.divided_rows import DividedRows, PreparedParts
+from fastem.estimators.parts.part import Preparation, Work, bytes_of_part, prepare_part
 from fastem.estimators.parts.problem import PartsProblem, learn_problem
 from fastem.estimators.parts.sample import sample_rows
+from fastem.estimators.parts.selection import (
+    choose_on_parts,
+    resized_problem,
+    share_held_out,
+)
 from fastem.estimators.parts.summary import summary_of_part
-from fastem.estimators.parts.training import PartsTraining
+from fastem.estimators.parts.training import PartsTraining, m_step_in_use
 from fastem.estimators.rollback import unchanged_on_failure
-from fastem.estimators.standardization import warn_of_constant_outputs
+from fastem.estimators.standardization import Standardization, warn_of_constant_outputs
 from fastem.runtime import doing, format_bytes
 
 
@@ -57,11 +63,9 @@ def fit_parts(
         if problem.shape.n_variances > 0:
             problem = _with_variance_floor(model, problem, rows, resumes=resumes)
         settings = _settings(model, problem, rows.n_threads)
-        choice = Choice(
-            settings, problem, problem.engine,
-            {"alpha_": float(settings.alpha), "solver_": settings.solver},
-        )  # fmt: skip
-        training = _training(model, choice, rows)
+        standardization = problem.standardization(features=model.standardize)
+        choice, parts = _choose(model, settings, problem, standardization, rows, resumes=resumes)
+        training = PartsTraining(choice.settings, choice.problem, standardization, parts)
         training.checkpoints = checkpoints
         model._ascend(training, choice, arguments, resumes=resumes, X_fit=None)
 
@@ -134,30 +138,71 @@ def _unfitted(model: Any) -> Any:
 
 
 def _settings(model: Any, problem: PartsProblem, n_threads: int) -> Any:
-    """Return a copy of the model without "auto"."""
+    """Return a copy of the model in which neither solver nor M-step is "auto"."""
     n_rows = -(-sum(problem.n_rows) // n_threads)
     m_step, solver = model.m_step, model.solver
     if solver == "auto":
         solver = exact_solver(problem.shape, n_rows) if m_step == "auto" else "em"
-    if m_step == "auto":
-        m_step = "bound"
-    alpha = known_penalty(model, problem.shape)
-    return with_values(model, solver=solver, m_step=m_step, alpha=alpha)
+    return with_values(model, solver=solver, m_step="bound" if m_step == "auto" else m_step)
 
 
-def _training(model: Any, choice: Choice, rows: DividedRows) -> PartsTraining:
-    settings, problem = choice.settings, choice.problem
-    standardization = problem.standardization(features=model.standardize)
-    shape, engine = problem.shape, problem.engine
-    m_step = settings.m_step if settings.solver == "em" else "gradient"
-    n_bytes = [
-        bytes_of_rows(shape, n) + bytes_of_work(shape, engine, m_step, n) for n in problem.n_rows
-    ]
-    for number, needed in enumerate(n_bytes, start=1):
-        if needed > rows.memory:
-            what = f"E-step on {problem.n_rows[number - 1]} rows"
-            raise memory_error(number, len(n_bytes), what, needed, rows.memory)
-    how = Preparation(_reader(model), shape, engine, standardization, problem.factors, m_step)
+def _choose(
+    model: Any,
+    settings: Any,
+    problem: PartsProblem,
+    standardization: Standardization,
+    rows: DividedRows,
+    *,
+    resumes: bool,
+) -> tuple[Choice, PreparedParts]:
+    """Return the choice of penalty and units, and the prepared parts.
+
+    All rows come to this process for the choice if they are few.
+    """
+    grows = isinstance(model.hidden_layer_sizes, str) and not resumes
+    is_given = resumes or not isinstance(model.alpha, str)
+    alpha = known_penalty(model, problem.shape) if is_given else None
+    n_rows, share = sum(problem.n_rows), 0.0
+    attributes = {"alpha_": alpha, "solver_": settings.solver}
+    if is_given and not grows:
+        settings = with_values(settings, alpha=alpha)
+    elif n_rows <= MOST_ROWS_IN_FOLDS:
+        sample = sample_rows(_reader(model), rows, problem, n_rows)
+        local = choose(model, sample, grows=grows, alpha=alpha)
+        sizes = local.problem.shape.hidden_layer_sizes
+        if sizes != problem.shape.hidden_layer_sizes:
+            problem = resized_problem(problem, *sizes)
+        attributes = {**local.attributes, "solver_": settings.solver}
+        settings = with_values(settings, alpha=local.settings.alpha)
+    else:
+        share = share_held_out(n_rows)
+    n_bytes = _checked_memory(settings, problem, rows.memory)
+    how = Preparation(_reader(model), problem.shape, standardization, problem.factors, share)
     with doing("preparing the partitions"):
         parts = rows.prepare("fastem-prepare", prepare_part, how, n_bytes=n_bytes)
-    return PartsTraining(settings, problem, standardization, parts)
+    if share == 0.0:
+        return Choice(settings, problem, problem.engine, attributes), parts
+
+    def fits(larger: PartsProblem) -> bool:
+        return max(_bytes_of_parts(settings, larger)) <= rows.memory
+
+    choice = choose_on_parts(
+        settings, problem, standardization, parts, grows=grows, alpha=alpha, fits=fits
+    )
+    return choice, parts
+
+
+def _bytes_of_parts(settings: Any, problem: PartsProblem) -> list[int]:
+    """Return the memory of every prepared part and of its E-steps."""
+    work = Work(problem.shape, problem.engine, m_step_in_use(settings))
+    return [bytes_of_part(work, n) for n in problem.n_rows]
+
+
+def _checked_memory(settings: Any, problem: PartsProblem, memory: float) -> list[int]:
+    """Return the memory of every part; raise ValueError if one exceeds that of a worker."""
+    n_bytes = _bytes_of_parts(settings, problem)
+    for number, needed in enumerate(n_bytes, start=1):
+        if needed > memory:
+            what = f"E-step on {problem.n_rows[number - 1]} rows"
+            raise memory_error(number, len(n_bytes), what, needed, memory)
+    return n_bytes

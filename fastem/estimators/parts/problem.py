@@ -95,19 +95,14 @@ def learn_problem(
     n_rows = tuple(0 if summary is None else summary.n_rows for summary in found)
     check_weights(np.array([summary.largest_weight for summary in summaries]), LARGEST_WEIGHT)
     y, weights, extremes = _typical_targets(summaries)
-    X = np.zeros((len(y), summaries[0].n_features))
-    if summaries[0].names is not None:
-        import pandas as pd
-
-        X = pd.DataFrame(X, columns=summaries[0].names)
-    X, y, _ = model._read_rows(X, y, None, reset=not resumes)
+    n_features = _learn_columns(model, summaries[0], resumes=resumes)
     family, targets = model._learn_targets(y, weights, None, resumes=resumes)
     weighted = model._with_class_weights(targets, weights, incremental=False)
     factors = None
     n_outputs = targets.shape[1] if targets.ndim == 2 else len(model.classes_)
     if targets.ndim == 1:
         factors = np.divide(weighted, weights, out=np.zeros(n_outputs), where=weights > 0.0)
-    shape = model._shape_for(sizes, X.shape[1], n_outputs, family, resumes=resumes)
+    shape = model._shape_for(sizes, n_features, n_outputs, family, resumes=resumes)
     features = _merged_features(model, summaries, factors)
     if not (resumes and hasattr(model, "feature_deviation_")):
         model.feature_deviation_ = feature_deviations(features)
@@ -116,6 +111,23 @@ def learn_problem(
         shape, _exact_engine(model, shape, -(-sum(n_rows) // n_threads), resumes=resumes),
         features, Moments.merged(outputs) if outputs else None, extremes, factors, n_rows,
     )  # fmt: skip
+
+
+def _learn_columns(model: Any, summary: PartSummary, *, resumes: bool) -> int:
+    """Store number and names of the features, or compare them with those of an earlier fit."""
+    if not resumes:
+        model.n_features_in_ = summary.n_features
+        vars(model).pop("feature_names_in_", None)
+        if summary.names is not None:
+            model.feature_names_in_ = summary.names
+        return summary.n_features
+    names = getattr(model, "feature_names_in_", None)
+    if summary.n_features != model.n_features_in_ or not np.array_equal(summary.names, names):
+        raise ValueError(
+            f"warm_start=True needs the {model.n_features_in_} features of the earlier fit, in the "
+            f"same order; X has {summary.n_features} features. Use warm_start=False."
+        )
+    return summary.n_features
 
 
 def _in_agreement(found: Sequence[PartSummary | None]) -> list[PartSummary]:

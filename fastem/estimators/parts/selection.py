@@ -1,0 +1,122 @@
+"""Choice of the penalty and of the number of hidden units for rows in parts."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fastem.engines import cheapest_engine
+from fastem.estimators.choices import Choice, with_values
+from fastem.estimators.em_selection import (
+    LEAST_GAIN,
+    SIZES,
+    SIZES_FOR_NUMBERS,
+    SLOWEST_GROWTH,
+    SizePath,
+    may_grow,
+    needs_more_units,
+)
+from fastem.estimators.parts.divided_rows import PreparedParts
+from fastem.estimators.parts.problem import PartsProblem
+from fastem.estimators.parts.training import PartsFold, PartsTraining
+from fastem.estimators.penalty_search import Found, PenaltySearch
+from fastem.estimators.standardization import Standardization
+from fastem.runtime import doing
+
+MOST_HELD_OUT = 20_000
+"""About the largest number of rows that are held out: the driver gets a number of each."""
+
+_SHARE_HELD_OUT = 0.2
+
+
+class Size(NamedTuple):
+    """What `needs_more_units` reads of the rows.
+
+    Attributes
+    ----------
+    n_distinct : int
+        Number of rows; equal rows are not counted here.
+    unit : float
+        Mean weight of a row.
+    """
+
+    n_distinct: int
+    unit: float
+
+
+def share_held_out(n_rows: int) -> float:
+    """Return the share of the rows that is held out."""
+    return min(_SHARE_HELD_OUT, MOST_HELD_OUT / n_rows)
+
+
+def choose_on_parts(
+    settings: Any,
+    problem: PartsProblem,
+    standardization: Standardization,
+    parts: PreparedParts,
+    *,
+    grows: bool,
+    alpha: float | None,
+    fits: Callable[[PartsProblem], bool],
+) -> Choice:
+    """Choose the penalty, and the number of units, on a split of the rows of all parts.
+
+    Parameters
+    ----------
+    settings : BaseFastEM
+        Without "auto", except for `alpha` and the number of units.
+    problem : PartsProblem
+        With the first size, if the number of units is to be chosen.
+    standardization : Standardization
+    parts : PreparedParts
+        With rows that are held out.
+    grows : bool
+        Whether to choose the number of units.
+    alpha : float or None
+        The penalty, if it is given.
+    fits : callable
+        Returns whether the work on a problem fits into the memory of the workers.
+    """
+    n_rows = sum(problem.n_rows)
+    size = Size(n_rows, problem.features.weight / n_rows)
+
+    def found_for(tried: PartsProblem) -> Found:
+        quiet = with_values(settings, alpha=1.0, verbose=0)
+        training = PartsTraining(quiet, tried, standardization, parts, is_trial=True)
+        search = PenaltySearch(settings, tried.shape, size.unit, alpha)
+        return search.by_folds([PartsFold(training, settings)], [training.held_weights])
+
+    found = found_for(problem)
+    best = _choice(settings, problem, found, alpha)
+    if not grows:
+        return best
+    sizes = SizePath(problem.features.weight)
+    sizes.add(problem.shape, found)
+    if may_grow(settings) and needs_more_units(found, problem.shape, size):
+        of_split, has_classes = found.of_split, problem.shape.has_classes
+        for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
+            larger = resized_problem(problem, n_units)
+            seconds = larger.engine.seconds(larger.shape, max(problem.n_rows))
+            is_slow = not has_classes and seconds > SLOWEST_GROWTH
+            if not larger.engine.is_exact or is_slow or not fits(larger):
+                break
+            with doing("choosing the number of units"):
+                found = found_for(larger)
+            sizes.add(larger.shape, found)
+            if found.of_split < of_split + LEAST_GAIN * abs(of_split):
+                break
+            of_split, best = found.of_split, _choice(settings, larger, found, alpha)
+    best.attributes["size_path_"] = sizes.columns()
+    return best
+
+
+def resized_problem(problem: PartsProblem, n_units: int) -> PartsProblem:
+    """Return the problem for another number of hidden units."""
+    shape = problem.shape._replace(hidden_layer_sizes=(n_units,))
+    return problem._replace(shape=shape, engine=cheapest_engine(shape, max(problem.n_rows)))
+
+
+def _choice(settings: Any, problem: PartsProblem, found: Found, given: float | None) -> Choice:
+    attributes = {"alpha_": found.alpha, "solver_": settings.solver}
+    if given is None:
+        attributes["alpha_path_"] = found.path
+    settings = with_values(settings, alpha=found.alpha)
+    return Choice(settings, problem, problem.engine, attributes, found.start)
