@@ -161,9 +161,10 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
             Lazy, in the partitions of X.
         """
         model = self.to_local()
-        columns = model.classes_.tolist() if model._has_labels() else None
-        dtype = np.int64 if model._has_labels() else model.classes_.dtype
-        return apply_to_rows(model.predict, X, columns=columns, dtype=dtype, name="predict")
+        if not model._has_labels():
+            return apply_to_rows(model.predict, X, labels=model.classes_, name="predict")
+        columns = model.classes_.tolist()
+        return apply_to_rows(model.predict, X, columns=columns, dtype=np.int64, name="predict")
 
     def predict_proba(self, X: Any) -> Any:
         """Return P(y = k | x) of every class, as `FastEMClassifier.predict_proba`.

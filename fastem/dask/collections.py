@@ -145,8 +145,8 @@ def _like(name: str, values: Any, X: Any, most_dimensions: int) -> Any:
         are_known = X.known_divisions and values.known_divisions
         if are_known and X.divisions != values.divisions:
             raise ValueError(
-                f"X and {name} have different divisions. Use "
-                f"{name}.repartition(divisions=X.divisions, force=True)."
+                f"X and {name} have different divisions. Take both from the same data frame, or "
+                f"use {name}.repartition(divisions=X.divisions)."
             )
     return values
 

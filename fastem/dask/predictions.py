@@ -20,10 +20,21 @@ def _task_name(name: str) -> str:
 
 
 class _Form(NamedTuple):
-    """Form of the results for a partition: columns or None, dtype, and the name of a Series."""
+    """Form of the results for a partition.
+
+    Attributes
+    ----------
+    columns : tuple or None
+    dtype : dtype
+        In arrays.
+    dtype_in_frames : dtype or pandas dtype
+    name : str
+        Of a Series.
+    """
 
     columns: tuple | None
     dtype: np.dtype
+    dtype_in_frames: Any
     name: str
 
     def empty(self) -> np.ndarray:
@@ -32,14 +43,15 @@ class _Form(NamedTuple):
         return np.empty(shape, self.dtype)
 
     def framed(self, values: np.ndarray, index: Any) -> Any:
-        """Return results as a pandas Series or DataFrame. Text becomes objects."""
+        """Return results as a pandas Series or DataFrame."""
         import pandas as pd
 
-        dtype = values.dtype if values.dtype.kind not in "US" else np.dtype(object)
-        values = values.astype(dtype, copy=False)
+        if values.dtype.kind == "U":  # pandas has no text of fixed length
+            values = values.astype(object)
+        form = {"index": index, "dtype": self.dtype_in_frames}
         if self.columns is None:
-            return pd.Series(values, index=index, name=self.name, dtype=dtype)
-        return pd.DataFrame(values, index=index, columns=list(self.columns), dtype=dtype)
+            return pd.Series(values, name=self.name, **form)
+        return pd.DataFrame(values, columns=list(self.columns), **form)
 
 
 def apply_to_rows(
@@ -48,6 +60,7 @@ def apply_to_rows(
     *,
     columns: Sequence | None = None,
     dtype: Any = np.float64,
+    labels: np.ndarray | None = None,
     name: str,
 ) -> Any:
     """Return a function of the rows of X, without computing it.
@@ -62,7 +75,10 @@ def apply_to_rows(
     columns : sequence, optional
         Names of the columns of the result.
     dtype : dtype, default=float64
-        Of the result. In data frames, text has the dtype object.
+        Of the result.
+    labels : array (n_labels,), optional
+        If the result consists of labels, all of them; `dtype` is ignored then. In data frames,
+        labels of text have the dtype that pandas infers for them.
     name : str
         Name of a Series; with a prefix, of the tasks.
 
@@ -78,12 +94,14 @@ def apply_to_rows(
         As `features_in_partitions`.
     """
     X = features_in_partitions(X)
-    form = _Form(None if columns is None else tuple(columns), np.dtype(dtype), name)
+    dtype = np.dtype(dtype) if labels is None else labels.dtype
+    columns = None if columns is None else tuple(columns)
+    form = _Form(columns, dtype, _dtype_in_frames(dtype, labels), name)
     constant = _constant(function)
     if isinstance(X, da.Array):
         change = {"drop_axis": 1} if columns is None else {"chunks": (X.chunks[0], (len(columns),))}
         return da.map_blocks(
-            partial(_values, form=form), X, constant, dtype=form.dtype, meta=form.empty(),
+            partial(_values, form=form), X, constant, dtype=dtype, meta=form.empty(),
             token=_task_name(name), **change,
         )  # fmt: skip
     meta = form.framed(form.empty(), X._meta.index)
@@ -125,6 +143,14 @@ def sum_over_partitions(function: Callable, parts: Sequence[Part], name: str) ->
 def _constant(function: Callable) -> Delayed:
     """Return a function as one task, on which those of all partitions depend."""
     return delayed(function, name=f"fastem-model-{tokenize(function)}", traverse=False)
+
+
+def _dtype_in_frames(dtype: np.dtype, labels: np.ndarray | None) -> Any:
+    import pandas as pd
+
+    if labels is None or dtype.kind not in "OU":
+        return dtype
+    return pd.Series(labels.tolist()).dtype
 
 
 def _of_part(function: Callable, X: Any, y: Any, sample_weight: Any) -> float:
