@@ -342,6 +342,20 @@ def test_a_partition_that_cannot_be_read_is_named(client):
         DaskEMClassifier((3,), client=client, alpha=0.1).fit(X, y)
 
 
+def test_partitions_that_exceed_the_memory_of_a_worker_are_refused():
+    with cluster_of(1, memory_limit="400MB") as client:
+        X = da.zeros((10_000_000, 20), chunks=(5_000_000, 20))
+        y = da.zeros(10_000_000, chunks=5_000_000, dtype=int)
+        began = time.monotonic()
+        with pytest.raises(ValueError, match=r"Partition 1 of 2.*800000000 bytes.*worker has"):
+            DaskEMClassifier((3,), client=client).fit(X, y)
+        assert time.monotonic() - began < 10.0
+        X, y = parts(*rows())
+        model = DaskEMClassifier((21,), e_step="enumeration", client=client, alpha=0.1)
+        with pytest.raises(ValueError, match=r"Partition 1 of 5.*E-step on 700 rows needs.*bytes"):
+            model.fit(X, y)
+
+
 # Faults
 
 

@@ -1,6 +1,5 @@
 """Rows in the partitions of Dask collections, as a fit to rows in parts needs them."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +32,7 @@ class DaskRows:
 
     def __init__(self, rounds: Rounds, data: Partitioned) -> None:
         self._rounds, self._parts = rounds, data.parts
-        memory = rounds.worker_memory
-        self.n_threads, self.memory = rounds.n_threads, math.inf if memory is None else memory
+        self.n_threads, self.memory = rounds.n_threads, rounds.memory_of_task()
         for number, n_bytes in enumerate(data.n_bytes, start=1):
             if n_bytes is not None and n_bytes > self.memory:
                 raise memory_error(number, len(self._parts), "part of X", n_bytes, self.memory)

@@ -71,12 +71,22 @@ class Rounds:
     @property
     def n_threads(self) -> int:
         """Number of threads of all workers at this moment."""
-        return sum(n_threads for n_threads, _, _ in self._workers())
+        return sum(worker.n_threads for worker in self._workers())
 
     @property
     def worker_memory(self) -> int | None:
         """Smallest memory limit of a worker, in bytes. None if no worker has a limit."""
-        return min((limit for _, limit, _ in self._workers() if limit), default=None)
+        return min((worker.limit for worker in self._workers() if worker.limit), default=None)
+
+    def memory_of_task(self) -> float:
+        """Return the memory that a task may take on every worker, in bytes.
+
+        It is the limit of a worker without what its libraries take.
+        """
+        return min(
+            (worker.limit - worker.base for worker in self._workers() if worker.limit),
+            default=math.inf,
+        )
 
     def spare_memory(self, share: float) -> float:
         """Return the memory that the processes of all workers may still take, in bytes.
@@ -86,12 +96,12 @@ class Rounds:
         share : float
             Share of its limit up to which a process may grow.
         """
-        spare = 0.0
-        for _, limit, used in self._workers():
-            spare += max(share * limit - used, 0.0) if limit else math.inf
-        return spare
+        return sum(
+            max(share * worker.limit - worker.used, 0.0) if worker.limit else math.inf
+            for worker in self._workers()
+        )
 
-    def _workers(self) -> list[tuple[int, int, int]]:
+    def _workers(self) -> list[silence.Worker]:
         self._check_connection("The list of workers")
         try:
             return self.client.run_on_scheduler(

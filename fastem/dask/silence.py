@@ -3,18 +3,35 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 _SECONDS_TO_KILL = 60.0
 
 
-def list_workers(dask_scheduler=None) -> list[tuple[int, int, int]]:
-    """Return (number of threads, memory limit or 0, memory of the process) of each worker.
+class Worker(NamedTuple):
+    """A worker of the cluster.
 
-    Memory is in bytes.
+    Attributes
+    ----------
+    n_threads : int
+    limit : int
+        Memory limit in bytes; 0 if there is none.
+    used : int
+        Memory of the process in bytes.
+    base : int
+        Memory of the process without the results that it keeps, in bytes.
     """
+
+    n_threads: int
+    limit: int
+    used: int
+    base: int
+
+
+def list_workers(dask_scheduler=None) -> list[Worker]:
+    """Return the workers of the cluster."""
     return [
-        (ws.nthreads, ws.memory_limit, ws.metrics.get("memory", 0))
+        Worker(ws.nthreads, ws.memory_limit, ws.memory.process, ws.memory.unmanaged)
         for ws in dask_scheduler.workers.values()
     ]
 
