@@ -7,6 +7,7 @@ import numpy as np
 
 from fastem.engines import Engine
 from fastem.estimators.ascent import Problem
+from fastem.estimators.parts.summary import read_part
 from fastem.estimators.standardization import Standardization
 from fastem.expectations import Sums
 from fastem.m_step import M_STEPS
@@ -204,7 +205,7 @@ def prepare_part(X: Any, y: Any, sample_weight: Any, how: Preparation) -> Prepar
     if X.shape[0] == 0:
         return None
     model, shape = how.model, how.shape
-    X, y, weights = model._read_rows(X, y, sample_weight, reset=False)
+    X, y, weights = read_part(model, X, y, sample_weight, reset=False)
     targets = model._known_targets(y, len(X), shape.n_outputs)
     if how.factors is not None:
         weights = weights * how.factors[targets]

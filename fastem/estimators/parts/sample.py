@@ -7,6 +7,7 @@ import numpy as np
 from fastem.estimators.ascent import Problem
 from fastem.estimators.parts.divided_rows import DividedRows
 from fastem.estimators.parts.problem import PartsProblem
+from fastem.estimators.parts.summary import read_part
 from fastem.selection import row_numbers_of_part
 from fastem.sparse import SparseFeatures
 
@@ -40,7 +41,7 @@ def sample_of_part(
     """Return features, targets and weights of about a share of the rows; None without rows."""
     if X.shape[0] == 0:
         return None
-    X, y, weights = model._read_rows(X, y, sample_weight, reset=False)
+    X, y, weights = read_part(model, X, y, sample_weight, reset=False)
     targets = model._known_targets(y, len(X), n_outputs)
     kept = row_numbers_of_part(X, targets) <= share * 2.0**64
     X = X[kept].toarray() if isinstance(X, SparseFeatures) else X[kept]

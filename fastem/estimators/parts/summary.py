@@ -47,6 +47,22 @@ class PartSummary(NamedTuple):
     extremes: Array | None
 
 
+def read_part(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple:
+    """Return checked rows of a part: features, y and weights, which may all be zero.
+
+    ``reset`` states whether to store the columns in the model; otherwise they are compared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `fit`.
+    """
+    if sample_weight is None or np.any(np.asarray(sample_weight)):
+        return model._read_rows(X, y, sample_weight, reset=reset)
+    X, y, weights = model._read_rows(X, y, None, reset=reset)  # scikit-learn refuses zeros
+    return X, y, 0.0 * weights
+
+
 def summary_of_part(X: Any, y: Any, sample_weight: Any, model: Any) -> PartSummary | None:
     """Check the rows of a part, and summarise them; None if there are none.
 
@@ -64,7 +80,7 @@ def summary_of_part(X: Any, y: Any, sample_weight: Any, model: Any) -> PartSumma
     """
     if X.shape[0] == 0:
         return None
-    X, y, weights = model._read_rows(X, y, sample_weight, reset=True)
+    X, y, weights = read_part(model, X, y, sample_weight, reset=True)
     labels, targets = model._targets_of_part(y)
     groups, kept = np.zeros(len(X), dtype=np.int64), weights > 0.0
     if labels is not None:
