@@ -11,6 +11,16 @@ def add(value, number):
     return np.arange(4.0) * value + number
 
 
+def add_to(part, number):
+    return part + number
+
+
+def fail_on_part(part, kind, partition):
+    if part[1] == partition:  # the second entry of `add` is the number of the part
+        raise kind("no good")
+    return part
+
+
 def slow_add(value, number):
     time.sleep(0.15)
     return add(value, number)

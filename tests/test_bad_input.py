@@ -459,7 +459,7 @@ def test_e_step_changes_no_argument():
 
 
 def test_dropped_start_is_told(monkeypatch):
-    draw, drawn = fastem.estimators.em_training.draw_start, []
+    draw, drawn = fastem.estimators.base_training.draw_start, []
 
     def second_is_hopeless(shape, *args):
         parameters = draw(shape, *args)
@@ -468,7 +468,7 @@ def test_dropped_start_is_told(monkeypatch):
             parameters.output[:-1] = np.inf
         return parameters
 
-    monkeypatch.setattr("fastem.estimators.em_training.draw_start", second_is_hopeless)
+    monkeypatch.setattr("fastem.estimators.base_training.draw_start", second_is_hopeless)
     with pytest.warns(ConvergenceWarning, match="Start 2 of 3 is dropped"):
         model = classifier(n_init=3, alpha=0.15).fit(X, Y)
     assert len(drawn) == 3

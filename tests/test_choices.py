@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from fastem import FastEMClassifier, FastEMRegressor
-from fastem.estimators import em_training
+from fastem.estimators import base_training, em_training
 from fastem.solvers import Network
 
 N = 120
@@ -177,7 +177,7 @@ def test_ctrl_c_in_the_regressors_first_runs_leaves_the_estimator(monkeypatch):
 
 def test_ctrl_c_in_a_race_ends_it(monkeypatch):
     """No start goes on after Ctrl-C in the short runs."""
-    runs, run = [], em_training.run_em
+    runs, run = [], base_training.run_em
 
     def interrupted(model, theta, monitor, max_iter, *others):
         runs.append(max_iter)
@@ -185,7 +185,7 @@ def test_ctrl_c_in_a_race_ends_it(monkeypatch):
         monitor.interrupted = len(runs) == 2
         return theta
 
-    monkeypatch.setattr(em_training, "run_em", interrupted)
+    monkeypatch.setattr(base_training, "run_em", interrupted)
     model = classifier(n_init=6, alpha=0.15)
     with pytest.warns(ConvergenceWarning, match="interrupted after 3 iterations"):
         model.fit(X, CLASSES)

@@ -206,9 +206,24 @@ def test_floating_point_errors_are_raised_as_such(client):
         Rounds(client).run("step", dask_tasks.fail_at, ITEMS, FloatingPointError, 3)
 
 
-@pytest.mark.parametrize(
-    "kind", [ValueError, KeyError, MemoryError, OSError, TimeoutError, ConnectionError]
-)
+@pytest.mark.parametrize("kind", [TypeError, ValueError])
+def test_errors_of_data_keep_their_type(client, kind):
+    with pytest.raises(kind, match=r"fastem-e-step failed for partition 3 of 6: no good") as caught:
+        Rounds(client).run("fastem-e-step", dask_tasks.fail_at, ITEMS, kind, 2)
+    assert isinstance(caught.value.__cause__, kind)
+
+
+def test_bundles_return_results_in_the_order_of_the_parts(client):
+    rounds = Rounds(client)
+    parts = rounds.submit("parts", dask_tasks.add, ITEMS, 0.0)
+    bundles = [(parts[4], parts[1]), (parts[0], parts[5], parts[3]), (parts[2],)]
+    numbers = [[4, 1], [0, 5, 3], [2]]
+    assert_sums(rounds.run_bundles("step", dask_tasks.add_to, bundles, numbers, 2.0), 2.0)
+    with pytest.raises(PartitionError, match="partition 6 of 6: KeyError"):
+        rounds.run_bundles("step", dask_tasks.fail_on_part, bundles, numbers, KeyError, 5)
+
+
+@pytest.mark.parametrize("kind", [KeyError, MemoryError, OSError, TimeoutError, ConnectionError])
 def test_errors_name_the_partition(client, kind):
     with pytest.raises(PartitionError) as caught:
         Rounds(client).run("fastem-e-step", dask_tasks.fail_at, ITEMS, kind, 2)
@@ -228,7 +243,7 @@ def test_an_input_that_fails_names_the_partition(client):
 def test_an_error_stops_the_other_tasks(client, tmp_path):
     rounds = Rounds(client)
     with pytest.raises(PartitionError, match="partition 1 of 400"):
-        rounds.run("step", dask_tasks.fail_at, [(i,) for i in range(400)], ValueError, 0)
+        rounds.run("step", dask_tasks.fail_at, [(i,) for i in range(400)], OSError, 0)
     assert not tasks_on(client)
     assert_sums(rounds.run("after", dask_tasks.add, ITEMS, 1.0), 1.0)
 

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastem
 from fastem import FastEMClassifier, FastEMRegressor, FastMLPClassifier
-from fastem.estimators import em_training
+from fastem.estimators import base_training
 from fastem.inference import refits
 
 N, P = 60, 2
@@ -581,14 +581,14 @@ def test_ctrl_c_keeps_the_finished_resamples(monkeypatch, capsys):
 
 
 def test_a_refit_that_is_cut_short_by_ctrl_c_is_not_used(monkeypatch):
-    model, run_em = fitted("two", tol=1e-6), em_training.run_em
+    model, run_em = fitted("two", tol=1e-6), base_training.run_em
 
     def interrupted(network, theta, monitor, *rest):
         theta = run_em(network, theta, monitor, *rest)
         monitor.interrupted, monitor.converged = True, False
         return theta
 
-    monkeypatch.setattr(em_training, "run_em", interrupted)
+    monkeypatch.setattr(base_training, "run_em", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fastem.bootstrap(model, X, Y["two"], n_resamples=3, random_state=0)
 
