@@ -61,9 +61,8 @@ def main(address=None):
             cluster.close()
         local = FastEMClassifier.load(folder / "model.npz")
         first = pd.read_parquet(folder / "part-0.parquet")
-        print(
-            "the first file without Dask:", round(local.score(first[FEATURES], first["label"]), 3)
-        )
+        score = local.score(first[FEATURES], first["label"])
+        print(f"accuracy on the first file, without Dask, {score:.3f}")
     return accuracy
 
 
