@@ -1,5 +1,6 @@
 """Rounds of tasks on Dask workers: order, errors, and workers that die or stop."""
 
+import math
 import os
 import re
 import signal
@@ -164,7 +165,9 @@ def test_equal_arguments_leave_the_client_once(client, monkeypatch):
 
 def test_describes_the_workers(client):
     rounds = Rounds(client)
-    assert (rounds.n_workers, rounds.n_threads, rounds.worker_memory) == (2, 2, 2**30)
+    assert rounds.n_threads == 2
+    assert 2**28 < rounds.memory_of_task() < 2**30
+    assert 0.0 < rounds.spare_memory(0.6) < 2 * 0.6 * 2**30
 
 
 # ---- clients
@@ -221,6 +224,8 @@ def test_bundles_return_results_in_the_order_of_the_parts(client):
     assert_sums(rounds.run_bundles("step", dask_tasks.add_to, bundles, numbers, 2.0), 2.0)
     with pytest.raises(PartitionError, match="partition 6 of 6: KeyError"):
         rounds.run_bundles("step", dask_tasks.fail_on_part, bundles, numbers, KeyError, 5)
+    for part in parts:
+        part.release()
 
 
 @pytest.mark.parametrize("kind", [KeyError, MemoryError, OSError, TimeoutError, ConnectionError])
@@ -367,7 +372,7 @@ def test_a_task_that_kills_its_workers():
 def test_no_workers():
     with new_cluster(0) as cluster, distributed.Client(cluster) as client:
         rounds = Rounds(client, timeout=1.0)
-        assert (rounds.n_workers, rounds.n_threads, rounds.worker_memory) == (0, 0, None)
+        assert (rounds.n_threads, rounds.memory_of_task()) == (0, math.inf)
         with pytest.raises(TimeoutError, match=r"finished for 1 seconds.*has no workers. Start"):
             rounds.run("step", dask_tasks.add, ITEMS, 1.0)
         assert not tasks_on(client)

@@ -23,16 +23,10 @@ class Partitioned(NamedTuple):
         One per partition; the weights are None if there are none.
     n_bytes : list of int or None
         Memory of the features of every partition, where it is known in advance.
-    n_rows : list of int or None
-        Rows of every partition, where they are known in advance.
-    names : list or None
-        Names of the columns of X, if it is a data frame.
     """
 
     parts: list[Part]
     n_bytes: list[int | None]
-    n_rows: list[int | None]
-    names: list | None
 
 
 def partitioned(X: Any, y: Any, sample_weight: Any = None) -> Partitioned:
@@ -70,8 +64,7 @@ def partitioned(X: Any, y: Any, sample_weight: Any = None) -> Partitioned:
     columns = _delayed(collections)
     if sample_weight is None:
         columns.append([None] * len(columns[0]))
-    names = None if isinstance(X, da.Array) else list(X.columns)
-    return Partitioned(list(zip(*columns, strict=True)), _known_bytes(X), _known_rows(X), names)
+    return Partitioned(list(zip(*columns, strict=True)), _known_bytes(X))
 
 
 def features_in_partitions(X: Any) -> Any:
@@ -204,15 +197,11 @@ def _together(*frames: Any) -> Part:
     return frames
 
 
-def _known_rows(X: Any) -> list[int | None]:
-    if isinstance(X, da.Array):
-        return [None if np.isnan(n) else int(n) for n in X.chunks[0]]
-    return [None] * X.npartitions
-
-
 def _known_bytes(X: Any) -> list[int | None]:
-    rows = _known_rows(X)
-    is_plain = isinstance(X, da.Array) and isinstance(X._meta, np.ndarray)
-    if not is_plain or X.dtype.hasobject:  # sparse blocks, or objects of any size
-        return [None] * len(rows)
-    return [None if n is None else n * X.shape[1] * X.dtype.itemsize for n in rows]
+    if not isinstance(X, da.Array):
+        return [None] * X.npartitions
+    lengths = X.chunks[0]
+    if not isinstance(X._meta, np.ndarray) or X.dtype.hasobject:  # sparse, or of any size
+        return [None] * len(lengths)
+    row = X.shape[1] * X.dtype.itemsize
+    return [None if np.isnan(n) else int(n) * row for n in lengths]

@@ -32,10 +32,20 @@ class DaskRows:
 
     def __init__(self, rounds: Rounds, data: Partitioned) -> None:
         self._rounds, self._parts = rounds, data.parts
-        self.n_threads, self.memory = rounds.n_threads, rounds.memory_of_task()
+        memory = self.memory
         for number, n_bytes in enumerate(data.n_bytes, start=1):
-            if n_bytes is not None and n_bytes > self.memory:
-                raise memory_error(number, len(self._parts), "part of X", n_bytes, self.memory)
+            if n_bytes is not None and n_bytes > memory:
+                raise memory_error(number, len(self._parts), "part of X", n_bytes, memory)
+
+    @property
+    def n_threads(self) -> int:
+        """Number of threads of the cluster at this moment, at least one."""
+        return max(self._rounds.n_threads, 1)
+
+    @property
+    def memory(self) -> float:
+        """Bytes that the work on one partition may use at this moment."""
+        return self._rounds.memory_of_task()
 
     def map(self, stage: str, function: Function, *arguments: Any) -> list:
         """Return ``function(X, y, sample_weight, *arguments)`` of every partition, in order."""

@@ -64,19 +64,9 @@ class Rounds:
         self._check_versions()
 
     @property
-    def n_workers(self) -> int:
-        """Number of workers of the cluster at this moment."""
-        return len(self._workers())
-
-    @property
     def n_threads(self) -> int:
         """Number of threads of all workers at this moment."""
         return sum(worker.n_threads for worker in self._workers())
-
-    @property
-    def worker_memory(self) -> int | None:
-        """Smallest memory limit of a worker, in bytes. None if no worker has a limit."""
-        return min((worker.limit for worker in self._workers() if worker.limit), default=None)
 
     def memory_of_task(self) -> float:
         """Return the memory that a task may take on every worker, in bytes.
