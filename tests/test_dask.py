@@ -217,6 +217,11 @@ def test_partial_fit_equals_local_calls(client):
     assert_same_bits(model, local)
 
 
+def test_partial_fit_needs_mini_batches(client):
+    with pytest.raises(AttributeError, match="partial_fit"):
+        DaskEMClassifier((4,), client=client).partial_fit(*parts(*rows()), classes=["a", "b"])
+
+
 def test_a_model_file_is_that_of_the_local_estimator(expected, tmp_path):
     expected.save(tmp_path / "model.npz")
     X, _ = rows()

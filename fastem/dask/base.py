@@ -60,6 +60,10 @@ class BaseDaskEM(BaseEstimator):
             If a partition cannot be read, or workers die repeatedly while they work on it.
         TimeoutError
             If no partition is finished for `timeout` seconds.
+        ConnectionError
+            If the scheduler is lost.
+        OSError
+            If the checkpoint cannot be written or read.
         KeyboardInterrupt
             If Ctrl-C is pressed before the first iteration has ended.
 
@@ -71,10 +75,10 @@ class BaseDaskEM(BaseEstimator):
 
         Notes
         -----
-        A call that raises an error leaves the estimator as it was. The partitions are read three
-        times: to summarise them, to choose the penalty, and to prepare them. Prepared partitions
-        stay on the workers as far as half of their memory permits. The others are read again in
-        every iteration.
+        A call that raises an error leaves the estimator as it was. The partitions are read two to
+        four times before the first iteration: to summarise them, for choices that need few rows,
+        and to prepare them. Prepared partitions stay on the workers up to 60 % of the memory
+        limits. The others are read again in every iteration.
         """
         data, rounds = partitioned(X, y, sample_weight), self._rounds()
         model, checkpoints = self._local(), None
@@ -98,8 +102,9 @@ class BaseDaskEM(BaseEstimator):
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, **classes: Any) -> Self:
         """Process the partitions one after the other, in mini-batches."""
-        data, rounds = partitioned(X, y, sample_weight), self._rounds()
         model = self._local()
+        _ = model.partial_fit  # raises AttributeError if the solver has no mini-batches
+        data, rounds = partitioned(X, y, sample_weight), self._rounds()
         for part in data.parts:
             (model,) = rounds.run("fastem-partial-fit", partial_fit_part, [part], model, classes)
         self._take(model)
