@@ -217,6 +217,15 @@ def test_partial_fit_equals_local_calls(client):
     assert_same_bits(model, local)
 
 
+def test_a_fit_leaves_nothing_on_the_workers(client):
+    fitted(client, max_iter=3)
+    assert _ends(lambda: not client.run_on_scheduler(_tasks_of_fits))
+
+
+def _tasks_of_fits(dask_scheduler):
+    return [key for key in dask_scheduler.tasks if "fastem" in str(key)]
+
+
 def test_partial_fit_needs_mini_batches(client):
     with pytest.raises(AttributeError, match="partial_fit"):
         DaskEMClassifier((4,), client=client).partial_fit(*parts(*rows()), classes=["a", "b"])

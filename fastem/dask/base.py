@@ -84,7 +84,11 @@ class BaseDaskEM(BaseEstimator):
         model, checkpoints = self._local(), None
         if self.checkpoint is not None:
             checkpoints = self._checkpoints(model)
-        fit_parts(model, DaskRows(rounds, data), (X, y, sample_weight), checkpoints)
+        rows = DaskRows(rounds, data)
+        try:
+            fit_parts(model, rows, (X, y, sample_weight), checkpoints)
+        finally:
+            rows.release()
         self._take(model)
         return self
 

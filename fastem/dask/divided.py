@@ -32,6 +32,7 @@ class DaskRows:
 
     def __init__(self, rounds: Rounds, data: Partitioned) -> None:
         self._rounds, self._parts = rounds, data.parts
+        self._kept: list[Placement] = []
         memory = self.memory
         for number, n_bytes in enumerate(data.n_bytes, start=1):
             if n_bytes is not None and n_bytes > memory:
@@ -66,10 +67,16 @@ class DaskRows:
         kept = self._rounds.submit(stage, function, self._parts[:n_kept], *arguments)
         self._rounds.run(f"{stage}-done", _nothing, [(future,) for future in kept])
         placement = Placement(self._rounds.client, kept, n_bytes[:n_kept])
+        self._kept.append(placement)
         placement.balance()
         again = delayed(function, name=stage, pure=False)
         others = [again(*part, *arguments) for part in self._parts[n_kept:]]
         return PreparedPartitions(self._rounds, placement, others)
+
+    def release(self) -> None:
+        """Release the partitions that the workers keep."""
+        for placement in self._kept:
+            placement.release()
 
 
 class PreparedPartitions:

@@ -65,6 +65,11 @@ class Placement:
                 load[source] -= self._sizes[i] / threads[source]
                 load[target] = after
 
+    def release(self) -> None:
+        """Release the partitions on the workers."""
+        for future in self.futures:
+            future.release()
+
     def _held(self, threads: dict[str, int]) -> dict[str, list[int]]:
         """Return the partitions of every worker; those that nobody holds are left out."""
         places = self._client.who_has(self.futures)
