@@ -27,7 +27,7 @@ FIRST_SIZE = 10
 SIZES = (64,)
 SIZES_FOR_NUMBERS = 16, 32
 SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
-_FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
+FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
 _MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
 MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
@@ -157,7 +157,14 @@ def _enumerates(engine: Engine, shape: Any) -> bool:
     return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
 
 
-def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None) -> Choice:
+def choose(
+    estimator: Any,
+    problem: Problem,
+    *,
+    grows: bool,
+    alpha: float | None = None,
+    is_exact: bool = False,
+) -> Choice:
     """Replace every "auto" of an estimator for given rows.
 
     Parameters
@@ -169,6 +176,8 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         Whether to choose the number of units.
     alpha : float, optional
         Penalty to use in place of "auto": that of an earlier fit.
+    is_exact : bool, default=False
+        Whether to choose only among numbers of units that have an exact E-step.
 
     Returns
     -------
@@ -181,7 +190,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         return _without_path(settings, problem, engine, alpha)
     kept = problem.of_rows(problem.weights > 0.0)
     selection = _Selection(settings, kept, engine, alpha)
-    if selection.size < _FEWEST_ROWS or not selection.can_hold_out:
+    if selection.size < FEWEST_ROWS or not selection.can_hold_out:
         alpha = SMALL_PENALTY * selection.unit if alpha is None else alpha
         return _without_path(settings, problem, engine, alpha)
     found = selection.best(single=False)
@@ -192,7 +201,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     if may_grow(estimator) and needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
-        best = _grown(estimator, selection, best, found, sizes)
+        best = _grown(estimator, selection, best, found, sizes, is_exact=is_exact)
     else:
         sizes.add(problem.shape, found)
     best.attributes["size_path_"] = sizes.columns()
@@ -262,7 +271,13 @@ def needs_more_units(found: Found, shape: Shape, selection: _Selection) -> bool:
 
 
 def _grown(
-    estimator: Any, selection: _Selection, best: Choice, found: Found, sizes: SizePath
+    estimator: Any,
+    selection: _Selection,
+    best: Choice,
+    found: Found,
+    sizes: SizePath,
+    *,
+    is_exact: bool,
 ) -> Choice:
     """Return the best choice among larger networks, as long as they gain."""
     problem = best.problem
@@ -270,10 +285,12 @@ def _grown(
     of_split, has_classes = found.of_split, problem.shape.has_classes
     for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
         larger = resized(estimator, problem, n_units, best.engine)
+        if (is_exact or not has_classes) and not larger.engine.is_exact:
+            break
         settings, larger, engine = resolve_solver(estimator, larger)
         if not has_classes:
             seconds = larger.engine.seconds(larger.shape, len(larger.weights))
-            if not larger.engine.is_exact or seconds > SLOWEST_GROWTH:
+            if seconds > SLOWEST_GROWTH:
                 break
         with doing("choosing the number of units"):
             candidate = selection.resized(settings, larger, engine).best(single=True)
