@@ -1,18 +1,17 @@
 """Choice of the penalty and of the number of hidden units for rows in parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fastem.engines import cheapest_engine
 from fastem.estimators.choices import SMALL_PENALTY, Choice, with_values
 from fastem.estimators.em_selection import (
-    LEAST_GAIN,
-    SIZES,
-    SIZES_FOR_NUMBERS,
-    SLOWEST_GROWTH,
     SizePath,
+    grows_too_slowly,
+    largest_that_gains,
     may_grow,
     needs_more_units,
+    sizes_to_try,
 )
 from fastem.estimators.parts.divided_rows import PreparedParts
 from fastem.estimators.parts.problem import PartsProblem
@@ -90,21 +89,19 @@ def choose_on_parts(
     if not grows:
         return best
     sizes = SizePath(problem.features.weight)
-    sizes.add(problem.shape, found)
-    if may_grow(settings) and needs_more_units(found, problem.shape, size):
-        of_split, has_classes = found.of_split, problem.shape.has_classes
-        for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
+
+    def candidates() -> Iterator[tuple[Choice, Found]]:
+        for n_units in sizes_to_try(problem.shape):
             larger = resized_problem(problem, n_units)
-            seconds = larger.engine.seconds(larger.shape, max(problem.n_rows))
-            is_slow = not has_classes and seconds > SLOWEST_GROWTH
+            is_slow = grows_too_slowly(larger.engine, larger.shape, max(problem.n_rows))
             if not larger.engine.is_exact or is_slow or not fits(larger):
-                break
+                return
             with doing("choosing the number of units"):
                 found = found_for(training_on(larger))
-            sizes.add(larger.shape, found)
-            if found.of_split < of_split + LEAST_GAIN * abs(of_split):
-                break
-            of_split, best = found.of_split, _choice(settings, larger, found, alpha)
+            yield _choice(settings, larger, found, alpha), found
+
+    needs_more = may_grow(settings) and needs_more_units(found, problem.shape, size)
+    best = largest_that_gains(best, found, sizes, candidates() if needs_more else ())
     best.attributes["size_path_"] = sizes.columns()
     return best
 
