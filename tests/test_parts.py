@@ -12,6 +12,7 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from fastem import Enumeration, FastEMClassifier, FastEMRegressor, Quadrature
 from fastem.estimators import fit_parts
+from fastem.estimators.parts.counts import HoldOut
 from fastem.estimators.parts.part import Preparation, Work, prepare_part
 from fastem.estimators.standardization import Moments, Standardization
 from fastem.expectations import total
@@ -202,12 +203,12 @@ def test_moments_of_parts():
 # Parts
 
 
-def prepared_part(share=0.0):
+def prepared_part(hold_out=None):
     X, y = table("classes")
     model = FastEMClassifier((3,), alpha=0.1).fit(X, y)
     shape = Shape(4, (3,), 3, True, CATEGORICAL)
     standardization = Standardization.of(X, y, np.ones(len(X)), shape, features=True)
-    how = Preparation(model, shape, standardization, None, share)
+    how = Preparation(model, shape, standardization, None, hold_out)
     return prepare_part(X, y, None, how), shape
 
 
@@ -245,7 +246,7 @@ def test_a_part_may_be_used_by_several_threads():
 
 
 def test_held_out_rows_have_no_part_in_sums():
-    part, shape = prepared_part(share=0.3)
+    part, shape = prepared_part(HoldOut(0.3, has_few_values=False, are_counts=True, frequent=None))
     parameters = draw_start(shape, np.ones(3), np.random.RandomState(0))
     trial, whole = (Work(shape, Enumeration(), "bound", is_trial) for is_trial in (True, False))
     n_held = len(part.describe(trial).held)

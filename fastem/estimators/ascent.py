@@ -19,6 +19,21 @@ _TRIED_ROWS = 1000  # size of the sample of rows in which equal rows are counted
 Optimizer = Stepper | AdamState
 
 
+class EqualRows(NamedTuple):
+    """Groups of equal rows.
+
+    Attributes
+    ----------
+    first : array of int (n_groups,)
+        Number of the first row of every group.
+    groups : array of int (n_samples,)
+        Number of the group of every row.
+    """
+
+    first: np.ndarray
+    groups: np.ndarray
+
+
 class Problem(NamedTuple):
     """Checked rows, and the network and engine to train on them.
 
@@ -63,17 +78,24 @@ class Problem(NamedTuple):
         The weight of a merged row is the sum of the weights. Tables of categories have many equal
         rows.
         """
+        equal = self.equal_rows()
+        return self if equal is None else self.with_merged(equal)
+
+    def with_merged(self, equal: EqualRows) -> "Problem":
+        """Return the problem with given equal rows merged."""
+        weights = np.bincount(equal.groups, self.weights)
+        return self.of_rows(equal.first)._replace(weights=weights, counts=None)
+
+    def equal_rows(self) -> EqualRows | None:
+        """Return which rows are equal; None if more than half of the rows are distinct, or few."""
         n_samples = len(self.weights)
         if n_samples < _FEWEST_ROWS_TO_MERGE:
-            return self
+            return None
         some = self.of_rows(np.arange(0, n_samples, -(-n_samples // _TRIED_ROWS)))
         if 2 * len(np.unique(some._keys())) > len(some.weights):
-            return self
-        _, first, numbers = np.unique(self._keys(), return_index=True, return_inverse=True)
-        if 2 * len(first) > n_samples:
-            return self
-        weights = np.bincount(numbers, self.weights)
-        return self.of_rows(first)._replace(weights=weights, counts=None)
+            return None
+        _, first, groups = np.unique(self._keys(), return_index=True, return_inverse=True)
+        return None if 2 * len(first) > n_samples else EqualRows(first, groups)
 
     def _keys(self) -> np.ndarray:
         """Return one value per row, equal for rows with equal features and targets."""

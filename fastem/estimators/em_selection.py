@@ -1,6 +1,7 @@
 """Choice of the penalty and of the number of hidden units on rows that are held out."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,16 @@ from fastem.sparse import SparseFeatures
 FIRST_SIZE = 10
 """Units with which ``hidden_layer_sizes="auto"`` begins."""
 
-SIZES = (64,)
-SIZES_FOR_NUMBERS = 16, 32
-SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
-_FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
+_SIZES = (64,)
+_SIZES_FOR_NUMBERS = 16, 32
+_SLOWEST_GROWTH = 0.1  # seconds of an E-step, for outputs that are not classes
+FEWEST_ROWS = 20  # with fewer rows, scores of held-out rows are too noisy
 _MANY_ROWS, _FEW_FOLDS = 500, 3  # with so many rows, three of the five folds suffice
 MOST_ROWS_IN_FOLDS = 5000
 _SLOW_E_STEP = 0.02  # seconds; slower ones are repeated for one split only
 _LARGEST_SHARE = 0.05  # parameters per row up to which leave-one-out is approximated
 _LARGEST_LEVERAGE = 0.75
-LEAST_GAIN = 0.01  # relative, of a larger network
+_LEAST_GAIN = 0.01  # relative, of a larger network
 _FEWEST_ROWS_TO_GROW = 500
 _SOLVED = 0.01  # nats per row; with a smaller loss, more units cannot gain
 # The number of units limits the fit if the penalty per unit weight is at most the first of these
@@ -157,7 +158,14 @@ def _enumerates(engine: Engine, shape: Any) -> bool:
     return shape.depth == 1 and isinstance(engine, (Enumeration, Quadrature)) and shape.first <= 12
 
 
-def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None = None) -> Choice:
+def choose(
+    estimator: Any,
+    problem: Problem,
+    *,
+    grows: bool,
+    alpha: float | None = None,
+    is_exact: bool = False,
+) -> Choice:
     """Replace every "auto" of an estimator for given rows.
 
     Parameters
@@ -169,6 +177,8 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         Whether to choose the number of units.
     alpha : float, optional
         Penalty to use in place of "auto": that of an earlier fit.
+    is_exact : bool, default=False
+        Whether to choose only among numbers of units that have an exact E-step.
 
     Returns
     -------
@@ -181,7 +191,7 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
         return _without_path(settings, problem, engine, alpha)
     kept = problem.of_rows(problem.weights > 0.0)
     selection = _Selection(settings, kept, engine, alpha)
-    if selection.size < _FEWEST_ROWS or not selection.can_hold_out:
+    if selection.size < FEWEST_ROWS or not selection.can_hold_out:
         alpha = SMALL_PENALTY * selection.unit if alpha is None else alpha
         return _without_path(settings, problem, engine, alpha)
     found = selection.best(single=False)
@@ -192,7 +202,8 @@ def choose(estimator: Any, problem: Problem, *, grows: bool, alpha: float | None
     if may_grow(estimator) and needs_more_units(found, problem.shape, selection):
         if np.isnan(found.of_split):
             found = selection.best(single=True)
-        best = _grown(estimator, selection, best, found, sizes)
+        larger = _larger(estimator, selection, best, is_exact=is_exact)
+        best = largest_that_gains(best, found, sizes, larger)
     else:
         sizes.add(problem.shape, found)
     best.attributes["size_path_"] = sizes.columns()
@@ -261,25 +272,55 @@ def needs_more_units(found: Found, shape: Shape, selection: _Selection) -> bool:
     )
 
 
-def _grown(
-    estimator: Any, selection: _Selection, best: Choice, found: Found, sizes: SizePath
+def sizes_to_try(shape: Shape) -> tuple[int, ...]:
+    """Return the numbers of units that are tried after the first, in ascending order."""
+    return _SIZES if shape.has_classes else _SIZES_FOR_NUMBERS
+
+
+def grows_too_slowly(engine: Engine, shape: Shape, n_samples: int) -> bool:
+    """Return whether the E-step of a larger network takes too long to be tried."""
+    if shape.has_classes:
+        return False
+    return not engine.is_exact or engine.seconds(shape, n_samples) > _SLOWEST_GROWTH
+
+
+def largest_that_gains(
+    best: Choice, found: Found, sizes: SizePath, larger: Iterable[tuple[Choice, Found]]
 ) -> Choice:
-    """Return the best choice among larger networks, as long as they gain."""
-    problem = best.problem
-    sizes.add(problem.shape, found)
-    of_split, has_classes = found.of_split, problem.shape.has_classes
-    for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
-        larger = resized(estimator, problem, n_units, best.engine)
-        settings, larger, engine = resolve_solver(estimator, larger)
-        if not has_classes:
-            seconds = larger.engine.seconds(larger.shape, len(larger.weights))
-            if not larger.engine.is_exact or seconds > SLOWEST_GROWTH:
-                break
-        with doing("choosing the number of units"):
-            candidate = selection.resized(settings, larger, engine).best(single=True)
-        sizes.add(larger.shape, candidate)
-        if candidate.of_split < of_split + LEAST_GAIN * abs(of_split):
+    """Return the choice of the last size in a row that gains on the single split.
+
+    Parameters
+    ----------
+    best : Choice
+        Of the first size.
+    found : Found
+        Of the first size, with its score on the single split.
+    sizes : SizePath
+        All sizes that are tried are added.
+    larger : iterable of tuple of Choice and Found
+        Of ascending sizes. Every one is computed when it is needed.
+    """
+    sizes.add(best.problem.shape, found)
+    of_split = found.of_split
+    for choice, candidate in larger:
+        sizes.add(choice.problem.shape, candidate)
+        if candidate.of_split < of_split + _LEAST_GAIN * abs(of_split):
             break
-        of_split = candidate.of_split
-        best = _with_path(settings, larger, engine, candidate, selection.alpha)
+        of_split, best = candidate.of_split, choice
     return best
+
+
+def _larger(
+    estimator: Any, selection: _Selection, first: Choice, *, is_exact: bool
+) -> Iterator[tuple[Choice, Found]]:
+    """Yield the best choices for larger networks."""
+    for n_units in sizes_to_try(first.problem.shape):
+        larger = resized(estimator, first.problem, n_units, first.engine)
+        if is_exact and not larger.engine.is_exact:
+            return
+        settings, larger, engine = resolve_solver(estimator, larger)
+        if grows_too_slowly(larger.engine, larger.shape, len(larger.weights)):
+            return
+        with doing("choosing the number of units"):
+            found = selection.resized(settings, larger, engine).best(single=True)
+        yield _with_path(settings, larger, engine, found, selection.alpha), found

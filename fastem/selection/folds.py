@@ -90,6 +90,40 @@ def row_numbers_of_part(X: Array | SparseFeatures, targets: NDArray) -> NDArray[
     return _with_targets(numbers, _bits, targets)
 
 
+def held_shares_of_part(
+    X: Array | SparseFeatures, targets: NDArray, counts: Array | None, share: float
+) -> Array:
+    """Return which share of every row of a part is held out, so that about ``share`` of all is.
+
+    Rows are selected by `row_numbers_of_part`: a row is held out wholly or not at all, and so are
+    the rows that are equal to it in any part. Tables of few categories are different, because rows
+    are equal by chance. There a share of equal rows is held out, which also depends on the other
+    rows of the part.
+
+    Parameters
+    ----------
+    X : array (n_samples, n_features) or SparseFeatures
+    targets : array (n_samples,) or (n_samples, n_outputs)
+    counts : array (n_samples,) or None
+        How often a row counts, in tables of few categories. None for other tables.
+    share : float
+
+    Returns
+    -------
+    held : array (n_samples,)
+        From 0 to 1.
+    """
+    numbers = row_numbers_of_part(X, targets)
+    if counts is None:
+        return np.where(numbers < share * 2.0**64, 1.0, 0.0)
+    distinct, groups = np.unique(numbers, return_inverse=True)
+    summed = np.bincount(groups, counts)
+    # without the number of the part, equal rows would be rounded in the same way in all parts
+    number_of_part = (distinct * summed.astype(np.uint64)).sum(dtype=np.uint64)
+    chances = _mixed(distinct ^ number_of_part) / 2.0**64
+    return np.minimum(np.floor(share * summed + chances) / summed, 1.0)[groups]
+
+
 def _numbers_by(
     code: Callable[[NDArray], NDArray], X: Array, targets: NDArray
 ) -> NDArray[np.uint64]:
@@ -183,9 +217,18 @@ def _has_few_values(X: Array | SparseFeatures, most: float) -> bool:
         counts = np.bincount(pairs[:, 0].astype(np.int64), minlength=X.shape[1])
         counts += np.bincount(columns, minlength=X.shape[1]) < len(X)  # zeros
         return bool(np.log(counts).sum() <= np.log(most))
-    product = 1.0
+    return values_of_columns(X, most) is not None
+
+
+def values_of_columns(X: Array, most: float) -> tuple[Array, ...] | None:
+    """Return the sorted values of every column, if the product of their numbers is small.
+
+    ``most`` is the largest product; None is returned if it is larger.
+    """
+    product, found = 1.0, []
     for column in X.T:
-        product *= len(np.unique(column))
+        found.append(np.unique(column))
+        product *= len(found[-1])
         if product > most:
-            return False
-    return True
+            return None
+    return tuple(found)

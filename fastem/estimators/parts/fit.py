@@ -19,7 +19,6 @@ from fastem.estimators.parts.sample import sample_rows
 from fastem.estimators.parts.selection import (
     choose_on_parts,
     resized_problem,
-    share_held_out,
 )
 from fastem.estimators.parts.summary import summary_of_part
 from fastem.estimators.parts.training import PartsTraining, m_step_in_use
@@ -162,25 +161,25 @@ def _choose(
     grows = isinstance(model.hidden_layer_sizes, str) and not resumes
     is_given = resumes or not isinstance(model.alpha, str)
     alpha = known_penalty(model, problem.shape) if is_given else None
-    n_rows, share = sum(problem.n_rows), 0.0
+    n_rows, hold_out = problem.counts.n_rows, None
     attributes = {"alpha_": alpha, "solver_": settings.solver}
     if is_given and not grows:
         settings = with_values(settings, alpha=alpha)
     elif n_rows <= MOST_ROWS_IN_FOLDS:
         sample = sample_rows(_reader(model), rows, problem, n_rows)
-        local = choose(model, sample, grows=grows, alpha=alpha)
+        local = choose(model, sample, grows=grows, alpha=alpha, is_exact=True)
         sizes = local.problem.shape.hidden_layer_sizes
         if sizes != problem.shape.hidden_layer_sizes:
             problem = resized_problem(problem, *sizes)
         attributes = {**local.attributes, "solver_": settings.solver}
         settings = with_values(settings, alpha=local.settings.alpha)
     else:
-        share = share_held_out(n_rows)
+        hold_out = problem.counts.hold_out
     n_bytes = _checked_memory(settings, problem, rows.memory)
-    how = Preparation(_reader(model), problem.shape, standardization, problem.factors, share)
+    how = Preparation(_reader(model), problem.shape, standardization, problem.factors, hold_out)
     with doing("preparing the partitions"):
         parts = rows.prepare("fastem-prepare", prepare_part, how, n_bytes=n_bytes)
-    if share == 0.0:
+    if hold_out is None:
         return Choice(settings, problem, problem.engine, attributes), parts
 
     def fits(larger: PartsProblem) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastem.engines import Engine
 from fastem.estimators.ascent import Problem
+from fastem.estimators.parts.counts import HoldOut
 from fastem.estimators.parts.summary import read_part
 from fastem.estimators.standardization import Standardization
 from fastem.expectations import Sums
@@ -14,10 +15,11 @@ from fastem.m_step import M_STEPS
 from fastem.parameters import Array, Parameters, Shape
 from fastem.rows import TrainingRows, sort_rows
 from fastem.runtime import bytes_of, single_threaded_blas
-from fastem.selection import row_numbers_of_part
+from fastem.selection import held_shares_of_part
 from fastem.solvers import Network, Request
 
 _BYTES = 8
+_ROUNDING = 1e-9  # of sums of weights
 
 
 class Preparation(NamedTuple):
@@ -32,15 +34,15 @@ class Preparation(NamedTuple):
     standardization : Standardization
     factors : array (n_classes,) or None
         Weights of classes.
-    share : float
-        Share of the rows that is held out while penalties are compared.
+    hold_out : HoldOut or None
+        Which rows are held out while penalties are compared; None for no rows.
     """
 
     model: Any
     shape: Shape
     standardization: Standardization
     factors: Array | None
-    share: float = 0.0
+    hold_out: HoldOut | None = None
 
 
 class Work(NamedTuple):
@@ -68,11 +70,11 @@ class Description(NamedTuple):
     Attributes
     ----------
     weight : float
-        Summed weight of the rows that are not held out.
+        Summed weight of the rows, without what is held out.
     targets : array (n_outputs,)
-        Weight of every class, or weighted sum of every standardised output, of these rows.
+        Weight of every class, or weighted sum of every standardised output, in the same way.
     held : array (n_held,)
-        Weights of the rows that are held out.
+        Positive weights that are held out, of rows or of parts of their weight.
     may_begin_in_single_precision : bool
         Whether EM should begin with E-steps in single precision.
     """
@@ -93,14 +95,12 @@ class PreparedPart:
     rows : TrainingRows
     totals : tuple of float and array (n_outputs,)
         Weight and targets of `Description`, of all rows.
-    is_held : array of bool (n_samples,)
-        Rows that are held out in a trial.
+    held : array (n_samples,)
+        Weight of every row that is held out in a trial.
     """
 
-    def __init__(
-        self, rows: TrainingRows, totals: tuple[float, Array], is_held: np.ndarray
-    ) -> None:
-        self.rows, self._totals, self._is_held = rows, totals, is_held
+    def __init__(self, rows: TrainingRows, totals: tuple[float, Array], held: Array) -> None:
+        self.rows, self._totals, self._held = rows, totals, held
         self._begin()
 
     def _begin(self) -> None:
@@ -109,10 +109,10 @@ class PreparedPart:
         self._work: Work | None = None
 
     def __getstate__(self) -> tuple:
-        return self.rows, self._totals, self._is_held
+        return self.rows, self._totals, self._held
 
     def __setstate__(self, state: tuple) -> None:
-        rows, self._totals, self._is_held = state
+        rows, self._totals, self._held = state
         # arrays from another process may be read-only, for which kernels are not compiled
         self.rows = rows._replace(**{
             name: np.array(values) for name, values in rows._asdict().items()
@@ -132,21 +132,21 @@ class PreparedPart:
         with self._lock:
             may_begin = self._network_for(work).may_begin_in_single_precision
             weight, targets = self._totals
-            held = self.rows.weights[self._is_held]
+            held = self._held[self._held > 0.0]
             if work.is_trial:
                 weights = self._weights_in_trial()
                 weight, targets = float(weights.sum()), _summed_targets(self.rows, weights)
             return Description(weight, targets, held, may_begin)
 
     def sums(self, work: Work, request: Request) -> Sums:
-        """Run an E-step on the rows that are not held out."""
+        """Run an E-step on the rows, with the weight that is not held out."""
         with self._lock, single_threaded_blas():
             return self._expect(work, request)[1]
 
     def held_log_likelihood(self, work: Work, parameters: Parameters) -> Array:
         """Return the log-likelihood of the rows that are held out (n_held,), in nats."""
         with self._lock, single_threaded_blas():
-            return self._expect(work, Request(parameters))[0][self._is_held]
+            return self._expect(work, Request(parameters))[0][self._held > 0.0]
 
     def _expect(self, work: Work, request: Request) -> tuple[Array, Sums]:
         return self._network_for(work).sums(
@@ -168,7 +168,7 @@ class PreparedPart:
         return self._network
 
     def _weights_in_trial(self) -> Array:
-        return np.where(self._is_held, 0.0, self.rows.weights)
+        return self.rows.weights - self._held
 
 
 def _summed_targets(rows: TrainingRows, weights: Array) -> Array:
@@ -207,24 +207,45 @@ def prepare_part(X: Any, y: Any, sample_weight: Any, how: Preparation) -> Prepar
     model, shape = how.model, how.shape
     X, y, weights = read_part(model, X, y, sample_weight, reset=False)
     targets = model._known_targets(y, len(X), shape.n_outputs)
+    counts = weights
     if how.factors is not None:
         weights = weights * how.factors[targets]
-    problem = Problem(shape, None, X, targets, weights).of_rows(weights > 0.0)
+    problem = Problem(shape, None, X, targets, weights, counts).of_rows(weights > 0.0)
     if len(problem.weights) == 0:
         return None
+    held = _held_weights(problem, how.hold_out)
     with single_threaded_blas():
         problem = problem.standardized(how.standardization)
         if shape.has_classes:
             totals = np.bincount(problem.targets, problem.weights, minlength=shape.n_outputs)
         else:
             totals = problem.weights @ problem.targets
-        weight, problem = float(problem.weights.sum()), problem.merged()
+        weight, equal = float(problem.weights.sum()), problem.equal_rows()
+        if equal is not None:
+            problem, held = problem.with_merged(equal), np.bincount(equal.groups, held)
         rows = sort_rows(problem.X, problem.targets, problem.weights, shape)
-        is_held = np.zeros(len(rows.weights), dtype=bool)
-        if how.share > 0.0:
-            numbers = row_numbers_of_part(problem.X, problem.targets)
-            is_held = (numbers < how.share * 2.0**64)[rows.order]
-    return PreparedPart(rows, (weight, totals), is_held)
+    return PreparedPart(rows, (weight, totals), _whole(held[rows.order], rows.weights))
+
+
+def _held_weights(problem: Problem, hold_out: HoldOut | None) -> Array:
+    """Return the weight of every row that is held out.
+
+    The rows are as they are in X and y: the last bits of standardised values depend on the parts.
+    """
+    if hold_out is None:
+        return np.zeros(len(problem.weights))
+    copies = None
+    if hold_out.has_few_values:
+        copies = problem.counts if hold_out.are_counts else np.ones(len(problem.weights))
+    shares = held_shares_of_part(problem.X, problem.targets, copies, hold_out.share)
+    if hold_out.frequent is not None:
+        shares[~hold_out.frequent[problem.targets]] = 0.0
+    return shares * problem.weights
+
+
+def _whole(held: Array, weights: Array) -> Array:
+    """Return held-out weights; those that equal the weights up to rounding are set to these."""
+    return np.where(held > (1.0 - _ROUNDING) * weights, weights, held)
 
 
 def description_of_part(part: PreparedPart | None, work: Work) -> Description | None:

@@ -9,6 +9,7 @@ import numpy as np
 from fastem._version import __version__
 from fastem.engines import Engine
 from fastem.estimators.hyperparameters import check_em_parameters
+from fastem.estimators.parts.counts import RowCounts, count_rows
 from fastem.estimators.parts.summary import PartSummary
 from fastem.estimators.standardization import (
     Moments,
@@ -38,6 +39,7 @@ class PartsProblem(NamedTuple):
         Weight of every class, which multiplies the weights of its rows.
     n_rows : tuple of int
         Number of rows of every part.
+    counts : RowCounts
     held_out : None
         No rows are held out during the fit.
     """
@@ -49,6 +51,7 @@ class PartsProblem(NamedTuple):
     extremes: Array | None
     factors: Array | None
     n_rows: tuple[int, ...]
+    counts: RowCounts
     held_out: None = None
 
     def standardization(self, *, features: bool) -> Standardization:
@@ -110,6 +113,7 @@ def learn_problem(
     return PartsProblem(
         shape, _exact_engine(model, shape, -(-sum(n_rows) // n_threads), resumes=resumes),
         features, Moments.merged(outputs) if outputs else None, extremes, factors, n_rows,
+        count_rows(summaries, getattr(model, "classes_", None)),
     )  # fmt: skip
 
 

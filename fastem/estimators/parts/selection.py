@@ -1,18 +1,17 @@
 """Choice of the penalty and of the number of hidden units for rows in parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fastem.engines import cheapest_engine
-from fastem.estimators.choices import Choice, with_values
+from fastem.estimators.choices import SMALL_PENALTY, Choice, with_values
 from fastem.estimators.em_selection import (
-    LEAST_GAIN,
-    SIZES,
-    SIZES_FOR_NUMBERS,
-    SLOWEST_GROWTH,
     SizePath,
+    grows_too_slowly,
+    largest_that_gains,
     may_grow,
     needs_more_units,
+    sizes_to_try,
 )
 from fastem.estimators.parts.divided_rows import PreparedParts
 from fastem.estimators.parts.problem import PartsProblem
@@ -21,10 +20,7 @@ from fastem.estimators.penalty_search import Found, PenaltySearch
 from fastem.estimators.standardization import Standardization
 from fastem.runtime import doing
 
-MOST_HELD_OUT = 20_000
-"""About the largest number of rows that are held out: the driver gets a number of each."""
-
-_SHARE_HELD_OUT = 0.2
+_FEWEST_HELD_OUT = 4  # with fewer distinct rows, as in small tables, scores are too noisy
 
 
 class Size(NamedTuple):
@@ -33,18 +29,13 @@ class Size(NamedTuple):
     Attributes
     ----------
     n_distinct : int
-        Number of rows; equal rows are not counted here.
+        At most so many rows are distinct.
     unit : float
         Mean weight of a row.
     """
 
     n_distinct: int
     unit: float
-
-
-def share_held_out(n_rows: int) -> float:
-    """Return the share of the rows that is held out."""
-    return min(_SHARE_HELD_OUT, MOST_HELD_OUT / n_rows)
 
 
 def choose_on_parts(
@@ -75,35 +66,42 @@ def choose_on_parts(
     fits : callable
         Returns whether the work on a problem fits into the memory of the workers.
     """
-    n_rows = sum(problem.n_rows)
-    size = Size(n_rows, problem.features.weight / n_rows)
+    counts = problem.counts
+    size = Size(counts.n_distinct, problem.features.weight / counts.size)
 
-    def found_for(tried: PartsProblem) -> Found:
+    def training_on(tried: PartsProblem) -> PartsTraining:
         quiet = with_values(settings, alpha=1.0, verbose=0)
-        training = PartsTraining(quiet, tried, standardization, parts, is_trial=True)
-        search = PenaltySearch(settings, tried.shape, size.unit, alpha)
+        return PartsTraining(quiet, tried, standardization, parts, is_trial=True)
+
+    def found_for(training: PartsTraining) -> Found:
+        search = PenaltySearch(settings, training.shape, size.unit, alpha)
         return search.by_folds([PartsFold(training, settings)], [training.held_weights])
 
-    found = found_for(problem)
+    training = training_on(problem)
+    if not training.can_hold_out(1 if counts.hold_out.has_few_values else _FEWEST_HELD_OUT):
+        alpha = SMALL_PENALTY * size.unit if alpha is None else alpha
+        return Choice(
+            with_values(settings, alpha=alpha), problem, problem.engine,
+            {"alpha_": alpha, "solver_": settings.solver},
+        )  # fmt: skip
+    found = found_for(training)
     best = _choice(settings, problem, found, alpha)
     if not grows:
         return best
     sizes = SizePath(problem.features.weight)
-    sizes.add(problem.shape, found)
-    if may_grow(settings) and needs_more_units(found, problem.shape, size):
-        of_split, has_classes = found.of_split, problem.shape.has_classes
-        for n_units in SIZES if has_classes else SIZES_FOR_NUMBERS:
+
+    def candidates() -> Iterator[tuple[Choice, Found]]:
+        for n_units in sizes_to_try(problem.shape):
             larger = resized_problem(problem, n_units)
-            seconds = larger.engine.seconds(larger.shape, max(problem.n_rows))
-            is_slow = not has_classes and seconds > SLOWEST_GROWTH
+            is_slow = grows_too_slowly(larger.engine, larger.shape, max(problem.n_rows))
             if not larger.engine.is_exact or is_slow or not fits(larger):
-                break
+                return
             with doing("choosing the number of units"):
-                found = found_for(larger)
-            sizes.add(larger.shape, found)
-            if found.of_split < of_split + LEAST_GAIN * abs(of_split):
-                break
-            of_split, best = found.of_split, _choice(settings, larger, found, alpha)
+                found = found_for(training_on(larger))
+            yield _choice(settings, larger, found, alpha), found
+
+    needs_more = may_grow(settings) and needs_more_units(found, problem.shape, size)
+    best = largest_that_gains(best, found, sizes, candidates() if needs_more else ())
     best.attributes["size_path_"] = sizes.columns()
     return best
 

@@ -7,6 +7,11 @@ import numpy as np
 from fastem._version import __version__
 from fastem.estimators.standardization import Moments, extremes_of
 from fastem.parameters import Array
+from fastem.selection import values_of_columns
+from fastem.sparse import SparseFeatures
+
+MOST_CELLS = 10_000.0
+"""Largest product of the numbers of values of the columns in a table of few categories."""
 
 
 class PartSummary(NamedTuple):
@@ -25,6 +30,13 @@ class PartSummary(NamedTuple):
         Sorted labels of a classifier with one label per row.
     weights : array (n_labels,)
         Summed weight of the rows with every label; of all rows, (1,), if there are no labels.
+    counts : array (n_labels,) or (1,)
+        Number of the rows of positive weight, as ``weights``.
+    are_counts : bool
+        Whether all weights are integers.
+    values : tuple of arrays (n_features,) or None
+        Sorted values of every column in rows of positive weight; None if their combinations are
+        many, or if no row has weight.
     features : tuple of Moments or None (n_labels,) or (1,)
         Moments of the features, by label if classes have weights. None for rows without weight.
     outputs : Moments or None
@@ -42,6 +54,9 @@ class PartSummary(NamedTuple):
     largest_weight: float
     labels: np.ndarray | None
     weights: Array
+    counts: Array
+    are_counts: bool
+    values: tuple[Array, ...] | None
     features: tuple[Moments | None, ...]
     outputs: Moments | None
     extremes: Array | None
@@ -85,7 +100,7 @@ def summary_of_part(X: Any, y: Any, sample_weight: Any, model: Any) -> PartSumma
     groups, kept = np.zeros(len(X), dtype=np.int64), weights > 0.0
     if labels is not None:
         labels, groups = np.unique(labels, return_inverse=True)
-    summed = np.bincount(groups, weights)
+    summed, counts = np.bincount(groups, weights), np.bincount(groups, 1.0 * kept)
     if labels is None or model.class_weight is None:
         groups[:] = 0
     features = tuple(_moments(X, weights, kept & (groups == k)) for k in range(groups.max() + 1))
@@ -94,10 +109,18 @@ def summary_of_part(X: Any, y: Any, sample_weight: Any, model: Any) -> PartSumma
     outputs = extremes = None
     if targets is not None and kept.any():
         outputs, extremes = _moments(targets, weights, kept), extremes_of(targets[kept])
+    are_counts = bool((weights == np.round(weights)).all())
     return PartSummary(
         len(X), X.shape[1], n_outputs, names, __version__, float(weights.max()), labels, summed,
-        features, outputs, extremes,
+        counts, are_counts, _few_values(X, kept), features, outputs, extremes,
     )  # fmt: skip
+
+
+def _few_values(X: Any, kept: np.ndarray) -> tuple[Array, ...] | None:
+    """Return the values of every column; None if their combinations are many, or without rows."""
+    if isinstance(X, SparseFeatures) or not kept.any():
+        return None
+    return values_of_columns(X if kept.all() else X[kept], MOST_CELLS)
 
 
 def _moments(values: Any, weights: Array, kept: np.ndarray) -> Moments | None:

@@ -62,8 +62,9 @@ class PartsTraining(BaseTraining):
         if shape.has_classes:
             weight = float(typical.sum())
         else:
-            typical = typical / weight
+            typical = typical / (weight or 1.0)
         super().__init__(settings, shape, engine, standardization, typical, weight)
+        self._weight = weight
         may_begin = settings.solver == "em" and any(
             part.may_begin_in_single_precision for part in found
         )
@@ -76,6 +77,10 @@ class PartsTraining(BaseTraining):
     def _e_step(self, request: Request) -> list[Sums]:
         found = self._parts.map("fastem-e-step", sums_of_part, self._work, request)
         return [sums for sums in found if sums is not None]
+
+    def can_hold_out(self, fewest: int) -> bool:
+        """Return whether there are so many held-out rows, and training rows."""
+        return len(self.held_weights) >= fewest and self._weight > 0.0
 
     def held_log_density(self, theta: Array) -> Array:
         """Return the log-density of the held-out rows (n_held,) in the units of y, in nats."""
