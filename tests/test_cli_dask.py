@@ -16,6 +16,8 @@ from distributed import LocalCluster
 from fastem.cli.command_line import main
 from fastem.preparation import load_prepared
 
+pytestmark = pytest.mark.cluster
+
 QUICK = ["--hidden", "1", "--alpha", "1", "--max-iter", "300"]
 N_ROWS = 300
 

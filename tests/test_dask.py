@@ -24,6 +24,8 @@ from fastem import FastEMClassifier, FastEMRegressor
 from fastem.dask import DaskEMClassifier, DaskEMRegressor, PartitionError
 from fastem.estimators.parts.training import PartsTraining
 
+pytestmark = pytest.mark.cluster
+
 SETTINGS = {"alpha": 0.3, "random_state": 0, "max_iter": 40}
 LENGTHS = (700, 0, 350, 1200, 250)  # of the partitions
 

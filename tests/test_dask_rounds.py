@@ -31,6 +31,8 @@ ENVIRONMENT = {
         [str(Path(__file__).parent), str(Path(fastem.__file__).parents[1])]
     ),
 }
+pytestmark = pytest.mark.cluster
+
 ITEMS = [(i,) for i in range(6)]
 
 
