@@ -259,6 +259,58 @@ def test_held_out_rows_have_no_part_in_sums():
     assert part.describe(trial).weight + n_held == part.describe(whole).weight == 150.0
 
 
+@pytest.mark.parametrize("case", ["classes", "Gaussian", "Gaussian, quadrature", "quadrature"])
+def test_rows_without_weight_have_no_part_in_sums(case):
+    """Rows of weight zero count in no sum of any engine."""
+    kind, name, settings = CASES[case]
+    X, y = table(name)
+    weights = np.r_[np.ones(len(X)), np.zeros(len(X))]
+    settings = {**SETTINGS, **settings, "max_iter": 5}
+    local, model = kind(**settings).fit(X, y), kind(**settings)
+    doubled = np.r_[X, X + 1.0], np.r_[y, y[::-1]]
+    fit_parts(model, Rows(*doubled, [len(X), len(X)], weights), (X, y, None))
+    assert_allclose(model.loss_curve_, local.loss_curve_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["classes", "Poisson", "several labels", "two layers"])
+def test_the_order_of_parts_changes_only_rounding(case):
+    kind, name, settings = CASES[case]
+    X, y = table(name)
+    settings = {**SETTINGS, **settings, "max_iter": 12}
+    found = []
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        rows = Rows(X, y, [20, 1, 69, 60])
+        rows.parts = [rows.parts[i] for i in order]
+        model = kind(**settings)
+        fit_parts(model, rows, (X, y, None))
+        found.append(model)
+    assert_allclose(found[0].loss_curve_, found[1].loss_curve_, rtol=1e-10)
+    for mine, its in zip(found[0].coefs_, found[1].coefs_, strict=True):
+        assert_allclose(mine, its, rtol=1e-6, atol=1e-8)
+
+
+def test_converged_fits_to_parts_have_the_local_loss():
+    settings = {"max_iter": 3000, "tol": 1e-12, "alpha": 3.0}
+    local, model = fits("labels", [70, 0, 1, 49, 30], **settings)
+    assert local.converged_
+    assert model.converged_
+    assert_allclose(model.loss_, local.loss_, rtol=1e-10)
+
+
+def test_categorical_labels_count_as_labels():
+    pandas = pytest.importorskip("pandas")
+    X, y = table("labels")
+    columns = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    labels = pandas.Series(pandas.Categorical(y, ["c", "b", "a", "unused"]))
+    local, model = FastEMClassifier(**SETTINGS).fit(X, y), FastEMClassifier(**SETTINGS)
+    rows = Rows(X, y, [50, 100])
+    rows.parts = [(columns[:50], labels[:50], None), (columns[50:], labels[50:], None)]
+    fit_parts(model, rows, (columns, labels, None))
+    assert_array_equal(model.classes_, ["a", "b", "c"])
+    assert_array_equal(model.feature_names_in_, ["a", "b", "c", "d"])
+    assert_allclose(model.loss_curve_[:12], local.loss_curve_[:12], rtol=1e-10)
+
+
 # Choices
 
 
@@ -270,23 +322,6 @@ def test_few_rows_have_the_choices_of_a_local_fit():
     assert len(model.intercepts_[0]) == len(local.intercepts_[0])
     for name, column in local.alpha_path_.items():
         assert_allclose(model.alpha_path_[name], column, rtol=1e-9)
-
-
-def test_many_rows_are_held_out_in_their_parts():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((6000, 4))
-    y = 1 * ((X[:, 0] * X[:, 1] > 0) ^ (rng.random(6000) < 0.1))
-    found = []
-    for order, lengths in ((np.arange(6000), [2500, 3500]), (rng.permutation(6000), [6000])):
-        model = FastEMClassifier((6,), random_state=0)
-        fit_parts(model, Rows(X[order], y[order], lengths), (X, y, None))
-        found.append(model)
-    first, second = found
-    assert first.alpha_ in first.alpha_path_["alpha"]
-    # rows are held out by their values: the first penalty has the same rows
-    common = np.isin(first.alpha_path_["alpha"], second.alpha_path_["alpha"])
-    assert common.sum() >= 3
-    assert -0.60 < first.alpha_path_["cross_validation"].max() < -0.325
 
 
 def test_more_units_are_tried_if_they_are_needed():
@@ -341,3 +376,35 @@ def test_too_little_memory_is_refused_before_the_work():
     rows = Rows(X, y, [1, 149], memory=40_000)
     with pytest.raises(ValueError, match=r"Partition 2 of 2 is too large: its E-step on 149 rows"):
         fit_parts(FastEMClassifier(**SETTINGS), rows, (X, y, None))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"m_step": "newton"}, "m_step='newton' needs several passes"),
+        ({"solver": "adam"}, "solver='adam' trains by mini-batches"),
+        ({"e_step": "sampling"}, "needs exact E-steps"),
+        ({"hidden_layer_sizes": (200, 200)}, "needs exact E-steps"),
+    ],
+)
+def test_settings_that_need_all_rows_are_refused(settings, text):
+    X, y = table("classes")
+    model = FastEMClassifier(**{**SETTINGS, **settings})
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=text):
+        fit_parts(model, Rows(X, y, [50, 100]), (X, y, None))
+    assert vars(model) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_leave_a_fitted_model_as_it_was(value):
+    X, y = table("classes")
+    model = FastEMClassifier(**SETTINGS)
+    fit_parts(model, Rows(X, y, [50, 100]), (X, y, None))
+    before = dict(vars(model))
+    bad = X.copy()
+    bad[120, 2] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        fit_parts(model, Rows(bad, y, [50, 100]), (X, y, None))
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is before[name] for name in before)
