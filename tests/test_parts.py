@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from fastem import Enumeration, FastEMClassifier, FastEMRegressor, Quadrature
 from fastem.estimators import fit_parts
 from fastem.estimators.parts.counts import HoldOut
-from fastem.estimators.parts.part import Preparation, Work, prepare_part
+from fastem.estimators.parts.part import PartPreparation, Work, prepare_part
 from fastem.estimators.standardization import Moments, Standardization
 from fastem.expectations import total
 from fastem.families import Bernoulli, Gaussian, Poisson
@@ -208,7 +208,7 @@ def prepared_part(hold_out=None):
     model = FastEMClassifier((3,), alpha=0.1).fit(X, y)
     shape = Shape(4, (3,), 3, True, CATEGORICAL)
     standardization = Standardization.of(X, y, np.ones(len(X)), shape, features=True)
-    how = Preparation(model, shape, standardization, None, hold_out)
+    how = PartPreparation(model, shape, standardization, None, hold_out)
     return prepare_part(X, y, None, how), shape
 
 

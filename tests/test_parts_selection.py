@@ -10,7 +10,7 @@ from fastem import Enumeration, FastEMClassifier, FastEMRegressor
 from fastem.engines import cheapest_engine
 from fastem.estimators import fit_parts
 from fastem.estimators.parts.counts import MOST_HELD_OUT, HoldOut, count_rows
-from fastem.estimators.parts.part import Preparation, Work, bytes_of_part, prepare_part
+from fastem.estimators.parts.part import PartPreparation, Work, bytes_of_part, prepare_part
 from fastem.estimators.parts.summary import summary_of_part
 from fastem.estimators.standardization import Standardization
 from fastem.families import Gaussian
@@ -134,7 +134,9 @@ def test_trials_against_the_slow_truth(copies):
     model = FastEMClassifier((3,), alpha=0.1, max_iter=1).fit(X, y)
     standardization = Standardization.of(X, y, weights, shape, features=True)
     hold_out = HoldOut(0.4, has_few_values=copies, are_counts=True, frequent=None)
-    part = prepare_part(X, y, weights, Preparation(model, shape, standardization, None, hold_out))
+    part = prepare_part(
+        X, y, weights, PartPreparation(model, shape, standardization, None, hold_out)
+    )
     work = Work(shape, Enumeration(), "bound", is_trial=True)
     parameters = draw_start(shape, np.ones(3), np.random.RandomState(0))
 
@@ -163,7 +165,9 @@ def test_merged_rows_keep_their_held_weights():
     standardization = Standardization.of(X, y, np.ones(2000), shape, features=True)
     factors = np.array([0.3, 1.7])  # weights of classes
     hold_out = HoldOut(0.2, has_few_values=True, are_counts=True, frequent=None)
-    part = prepare_part(X, y, None, Preparation(model, shape, standardization, factors, hold_out))
+    part = prepare_part(
+        X, y, None, PartPreparation(model, shape, standardization, factors, hold_out)
+    )
     found = part.describe(Work(shape, Enumeration(), "bound", is_trial=True))
     assert len(found.held) == 4
     assert_allclose(found.weight + found.held.sum(), factors[y].sum(), rtol=1e-12)
@@ -240,7 +244,7 @@ def test_a_rare_class_stays_in_the_training_rows():
         shape = Shape(3, (3,), 3, True, CATEGORICAL)
         standardization = Standardization.of(X, rare, np.ones(len(X)), shape, features=True)
         model = FastEMClassifier((3,), alpha=0.1, max_iter=1).fit(X[:100], np.arange(100) % 3)
-        how = Preparation(model, shape, standardization, None, hold_out)
+        how = PartPreparation(model, shape, standardization, None, hold_out)
         part = prepare_part(X[:3000], rare[:3000], None, how)
         work = Work(shape, Enumeration(), "bound", is_trial=True)
         assert part.describe(work).targets[2] == 1.0

@@ -65,13 +65,18 @@ class DaskRows:
             room -= n_bytes[n_kept]
             n_kept += 1
         kept = self._rounds.submit(stage, function, self._parts[:n_kept], *arguments)
-        self._rounds.run(f"{stage}-done", _nothing, [(future,) for future in kept])
         placement = Placement(self._rounds.client, kept, n_bytes[:n_kept])
         self._kept.append(placement)
+        self._wait(f"{stage}-done", placement)
         placement.balance()
+        self._wait("fastem-move-done", placement)
         again = delayed(function, name=stage, pure=False)
         others = [again(*part, *arguments) for part in self._parts[n_kept:]]
         return PreparedPartitions(self._rounds, placement, others)
+
+    def _wait(self, stage: str, placement: Placement) -> None:
+        """Wait until all partitions are where they are to be."""
+        self._rounds.run(stage, _nothing, [(future,) for future in placement.futures])
 
     def release(self) -> None:
         """Release the partitions that the workers keep."""

@@ -72,6 +72,12 @@ class Problem(NamedTuple):
             targets=standardization.apply_to_targets(self.targets),
         )
 
+    def summed_targets(self) -> Array:
+        """Return the weight of every class, or the weighted sum of every output, (n_outputs,)."""
+        if self.shape.has_classes:
+            return np.bincount(self.targets, self.weights, minlength=self.shape.n_outputs)
+        return self.weights @ self.targets
+
     def merged(self) -> "Problem":
         """Return the problem with equal rows merged, if at most half of the rows are distinct.
 

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastem.estimators.ascent import Problem
 from fastem.estimators.base_training import BaseTraining
 from fastem.estimators.choices import learning_rate
 from fastem.estimators.held_out import HeldOutRows
 from fastem.estimators.standardization import Standardization
 from fastem.estimators.validation import check_raw_features
-from fastem.parameters import Array
 from fastem.rows import largest_inputs, sort_rows
 from fastem.runtime import effective_n_jobs
 from fastem.solvers import BatchedNetwork, Network
@@ -48,11 +45,12 @@ class Training(BaseTraining):
                 features=estimator.standardize,
             )
         problem = problem.standardized(standardization)
-        typical = _typical_outputs(problem)
-        summed = typical if shape.has_classes else problem.weights
-        super().__init__(
-            estimator, shape, problem.engine, standardization, typical, float(summed.sum())
-        )
+        typical, weight = problem.summed_targets(), problem.weights.sum()
+        if shape.has_classes:
+            weight = typical.sum()
+        else:
+            typical = typical / weight
+        super().__init__(estimator, shape, problem.engine, standardization, typical, float(weight))
         self.model = self._new_model(problem)
         if problem.held_out is not None:
             self._held_out = HeldOutRows(
@@ -79,11 +77,3 @@ class Training(BaseTraining):
         rows = sort_rows(problem.X, problem.targets, problem.weights, self.shape)
         n_threads = effective_n_jobs(self._estimator.n_jobs)
         return Network(rows, self.shape, self._engine, None, alpha=0.0, n_threads=n_threads)
-
-
-def _typical_outputs(problem: Problem) -> Array:
-    """Return the weight of every class, or the mean of every output."""
-    shape = problem.shape
-    if shape.has_classes:
-        return np.bincount(problem.targets, problem.weights, minlength=shape.n_outputs)
-    return problem.weights @ problem.targets / problem.weights.sum()

@@ -100,12 +100,13 @@ def prepare_table(
 
 def _apply(client: Any, parts: Sequence[Any]) -> Callable[..., list[Any]]:
     """Return a function that applies another one to all partitions, on the workers."""
+    from fastem.dask import Rounds
+
+    rounds = Rounds(client)
 
     def apply(function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        from fastem.dask import Rounds
-
         stage = f"fastem-{function.__name__.strip('_').replace('_', '-')}"
-        return Rounds(client).run(stage, function, [(part,) for part in parts], *arguments)
+        return rounds.run(stage, function, [(part,) for part in parts], *arguments)
 
     return apply
 

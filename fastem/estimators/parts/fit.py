@@ -13,7 +13,7 @@ from fastem.estimators.em_selection import MOST_ROWS_IN_FOLDS, choose
 from fastem.estimators.hyperparameters import check_em_parameters
 from fastem.estimators.noise import MOST_ROWS, needs_rows, variance_floor
 from fastem.estimators.parts.divided_rows import DividedRows, PreparedParts
-from fastem.estimators.parts.part import Preparation, Work, bytes_of_part, prepare_part
+from fastem.estimators.parts.part import PartPreparation, Work, bytes_of_part, prepare_part
 from fastem.estimators.parts.problem import PartsProblem, learn_problem
 from fastem.estimators.parts.sample import sample_rows
 from fastem.estimators.parts.selection import (
@@ -53,7 +53,7 @@ def fit_parts(
     """
     with unchanged_on_failure(model):
         check_em_parameters(model)
-        check_parts_parameters(model)
+        _check_parameters(model)
         resumes = model.warm_start and hasattr(model, "coefs_")
         with doing("reading the partitions"):
             found = rows.map("fastem-scan", summary_of_part, _unfitted(model))
@@ -69,7 +69,7 @@ def fit_parts(
         model._ascend(training, choice, arguments, resumes=resumes, X_fit=None)
 
 
-def check_parts_parameters(model: Any) -> None:
+def _check_parameters(model: Any) -> None:
     """Check the parameters that have fewer values for rows in parts.
 
     Raises
@@ -176,7 +176,7 @@ def _choose(
     else:
         hold_out = problem.counts.hold_out
     n_bytes = _checked_memory(settings, problem, rows.memory)
-    how = Preparation(_reader(model), problem.shape, standardization, problem.factors, hold_out)
+    how = PartPreparation(_reader(model), problem.shape, standardization, problem.factors, hold_out)
     with doing("preparing the partitions"):
         parts = rows.prepare("fastem-prepare", prepare_part, how, n_bytes=n_bytes)
     if hold_out is None:

@@ -22,7 +22,7 @@ _BYTES = 8
 _ROUNDING = 1e-9  # of sums of weights
 
 
-class Preparation(NamedTuple):
+class PartPreparation(NamedTuple):
     """How the rows of a part become those of E-steps.
 
     Attributes
@@ -200,7 +200,7 @@ def bytes_of_part(work: Work, n_samples: int) -> int:
 # Functions that run on parts
 
 
-def prepare_part(X: Any, y: Any, sample_weight: Any, how: Preparation) -> PreparedPart | None:
+def prepare_part(X: Any, y: Any, sample_weight: Any, how: PartPreparation) -> PreparedPart | None:
     """Return the prepared rows of a part; None if no row has weight."""
     if X.shape[0] == 0:
         return None
@@ -216,15 +216,12 @@ def prepare_part(X: Any, y: Any, sample_weight: Any, how: Preparation) -> Prepar
     held = _held_weights(problem, how.hold_out)
     with single_threaded_blas():
         problem = problem.standardized(how.standardization)
-        if shape.has_classes:
-            totals = np.bincount(problem.targets, problem.weights, minlength=shape.n_outputs)
-        else:
-            totals = problem.weights @ problem.targets
-        weight, equal = float(problem.weights.sum()), problem.equal_rows()
+        totals = float(problem.weights.sum()), problem.summed_targets()
+        equal = problem.equal_rows()
         if equal is not None:
             problem, held = problem.with_merged(equal), np.bincount(equal.groups, held)
         rows = sort_rows(problem.X, problem.targets, problem.weights, shape)
-    return PreparedPart(rows, (weight, totals), _whole(held[rows.order], rows.weights))
+    return PreparedPart(rows, totals, _whole(held[rows.order], rows.weights))
 
 
 def _held_weights(problem: Problem, hold_out: HoldOut | None) -> Array:

@@ -64,7 +64,6 @@ class PartsTraining(BaseTraining):
         else:
             typical = typical / (weight or 1.0)
         super().__init__(settings, shape, engine, standardization, typical, weight)
-        self._weight = weight
         may_begin = settings.solver == "em" and any(
             part.may_begin_in_single_precision for part in found
         )
@@ -80,7 +79,7 @@ class PartsTraining(BaseTraining):
 
     def can_hold_out(self, fewest: int) -> bool:
         """Return whether there are so many held-out rows, and training rows."""
-        return len(self.held_weights) >= fewest and self._weight > 0.0
+        return len(self.held_weights) >= fewest and self._total_weight > 0.0
 
     def held_log_density(self, theta: Array) -> Array:
         """Return the log-density of the held-out rows (n_held,) in the units of y, in nats."""
