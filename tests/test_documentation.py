@@ -42,10 +42,3 @@ def test_links_to_files_of_the_repository_exist(path):
         if "://" not in target and not target.startswith("mailto:"):
             linked = (path.parent / target).resolve()
             assert linked.exists() or built in linked.parents, target
-
-
-@pytest.mark.parametrize("path", [ROOT / "README.md", *_pages()], ids=lambda p: p.name)
-def test_lines_of_texts_are_short(path):
-    written = re.sub(r"<!-- .*?<!-- end -->", "", path.read_text("utf-8"), flags=re.DOTALL)
-    long = [x for x in written.splitlines() if len(x) > 128 and not x.startswith(("|", "!["))]
-    assert not long
