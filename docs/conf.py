@@ -1,4 +1,8 @@
-"""Settings of Sphinx for the site; ``make -C docs html`` builds it."""
+"""Settings of Sphinx for the site.
+
+``python -m sphinx -W --keep-going docs docs/_build/html`` builds it, with warnings as errors.
+``-D sphinx_gallery_conf.plot_gallery=0`` leaves the examples of the gallery unexecuted.
+"""
 
 import os
 import re
@@ -26,7 +30,7 @@ exclude_patterns = ["_build", "_generated", "_templates", "gallery/**/*.ipynb", 
 templates_path = ["_templates"]
 
 # The site builds without a network. With one, names of other packages become links:
-# FASTEM_DOCS_INTERSPHINX=1 make -C docs html
+# FASTEM_DOCS_INTERSPHINX=1 python -m sphinx docs docs/_build/html
 if os.environ.get("FASTEM_DOCS_INTERSPHINX") == "1":
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
