@@ -1,0 +1,90 @@
+"""Settings of Sphinx for the site; ``make -C docs html`` builds it."""
+
+import os
+import re
+import warnings
+
+import fastem
+from sphinx_gallery.sorting import ExplicitOrder
+
+project = "fastem"
+author = "The fastem developers"
+copyright = "2026, the fastem developers"  # noqa: A001 - Sphinx's name
+version = release = fastem.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",
+    "matplotlib.sphinxext.plot_directive",
+]
+exclude_patterns = ["_build", "_generated", "gallery/**/*.ipynb", "**/figures"]
+root_doc = "index"
+nitpicky = False
+
+# The site builds without a network. With one, names of other packages become links:
+# FASTEM_DOCS_INTERSPHINX=1 make -C docs html
+if os.environ.get("FASTEM_DOCS_INTERSPHINX") == "1":
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "python": ("https://docs.python.org/3", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+    }
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"fastem {release}"
+html_static_path = ["_static"]
+html_css_files = ["fastem.css"]
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_show_sourcelink = False
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
+myst_heading_anchors = 4
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections name the types
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"pictures\.py$",
+    "subsection_order": ExplicitOrder(
+        [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
+    ),
+    "within_subsection_order": "FileNameSortKey",
+    "copyfile_regex": r".*\.csv",
+    "download_all_examples": True,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "plot_gallery": True,
+    "abort_on_example_error": False,
+    "doc_module": ("fastem",),
+    "backreferences_dir": "_generated/backreferences",
+    "inspect_global_variables": False,
+    "reset_modules": ("matplotlib",),
+}
+
+plot_include_source = False
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 160)]

@@ -1,0 +1,167 @@
+"""The gallery, section teaching: the examples show what the package really does."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from gallery import EXAMPLES
+from scipy.stats import norm
+
+# Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
+# "EM Algorithm to Train Neural Networks". CORRECT was computed with the same gradient steps, with
+# equation 15 summed by brute force.
+PUBLISHED = {0: 1.1427729846642725, 5: 0.8477192072820486, 10: 0.8088932560503146,
+             25: 0.7862787852, 50: 0.6652140857718162}  # fmt: skip
+CORRECT = {0: 1.1427729848, 5: 0.6630088002, 10: 0.5840563717, 25: 0.5293556718, 50: 0.4688172619}
+
+
+def _example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _printed(capsys):
+    """Return the words of every printed line."""
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("run", "expected", "right"),
+    [("faulty_run", PUBLISHED, (28, 30)), ("correct_run", CORRECT, (28, 29))],
+)
+def test_published_run(run, expected, right):
+    example = _example("teaching/published_run")
+    losses, model = getattr(example, run)()
+    for iteration, loss in expected.items():
+        assert losses[iteration] == pytest.approx(loss, abs=1e-9)
+    _, X_test, _, y_test = example.iris_split()
+    for prediction, count in zip(("plugin", "marginal"), right, strict=True):
+        predicted = model.set_params(prediction=prediction).predict(X_test)
+        assert np.sum(predicted == y_test) == count
+
+
+def test_published_run_prints_both_columns(capsys):
+    _example("teaching/published_run").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[5].split() == ["50", "0.6652140858", "0.4688172619"]
+
+
+@pytest.mark.parametrize(("max_iter", "expected"), [(1, (0.71, 0.58)), (1000, (0.80, 0.52))])
+def test_two_coins(max_iter, expected):
+    # the published results for 5, 9, 8, 4 and 7 heads in ten tosses
+    theta, log_likelihoods = _example("teaching/two_coins").run_em(max_iter)
+    assert tuple(theta.round(2)) == expected
+    assert len(log_likelihoods) - 1 <= max_iter
+    assert min(np.diff(log_likelihoods)) >= 0.0
+
+
+@pytest.fixture(scope="module")
+def logic_gates():
+    """The example, with every network trained once."""
+    example = _example("teaching/xor")
+    train, trained = example.train, {}
+
+    def train_once(target, hidden_layer_sizes):
+        key = target.tobytes(), hidden_layer_sizes
+        if key not in trained:
+            trained[key] = train(target, hidden_layer_sizes)
+        return trained[key]
+
+    example.train = train_once
+    return example
+
+
+@pytest.mark.parametrize(
+    ("gate", "linear_fit", "right"),
+    [
+        ("OR", [0.25, 0.75, 0.75, 1.25], 4),
+        ("AND", [-0.25, 0.25, 0.25, 0.75], 4),
+        ("XOR", [0.5, 0.5, 0.5, 0.5], 3),
+    ],
+)
+def test_logic_gates(logic_gates, gate, linear_fit, right):
+    example = logic_gates
+    target = example.GATES[gate]
+    line = example.train(target, ())
+    np.testing.assert_allclose(line.predict(example.INPUTS), linear_fit, atol=1e-6)
+    assert example.best_line(target) == right
+    network = example.train(target, (2,))
+    np.testing.assert_allclose(network.predict(example.INPUTS), target, atol=1e-4)
+
+
+def test_xor_has_no_line_but_zero(logic_gates):
+    example = logic_gates
+    line = example.train(example.GATES["XOR"], ())
+    np.testing.assert_allclose(line.coefs_[0], 0.0, atol=1e-6)
+    np.testing.assert_allclose(line.intercepts_[0], 0.5, atol=1e-6)
+    assert line.loss_ == pytest.approx(0.125)  # half of 0.5 squared
+
+
+def test_xor_fixed_network_is_exact():
+    example = _example("teaching/xor")
+    result = example.fixed_network()
+    assert result.output.tolist() == [[0.0], [1.0], [1.0], [0.0]]
+    assert result.loss == 0.0
+    assert not any(gradient.any() for gradient in result.coef_gradients)
+    network = example.trained_from_solution()
+    assert network.predict(example.INPUTS).tolist() == [0.0, 1.0, 1.0, 0.0]
+    for coefs, fixed in zip(network.coefs_, example.FIXED_COEFS, strict=True):
+        np.testing.assert_array_equal(coefs, fixed)
+
+
+def test_logic_gates_prints_all_rows(logic_gates, capsys):
+    logic_gates.main()
+    rows = [row for row in _printed(capsys) if row[-1].endswith("/4")]
+    assert [row[-1] for row in rows] == ["4/4", "4/4", "4/4", "4/4", "2/4", "4/4", "4/4", "3/4"]
+
+
+def test_loss_by_hand(capsys):
+    example = _example("teaching/loss_by_hand")
+    assert example.mean_squared_error() == pytest.approx(4.0, abs=1e-12)
+    assert example.total_cross_entropy() == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
+    example.main()
+    for row in _printed(capsys)[1:]:
+        computed, by_hand = row[-2:]
+        digits = len(by_hand.partition(".")[2])
+        assert f"{float(computed):.{digits}f}" == by_hand, row
+
+
+@pytest.mark.parametrize("changed", [("target", 0.9), ("weight", 0.7)])
+def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(monkeypatch, changed):
+    example = _example("teaching/loss_by_hand")
+    before = example.step().coef_gradients[1][0, 0]
+    name, value = changed
+    if name == "target":
+        monkeypatch.setattr(example, "TARGET", np.array([[0.2, value]]))
+    else:
+        monkeypatch.setattr(
+            example, "COEFS", [example.COEFS[0], np.array([[0.4, value], [0.1, value]])]
+        )
+    result = example.step()
+    assert result.coef_gradients[1][0, 0] == pytest.approx(before, rel=1e-14)
+
+
+def test_regression_curve(capsys):
+    _example("teaching/regression_curve").main()
+    rows = _printed(capsys)[1:]
+    assert len(rows) == 18
+    for solver, activation, batch, _, train, test, log_density, epochs, _ in rows:
+        case = solver, activation, batch
+        assert 0.005 < float(train) < 0.06, case  # the noise gives 0.01, a straight line 0.18
+        assert 0.005 < float(test) < 0.06, case
+        # the density of the data gives 0.88, a straight line -0.56
+        assert -0.4 < float(log_density) < 1.1, case
+        assert int(epochs) <= (1000 if solver == "em" else 100), case
+    assert [row[:3] for row in rows[16:]] == [["em", "5-binary", "all"], ["em", "10-binary", "all"]]
+
+
+def test_log_density_of_the_regression_curve():
+    example = _example("teaching/regression_curve")
+    _, X, _, y = example.curve()
+    network, _ = example.train("adam", "relu", 8, max_iter=3)
+    train_error, test_error, log_density = example.figures(network)
+    expected = norm.logpdf(y, network.predict(X), np.sqrt(train_error)).mean()
+    assert log_density == pytest.approx(expected)
+    assert test_error == pytest.approx(np.mean((y - network.predict(X)) ** 2))
