@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from rules import prior, states
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 import fastem
 

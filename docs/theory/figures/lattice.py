@@ -47,7 +47,8 @@ for (x, y), (dx, dy, side) in names.items():
     text = f"({x}, {y}) \u039b".replace("-", "\u2212")
     star.annotate(text, (x, y), (dx, dy), textcoords="offset points", ha=side, va="center")
 star.set(
-    xlabel="l1, in units of \u039b", ylabel="l2, in units of \u039b", xlim=(-4.4, 4.4), ylim=(-4.4, 4.4), aspect="equal",
+    xlabel="l1, in units of \u039b", ylabel="l2, in units of \u039b",
+    xlim=(-4.4, 4.4), ylim=(-4.4, 4.4), aspect="equal",
     title="Aliases l: no lattice point except zero may lie inside the star",
 )  # fmt: skip
 star.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)

@@ -1,5 +1,7 @@
 """Tilt and groups of a Gaussian family: exponents within the range of floating-point numbers."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 from rules import BLUE, GREEN, GREY, ORANGE, RED, prior, states
@@ -11,7 +13,7 @@ from fastem.parameters import Parameters, Shape
 from fastem.rows import sort_rows
 
 random = np.random.RandomState(6)
-n_rows, m, variance = 400, 8, 0.04
+n_rows, m, variance = 400, 8, 0.02
 X, W = random.normal(0.0, 1.0, (n_rows, 2)), random.normal(0.0, 1.0, (2, m))
 b, V, c = random.normal(0.0, 0.5, m), random.normal(0.0, 2.0, (m, 1)), np.zeros(1)
 z = random.uniform(size=(n_rows, m)) < expit(X @ W + b)
@@ -24,10 +26,10 @@ groups = groups_of_targets(rows, parameters, shape, LARGEST_SPAN)
 sorted_y = rows.targets[:, 0]
 edges = groups.starts
 reach = np.abs(V).sum() / variance
-widths = np.array([np.ptp(sorted_y[a:e]) for a, e in zip(edges[:-1], edges[1:], strict=True)])
+widths = np.array([np.ptp(sorted_y[a:e]) for a, e in pairwise(edges)])
 
 # one row: log p(y|x) from the table of its group and tilted log-odds
-row = n_rows // 2
+row = int(np.abs(groups.tilts[:, 0]).argmax())  # the largest tilt of all rows
 group = int(np.searchsorted(edges, row, side="right") - 1)
 reference, own = groups.references[group, 0], sorted_y[row]
 eta = states(m) @ V[:, 0] + c[0]
@@ -42,7 +44,7 @@ direct = fastem.e_step(
 error = abs(log_p - direct)
 
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 6.8), layout="constrained")
-for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+for k, (start, stop) in enumerate(pairwise(edges)):
     colour = (BLUE, ORANGE, GREEN, GREY)[k % 4]
     axes[0].plot(np.arange(start, stop), sorted_y[start:stop], ".", color=colour, ms=4)
     axes[0].hlines(groups.references[k, 0], start, stop - 1, color=RED, lw=1.6)
@@ -60,11 +62,11 @@ axes[1].plot(
 )
 axes[1].plot(x, -0.5 * (x - own) ** 2 / variance, color=GREEN, label="log p(y|z)")
 axes[1].axhline(-745.0, color=RED, lw=0.8, ls="--")
-axes[1].text(x[0], -735.0, "exp is zero below", color=RED, va="bottom", fontsize=8)
+axes[1].text(x[-1], -735.0, "exp is zero below", color=RED, va="bottom", ha="right", fontsize=8)
 axes[1].axvline(reference, color=RED, lw=0.8)
 axes[1].axvline(own, color=GREEN, lw=0.8)
 axes[1].set(
-    ylim=(-1100, 260), xlabel="natural parameter \u03b7 = z V + c", ylabel="exponent (nats)",
+    ylim=(-950, 200), xlabel="natural parameter \u03b7 = z V + c", ylabel="exponent (nats)",
     title="One row: its table, its tilt, and their sum",
 )  # fmt: skip
-axes[1].legend(frameon=True, fontsize=8, loc="lower center", ncols=2)
+axes[1].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)

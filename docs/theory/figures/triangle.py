@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREY, ORANGE, RED, ThreeClassRow
+from rules import BLUE, ORANGE, RED, ThreeClassRow
 
 from fastem.kernels.plane_plan import BEYOND, TRIANGLE
 
@@ -29,7 +29,6 @@ inside[TRIANGLE.inside] = True
 ax.plot(*TRIANGLE.points[inside].T, "o", color=BLUE, ms=6, label="grid, inside: candidates for d")
 ax.plot(*TRIANGLE.points[~inside].T, "o", color=BLUE, mfc="white", ms=6, label="grid, on an edge")
 ax.plot(*BEYOND.T, "s", color=ORANGE, ms=6, label="bounds for a class that is omitted")
-ax.plot(nodes.d1, nodes.d2, "*", color="black", ms=12, label="d of one row")
-ax.plot(1 / 3, 1 / 3, "+", color=GREY, ms=12, label="centroid")
+ax.plot(nodes.d1, nodes.d2, "*", color="black", ms=12, label="centroid: the d of this row")
 ax.set(xlabel="d1", ylabel="d2", xlim=(-1.4, 2.4), ylim=(-1.4, 2.4), aspect="equal")
 ax.legend(frameon=False, loc="upper right", fontsize=8)
