@@ -1,10 +1,12 @@
 """The gallery, section teaching: the examples show what the package really does."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gallery import EXAMPLES
+from gallery import EXAMPLES, run_example
+from scipy.special import expit, softmax
 from scipy.stats import norm
 
 # Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
@@ -58,63 +60,74 @@ def test_two_coins(max_iter, expected):
 
 
 @pytest.fixture(scope="module")
-def logic_gates():
-    """The example, with every network trained once."""
-    example = _example("teaching/xor")
-    train, trained = example.train, {}
+def xor():
+    names, printed = run_example("teaching/xor")
+    return SimpleNamespace(**names, printed=printed)
 
-    def train_once(target, hidden_layer_sizes):
-        key = target.tobytes(), hidden_layer_sizes
-        if key not in trained:
-            trained[key] = train(target, hidden_layer_sizes)
-        return trained[key]
 
-    example.train = train_once
-    return example
+def test_xor_by_em(xor):
+    assert xor.model.score(xor.X, xor.y) == 1.0
+    assert xor.model.converged_
+    # 0.0399 is the optimum with this penalty: all converged starts but degenerate ones have it
+    assert xor.model.loss_ == pytest.approx(0.0399, abs=2e-4)
+
+
+def test_hidden_states_of_xor(xor):
+    """The posterior from two means and a product is Bayes' rule over the four states."""
+    states = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])  # the columns of the table
+    for model in (xor.model, xor.early):
+        (W, V), (b, c) = model.coefs_, model.intercepts_
+        u = expit(xor.X @ W + b)
+        prior = np.where(states == 1, u[:, None], 1.0 - u[:, None]).prod(axis=2)
+        joint = prior * softmax(states @ V + c, axis=1)[:, xor.y].T
+        expected = joint / joint.sum(axis=1, keepdims=True)
+        posterior = xor.state_posterior(model.coefs_, model.intercepts_)
+        np.testing.assert_allclose(posterior, expected, atol=1e-12)
+    # the text below the table: class 1 has state 00, each point of class 0 its own state
+    assert xor.posterior.min(axis=1).max() < 0.01 < 0.99 < xor.posterior.max(axis=1).min()
+    of_point = xor.posterior.argmax(axis=1)
+    assert of_point[1] == of_point[2] == 0
+    assert sorted([of_point[0], of_point[3]]) == [1, 2]
+
+
+def test_states_of_xor_are_uncertain_at_first(xor):
+    first, fifth, last = xor.snapshots.values()
+    assert first.max(axis=1).min() < 0.6
+    assert fifth.max(axis=1).min() < 0.7
+    np.testing.assert_array_equal(last, xor.posterior)
 
 
 @pytest.mark.parametrize(
-    ("gate", "linear_fit", "right"),
+    ("gate", "linear_fit", "right", "best"),
     [
-        ("OR", [0.25, 0.75, 0.75, 1.25], 4),
-        ("AND", [-0.25, 0.25, 0.25, 0.75], 4),
-        ("XOR", [0.5, 0.5, 0.5, 0.5], 3),
+        ("OR", [0.25, 0.75, 0.75, 1.25], 4, 4),
+        ("AND", [-0.25, 0.25, 0.25, 0.75], 4, 4),
+        ("XOR", [0.5, 0.5, 0.5, 0.5], 2, 3),
     ],
 )
-def test_logic_gates(logic_gates, gate, linear_fit, right):
-    example = logic_gates
-    target = example.GATES[gate]
-    line = example.train(target, ())
-    np.testing.assert_allclose(line.predict(example.INPUTS), linear_fit, atol=1e-6)
-    assert example.best_line(target) == right
-    network = example.train(target, (2,))
-    np.testing.assert_allclose(network.predict(example.INPUTS), target, atol=1e-4)
+def test_gates(xor, gate, linear_fit, right, best):
+    np.testing.assert_allclose(xor.outputs[gate, 0], linear_fit, atol=1e-6)
+    np.testing.assert_allclose(xor.outputs[gate, 2], xor.gates[gate], atol=1e-4)
+    assert (xor.correct[gate, 0], xor.correct[gate, 2]) == (right, 4)
+    assert xor.best_line[gate] == best
+    rows = [line.split() for line in xor.printed.splitlines()]
+    assert [row[-1] for row in rows if row[:1] == [gate]] == [f"{right}/4", "4/4"]
 
 
-def test_xor_has_no_line_but_zero(logic_gates):
-    example = logic_gates
-    line = example.train(example.GATES["XOR"], ())
+def test_least_squares_of_xor_is_constant(xor):
+    line = xor.least_squares(xor.y, ())
     np.testing.assert_allclose(line.coefs_[0], 0.0, atol=1e-6)
     np.testing.assert_allclose(line.intercepts_[0], 0.5, atol=1e-6)
     assert line.loss_ == pytest.approx(0.125)  # half of 0.5 squared
 
 
-def test_xor_fixed_network_is_exact():
-    example = _example("teaching/xor")
-    result = example.fixed_network()
-    assert result.output.tolist() == [[0.0], [1.0], [1.0], [0.0]]
-    assert result.loss == 0.0
-    assert not any(gradient.any() for gradient in result.coef_gradients)
-    network = example.trained_from_solution()
-    assert network.predict(example.INPUTS).tolist() == [0.0, 1.0, 1.0, 0.0]
-    for coefs, fixed in zip(network.coefs_, example.FIXED_COEFS, strict=True):
+def test_xor_fixed_network_is_exact(xor):
+    assert xor.fixed.output.tolist() == [[0.0], [1.0], [1.0], [0.0]]
+    assert xor.fixed.loss == 0.0
+    assert not any(gradient.any() for gradient in xor.fixed.coef_gradients)
+    assert xor.trained.predict(xor.X).tolist() == [0.0, 1.0, 1.0, 0.0]
+    for coefs, fixed in zip(xor.trained.coefs_, xor.coefs, strict=True):
         np.testing.assert_array_equal(coefs, fixed)
-
-
-def test_logic_gates_prints_all_rows(logic_gates, capsys):
-    logic_gates.main()
-    rows = [row for row in _printed(capsys) if row[-1].endswith("/4")]
-    assert [row[-1] for row in rows] == ["4/4", "4/4", "4/4", "4/4", "2/4", "4/4", "4/4", "3/4"]
 
 
 def test_loss_by_hand(capsys):
