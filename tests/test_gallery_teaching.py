@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gallery import EXAMPLES, run_example
 from scipy.special import expit, softmax
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 # Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
 # "EM Algorithm to Train Neural Networks". CORRECT was computed with the same gradient steps, with
@@ -50,13 +50,47 @@ def test_published_run_prints_both_columns(capsys):
     assert lines[5].split() == ["50", "0.6652140858", "0.4688172619"]
 
 
-@pytest.mark.parametrize(("max_iter", "expected"), [(1, (0.71, 0.58)), (1000, (0.80, 0.52))])
-def test_two_coins(max_iter, expected):
+@pytest.fixture(scope="module")
+def two_coins():
+    names, printed = run_example("teaching/two_coins")
+    return SimpleNamespace(**names, printed=printed)
+
+
+@pytest.mark.parametrize(("iteration", "expected"), [(1, (0.71, 0.58)), (-1, (0.80, 0.52))])
+def test_two_coins(two_coins, iteration, expected):
     # the published results for 5, 9, 8, 4 and 7 heads in ten tosses
-    theta, log_likelihoods = _example("teaching/two_coins").run_em(max_iter)
-    assert tuple(theta.round(2)) == expected
-    assert len(log_likelihoods) - 1 <= max_iter
-    assert min(np.diff(log_likelihoods)) >= 0.0
+    assert tuple(two_coins.thetas[iteration].round(2)) == expected
+    assert min(np.diff(two_coins.log_likelihoods)) >= 0.0
+
+
+def test_first_step_of_two_coins(two_coins):
+    # the slides' own sums of expected heads and tails
+    assert two_coins.expected_heads.round(1).tolist() == [21.3, 11.7]
+    assert two_coins.expected_tails.round(1).tolist() == [8.6, 8.4]
+    np.testing.assert_array_equal(two_coins.after_one, two_coins.thetas[1])
+    expected = np.array([[binom.pmf(h, 10, p) for p in (0.6, 0.5)] for h in (5, 9, 8, 4, 7)])
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(two_coins.posteriors[0], expected, rtol=1e-12)
+
+
+def test_every_iteration_of_two_coins_is_in_the_table(two_coins):
+    rows = [line.split() for line in two_coins.printed.splitlines()]
+    table = [row for row in rows if len(row) == 9 and row[0].isdigit()]
+    assert [int(row[0]) for row in table] == [*range(11), len(two_coins.thetas) - 1]
+    for t, a, b, log_likelihood, *of_a in table:
+        theta = np.array([a, b], dtype=float)
+        np.testing.assert_allclose(theta, two_coins.thetas[int(t)], atol=6e-4)
+        assert float(log_likelihood) == pytest.approx(two_coins.e_step(two_coins.thetas[int(t)])[0])
+        posterior = two_coins.e_step(two_coins.thetas[int(t)])[1]
+        np.testing.assert_allclose(np.array(of_a, dtype=float), posterior[:, 0], atol=6e-3)
+
+
+def test_a_network_has_the_posterior_of_the_coins(two_coins):
+    result = two_coins.result
+    np.testing.assert_allclose(
+        result.hidden_posterior[:, 0], two_coins.posteriors[0][:, 0], rtol=1e-12
+    )
+    assert result.log_likelihood.sum() == pytest.approx(two_coins.log_likelihoods[0], rel=1e-13)
 
 
 @pytest.fixture(scope="module")
