@@ -124,7 +124,7 @@ for i in range(len(heads)):
     left.plot(of_a[:, i], marker=".", label=f"round {i + 1}: {heads[i]} heads")
 left.set(xlabel="iteration", ylabel="P(coin A | heads)", ylim=(-0.03, 1.03))
 left.set_xticks(range(0, len(thetas), 4))
-left.legend(fontsize=8, loc="center right")
+left.legend(fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.37))
 
 grid = np.linspace(0.3, 0.95, 131)
 surface = np.array([[e_step(np.array([a, b]))[0] for a in grid] for b in grid])
