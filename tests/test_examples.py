@@ -52,34 +52,6 @@ def test_readme_example_prints_the_output_in_the_readme(capsys, example):
     np.testing.assert_allclose(values, expected, atol=0.02, rtol=0.1)
 
 
-def test_readme_example_of_other_outputs_runs():
-    text = (ROOT / "README.md").read_text("utf-8")
-    _, _, code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*)\)", code, re.M)
-    assert len(shapes) == 3
-    for name, *shape in shapes:
-        assert names[name].shape == tuple(int(size) for size in shape if size)
-    np.testing.assert_allclose(
-        names["log_likelihood"], names["model"].log_density(names["X"], names["numbers"])
-    )
-
-
-def test_readme_example_of_the_prepared_e_step_runs():
-    text = (ROOT / "README.md").read_text("utf-8")
-    *_, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*),? ?(\d*)\)", code, re.M)
-    assert len(shapes) == 4
-    for name, *shape in shapes:
-        assert names[name].shape == tuple(int(size) for size in shape if size)
-    named = re.findall(r"`(\w+)`", text.split("The other methods are")[1].split("\n\n")[0])
-    assert len(named) == 8
-    assert all(callable(getattr(fastem.EStep, name)) for name in named)
-
-
 @pytest.mark.parametrize("kind", [FastEMClassifier, FastEMRegressor])
 def test_documented_defaults_are_the_defaults(kind):
     documented = dict(re.findall(r"^    (\w+) : .*default=(.+)$", kind.__doc__, re.M))
