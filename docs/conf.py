@@ -7,12 +7,13 @@
 import os
 import re
 
-import fastem
 from sphinx_gallery.sorting import ExplicitOrder
+
+import fastem
 
 project = "fastem"
 author = "The fastem developers"
-copyright = "2026, the fastem developers"  # noqa: A001 - Sphinx's name
+copyright = "2026, the fastem developers"
 version = release = fastem.__version__
 
 extensions = [
