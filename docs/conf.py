@@ -6,10 +6,14 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 
 from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules beside this file
 
 project = "fastem"
 author = "The fastem developers"
@@ -76,7 +80,7 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reading_order.ReadingOrder",
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
