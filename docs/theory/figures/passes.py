@@ -1,13 +1,14 @@
 """The two passes of a network with several hidden layers."""
 
 import matplotlib.pyplot as plt
-from rules import BLUE, GREY, ORANGE
+from rules import BLUE, GREY, ORANGE, use_style
 
 boxes = ("data rows", "layer 1", "layer 2", "layer 3", "softmax")
 details = ("n rows", "$2^{m_1}$ states", "$2^{m_2}$ states", "$2^{m_3}$ states", "g classes")
 down = ("p(y | x)", r"$\beta(z_1)$", r"$\beta(z_2)$", r"$\beta(z_3) = o(z_3)$")  # to the box below
 up = ("$R(z_1)$", "$R(z_2)$", "$R(z_3)$", "gradient of V")
 
+use_style()
 figure, ax = plt.subplots(figsize=(5.2, 5.4), layout="constrained")
 for level, (name, detail) in enumerate(zip(boxes, details, strict=True)):
     ax.add_patch(plt.Rectangle((-1.2, 2 * level - 0.45), 2.4, 0.9, fill=False, edgecolor=GREY))
