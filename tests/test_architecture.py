@@ -275,7 +275,7 @@ PUBLIC = {
 
 def _shown_code():
     """Yield (where, syntax tree) of the examples and of the Python code in texts."""
-    for path in sorted((REPOSITORY / "examples").glob("*.py")):
+    for path in sorted((REPOSITORY / "examples").rglob("*.py")):
         yield path.name, ast.parse(path.read_text("utf-8"))
     for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
         for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
