@@ -1,5 +1,6 @@
 """The gallery, section teaching: the examples show what the package really does."""
 
+import ast
 import importlib.util
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 from gallery import EXAMPLES, run_example
 from scipy.special import expit, softmax
 from scipy.stats import binom, norm
+
+import fastem
 
 # Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
 # "EM Algorithm to Train Neural Networks". CORRECT was computed with the same gradient steps, with
@@ -206,6 +209,57 @@ def test_xor_fixed_network_is_exact(xor):
     assert xor.trained.predict(xor.X).tolist() == [0.0, 1.0, 1.0, 0.0]
     for coefs, fixed in zip(xor.trained.coefs_, xor.coefs, strict=True):
         np.testing.assert_array_equal(coefs, fixed)
+
+
+@pytest.fixture(scope="module")
+def em_in_numpy():
+    names, printed = run_example("teaching/em_in_numpy")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_em_in_numpy_equals_fastem(em_in_numpy):
+    assert list(em_in_numpy.differences)[:2] == ["log-likelihood", "hidden posterior"]
+    assert len(em_in_numpy.differences) == 6
+    assert max(em_in_numpy.differences.values()) < 1e-12
+    # the program that is compared: the same steps as the bound of fastem, to rounding errors that
+    # 100 iterations amplify
+    curve = em_in_numpy.curves["fastem, bound"]
+    np.testing.assert_allclose(em_in_numpy.losses, curve, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0, 1000.0])
+def test_em_in_numpy_at_random_and_extreme_weights(em_in_numpy, scale):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), rng.integers(0, 3, size=20)
+    W, b, V, c = (scale * rng.normal(size=shape) for shape in ((3, 4), 4, (4, 3), 3))
+    log_likelihood, posterior, Z = em_in_numpy.e_step(X, y, W, b, V, c)
+    ours = em_in_numpy.gradients(X, y, W, b, V, c, posterior, Z)
+    result = fastem.e_step(X, y, [W, V], [b, c])
+    np.testing.assert_allclose(log_likelihood, result.log_likelihood, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(posterior @ Z, result.hidden_posterior, atol=1e-11)
+    theirs = zip(result.coef_gradients, result.intercept_gradients, strict=True)
+    for mine, other in zip(ours, [x for layer in theirs for x in layer], strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_em_in_numpy_never_raises_the_loss(em_in_numpy, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(40, 3)), rng.integers(0, 3, size=40)
+    start = tuple(3.0 * rng.normal(size=shape) for shape in ((3, 4), 4, (4, 3), 3))
+    _, losses = em_in_numpy.fit(X, y, *start, n_iterations=60)
+    assert np.diff(losses).max() <= 1e-14
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_em_in_numpy_has_forty_lines(em_in_numpy):
+    source = (EXAMPLES / "teaching/em_in_numpy.py").read_text("utf-8")
+    names = "log_sum_exp", "e_step", "gradients", "m_step", "fit"
+    functions = [node for node in ast.parse(source).body if getattr(node, "name", None) in names]
+    assert len(functions) == len(names)
+    lines = [len(ast.unparse(node).splitlines()) - 1 for node in functions]  # without docstrings
+    assert sum(lines) <= 40
+    assert len(em_in_numpy.seconds["NumPy"]) == len(em_in_numpy.sizes)
 
 
 def test_loss_by_hand(capsys):
