@@ -262,30 +262,46 @@ def test_em_in_numpy_has_forty_lines(em_in_numpy):
     assert len(em_in_numpy.seconds["NumPy"]) == len(em_in_numpy.sizes)
 
 
-def test_loss_by_hand(capsys):
-    example = _example("teaching/loss_by_hand")
-    assert example.mean_squared_error() == pytest.approx(4.0, abs=1e-12)
-    assert example.total_cross_entropy() == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
-    example.main()
-    for row in _printed(capsys)[1:]:
-        computed, by_hand = row[-2:]
+@pytest.fixture(scope="module")
+def loss_by_hand():
+    names, printed = run_example("teaching/loss_by_hand")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_loss_by_hand(loss_by_hand):
+    assert loss_by_hand.mean_squared_error == pytest.approx(4.0, abs=1e-12)
+    assert loss_by_hand.cross_entropy == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
+    for line, by_hand in (("mean squared error", "4"), ("cross-entropy", "2.85")):
+        row = next(row for row in loss_by_hand.printed.splitlines() if row.startswith(line))
+        assert row.endswith(f"by hand: {by_hand}")
+    rows = loss_by_hand.rows
+    # the numbers of the seminar
+    assert [row[-1] for row in rows] == ["0.27", "0.43", "0.57", "0.61", "0.049", "0.3853"]
+    computed = [("cross-entropy", loss_by_hand.cross_entropy, "2.85"), *rows]
+    for name, value, by_hand in computed:
         digits = len(by_hand.partition(".")[2])
-        assert f"{float(computed):.{digits}f}" == by_hand, row
+        assert f"{value:.{digits}f}" == by_hand, name
+    assert np.prod(loss_by_hand.factors) == pytest.approx(loss_by_hand.gradient, rel=1e-14)
 
 
 @pytest.mark.parametrize("changed", [("target", 0.9), ("weight", 0.7)])
-def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(monkeypatch, changed):
-    example = _example("teaching/loss_by_hand")
-    before = example.step().coef_gradients[1][0, 0]
+def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(loss_by_hand, changed):
     name, value = changed
+    V, target = loss_by_hand.V, loss_by_hand.target
     if name == "target":
-        monkeypatch.setattr(example, "TARGET", np.array([[0.2, value]]))
+        target = np.array([[0.2, value]])
     else:
-        monkeypatch.setattr(
-            example, "COEFS", [example.COEFS[0], np.array([[0.4, value], [0.1, value]])]
-        )
-    result = example.step()
-    assert result.coef_gradients[1][0, 0] == pytest.approx(before, rel=1e-14)
+        V = np.array([[0.4, value], [0.1, value]])
+    result = loss_by_hand.backpropagate(V, target)
+    assert result.loss != loss_by_hand.step.loss
+    assert result.coef_gradients[1][0, 0] == pytest.approx(loss_by_hand.gradient, rel=1e-14)
+
+
+def test_steps_along_the_weight_lower_the_loss(loss_by_hand):
+    path = loss_by_hand.path
+    assert path[1] == loss_by_hand.new_weight
+    losses = [loss_by_hand.loss_and_slope(weight)[0] for weight in path]
+    assert np.diff(losses).max() < 0.0
 
 
 def test_regression_curve(capsys):
