@@ -1,7 +1,6 @@
 """The gallery, section teaching: the examples show what the package really does."""
 
 import ast
-import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,18 +20,6 @@ PUBLISHED = {
     40: 0.670328548725725, 45: 0.6676518890360496, 50: 0.6652140857718162,
 }  # fmt: skip
 CORRECT = {0: 1.1427729848, 5: 0.6630088002, 10: 0.5840563717, 25: 0.5293556718, 50: 0.4688172619}
-
-
-def _example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _printed(capsys):
-    """Return the words of every printed line."""
-    return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -304,25 +291,45 @@ def test_steps_along_the_weight_lower_the_loss(loss_by_hand):
     assert np.diff(losses).max() < 0.0
 
 
-def test_regression_curve(capsys):
-    _example("teaching/regression_curve").main()
-    rows = _printed(capsys)[1:]
-    assert len(rows) == 18
-    for solver, activation, batch, _, train, test, log_density, epochs, _ in rows:
-        case = solver, activation, batch
-        assert 0.005 < float(train) < 0.06, case  # the noise gives 0.01, a straight line 0.18
-        assert 0.005 < float(test) < 0.06, case
+@pytest.fixture(scope="module")
+def regression_curve():
+    names, printed = run_example("teaching/regression_curve")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_regression_curve(regression_curve):
+    assert regression_curve.line_error > 0.15
+    assert len(regression_curve.networks) == 8
+    for case, network in regression_curve.networks.items():
+        train_error, test_error, log_density = regression_curve.measures(network)
+        assert 0.005 < train_error < 0.06, case  # the noise gives 0.01, a straight line 0.16
+        assert 0.005 < test_error < 0.06, case
         # the density of the data gives 0.88, a straight line -0.56
-        assert -0.4 < float(log_density) < 1.1, case
-        assert int(epochs) <= (1000 if solver == "em" else 100), case
-    assert [row[:3] for row in rows[16:]] == [["em", "5-binary", "all"], ["em", "10-binary", "all"]]
+        assert -0.4 < log_density < 1.1, case
+        assert network.n_iter_ <= (500 if case in (5, 10) else 100), case
+    test_errors = {case: regression_curve.measures(network)[1]
+                   for case, network in regression_curve.networks.items()}  # fmt: skip
+    # what the text says of activations and batches
+    assert test_errors["sgd", "relu", 8] < test_errors["sgd", "logistic", 8]
+    assert test_errors["adam", "logistic", 8] < test_errors["adam", "relu", 8]
+    assert test_errors["sgd", "relu", 8] < 1.5 * test_errors["sgd", "relu", 1]
 
 
-def test_log_density_of_the_regression_curve():
-    example = _example("teaching/regression_curve")
-    _, X, _, y = example.curve()
-    network, _ = example.train("adam", "relu", 8, max_iter=3)
-    train_error, test_error, log_density = example.figures(network)
-    expected = norm.logpdf(y, network.predict(X), np.sqrt(train_error)).mean()
+def test_log_density_of_the_regression_curve(regression_curve):
+    X, y = regression_curve.X_test, regression_curve.y_test
+    network = regression_curve.by_backpropagation("adam", "relu", 8, 0.003, max_iter=3)
+    train_error, test_error, log_density = regression_curve.measures(network)
+    squares = (y - network.predict(X)) ** 2
+    expected = np.mean(-0.5 * (np.log(2.0 * np.pi * train_error) + squares / train_error))
     assert log_density == pytest.approx(expected)
-    assert test_error == pytest.approx(np.mean((y - network.predict(X)) ** 2))
+    assert test_error == pytest.approx(squares.mean())
+    # the entropy of a normal distribution with the deviation of the noise
+    assert regression_curve.best_possible == pytest.approx(-norm.entropy(scale=0.1))
+
+
+def test_bands_of_the_regression_curve(regression_curve):
+    # of 50 rows a binomial variable lies in the band: 0.9 plus and minus three deviations
+    assert all(0.77 <= share <= 1.0 for share in regression_curve.inside.values())
+    np.testing.assert_allclose(regression_curve.deviation, regression_curve.by_formula, rtol=1e-10)
+    # the deviation by EM varies, although the noise does not
+    assert regression_curve.deviation.max() > 1.2 * regression_curve.deviation.min()
