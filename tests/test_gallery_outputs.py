@@ -44,3 +44,85 @@ def test_the_branches_have_the_density_of_the_example():
             assert trapezoid(density, y) == pytest.approx(1.0, abs=1e-8)
             assert trapezoid(y * density, y) == pytest.approx(mean, abs=1e-8)
             assert trapezoid((y - mean) ** 2 * density, y) == pytest.approx(variance, abs=1e-8)
+
+
+def test_counts():
+    names, printed = run_example("outputs/counts")
+    scores = names["scores"]
+    regression, hidden, truth = scores.values()
+    assert regression + 1.0 < hidden < truth + 0.005  # 0.005: chance, standard error of 1500 rows
+    assert truth - hidden < 0.05
+    assert f"hidden units         {hidden:7.3f}" in printed
+    dispersions, coverages = names["dispersions"], names["coverages"]
+    assert dispersions["Poisson regression"] > 4.0
+    assert 0.7 < dispersions["hidden units"] < 1.3
+    assert coverages["Poisson regression"] < 0.7
+    # whole numbers as limits: at least 0.9, and 0.94 under the true distribution
+    assert 0.9 < coverages["hidden units"] < 0.98
+    # four times as many calls during an outage
+    assert names["factors"].max() == pytest.approx(4.0, abs=0.6)
+    posterior, outage = names["posterior"], names["outage"]
+    assert posterior[outage].mean() > 0.8
+    assert posterior[~outage].mean() < 0.1
+
+
+def test_rootogram_of_counts():
+    names, _ = run_example("outputs/counts")
+    rows = len(names["y_test"])
+    assert names["observed"].sum() > rows - 10  # nearly all counts are below 60
+    for expected in names["expected"].values():
+        assert rows - 15 < expected.sum() < rows + 1e-6
+    poisson, hidden = (np.abs(x) for x in names["differences"].values())
+    assert np.mean(poisson > 1.0) > 0.5
+    assert np.mean(hidden > 1.0) < 0.2
+
+
+def test_counts_are_drawn_from_the_true_distribution_of_the_example():
+    names, _ = run_example("outputs/counts")
+    hour, y, _ = names["draw"](200_000, np.random.default_rng(1))
+    calls, p = names["rates"](hour[:, 0])
+    mean = calls * (1.0 + 3.0 * p)
+    square = (1.0 + 1.0 / names["SHAPE"]) * calls**2 * (1.0 + 15.0 * p)  # of the rate
+    z = (y - mean) / np.sqrt(mean + square - mean**2)
+    assert z.mean() == pytest.approx(0.0, abs=0.01)  # four standard errors
+    assert np.mean(z**2) == pytest.approx(1.0, abs=0.03)
+
+
+def test_several_labels():
+    names, _ = run_example("outputs/several_labels")
+    independent, chain, hidden, truth = names["scores"].values()
+    assert independent + 0.1 < chain < hidden < truth
+    assert truth - hidden < 0.03
+    assert min(names["criteria"], key=names["criteria"].get) == 2
+    assert sorted(names["matches"]) == [0, 1]  # a unit for every fault
+    assert names["correlations"].max(axis=1).min() > 0.7
+
+
+def test_correlation_of_labels_is_that_of_all_hidden_states():
+    names, _ = run_example("outputs/several_labels")
+    model, X = names["model"], names["X_test"]
+    u, V, c = model.transform(X), model.coefs_[1], model.intercepts_[1]
+    states = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    prior = np.prod(np.where(states, u[:, None], 1.0 - u[:, None]), axis=2)
+    given = 1.0 / (1.0 + np.exp(-(states @ V + c)))
+    marginal = prior @ given
+    np.testing.assert_allclose(marginal, model.predict_proba(X), atol=1e-12)
+    joint = np.einsum("ns,sk,sl->kl", prior, given, given)
+    covariance = joint - marginal.T @ marginal
+    variance = (marginal * (1.0 - marginal)).sum(axis=0)
+    exact = covariance / np.sqrt(np.outer(variance, variance))
+    pairs = names["pairs"]
+    # 40 000 drawn rows: five standard errors
+    np.testing.assert_allclose(names["predicted"][pairs], exact[pairs], atol=5 / np.sqrt(40_000))
+    assert np.corrcoef(names["observed"][pairs], exact[pairs])[0, 1] > 0.9
+
+
+def test_a_crack_given_other_labels_agrees_with_drawn_labels():
+    names, _ = run_example("outputs/several_labels")
+    drawn, _ = names["model"].sample(np.zeros((400_000, 2)), random_state=1)
+    crack = names["crack"]
+    for others, probability in names["given_others"].items():
+        wanted = [int(name in others) for name in names["DEFECTS"]]
+        rows = np.all(np.delete(drawn == wanted, crack, axis=1), axis=1)
+        error = np.sqrt(probability * (1.0 - probability) / rows.sum())
+        assert abs(drawn[rows, crack].mean() - probability) < 5.0 * error
