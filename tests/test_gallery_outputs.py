@@ -5,6 +5,8 @@ import pytest
 from gallery import run_example
 from scipy.integrate import trapezoid
 
+import fastem
+
 pytest.importorskip("matplotlib")
 
 
@@ -126,3 +128,30 @@ def test_a_crack_given_other_labels_agrees_with_drawn_labels():
         rows = np.all(np.delete(drawn == wanted, crack, axis=1), axis=1)
         error = np.sqrt(probability * (1.0 - probability) / rows.sum())
         assert abs(drawn[rows, crack].mean() - probability) < 5.0 * error
+
+
+def test_digits():
+    names, printed = run_example("outputs/digits_hidden_units")
+    accuracy = float(printed.splitlines()[0].split()[-1])
+    assert accuracy > 0.95
+    assert len(names["wrong"]) == round(450 * (1.0 - accuracy))
+    assert names["certain"] > 0.8
+    assert names["difference"].min() > 1.5  # states, between the most similar codes
+    assert names["predicted"] != names["true"]
+    assert names["surprise"].max() > 0.5
+
+
+def test_class_probabilities_of_digits_with_a_clamped_unit():
+    names, _ = run_example("outputs/digits_hidden_units")
+    model, unit, row = names["model"], names["unit"], names["row"]
+    X, given_class = names["X_test"][[row]], names["given_class"]
+    # the law of total probability
+    assert names["p"] @ given_class == pytest.approx(names["u"], abs=1e-12)
+    for state, probability in ((1.0, names["if_on"]), (0.0, names["if_off"])):
+        coefs, intercepts = [x.copy() for x in model.coefs_], [x.copy() for x in model.intercepts_]
+        coefs[0][:, unit], intercepts[0][unit] = 0.0, 60.0 * (2.0 * state - 1.0)
+        of_class = [fastem.e_step(X, [k], coefs, intercepts) for k in range(10)]
+        expected = [result.log_likelihood[0] for result in of_class]
+        np.testing.assert_allclose(probability, np.exp(expected), rtol=1e-6, atol=1e-12)
+    # the state of one unit changes the class
+    assert names["if_off"].argmax() != names["if_on"].argmax()
