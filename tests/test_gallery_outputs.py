@@ -155,3 +155,40 @@ def test_class_probabilities_of_digits_with_a_clamped_unit():
         np.testing.assert_allclose(probability, np.exp(expected), rtol=1e-6, atol=1e-12)
     # the state of one unit changes the class
     assert names["if_off"].argmax() != names["if_on"].argmax()
+
+
+def test_penalty_path():
+    names, _ = run_example("practice/penalty_and_calibration")
+    path, on_new_rows = names["path"], np.array(names["on_new_rows"])
+    assert names["model"].alpha_ == path["alpha"][np.nanargmax(path["cross_validation"])]
+    # cross-validation finds the best penalty for new rows, or its neighbour
+    assert abs(int(on_new_rows.argmax()) - int(np.nanargmax(path["cross_validation"]))) <= 1
+    assert np.all(np.diff(path["training"]) < 0.0)
+    assert on_new_rows[0] < on_new_rows.max() - 0.3
+
+
+def test_calibration():
+    names, _ = run_example("practice/penalty_and_calibration")
+    results = names["results"]
+    _, loss, error = results["exact EM, 8 units"]
+    assert 0.6 < loss < 0.75  # the frequencies of the classes alone have log 3 = 1.1
+    assert error < 0.08
+    (smallest,) = (name for name in results if "alpha" in name)
+    for name in (smallest, "perceptron, 100 units"):  # overfitted
+        assert results[name][1] > loss + 0.3
+        assert results[name][2] > 0.09
+    assert 0.6 < results["perceptron, 8 units"][1] < 0.8
+    assert results["perceptron, 8 units"][2] < 0.08
+    assert results["logistic regression"][0] < results["exact EM, 8 units"][0] - 0.05
+    assert results["logistic regression"][2] < 0.06
+    assert names["best"] == "exact EM, 8 units"
+
+
+def test_calibration_error():
+    names, _ = run_example("practice/penalty_and_calibration")
+    first = np.repeat([0.2, 0.7], 50) + 1e-9 * np.arange(100)  # ten bins of ten rows
+    positive = np.concatenate([np.arange(50) % 10 < 2, np.arange(50) % 10 < 7])
+    labels, probability = (np.stack([x, 1 - x], axis=1) for x in (positive, first))
+    assert names["calibration_error"](labels == 1, probability) == pytest.approx(0.0, abs=1e-7)
+    probability += [0.1, -0.1]
+    assert names["calibration_error"](labels == 1, probability) == pytest.approx(0.1)
