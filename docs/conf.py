@@ -6,13 +6,18 @@
 
 import os
 import re
+import sys
+from pathlib import Path
+
+from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
-from sphinx_gallery.sorting import ExplicitOrder
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "fastem"
 author = "The fastem developers"
-copyright = "2026, the fastem developers"  # noqa: A001 - Sphinx's name
+copyright = "2026, the fastem developers"
 version = release = fastem.__version__
 
 extensions = [
@@ -25,6 +30,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "matplotlib.sphinxext.plot_directive",
+    "teaching.build",  # docs/teaching/build.py
 ]
 exclude_patterns = ["_build", "_generated", "_templates", "gallery/**/*.ipynb", "**/figures"]
 templates_path = ["_templates"]

@@ -9,9 +9,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-from fastem import FastEMClassifier
 from sklearn.datasets import make_moons
 from sklearn.exceptions import ConvergenceWarning
+
+from fastem import FastEMClassifier
 
 ALPHA = 0.05
 TOL = 1e-4
