@@ -184,12 +184,6 @@ def test_absent_fields_are_unknown_or_absent(tmp_path, files):
     assert "| fastem |" not in text
 
 
-def _uninstalled():
-    results = run(*E_STEPS, *MLPS)
-    results["run"]["versions"]["fastem"] = "0+unknown"
-    return results
-
-
 def _dirty():
     results = run(*E_STEPS, *MLPS)
     results["commit_info"]["dirty"] = True
@@ -233,7 +227,6 @@ def test_every_figure_of_the_repository_has_a_readable_name():
         (run(E_STEPS[0], *MLPS), "ten hidden units or more"),
         (run(*E_STEPS, row(report.MLP, "bench", 1.0, 1.0)), "a benchmark without 'ms_fastem'"),
         (None, "No such file"),
-        (_uninstalled(), "from a package that is not installed"),
         (_dirty(), "from a tree with uncommitted changes"),
     ],
 )

@@ -1,0 +1,55 @@
+"""Programs that a text shows, with the output that the text shows for them."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+_BLOCK = re.compile(
+    r"^```(?P<language>python|sh)\n(?P<code>.*?)^```\n"
+    r"(?:\nprints\n\n(?:```text\n(?P<fenced>.*?)^```\n|(?P<indented>(?:    .*\n)+)))?",
+    re.MULTILINE | re.DOTALL,
+)
+_NUMBER = r"-?\d+\.\d*"
+
+
+class Block(NamedTuple):
+    """A program of a text, and the output that the text shows, or None."""
+
+    language: str
+    code: str
+    shown: str | None
+
+
+def code_blocks(text):
+    """Return the programs of a Markdown text, in order."""
+    blocks = []
+    for match in _BLOCK.finditer(text):
+        shown = match["fenced"]
+        if match["indented"] is not None:
+            shown = re.sub(r"^    ", "", match["indented"], flags=re.MULTILINE)
+        blocks.append(Block(match["language"], match["code"], shown))
+    return blocks
+
+
+def _units(shown):
+    """Return the unit of the last digit of every number; NumPy omits zeros at the end."""
+    digits = [len(number.partition(".")[2]) for number in re.findall(_NUMBER, shown)]
+    return np.array([10.0 ** -(n or max(digits)) for n in digits])
+
+
+def assert_printed(printed, shown, *, atol=None, rtol=0.0):
+    """Compare an output with the one in a text, apart from blanks.
+
+    Numbers with a decimal point may differ by `atol` plus `rtol` times their value. By default,
+    they may differ by one unit in the last digit shown, because other processors round differently.
+    """
+    lines = [
+        [re.sub(r"\s+", " ", re.sub(_NUMBER, "0", line)).strip() for line in text.splitlines()]
+        for text in (printed.rstrip(), shown.rstrip())
+    ]
+    assert lines[0] == lines[1]
+    values, expected = (np.array(re.findall(_NUMBER, text), float) for text in (printed, shown))
+    allowed = (1.001 * _units(shown) if atol is None else atol) + rtol * np.abs(expected)
+    differences = np.abs(values - expected)
+    assert (differences <= allowed).all(), f"printed:\n{printed}\nshown:\n{shown}"
