@@ -30,6 +30,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "matplotlib.sphinxext.plot_directive",
+    "teaching.build",  # docs/teaching/build.py
 ]
 exclude_patterns = ["_build", "_generated", "_templates", "gallery/**/*.ipynb", "**/figures"]
 templates_path = ["_templates"]
