@@ -13,7 +13,7 @@ from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))  # modules beside this file
 
 project = "fastem"
 author = "The fastem developers"
@@ -82,7 +82,7 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reading_order.ReadingOrder",
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,

@@ -183,7 +183,7 @@ def _moments_of_states(nodes: Nodes, log_odds: str, network: _Network) -> tuple[
     deviations = np.clip(means - middle, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
     values = network.of_first_layer(np.hstack([deviations, variances + deviations**2]))
     found = expected_values(nodes, log_odds, values)
-    first, second = nodes.halves(found)
+    first, second = nodes.halves(found, len(middle))
     variance = nodes.add("Sub", second, nodes.add("Mul", first, first))
     variance = nodes.add("Max", variance, nodes.constant(0.0))
     return nodes.add("Add", first, nodes.constant(middle)), variance
