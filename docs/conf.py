@@ -59,6 +59,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
+html_sidebars = {"teaching/index": []}  # room for the figure
 html_show_sourcelink = False
 html_copy_source = False
 
@@ -87,6 +88,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "write_computation_times": False,
     "show_signature": False,
+    "write_computation_times": False,  # these pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,

@@ -154,7 +154,7 @@ const emFigure = (() => {
     const unit = Number(state.view) + 1;
     element("em-legend").innerHTML = state.view === "class"
       ? `${classes.join("")}<span>thick line: decision boundary</span>`
-        + `<span>dashed: P(Z = 1 | x) = 1/2 of a hidden unit</span>`
+        + `<span>dashed line: P(Z = 1 | x) = 1/2 of a hidden unit</span>`
       : `<span>0 <span class="em-ramp"></span> 1</span><span>map: prior P(Z = 1 | x) of unit ${unit}`
         + `</span><span>points: posterior P(Z = 1 | x, y)</span>`;
   }
