@@ -1,4 +1,4 @@
-"""The programs of the guide print what its pages show."""
+"""The programs of the start page and of the guide print what its pages show."""
 
 import contextlib
 import importlib.util
@@ -7,14 +7,13 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from shown_code import assert_printed, code_blocks
 
 from fastem.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "guide").glob("*.md"))
+PAGES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 OPTIONAL = "torch", "jax", "onnx", "onnxruntime"  # blocks that import a missing one are left out
 
 
