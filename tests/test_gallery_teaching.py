@@ -1,6 +1,6 @@
 """The gallery, section teaching: the examples show what the package really does."""
 
-import importlib.util
+import ast
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +8,8 @@ import pytest
 from gallery import EXAMPLES, run_example
 from scipy.special import expit, softmax
 from scipy.stats import binom, norm
+
+import fastem
 
 # Mean cross-entropies of the plug-in forward pass, by iteration. PUBLISHED is printed in the slides
 # "EM Algorithm to Train Neural Networks". CORRECT was computed with the same gradient steps, with
@@ -18,18 +20,6 @@ PUBLISHED = {
     40: 0.670328548725725, 45: 0.6676518890360496, 50: 0.6652140857718162,
 }  # fmt: skip
 CORRECT = {0: 1.1427729848, 5: 0.6630088002, 10: 0.5840563717, 25: 0.5293556718, 50: 0.4688172619}
-
-
-def _example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _printed(capsys):
-    """Return the words of every printed line."""
-    return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -208,51 +198,138 @@ def test_xor_fixed_network_is_exact(xor):
         np.testing.assert_array_equal(coefs, fixed)
 
 
-def test_loss_by_hand(capsys):
-    example = _example("teaching/loss_by_hand")
-    assert example.mean_squared_error() == pytest.approx(4.0, abs=1e-12)
-    assert example.total_cross_entropy() == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
-    example.main()
-    for row in _printed(capsys)[1:]:
-        computed, by_hand = row[-2:]
+@pytest.fixture(scope="module")
+def em_in_numpy():
+    names, printed = run_example("teaching/em_in_numpy")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_em_in_numpy_equals_fastem(em_in_numpy):
+    assert list(em_in_numpy.differences)[:2] == ["log-likelihood", "hidden posterior"]
+    assert len(em_in_numpy.differences) == 6
+    assert max(em_in_numpy.differences.values()) < 1e-12
+    # the program that is compared: the same steps as the bound of fastem, to rounding errors that
+    # 100 iterations amplify
+    curve = em_in_numpy.curves["fastem, bound"]
+    np.testing.assert_allclose(em_in_numpy.losses, curve, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0, 1000.0])
+def test_em_in_numpy_at_random_and_extreme_weights(em_in_numpy, scale):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), rng.integers(0, 3, size=20)
+    W, b, V, c = (scale * rng.normal(size=shape) for shape in ((3, 4), 4, (4, 3), 3))
+    log_likelihood, posterior, Z = em_in_numpy.e_step(X, y, W, b, V, c)
+    ours = em_in_numpy.gradients(X, y, W, b, V, c, posterior, Z)
+    result = fastem.e_step(X, y, [W, V], [b, c])
+    np.testing.assert_allclose(log_likelihood, result.log_likelihood, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(posterior @ Z, result.hidden_posterior, atol=1e-11)
+    theirs = zip(result.coef_gradients, result.intercept_gradients, strict=True)
+    for mine, other in zip(ours, [x for layer in theirs for x in layer], strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_em_in_numpy_never_raises_the_loss(em_in_numpy, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(40, 3)), rng.integers(0, 3, size=40)
+    start = tuple(3.0 * rng.normal(size=shape) for shape in ((3, 4), 4, (4, 3), 3))
+    _, losses = em_in_numpy.fit(X, y, *start, n_iterations=60)
+    assert np.diff(losses).max() <= 1e-14
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_em_in_numpy_has_forty_lines(em_in_numpy):
+    source = (EXAMPLES / "teaching/em_in_numpy.py").read_text("utf-8")
+    names = "log_sum_exp", "e_step", "gradients", "m_step", "fit"
+    functions = [node for node in ast.parse(source).body if getattr(node, "name", None) in names]
+    assert len(functions) == len(names)
+    lines = [len(ast.unparse(node).splitlines()) - 1 for node in functions]  # without docstrings
+    assert sum(lines) <= 40
+    assert len(em_in_numpy.seconds["NumPy"]) == len(em_in_numpy.sizes)
+
+
+@pytest.fixture(scope="module")
+def loss_by_hand():
+    names, printed = run_example("teaching/loss_by_hand")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_loss_by_hand(loss_by_hand):
+    assert loss_by_hand.mean_squared_error == pytest.approx(4.0, abs=1e-12)
+    assert loss_by_hand.cross_entropy == pytest.approx(-np.log(0.3 * 0.8 * 0.6 * 0.4))
+    for line, by_hand in (("mean squared error", "4"), ("cross-entropy", "2.85")):
+        row = next(row for row in loss_by_hand.printed.splitlines() if row.startswith(line))
+        assert row.endswith(f"by hand: {by_hand}")
+    rows = loss_by_hand.rows
+    # the numbers of the seminar
+    assert [row[-1] for row in rows] == ["0.27", "0.43", "0.57", "0.61", "0.049", "0.3853"]
+    computed = [("cross-entropy", loss_by_hand.cross_entropy, "2.85"), *rows]
+    for name, value, by_hand in computed:
         digits = len(by_hand.partition(".")[2])
-        assert f"{float(computed):.{digits}f}" == by_hand, row
+        assert f"{value:.{digits}f}" == by_hand, name
+    assert np.prod(loss_by_hand.factors) == pytest.approx(loss_by_hand.gradient, rel=1e-14)
 
 
 @pytest.mark.parametrize("changed", [("target", 0.9), ("weight", 0.7)])
-def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(monkeypatch, changed):
-    example = _example("teaching/loss_by_hand")
-    before = example.step().coef_gradients[1][0, 0]
+def test_the_step_by_hand_does_not_depend_on_values_that_the_seminar_omits(loss_by_hand, changed):
     name, value = changed
+    V, target = loss_by_hand.V, loss_by_hand.target
     if name == "target":
-        monkeypatch.setattr(example, "TARGET", np.array([[0.2, value]]))
+        target = np.array([[0.2, value]])
     else:
-        monkeypatch.setattr(
-            example, "COEFS", [example.COEFS[0], np.array([[0.4, value], [0.1, value]])]
-        )
-    result = example.step()
-    assert result.coef_gradients[1][0, 0] == pytest.approx(before, rel=1e-14)
+        V = np.array([[0.4, value], [0.1, value]])
+    result = loss_by_hand.backpropagate(V, target)
+    assert result.loss != loss_by_hand.step.loss
+    assert result.coef_gradients[1][0, 0] == pytest.approx(loss_by_hand.gradient, rel=1e-14)
 
 
-def test_regression_curve(capsys):
-    _example("teaching/regression_curve").main()
-    rows = _printed(capsys)[1:]
-    assert len(rows) == 18
-    for solver, activation, batch, _, train, test, log_density, epochs, _ in rows:
-        case = solver, activation, batch
-        assert 0.005 < float(train) < 0.06, case  # the noise gives 0.01, a straight line 0.18
-        assert 0.005 < float(test) < 0.06, case
+def test_steps_along_the_weight_lower_the_loss(loss_by_hand):
+    path = loss_by_hand.path
+    assert path[1] == loss_by_hand.new_weight
+    losses = [loss_by_hand.loss_and_slope(weight)[0] for weight in path]
+    assert np.diff(losses).max() < 0.0
+
+
+@pytest.fixture(scope="module")
+def regression_curve():
+    names, printed = run_example("teaching/regression_curve")
+    return SimpleNamespace(**names, printed=printed)
+
+
+def test_regression_curve(regression_curve):
+    assert regression_curve.line_error > 0.15
+    assert len(regression_curve.networks) == 8
+    for case, network in regression_curve.networks.items():
+        train_error, test_error, log_density = regression_curve.measures(network)
+        assert 0.005 < train_error < 0.06, case  # the noise gives 0.01, a straight line 0.16
+        assert 0.005 < test_error < 0.06, case
         # the density of the data gives 0.88, a straight line -0.56
-        assert -0.4 < float(log_density) < 1.1, case
-        assert int(epochs) <= (1000 if solver == "em" else 100), case
-    assert [row[:3] for row in rows[16:]] == [["em", "5-binary", "all"], ["em", "10-binary", "all"]]
+        assert -0.4 < log_density < 1.1, case
+        assert network.n_iter_ <= (500 if case in (5, 10) else 100), case
+    test_errors = {case: regression_curve.measures(network)[1]
+                   for case, network in regression_curve.networks.items()}  # fmt: skip
+    # what the text says of activations and batches
+    assert test_errors["sgd", "relu", 8] < test_errors["sgd", "logistic", 8]
+    assert test_errors["adam", "logistic", 8] < test_errors["adam", "relu", 8]
+    assert test_errors["sgd", "relu", 8] < 1.5 * test_errors["sgd", "relu", 1]
 
 
-def test_log_density_of_the_regression_curve():
-    example = _example("teaching/regression_curve")
-    _, X, _, y = example.curve()
-    network, _ = example.train("adam", "relu", 8, max_iter=3)
-    train_error, test_error, log_density = example.figures(network)
-    expected = norm.logpdf(y, network.predict(X), np.sqrt(train_error)).mean()
+def test_log_density_of_the_regression_curve(regression_curve):
+    X, y = regression_curve.X_test, regression_curve.y_test
+    network = regression_curve.by_backpropagation("adam", "relu", 8, 0.003, max_iter=3)
+    train_error, test_error, log_density = regression_curve.measures(network)
+    squares = (y - network.predict(X)) ** 2
+    expected = np.mean(-0.5 * (np.log(2.0 * np.pi * train_error) + squares / train_error))
     assert log_density == pytest.approx(expected)
-    assert test_error == pytest.approx(np.mean((y - network.predict(X)) ** 2))
+    assert test_error == pytest.approx(squares.mean())
+    # the entropy of a normal distribution with the deviation of the noise
+    assert regression_curve.best_possible == pytest.approx(-norm.entropy(scale=0.1))
+
+
+def test_bands_of_the_regression_curve(regression_curve):
+    # of 50 rows a binomial variable lies in the band: 0.9 plus and minus three deviations
+    assert all(0.77 <= share <= 1.0 for share in regression_curve.inside.values())
+    np.testing.assert_allclose(regression_curve.deviation, regression_curve.by_formula, rtol=1e-10)
+    # the deviation by EM varies, although the noise does not
+    assert regression_curve.deviation.max() > 1.2 * regression_curve.deviation.min()
