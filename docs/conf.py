@@ -6,10 +6,14 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 
 from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules beside this file
 
 project = "fastem"
 author = "The fastem developers"
@@ -26,6 +30,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "matplotlib.sphinxext.plot_directive",
+    "teaching.build",  # docs/teaching/build.py
 ]
 exclude_patterns = ["_build", "_generated", "_templates", "gallery/**/*.ipynb", "**/figures"]
 templates_path = ["_templates"]
@@ -54,6 +59,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
+html_sidebars = {"teaching/index": []}  # room for the figure
 html_show_sourcelink = False
 html_copy_source = False
 
@@ -76,12 +82,13 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reading_order.ReadingOrder",
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
     "write_computation_times": False,
     "show_signature": False,
+    "write_computation_times": False,  # these pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,

@@ -32,24 +32,32 @@ def code_blocks(text):
     return blocks
 
 
-def _units(shown):
+def _units(numbers):
     """Return the unit of the last digit of every number; NumPy omits zeros at the end."""
-    digits = [len(number.partition(".")[2]) for number in re.findall(_NUMBER, shown)]
+    digits = [len(number.partition(".")[2]) for number in numbers]
     return np.array([10.0 ** -(n or max(digits)) for n in digits])
+
+
+def _without_blanks(text):
+    return "\n".join(" ".join(line.split()) for line in text.rstrip().splitlines())
 
 
 def assert_printed(printed, shown, *, atol=None, rtol=0.0):
     """Compare an output with the one in a text, apart from blanks.
 
-    Numbers with a decimal point may differ by `atol` plus `rtol` times their value. By default,
-    they may differ by one unit in the last digit shown, because other processors round differently.
+    ``...`` in the text stands for anything. Numbers with a decimal point may differ by `atol` plus
+    `rtol` times their value. By default, they may differ by one unit in the last digit shown,
+    because other processors round differently.
     """
-    lines = [
-        [re.sub(r"\s+", " ", re.sub(_NUMBER, "0", line)).strip() for line in text.splitlines()]
-        for text in (printed.rstrip(), shown.rstrip())
-    ]
-    assert lines[0] == lines[1]
-    values, expected = (np.array(re.findall(_NUMBER, text), float) for text in (printed, shown))
-    allowed = (1.001 * _units(shown) if atol is None else atol) + rtol * np.abs(expected)
-    differences = np.abs(values - expected)
-    assert (differences <= allowed).all(), f"printed:\n{printed}\nshown:\n{shown}"
+    parts = re.split(rf"({_NUMBER}|\.\.\.)", _without_blanks(shown))
+    numbers = [part for part in parts if re.fullmatch(_NUMBER, part)]
+    pattern = "".join(
+        ".*" if part == "..." else f"({_NUMBER})" if part in numbers else re.escape(part)
+        for part in parts
+    )
+    match = re.fullmatch(pattern, _without_blanks(printed), re.DOTALL)
+    both = f"printed:\n{printed}\nshown:\n{shown}"
+    assert match, both
+    values, expected = np.array(match.groups(), float), np.array(numbers, float)
+    allowed = (1.001 * _units(numbers) if atol is None else atol) + rtol * np.abs(expected)
+    assert (np.abs(values - expected) <= allowed).all(), both

@@ -13,7 +13,7 @@ from docutils.parsers.rst import Directive
 from teaching.em_data import figure_data
 
 HERE = Path(__file__).parent
-PIECES = ("em_figure.html", "em_figure.css", "em_model.js", "em_figure.js")
+PIECES = ("em_figure.html", "em_figure.css", "em_model.js", "em_geometry.js", "em_figure.js")
 
 _STANDALONE = """<!DOCTYPE html>
 <html lang="en">
@@ -43,12 +43,12 @@ document.documentElement.dataset.theme =
 
 def figure() -> str:
     """Return the figure as a piece of HTML, with its style, its scripts and its data."""
-    markup, style, model, script = ((HERE / name).read_text("utf-8") for name in PIECES)
+    markup, style, *scripts = ((HERE / name).read_text("utf-8") for name in PIECES)
     data = json.dumps(figure_data(), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return (
         f"<style>\n{style}</style>\n{markup}"
         f'<script type="application/json" id="em-data">{data}</script>\n'
-        f"<script>\n{model}{script}</script>\n"
+        f"<script>\n{''.join(scripts)}</script>\n"
     )
 
 

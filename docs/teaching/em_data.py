@@ -59,7 +59,7 @@ def _three_arms() -> dict[str, Any]:
     y = np.repeat([0, 1, 2], 40)
     angle = 2.0 * np.pi / 3.0 * y + 0.95 * radius + 0.12 * rng.standard_normal(len(y))
     X = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
-    starts = {"start A": _random_start(0, 4, 3), "start B": _random_start(11, 4, 3)}
+    starts = {"start A": _random_start(2, 4, 3), "start B": _random_start(11, 4, 3)}
     return _problem("Three arms, 4 hidden units", X, y, starts)
 
 

@@ -6,6 +6,7 @@ const emFigure = (() => {
   const LOSS = { left: 46, right: 350, top: 10, bottom: 136 };
   const CELLS = 92; // squares of the coloured map, per side
   const FRAME_MS = 180;
+  const { mix } = emGeometry;
   const element = (id) => document.getElementById(id);
   const data = JSON.parse(element("em-data").textContent);
   const state = { problem: 0, run: 0, iteration: 0, view: "class", point: 0, x: null, label: null };
@@ -37,7 +38,6 @@ const emFigure = (() => {
   /* Colours. */
   const css = (name) => getComputedStyle(element("em-figure")).getPropertyValue(name).trim();
   const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  const mix = (from, to, share) => from.map((value, i) => value + share * (to[i] - value));
   const cssColour = (colour) => `rgb(${colour.map(Math.round).join(",")})`;
 
   function palette() {
@@ -76,37 +76,8 @@ const emFigure = (() => {
     const image = context.createImageData(CELLS + 1, CELLS + 1);
     values.flat().forEach((colour, i) => image.data.set([...colour.map(Math.round), 255], 4 * i));
     context.putImageData(image, 0, 0);
-    drawBoundary(probabilities);
-  }
-
-  /* Lines where a class becomes the most probable one: linear interpolation on every square. */
-  function drawBoundary(probabilities) {
-    const cell = SIZE / CELLS;
-    const nClasses = problem().n_classes;
-    const lead = (p, k) => p[k] - Math.max(...p.filter((_, other) => other !== k));
-    let path = "";
-    for (let k = nClasses === 2 ? 1 : 0; k < nClasses; k++) {
-      const f = probabilities.map((row) => row.map((p) => lead(p, k)));
-      for (let r = 0; r < CELLS; r++) {
-        for (let c = 0; c < CELLS; c++) {
-          const corners = [[r, c], [r, c + 1], [r + 1, c + 1], [r + 1, c]];
-          const crossings = [];
-          corners.forEach(([r0, c0], i) => {
-            const [r1, c1] = corners[(i + 1) % 4];
-            const from = f[r0][c0], to = f[r1][c1];
-            if (from > 0 === to > 0) return;
-            const share = from / (from - to);
-            const x = LEFT + (c0 + share * (c1 - c0)) * cell;
-            const y = TOP + (r0 + share * (r1 - r0)) * cell;
-            crossings.push(`${x.toFixed(1)} ${y.toFixed(1)}`);
-          });
-          for (let i = 0; i + 1 < crossings.length; i += 2) {
-            path += `M${crossings[i]}L${crossings[i + 1]}`;
-          }
-        }
-      }
-    }
-    element("em-boundary").replaceChildren(svg("path", { d: path, class: "em-edge" }));
+    const d = emGeometry.boundary(probabilities, LEFT, TOP, SIZE / CELLS);
+    element("em-boundary").replaceChildren(svg("path", { d, class: "em-edge" }));
   }
 
   /* The line P(Z_h = 1 | x) = 1/2 of every unit, and an arrow to where the probability is 0.9. */
@@ -115,7 +86,7 @@ const emFigure = (() => {
     const group = element("em-units");
     group.replaceChildren();
     b.forEach((_, h) => {
-      const ends = clippedLine(W[0][h], W[1][h], b[h], problem().extent);
+      const ends = emGeometry.clippedLine(W[0][h], W[1][h], b[h], problem().extent);
       if (ends === null) return;
       const chosen = state.view === String(h) ? " em-chosen" : "";
       const share = 0.5 + 0.16 * (h - (b.length - 1) / 2);
@@ -127,27 +98,14 @@ const emFigure = (() => {
       const [tail, tip] = [toMap(start), toMap(end)];
       const angle = (Math.atan2(tip[1] - tail[1], tip[0] - tail[0]) * 180) / Math.PI;
       group.append(
-        svg("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: `em-line${chosen}` }),
+        ...["em-line-back", `em-line${chosen}`].map((name) =>
+          svg("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: name })),
         svg("line", { x1: tail[0], y1: tail[1], x2: tip[0], y2: tip[1], class: "em-arrow" }),
         svg("path", { d: "M1 0L-9 -5L-9 5Z", class: "em-arrow-head",
           transform: `translate(${tip[0]} ${tip[1]}) rotate(${angle})` }),
         svg("circle", { cx: tail[0], cy: tail[1], r: 9, class: "em-badge" }),
         svg("text", { x: tail[0], y: tail[1] + 4.2, class: "em-badge-text" }, h + 1));
     });
-  }
-
-  /* Ends of the line w1 x1 + w2 x2 + b = 0 in the square of the map; null if it misses it. */
-  function clippedLine(w1, w2, b, extent) {
-    const ends = [];
-    for (const side of [-extent, extent]) {
-      if (w2 !== 0) ends.push([side, -(b + w1 * side) / w2]);
-      if (w1 !== 0) ends.push([-(b + w2 * side) / w1, side]);
-    }
-    const inside = ends.filter((end) => end.every((value) => Math.abs(value) <= extent * 1.0000001));
-    if (inside.length < 2) return null;
-    return [inside[0], inside.reduce((far, end) =>
-      Math.hypot(end[0] - inside[0][0], end[1] - inside[0][1])
-        > Math.hypot(far[0] - inside[0][0], far[1] - inside[0][1]) ? end : far)];
   }
 
   const SHAPES = [
@@ -196,7 +154,7 @@ const emFigure = (() => {
     const unit = Number(state.view) + 1;
     element("em-legend").innerHTML = state.view === "class"
       ? `${classes.join("")}<span>thick line: decision boundary</span>`
-        + `<span>dashed: P(Z = 1 | x) = 1/2 of a hidden unit</span>`
+        + `<span>dashed line: P(Z = 1 | x) = 1/2 of a hidden unit</span>`
       : `<span>0 <span class="em-ramp"></span> 1</span><span>map: prior P(Z = 1 | x) of unit ${unit}`
         + `</span><span>points: posterior P(Z = 1 | x, y)</span>`;
   }
@@ -239,7 +197,7 @@ const emFigure = (() => {
     const text = t === 0
       ? `Iteration 0 of ${last()}: the starting values. Loss ${loss[0].toFixed(4)} nats per row.`
       : `Iteration ${t} of ${last()}. Loss ${loss[t].toFixed(4)} nats per row, `
-        + `${(loss[t - 1] - loss[t]).toFixed(4)} less than before.`;
+        + `${(loss[t - 1] - loss[t]).toFixed(6)} less than before.`;
     element("em-status").textContent = text;
     element("em-map-title").textContent = `Map of the data. ${text}`;
     const slider = element("em-slider");

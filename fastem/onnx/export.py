@@ -1,5 +1,6 @@
 """`to_onnx`: a fitted model or pipeline as an ONNX graph."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import FastEMRegressor
-from fastem.onnx.inputs import input_types, remove_unused_inputs
+from fastem.onnx.inputs import input_types, restore_inputs
 from fastem.onnx.pipelines import exportable, last_step
 from fastem.onnx.registration import imported, register_converters
 
@@ -126,19 +127,20 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
     except (ValueError, ImportError, MemoryError):
         raise
     except Exception as error:  # skl2onnx raises errors of many types
-        raise ValueError(_reason(model, error)) from error
-    remove_unused_inputs(graph)
+        raise ValueError(_reason(error)) from error
+    restore_inputs(graph, types)
     if is_regressor(last):
         _squeeze_single_columns(graph)
+    _check_graph(graph)
     return graph
 
 
 def _checked_dtype(dtype: Any) -> np.dtype:
     try:
-        real = np.dtype(dtype)
+        real = None if dtype is None else np.dtype(dtype)
     except TypeError:
         real = None
-    if real not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if real is None or real not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}.")
     return real
 
@@ -159,12 +161,32 @@ def _check_type(model: Any) -> None:
         )
 
 
-def _reason(model: Any, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+def _reason(error: Exception) -> str:
+    """Return why skl2onnx could not convert a model, and what to do."""
+    message = str(error).strip()
+    kind = re.search(r"type '<class '[\w.]*?(\w+)'>'", message)
+    if kind:
+        why = f"skl2onnx has no converter for {kind.group(1)}."
+    else:
+        first = message.splitlines()[0] if message else type(error).__name__
+        why = f"skl2onnx cannot convert this model: {first}"
     return (
-        f"skl2onnx cannot export this {type(model).__name__}: {lines[0]} Replace this step, or "
-        "export the steps after it, and compute this step before the graph."
+        f"{why} Replace this part by another one; or export the steps after it by themselves, and "
+        "compute this part before the graph."
     )
+
+
+def _check_graph(graph: "onnx.ModelProto") -> None:
+    """Raise ValueError if a converter of skl2onnx has built an invalid graph."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as error:  # of the checker, or of the inference of shapes
+        raise ValueError(
+            f"skl2onnx built an invalid graph for a part of this model: {str(error).strip()} "
+            "If dtype is float64, try float32. Otherwise replace the part of the model."
+        ) from error
 
 
 def _squeeze_single_columns(graph: "onnx.ModelProto") -> None:

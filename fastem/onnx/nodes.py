@@ -94,11 +94,12 @@ class Nodes:
         top = self.add("Min", signed, self.constant(0.0))
         return self.add("Sub", top, self.add("Log", self._one_plus_exp(signed)))
 
-    def halves(self, values: str) -> list[str]:
-        """Return the first and the second half of the columns."""
+    def halves(self, values: str, width: int) -> list[str]:
+        """Return the first ``width`` columns, and the ``width`` columns after them."""
+        sizes = self.constant(np.array([width, width]))
         names = [self._scope.get_unique_variable_name("half") for _ in range(2)]
         name = self._scope.get_unique_operator_name("Split")
-        self._container.add_node("Split", [values], names, name=name, axis=1)
+        self._container.add_node("Split", [values, sizes], names, name=name, axis=1)
         return names
 
     def expm1(self, values: str) -> str:
@@ -111,6 +112,16 @@ class Nodes:
         far = self.add("Sub", self.add("Exp", values), self.constant(1.0))
         is_far = self.add("Greater", values, self.constant(1.0))
         return self.add("Where", is_far, far, near)
+
+    def log1p(self, values: str) -> str:
+        """Return ``log(1 + values)`` of nonnegative values, with all digits near zero."""
+        one = self.constant(1.0)
+        above = self.add("Add", values, one)
+        rounded = self.add("Sub", above, one)
+        ratio = self.add("Div", values, rounded)  # 0 / 0 is not used
+        product = self.add("Mul", self.add("Log", above), ratio)
+        is_zero = self.add("Equal", rounded, self.constant(0.0))
+        return self.add("Where", is_zero, values, product)
 
     def sum(self, values: str, axis: int) -> str:
         """Return the sum over an axis."""

@@ -24,7 +24,7 @@ def outputs(nodes: Nodes, X: str, model: BaseFastMLP) -> str:
     names = {code: name for name, code in HIDDEN_ACTIVATIONS.items()}
     activations = [names[code] for code in model._layers.activations[:-1].tolist()]
     for (W, b), name, slopes in zip(layers[:-1], activations, model.slopes_, strict=True):
-        X = _hidden(nodes, nodes.affine(X, W, b), name, slopes)
+        X = _hidden(nodes, nodes.affine(X, W, b), name, slopes, len(b))
     sums = nodes.affine(X, *layers[-1])
     if model.out_activation_ == "softmax":
         return nodes.add("Softmax", sums, axis=1)
@@ -46,7 +46,7 @@ def probabilities(nodes: Nodes, X: str, model: FastMLPClassifier) -> str:
     return found
 
 
-def _hidden(nodes: Nodes, sums: str, activation: str, slopes: Array | None) -> str:
+def _hidden(nodes: Nodes, sums: str, activation: str, slopes: Array | None, n_columns: int) -> str:
     """Return the values of a hidden layer."""
     if activation == "identity":
         return sums
@@ -61,6 +61,6 @@ def _hidden(nodes: Nodes, sums: str, activation: str, slopes: Array | None) -> s
         below = nodes.expm1(nodes.add("Min", sums, zero))
         return nodes.add("Add", nodes.add("Max", sums, zero), below)
     if activation == "maxout":
-        return nodes.add("Max", *nodes.halves(sums))
+        return nodes.add("Max", *nodes.halves(sums, n_columns // 2))
     slope = np.array([_LEAKY_SLOPE]) if slopes is None else np.asarray(slopes, dtype=np.float64)
     return nodes.add("PRelu", sums, nodes.constant(slope))

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import (
@@ -15,7 +14,7 @@ from fastem.estimators import (
 from fastem.families import Bernoulli
 from fastem.onnx import em, perceptrons
 from fastem.onnx.nodes import Nodes
-from fastem.parameters import Array
+from fastem.onnx.steps import STEPS, Columns
 
 MODELS = (FastEMClassifier, FastEMRegressor, FastMLPClassifier, FastMLPRegressor)
 _REMEDY = "The export of models needs onnx and skl2onnx: pip install 'fastem[onnx]'"
@@ -78,12 +77,15 @@ def register_converters() -> None:
         parser=_parse_em_regressor,
         options={"return_std": [True, False]},
     )
-    for model, convert in (
-        (FastMLPRegressor, _convert_mlp_regressor),
-        (HiddenUnits, _convert_hidden_units),
-    ):
+    skl2onnx.update_registered_converter(
+        FastMLPRegressor,
+        "fastemFastMLPRegressor",
+        _fill_types_of_numbers,
+        _convert_mlp_regressor,
+    )
+    for step in STEPS:
         skl2onnx.update_registered_converter(
-            model, f"fastem{model.__name__}", _fill_types_of_numbers, convert
+            step, f"fastem{step.__name__}", _fill_types_of_step, _convert_step
         )
 
 
@@ -101,30 +103,6 @@ def imported() -> Any:
     except ImportError as error:
         raise ImportError(f"{_REMEDY} ({error})") from None
     return skl2onnx
-
-
-class HiddenUnits(TransformerMixin, BaseEstimator):
-    """Method `transform` of a fitted model as a transformer: the first layer's probabilities.
-
-    In a pipeline, skl2onnx cannot distinguish a model that transforms from one that predicts.
-
-    Parameters
-    ----------
-    model : FastEMClassifier or FastEMRegressor
-    """
-
-    def __init__(self, model: FastEMClassifier | FastEMRegressor) -> None:
-        self.model = model
-
-    def transform(self, X: Any) -> Array:
-        """Return P(Z_h = 1 | x) (n_samples, n_hidden)."""
-        return self.model.transform(X)
-
-
-def _n_outputs(model: Any) -> int:
-    if isinstance(model, HiddenUnits):
-        return len(model.model.intercepts_[0])
-    return len(model.intercepts_[-1])
 
 
 def has_labels(model: FastEMClassifier | FastMLPClassifier) -> bool:
@@ -160,10 +138,10 @@ def class_labels(model: FastEMClassifier | FastMLPClassifier) -> np.ndarray:
 
 
 def _real_type(operator: Any) -> type:
-    """Return the tensor type of outputs: double for an input of doubles, else float."""
+    """Return the tensor type of outputs: double if an input has doubles, else float."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    is_double = any(isinstance(x.type, DoubleTensorType) for x in operator.inputs)
     return DoubleTensorType if is_double else FloatTensorType
 
 
@@ -176,18 +154,18 @@ def _check_input(operator: Any) -> None:
     from skl2onnx.common.data_types import StringTensorType
 
     model, inputs = operator.raw_operator, operator.inputs
-    fitted = model.model if isinstance(model, HiddenUnits) else model
-    check_is_fitted(fitted)
+    if not isinstance(model, STEPS):
+        check_is_fitted(model)
     if len(inputs) != 1 or isinstance(inputs[0].type, StringTensorType):
         raise ValueError(
-            f"The input of {type(fitted).__name__} must be one tensor of numbers, got "
+            f"The input of {type(model).__name__} must be one tensor of numbers, got "
             f"{[str(x.type) for x in inputs]}. Put a ColumnTransformer or an encoder before it."
         )
     shape = inputs[0].type.shape
     width = shape[1] if len(shape) == 2 else None
-    if width is not None and width != fitted.n_features_in_:
+    if width is not None and width != model.n_features_in_:
         raise ValueError(
-            f"{type(fitted).__name__} has {fitted.n_features_in_} features, and the graph passes "
+            f"{type(model).__name__} has {model.n_features_in_} features, and the graph passes "
             f"{width} to it."
         )
 
@@ -206,9 +184,20 @@ def _fill_types_of_classes(operator: Any) -> None:
 
 
 def _fill_types_of_numbers(operator: Any) -> None:
-    """Set the types and shapes of real outputs."""
+    """Set the types and shapes of predicted numbers and their standard deviations."""
     _check_input(operator)
-    shape = [operator.inputs[0].get_first_dimension(), _n_outputs(operator.raw_operator)]
+    _set_real_outputs(operator, len(operator.raw_operator.intercepts_[-1]))
+
+
+def _fill_types_of_step(operator: Any) -> None:
+    """Set the type and shape of the features that a step returns."""
+    if not isinstance(operator.raw_operator, Columns):
+        _check_input(operator)
+    _set_real_outputs(operator, operator.raw_operator.n_outputs)
+
+
+def _set_real_outputs(operator: Any, n_columns: int) -> None:
+    shape = [operator.inputs[0].get_first_dimension(), n_columns]
     for output in operator.outputs:
         output.set_type(_real_type(operator)(shape))
 
@@ -262,8 +251,7 @@ def _convert_mlp_regressor(scope: Any, operator: Any, container: Any) -> None:
     nodes.cast_as(operator.outputs[0].full_name, found, _dtype(operator))
 
 
-def _convert_hidden_units(scope: Any, operator: Any, container: Any) -> None:
+def _convert_step(scope: Any, operator: Any, container: Any) -> None:
     nodes = Nodes(scope, container)
-    model = operator.raw_operator.model
-    log_odds = nodes.affine(_features(nodes, operator), model.coefs_[0], model.intercepts_[0])
-    nodes.cast_as(operator.outputs[0].full_name, nodes.logistic(log_odds), _dtype(operator))
+    found = operator.raw_operator.append(nodes, [x.full_name for x in operator.inputs])
+    nodes.cast_as(operator.outputs[0].full_name, found, _dtype(operator))

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREEN, GREY, ORANGE, GaussianRow, ThreeClassRow, TwoClassRow
+from rules import BLUE, GREEN, GREY, ORANGE, GaussianRow, ThreeClassRow, TwoClassRow, use_style
 
 random = np.random.RandomState(5)
 log_odds, v = random.normal(0.0, 1.0, 12), random.normal(0.0, 0.7, 12)
@@ -27,6 +27,7 @@ for name, row in rows.items():
     found = [rule_of(row, tol) for tol in tolerances]
     n_nodes[name], errors[name] = (np.array(values) for values in zip(*found, strict=True))
 
+use_style()
 figure, axes = plt.subplots(1, 2, figsize=(6.6, 3.5), layout="constrained", sharey=True)
 for name, colour in (("two classes", BLUE), ("one Gaussian number", ORANGE)):
     axes[0].semilogy(n_nodes[name], tolerances, "--", color=colour, lw=0.9)

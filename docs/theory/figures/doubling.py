@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, ORANGE, states
+from rules import BLUE, ORANGE, states, use_style
 from scipy.special import softmax
 
 random = np.random.RandomState(7)
@@ -15,6 +15,7 @@ tables = [entries / entries.sum(axis=0) for entries in unnormalised]
 direct = softmax(states(4) @ V + c, axis=1).T  # (classes, states), without doubling
 largest_difference = np.abs(tables[-1] - direct).max()
 
+use_style()
 figure, axes = plt.subplots(5, 1, figsize=(6.2, 5.6), layout="constrained", sharex=True)
 for n_units, (ax, table) in enumerate(zip(axes, tables, strict=True)):
     n = 2**n_units

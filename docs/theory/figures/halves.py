@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import prior, states
+from rules import prior, states, use_style
 from scipy.special import softmax
 
 import fastem
@@ -38,6 +38,7 @@ expected = fastem.e_step(X, y, [W, V], [b, c])
 error = np.abs(np.log(p) - expected.log_likelihood).max()
 error_of_posterior = np.abs(posterior - expected.hidden_posterior).max()
 
+use_style()
 figure, axes = plt.subplots(
     3, 3, figsize=(6.4, 7.2), layout="constrained", gridspec_kw={"width_ratios": [1, 1, 1]}
 )

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREY, ORANGE, RED, Lattice
+from rules import BLUE, GREY, ORANGE, RED, Lattice, use_style
 
 LAMBDA = 1.0  # unit of the first picture
 D = np.array([[3.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])  # vertices of the triangle D
@@ -28,6 +28,7 @@ square = grid[(grid != 0).any(axis=1)] * 3.0 * LAMBDA
 # area of a cell of the lattice of aliases: the number of nodes is proportional to it
 cells = {"triangular": 3.0 * LAMBDA**2, "square": 9.0 * LAMBDA**2}
 
+use_style()
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 10.6), layout="constrained")
 star = axes[0]
 for sign, colour, name in ((1.0, BLUE, "D"), (-1.0, ORANGE, "\u2212D")):

@@ -14,7 +14,10 @@ from fastem.kernels import gaussian_plan, line, plane, plane_plan
 
 BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#d9730d", "#2e7d4f", "#b3261e", "#6b6b6b"
 
-plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+
+def use_style():
+    """Set matplotlib's parameters. Sphinx resets them between figures, so every script calls it."""
+    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def states(n_hidden):

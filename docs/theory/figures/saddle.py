@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREY, ORANGE, RED, GaussianRow, Nodes
+from rules import BLUE, GREY, ORANGE, RED, GaussianRow, Nodes, use_style
 
 random = np.random.RandomState(3)
 row = GaussianRow(
@@ -16,6 +16,7 @@ on_axis = Nodes(0.0, nodes.step / 2.0, 4 * nodes.n_nodes)  # more nodes do not h
 error_on_axis = abs(on_axis.integral(row.integrand) / p - 1.0)
 loss = row.integrand(0.0).real / row.integrand(delta).real  # integrand at 0, at the saddle point
 
+use_style()
 figure, axes = plt.subplots(2, 2, figsize=(6.6, 6.0), layout="constrained")
 x, t = np.linspace(-2.0, 2.0 * delta + 2.0, 300), np.linspace(-9.0, 9.0, 400)
 size = np.log10(np.abs(row.integrand(x + 1j * t[:, None])))

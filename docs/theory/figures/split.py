@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREY, ORANGE, TwoClassRow, prior, states
+from rules import BLUE, GREY, ORANGE, TwoClassRow, prior, states, use_style
 from scipy.special import expit
 
 from fastem.kernels.line import rounding_error
@@ -41,6 +41,7 @@ deltas = np.linspace(0.002, 0.998, 500)
 errors = {"whole row": rounding_over_p(row, deltas)}
 errors |= {f"given Z = {z}": rounding_over_p(part, deltas) for z, part in parts.items()}
 
+use_style()
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 6.2), layout="constrained")
 edges = np.arange(-52, 53, 2.0)
 for state, colour in ((0, BLUE), (1, ORANGE)):

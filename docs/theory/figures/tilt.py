@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREEN, GREY, ORANGE, RED, prior, states
+from rules import BLUE, GREEN, GREY, ORANGE, RED, prior, states, use_style
 from scipy.special import expit, log_expit
 
 import fastem
@@ -43,6 +43,7 @@ direct = fastem.e_step(
 ).log_likelihood[rows.order[row]]  # fmt: skip
 error = abs(log_p - direct)
 
+use_style()
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 6.8), layout="constrained")
 for k, (start, stop) in enumerate(pairwise(edges)):
     colour = (BLUE, ORANGE, GREEN, GREY)[k % 4]

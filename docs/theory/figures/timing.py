@@ -5,16 +5,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREEN, ORANGE
+import rules
+from rules import BLUE, GREEN, ORANGE, use_style
 
 ROWS = {"two classes": 10_000, "three classes": 1000, "one Gaussian number": 10_000}
 
 
 def measured():
     """Return (m, microseconds per row by quadrature, by enumeration or NaN) of every problem."""
-    here = Path(__file__).resolve()
+    stored = Path(rules.__file__).resolve().parents[2] / "benchmarks.json"
     found = {name: [] for name in ROWS}
-    for entry in json.loads((here.parents[2] / "benchmarks.json").read_text())["benchmarks"]:
+    for entry in json.loads(stored.read_text())["benchmarks"]:
         info = entry["extra_info"]
         if entry["group"] == "e_step: engines":
             name = {2: "two classes", 3: "three classes"}[info["g"]]
@@ -30,6 +31,7 @@ def measured():
 
 
 times = measured()
+use_style()
 figure, ax = plt.subplots(figsize=(6.2, 4.4), layout="constrained")
 for (name, (m, quadrature, enumeration)), colour in zip(
     times.items(), (BLUE, GREEN, ORANGE), strict=True

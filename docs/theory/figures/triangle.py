@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, ORANGE, RED, ThreeClassRow
+from rules import BLUE, ORANGE, RED, ThreeClassRow, use_style
 
 from fastem.kernels.plane_plan import BEYOND, TRIANGLE
 
@@ -13,6 +13,7 @@ row = ThreeClassRow(
 nodes = row.nodes(1e-10)
 error = abs(nodes.integral(row) / row.exact() - 1.0)
 
+use_style()
 figure, ax = plt.subplots(figsize=(6.2, 5.6), layout="constrained")
 ax.fill([0, 1, 0], [0, 0, 1], color=BLUE, alpha=0.15)
 for ends, label, place, angle in (

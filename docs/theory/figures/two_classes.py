@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from rules import BLUE, GREY, RED, TwoClassRow
+from rules import BLUE, GREY, RED, TwoClassRow, use_style
 from scipy.optimize import minimize_scalar
 
 random = np.random.RandomState(1)
@@ -12,6 +12,7 @@ nodes = row.nodes(1e-10)
 error = abs(nodes.integral(row.integrand) / p - 1.0)
 saddle = minimize_scalar(lambda x: row.integrand(x).real, bounds=(0.01, 0.99), method="bounded").x
 
+use_style()
 figure, axes = plt.subplots(2, 1, figsize=(6.2, 6.4), layout="constrained")
 x, t = np.linspace(-1.45, 2.45, 400), np.linspace(-2.6, 2.6, 301)
 size = np.log10(np.abs(row.integrand(x + 1j * t[:, None])))
