@@ -33,8 +33,8 @@ print(f"accuracy on held-out digits: {model.score(X_test, y_test):.3f}")
 # ---------------------
 # :class:`fastem.HiddenUnitsDisplay` plots the weights from the pixels to every unit as an image.
 # Ink on red pixels makes it more probable that the unit is on, ink on blue pixels that it is off.
-# Every weight is multiplied by the standard deviation of its pixel: a large weight has little effect
-# if the pixel is the same in nearly all images.
+# Every weight is multiplied by the standard deviation of its pixel: a large weight has little
+# effect if the pixel is the same in nearly all images.
 display = HiddenUnitsDisplay(
     weights=model.coefs_[0] * model.feature_deviation_[:, None],
     weight_label="weight x deviation\nof the pixel (log-odds)",
