@@ -320,23 +320,23 @@ Several targets are rounded numbers. A density can concentrate on them: part of 
 density can come from that, also for EM. Seconds contain the tuning of a method. They were
 measured while other programs ran, and show orders of magnitude only.
 """
-_README_BEGIN = "<!-- regression table: written by benches/regression.py -->\n"
-_README_END = "<!-- end -->"
+_PAGE_BEGIN = "<!-- regression table: written by benches/regression.py -->\n"
+_PAGE_END = "<!-- end -->"
 
 
-def readme_table(results: dict) -> str:
-    """Return the lines between the markers in the README."""
+def page_table(results: dict) -> str:
+    """Return the lines between the markers of docs/results.md."""
     chosen = {name: results[name] for name in FOR_JUDGEMENT if name in results}
     return f"\n{summary(chosen, list(METHODS))}\n\n"
 
 
-def with_readme_table(text: str, results: dict) -> str:
-    """Return the README with a new table."""
-    before, found, rest = text.partition(_README_BEGIN)
+def with_page_table(text: str, results: dict) -> str:
+    """Return docs/results.md with a new table."""
+    before, found, rest = text.partition(_PAGE_BEGIN)
     if not found:
-        raise UnusableError(f"the README lacks the line {_README_BEGIN.strip()}")
-    _, _, after = rest.partition(_README_END)
-    return before + _README_BEGIN + readme_table(results) + _README_END + after
+        raise UnusableError(f"the page lacks the line {_PAGE_BEGIN.strip()}")
+    _, _, after = rest.partition(_PAGE_END)
+    return before + _PAGE_BEGIN + page_table(results) + _PAGE_END + after
 
 
 def document(results: dict) -> str:
@@ -386,8 +386,8 @@ def _run(arguments) -> int:
     print("\n" + text)
     if arguments.markdown is not None:
         write_text(arguments.markdown, text)
-    if arguments.readme is not None:
-        write_text(arguments.readme, with_readme_table(read_text(arguments.readme), results))
+    if arguments.page is not None:
+        write_text(arguments.page, with_page_table(read_text(arguments.page), results))
     return 0
 
 
@@ -401,7 +401,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="file of results; missing ones are added")
     parser.add_argument("--again", action="store_true", help="compute results of the file again")
     parser.add_argument("--markdown", help="file for the tables")
-    parser.add_argument("--readme", help="file with a marked table to replace")
+    parser.add_argument("--page", help="file with a marked table to replace")
     return exit_status(lambda: _run(parser.parse_args(argv)))
 
 

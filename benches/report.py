@@ -1,4 +1,4 @@
-"""Write the tables of the README and docs/benchmarks.md from one run of the benches.
+"""Write the tables of docs/results.md and docs/benchmarks.md from one run of the benches.
 
     pip install .
     pytest --benchmark-only --benchmark-json=benchmarks.json
@@ -6,7 +6,7 @@
 
 The run must be from a commit without changes. The required part of the JSON is stored in
 docs/benchmarks.json, without fields that identify the machine. The same command with that file
-writes the same tables. Tables of the README are between
+writes the same tables. Tables of docs/results.md are between
 ``<!-- e_step table: written by benches/report.py -->`` and ``<!-- end -->``. The tables ``e_step``
 and ``mlp`` are required; ``fit``, ``many``, ``engines`` and ``peers`` are optional.
 """
@@ -39,7 +39,7 @@ PEERS = "e_step: peers"
 
 _SKLEARN = "`MLPClassifier`"
 
-# Names of the rows in the README by the id of the benchmark.
+# Names of the rows in docs/results.md by the id of the benchmark.
 NETWORKS = {
     "iris-smoke": "iris, 8 units, Adam, batches of 8",
     "digits": "digits, 32 units, Adam, batches of 32",
@@ -212,7 +212,7 @@ def _trim_row(row):
 
 
 def e_step_table(results: dict) -> str:
-    """Return the README's table of E-steps with 10, 12, 14, ... hidden units."""
+    """Return the table of E-steps with 10, 12, 14, ... hidden units."""
     cells = []
     rows = _rows_of_group(results, E_STEP)
     for row in rows:
@@ -228,7 +228,7 @@ def e_step_table(results: dict) -> str:
 
 
 def mlp_table(results: dict) -> str:
-    """Return the README's table of backpropagation compared with scikit-learn."""
+    """Return the table of backpropagation compared with scikit-learn."""
     cells = []
     rows = _rows_of_group(results, MLP)
     for row in rows:
@@ -243,7 +243,7 @@ def mlp_table(results: dict) -> str:
 
 
 def fit_table(results: dict) -> str:
-    """Return the README's table of fits compared with MLPClassifier."""
+    """Return the table of fits compared with MLPClassifier."""
     found: dict[str, dict] = {}
     rows = _rows_of_group(results, FIT)
     for row in rows:
@@ -259,7 +259,7 @@ def fit_table(results: dict) -> str:
 
 
 def many_table(results: dict) -> str:
-    """Return the README's table of fits with many hidden units."""
+    """Return the table of fits with many hidden units."""
     cells = []
     for row in _rows_of_group(results, MANY):
         extra = row["extra_info"]
@@ -271,7 +271,7 @@ def many_table(results: dict) -> str:
 
 
 def engines_table(results: dict) -> str:
-    """Return the README's table of quadrature with 20 hidden units or more."""
+    """Return the table of quadrature with 20 hidden units or more."""
     cells = []
     for row in _rows_of_group(results, ENGINES):
         extra = row["extra_info"]
@@ -283,7 +283,7 @@ def engines_table(results: dict) -> str:
 
 
 def peers_table(results: dict) -> str:
-    """Return the README's tables of the same E-step with other libraries."""
+    """Return the tables of the same E-step with other libraries."""
     rows = _rows_of_group(results, PEERS)
     figures = [row["extra_info"] for row in rows]
     return "\n\n".join([peers_tables(figures), _origin(results)])
@@ -324,7 +324,7 @@ def _origin(results):
     cores = results["run"].get("cores", machine["cpu"].get("count", "unknown"))
     processor = machine["cpu"].get("brand_raw", "unknown processor")
     date = (results["datetime"] or "unknown date")[:10]
-    return f"({processor}, cores: {cores}, {date}; [all figures](docs/benchmarks.md).)"
+    return f"({processor}, cores: {cores}, {date}; [all figures](benchmarks.md).)"
 
 
 def document(results: dict) -> str:
@@ -415,7 +415,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("json", help="file of pytest --benchmark-json, or of an earlier --keep")
-    parser.add_argument("--readme", default=ROOT / "README.md")
+    parser.add_argument("--page", default=ROOT / "docs" / "results.md")
     parser.add_argument("--docs", default=ROOT / "docs" / "benchmarks.md")
     parser.add_argument("--keep", default=ROOT / "docs" / "benchmarks.json")
     parser.add_argument("--note", help="remark on the run; stored in the JSON")
@@ -426,17 +426,17 @@ def _write(arguments):
     results = read(arguments.json)
     check_origin(results, arguments.json)
     results = trim(results, arguments.note)
-    readme = read_text(arguments.readme)
+    page = read_text(arguments.page)
     try:
         for name, table in TABLES.items():
-            if name in REQUIRED or _marker(name) in readme:
-                readme = with_table(readme, name, table(results), arguments.readme)
+            if name in REQUIRED or _marker(name) in page:
+                page = with_table(page, name, table(results), arguments.page)
     except KeyError as error:
         raise UnusableError(f"{arguments.json} contains a benchmark without {error}") from error
     text = document(results)
     write_text(arguments.keep, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_text(arguments.docs, text)
-    write_text(arguments.readme, readme)
+    write_text(arguments.page, page)
     return 0
 
 

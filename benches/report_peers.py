@@ -1,4 +1,4 @@
-"""The README's tables of the same E-step in other libraries."""
+"""The tables of docs/results.md: of the same E-step in other libraries."""
 
 import statistics
 

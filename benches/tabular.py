@@ -10,7 +10,7 @@
 Results are stored in docs/tabular.json after every table and method, and only missing results are
 computed; ``--again`` computes the named ones again. ``--time`` measures instead the fits of one
 fold by FastEMClassifier and by MLPClassifier, both with their defaults. Other work must not run.
-``--write`` computes nothing: it writes docs/tabular.md, its figure and the lines of the README.
+``--write`` computes nothing: it writes docs/tabular.md, its figure and lines of docs/results.md.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from measure import best_seconds, convergence_warnings_ignored
 from results import UnusableError, exit_status, read_text, write_text
 from tabular_figure import save_figure
 from tabular_methods import FASTEM, METHODS, PEERS
-from tabular_report import document, with_readme_lines
+from tabular_report import document, with_page_lines
 from tabular_scores import FOLDS, cross_validate
 from tabular_tables import FOR_CHOICES, FOR_JUDGEMENT, TABLES, table
 
@@ -132,12 +132,12 @@ def _measure_times(arguments) -> int:
 
 
 def _write(arguments) -> int:
-    """Write the document, the figure and the lines of the README."""
+    """Write the document, the figure and the lines of docs/results.md."""
     results = read_results(arguments.json)
-    readme = with_readme_lines(read_text(arguments.readme), results)
+    page = with_page_lines(read_text(arguments.page), results)
     save_figure(results, arguments.figure)
     write_text(arguments.docs, document(results))
-    write_text(arguments.readme, readme)
+    write_text(arguments.page, page)
     return 0
 
 
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write the texts and the figure")
     parser.add_argument("--docs", default=ROOT / "docs" / "tabular.md")
     parser.add_argument("--figure", default=ROOT / "docs" / "images" / "tabular.png")
-    parser.add_argument("--readme", default=ROOT / "README.md")
+    parser.add_argument("--page", default=ROOT / "docs" / "results.md")
     return exit_status(lambda: _run(parser.parse_args(argv)))
 
 

@@ -1,4 +1,4 @@
-"""The texts of benches/tabular.py: docs/tabular.md, and the lines of the README."""
+"""The texts of benches/tabular.py: docs/tabular.md, and the lines of docs/results.md."""
 
 import textwrap
 
@@ -60,8 +60,8 @@ Scores:
   are ranks of the log-loss among all methods. Wins and losses count the tables on which `em` has
   a lower, or a higher, log-loss than the method.
 """
-_README_BEGIN = "<!-- tabular lines: written by benches/tabular.py -->\n"
-_README_END = "<!-- end -->"
+_PAGE_BEGIN = "<!-- tabular lines: written by benches/tabular.py -->\n"
+_PAGE_END = "<!-- end -->"
 
 
 def present_methods(results: dict) -> list[str]:
@@ -238,8 +238,8 @@ def document(results: dict) -> str:
     return "\n\n".join([*filter(None, parts), time_table(results)]) + "\n"
 
 
-def readme_lines(results: dict) -> str:
-    """Return the four lines of the README, from the tables for judgement."""
+def page_lines(results: dict) -> str:
+    """Return the four lines of docs/results.md, from the tables for judgement."""
     chosen = {name: results[name] for name in FOR_JUDGEMENT if name in results}
     methods, full = present_methods(chosen), complete(chosen)
     if not full or "em" not in methods:
@@ -288,12 +288,12 @@ def _wrapped(line):
     )
 
 
-def with_readme_lines(text: str, results: dict) -> str:
-    """Return the README with new lines between the markers."""
-    before, found, rest = text.partition(_README_BEGIN)
+def with_page_lines(text: str, results: dict) -> str:
+    """Return docs/results.md with new lines between the markers."""
+    before, found, rest = text.partition(_PAGE_BEGIN)
     if not found:
-        raise UnusableError(f"the README lacks the line {_README_BEGIN.strip()}")
-    _, ended, after = rest.partition(_README_END)
+        raise UnusableError(f"the page lacks the line {_PAGE_BEGIN.strip()}")
+    _, ended, after = rest.partition(_PAGE_END)
     if not ended:
-        raise UnusableError(f"the README lacks {_README_END} after {_README_BEGIN.strip()}")
-    return f"{before}{_README_BEGIN}\n{readme_lines(results)}\n\n{_README_END}{after}"
+        raise UnusableError(f"the page lacks {_PAGE_END} after {_PAGE_BEGIN.strip()}")
+    return f"{before}{_PAGE_BEGIN}\n{page_lines(results)}\n\n{_PAGE_END}{after}"

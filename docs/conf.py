@@ -1,15 +1,23 @@
-"""Settings of Sphinx for the site; ``make -C docs html`` builds it."""
+"""Settings of Sphinx for the site.
+
+``python -m sphinx -W --keep-going docs docs/_build/html`` builds it, with warnings as errors.
+``-D sphinx_gallery_conf.plot_gallery=0`` leaves the examples of the gallery unexecuted.
+"""
 
 import os
 import re
-import warnings
+import sys
+from pathlib import Path
+
+from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
-from sphinx_gallery.sorting import ExplicitOrder
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules beside this file
 
 project = "fastem"
 author = "The fastem developers"
-copyright = "2026, the fastem developers"  # noqa: A001 - Sphinx's name
+copyright = "2026, the fastem developers"
 version = release = fastem.__version__
 
 extensions = [
@@ -22,13 +30,13 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "matplotlib.sphinxext.plot_directive",
+    "teaching.build",  # docs/teaching/build.py
 ]
-exclude_patterns = ["_build", "_generated", "gallery/**/*.ipynb", "**/figures"]
-root_doc = "index"
-nitpicky = False
+exclude_patterns = ["_build", "_generated", "_templates", "gallery/**/*.ipynb", "**/figures"]
+templates_path = ["_templates"]
 
 # The site builds without a network. With one, names of other packages become links:
-# FASTEM_DOCS_INTERSPHINX=1 make -C docs html
+# FASTEM_DOCS_INTERSPHINX=1 python -m sphinx docs docs/_build/html
 if os.environ.get("FASTEM_DOCS_INTERSPHINX") == "1":
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
@@ -50,6 +58,8 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
     "secondary_sidebar_items": ["page-toc"],
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
+html_sidebars = {"teaching/index": []}  # room for the figure
 html_show_sourcelink = False
 html_copy_source = False
 
@@ -57,7 +67,9 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"
 myst_heading_anchors = 4
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 
+default_role = "py:obj"  # `fit` in a docstring links to the method
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc's sections name the types
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
@@ -70,11 +82,13 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reading_order.ReadingOrder",
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
+    "write_computation_times": False,
     "show_signature": False,
+    "write_computation_times": False,  # these pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,
@@ -88,3 +102,14 @@ plot_include_source = False
 plot_html_show_source_link = False
 plot_html_show_formats = False
 plot_formats = [("png", 160)]
+
+
+def _without_foreign_labels(app, what, name, obj, options, lines):
+    """Turn references to sections of scikit-learn's guide in inherited docstrings into text."""
+    if "sklearn" in (getattr(obj, "__module__", None) or ""):
+        lines[:] = [re.sub(r":ref:`([^`<]+?)\s*<[^`>]+>`", r"\1", line) for line in lines]
+
+
+def setup(app):
+    """Register what this site needs beside the extensions."""
+    app.connect("autodoc-process-docstring", _without_foreign_labels)

@@ -14,6 +14,7 @@ from fastem.estimators import (
 from fastem.expectations import Expectations
 from fastem.families import Bernoulli, Categorical, Family, Gaussian, IndependentOutputs, Poisson
 from fastem.inference import Inference, bootstrap, likelihood_ratio_test
+from fastem.onnx import to_onnx
 from fastem.oracle import EStep, e_step
 from fastem.perceptron import Backpropagation, backpropagate
 from fastem.plotting import (
@@ -60,5 +61,6 @@ __all__ = [
     "likelihood_ratio_test",
     "load_pipeline",
     "profile_scaling",
+    "to_onnx",
     "warmup",
 ]

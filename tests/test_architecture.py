@@ -54,6 +54,7 @@ MAY_IMPORT = {
         "sparse",
     },
     "preparation": {"estimators"},
+    "onnx": {"estimators", "families", "oracle", "parameters", "perceptron", "tables"},
     "dask": {"_version", "engines", "estimators", "families", "runtime"},
     "plotting": {"parameters", "engines", "estimators", "profiling", "runtime"},
     "cli": {"_version", "parameters", "runtime"}
@@ -113,7 +114,7 @@ def test_numba_stays_in_the_kernels():
 def test_scikit_learn_stays_with_the_estimators():
     users = _users("sklearn")
     assert any(file.startswith("estimators/") for file in users)
-    allowed = ("estimators/", "inference/", "preparation/", "dask/", "cli/", "plotting/")
+    allowed = ("estimators/", "inference/", "preparation/", "dask/", "cli/", "plotting/", "onnx/")
     assert _outside(users, *allowed) == []
 
 
@@ -124,6 +125,8 @@ def test_scikit_learn_stays_with_the_estimators():
         ("pandas", ["cli/", "preparation/", "dask/"]),
         ("torch", ["torch.py"]),
         ("jax", ["jax.py"]),
+        ("onnx", ["onnx/"]),
+        ("skl2onnx", ["onnx/"]),
     ],
 )
 def test_optional_packages_are_imported_where_they_are_used(package, allowed):
@@ -265,6 +268,7 @@ PUBLIC = {
     "fastem.dask": fastem.dask,
     "fastem.engines": fastem.engines,
     "fastem.jax": fastem.jax,
+    "fastem.onnx": fastem.onnx,
     "fastem.torch": fastem.torch,
 }
 
@@ -350,7 +354,7 @@ def test_importing_needs_no_optional_package_and_compiles_nothing(everything):
     names = [file.removesuffix(".py").replace("/", ".") for file in TREES]
     names = [name for name in names if not name.startswith("dask.")]  # users import it themselves
     modules = [f"fastem.{x}" for x in names if everything and not x.endswith(("__", "__main__"))]
-    code = PROBE.format(modules=modules, heavy=["matplotlib", "pandas"])
+    code = PROBE.format(modules=modules, heavy=["matplotlib", "onnx", "pandas", "skl2onnx"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )

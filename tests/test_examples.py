@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shown_code import assert_printed, code_blocks
 
 import fastem
 from fastem import FastEMClassifier, FastEMRegressor
@@ -36,48 +37,13 @@ def test_examples_import_public_names_only(path):
             assert {alias.name for alias in node.names} <= set(fastem.__all__)
 
 
-@pytest.mark.parametrize("example", [0, 1])
-def test_readme_example_prints_the_output_in_the_readme(capsys, example):
-    text = (ROOT / "README.md").read_text("utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[example]
-    exec(compile(code, "README.md", "exec"), {})
-    printed = capsys.readouterr().out.rstrip().splitlines()
-    shown = re.findall(r"\nprints\n\n((?:    .*\n)+)", text)[example]
-    shown = [line[4:] for line in shown.splitlines()]
-    number = r"-?\d+\.\d*"
-    # another processor rounds differently, and the fit may reach another local optimum
-    without = [[re.sub(r"\s+", " ", re.sub(number, "0", x)) for x in y] for y in (printed, shown)]
-    assert without[0] == without[1]
-    values, expected = (np.array(re.findall(number, "".join(x)), float) for x in (printed, shown))
-    np.testing.assert_allclose(values, expected, atol=0.02, rtol=0.1)
-
-
-def test_readme_example_of_other_outputs_runs():
-    text = (ROOT / "README.md").read_text("utf-8")
-    _, _, code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*)\)", code, re.M)
-    assert len(shapes) == 3
-    for name, *shape in shapes:
-        assert names[name].shape == tuple(int(size) for size in shape if size)
-    np.testing.assert_allclose(
-        names["log_likelihood"], names["model"].log_density(names["X"], names["numbers"])
-    )
-
-
-def test_readme_example_of_the_prepared_e_step_runs():
-    text = (ROOT / "README.md").read_text("utf-8")
-    *_, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    shapes = re.findall(r"^(\w+) = .*# \((\d+), ?(\d*),? ?(\d*)\)", code, re.M)
-    assert len(shapes) == 4
-    for name, *shape in shapes:
-        assert names[name].shape == tuple(int(size) for size in shape if size)
-    named = re.findall(r"`(\w+)`", text.split("The other methods are")[1].split("\n\n")[0])
-    assert len(named) == 8
-    assert all(callable(getattr(fastem.EStep, name)) for name in named)
+def test_the_programs_of_the_readme_print_what_it_shows(capsys):
+    blocks = code_blocks((ROOT / "README.md").read_text("utf-8"))
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.code, "README.md", "exec"), {})
+        # another processor rounds differently, and the fit may reach another local optimum
+        assert_printed(capsys.readouterr().out, block.shown, atol=0.02, rtol=0.1)
 
 
 @pytest.mark.parametrize("kind", [FastEMClassifier, FastEMRegressor])

@@ -179,5 +179,5 @@ def test_the_tables_in_the_texts_are_those_of_the_results():
     assert set(results) == set(regression_tables.TABLES)
     assert all(set(by_method) == set(regression.METHODS) for by_method in results.values())
     assert (root / "docs/regression.md").read_text("utf-8") == regression.document(results)
-    readme = (root / "README.md").read_text("utf-8")
-    assert regression.with_readme_table(readme, results) == readme
+    page = (root / "docs/results.md").read_text("utf-8")
+    assert regression.with_page_table(page, results) == page

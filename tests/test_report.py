@@ -1,4 +1,4 @@
-"""`benches/report.py`, and the tables that it wrote in the README and in docs/."""
+"""`benches/report.py`, and the tables that it wrote in docs/."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from results import duration, figure
 
 ROOT = Path(__file__).parents[1]
 
-README = """before
+PAGE = """before
 <!-- e_step table: written by benches/report.py -->
 old
 <!-- end -->
@@ -37,8 +37,8 @@ MLPS = [
 @pytest.fixture
 def files(tmp_path):
     """Return the arguments that keep the script away from the files of the repository."""
-    paths = {name: tmp_path / f"{name}.txt" for name in ("readme", "docs", "keep")}
-    paths["readme"].write_text(README, "utf-8")
+    paths = {name: tmp_path / f"{name}.txt" for name in ("page", "docs", "keep")}
+    paths["page"].write_text(PAGE, "utf-8")
     return paths
 
 
@@ -48,9 +48,9 @@ def _main(json_path, files, *others):
 
 
 def test_the_repository_has_what_the_script_writes(files):
-    files["readme"].write_text((ROOT / "README.md").read_text("utf-8"), "utf-8")
+    files["page"].write_text((ROOT / "docs" / "results.md").read_text("utf-8"), "utf-8")
     assert _main(ROOT / "docs" / "benchmarks.json", files) == 0
-    kept = {"readme": "README.md", "docs": "docs/benchmarks.md", "keep": "docs/benchmarks.json"}
+    kept = {"page": "docs/results.md", "docs": "docs/benchmarks.md", "keep": "docs/benchmarks.json"}
     for name, path in kept.items():
         assert files[name].read_text("utf-8") == (ROOT / path).read_text("utf-8"), path
 
@@ -64,15 +64,15 @@ def test_what_is_kept_names_no_machine_and_is_small():
     assert not re.search(r'["= ]/\w', text), "a path"
 
 
-def test_every_row_of_the_readme_has_a_name_of_its_own():
+def test_every_row_of_the_page_has_a_name_of_its_own():
     results = json.loads((ROOT / "docs" / "benchmarks.json").read_text("utf-8"))
     names = [x["name"] for x in results["benchmarks"] if x["group"] == report.MLP]
     assert {f"bench_mlp[{name}]" for name in report.NETWORKS} == set(names)
 
 
-def test_readme_tables(tmp_path, files):
+def test_page_tables(tmp_path, files):
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
-    text = files["readme"].read_text("utf-8")
+    text = files["page"].read_text("utf-8")
     assert [line for line in text.splitlines() if line.startswith("| ")] == [
         "| hidden units | configurations | minimum time | median time | share of dgemm |",
         "| 10 | 1 024 | 1.40 ms | 2.10 ms | 0.43 |",
@@ -81,7 +81,7 @@ def test_readme_tables(tmp_path, files):
         "| iris, 8 units, Adam, batches of 8 | 12.0 ms | 246 ms | 20 | 19 |",
         "| of-tomorrow | 12.0 ms | 246 ms | 20 | 19 |",
     ]
-    assert text.count("(Abacus, cores: 3, 2026-01-02; [all figures](docs/benchmarks.md).)") == 2
+    assert text.count("(Abacus, cores: 3, 2026-01-02; [all figures](benchmarks.md).)") == 2
     assert "old" not in text
     assert text.startswith("before\n")
     assert "<!-- end -->\nbetween\n" in text
@@ -105,14 +105,14 @@ OTHERS = [
 ]  # fmt: skip
 
 
-def test_tables_that_a_readme_may_have(tmp_path, files):
+def test_tables_that_a_page_may_have(tmp_path, files):
     more = "".join(
         f"<!-- {name} table: written by benches/report.py -->\n<!-- end -->\n"
         for name in ("fit", "many", "engines", "peers")
     )
-    files["readme"].write_text(README + more, "utf-8")
+    files["page"].write_text(PAGE + more, "utf-8")
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS, *OTHERS)), files) == 0
-    text = files["readme"].read_text("utf-8")
+    text = files["page"].read_text("utf-8")
     for line in (
         "| iris | 12.0 ms | 12.0 ms | 12.0 ms | 0.090 | 0.149 |",
         "| odd digits | 200 | 50.0 s | 0.050 | 0.066 |",
@@ -126,8 +126,8 @@ def test_tables_that_a_readme_may_have(tmp_path, files):
         assert f"\n{line}\n" in text
     assert "other work disturbed" not in text
     assert "| 2 | 16 |" not in text
-    # what the README has a place for must be in the run
-    files["readme"].write_text(README + more, "utf-8")
+    # what the page has a place for must be in the run
+    files["page"].write_text(PAGE + more, "utf-8")
     assert _main(write(tmp_path / "b.json", run(*E_STEPS, *MLPS)), files) == 2
 
 
@@ -236,26 +236,26 @@ def test_unusable_json(tmp_path, files, capsys, results, message):
         write(path, results)
     assert _main(path, files) == 2
     _assert_one_line(capsys, message)
-    assert files["readme"].read_text("utf-8") == README
+    assert files["page"].read_text("utf-8") == PAGE
     assert not files["docs"].exists()
     assert not files["keep"].exists()
 
 
 @pytest.mark.parametrize(
-    ("readme", "message"),
+    ("page", "message"),
     [
         (None, "No such file"),
         ("", "must have this line once: <!-- e_step table"),
-        (README + README, "must have this line once: <!-- e_step table"),
-        (README.partition("between")[0], "must have this line once: <!-- mlp table"),
-        (README.replace("<!-- end -->", "", 1), "lacks <!-- end --> after: <!-- e_step"),
-        (README.partition("<!-- end -->\nafter")[0], "lacks <!-- end --> after: <!-- mlp"),
+        (PAGE + PAGE, "must have this line once: <!-- e_step table"),
+        (PAGE.partition("between")[0], "must have this line once: <!-- mlp table"),
+        (PAGE.replace("<!-- end -->", "", 1), "lacks <!-- end --> after: <!-- e_step"),
+        (PAGE.partition("<!-- end -->\nafter")[0], "lacks <!-- end --> after: <!-- mlp"),
     ],
 )
-def test_unusable_readme(tmp_path, files, capsys, readme, message):
-    files["readme"].unlink()
-    if readme is not None:
-        files["readme"].write_text(readme, "utf-8")
+def test_unusable_page(tmp_path, files, capsys, page, message):
+    files["page"].unlink()
+    if page is not None:
+        files["page"].write_text(page, "utf-8")
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 2
     _assert_one_line(capsys, message)
     assert not files["docs"].exists()
@@ -293,11 +293,11 @@ def test_disturbed_rows_are_called_so(tmp_path, files):
             ratio_of_median_times=9.0, ratio_of_minimum_times=6.0)
     ]  # fmt: skip
     assert _main(write(tmp_path / "a.json", run(*shares, *ratios)), files) == 0
-    for name in ("readme", "docs"):
+    for name in ("page", "docs"):
         text = files[name].read_text("utf-8")
         assert text.count("A share above 1") == text.count("two ratios differ by a third") == 1
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
-    for name in ("readme", "docs"):
+    for name in ("page", "docs"):
         text = files[name].read_text("utf-8")
         assert "A share above 1" not in text
         assert "differ by a third" not in text

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 ROOT = Path(__file__).parents[1]
-README = f"before\n{tabular_report._README_BEGIN}old\n{tabular_report._README_END}\nafter\n"
+PAGE = f"before\n{tabular_report._PAGE_BEGIN}old\n{tabular_report._PAGE_END}\nafter\n"
 
 
 def make_table(n_samples=60, seed=0):
@@ -237,7 +237,7 @@ def test_times_by_hand():
         name: {**RESULTS[name], "times": {"em": {"seconds": em}, "mlp": {"seconds": mlp}}}
         for name, (em, mlp) in zip(RESULTS, times, strict=True)
     }
-    line = tabular_report.readme_lines(results).replace("\n  ", " ").splitlines()[3]
+    line = tabular_report.page_lines(results).replace("\n  ", " ").splitlines()[3]
     assert line.endswith("A default fit, without other programs: `em` 300 ms, `mlp` 600 ms.")
     text = tabular_report.time_table({**results, "banana": {"scores": {}}})
     assert cells(text, "mushroom") == ["2.00 s", "1.00 s", "0.50"]
@@ -245,10 +245,10 @@ def test_times_by_hand():
     assert tabular_report.time_table({}) == "Not measured."
 
 
-def test_four_lines_of_the_readme():
-    text = tabular_report.with_readme_lines(README, RESULTS)
-    assert text.startswith(f"before\n{tabular_report._README_BEGIN}\n- Log-loss divided by")
-    assert text.endswith(f"\n\n{tabular_report._README_END}\nafter\n")
+def test_four_lines_of_the_page():
+    text = tabular_report.with_page_lines(PAGE, RESULTS)
+    assert text.startswith(f"before\n{tabular_report._PAGE_BEGIN}\n- Log-loss divided by")
+    assert text.endswith(f"\n\n{tabular_report._PAGE_END}\nafter\n")
     lines = text.replace("\n  ", " ").splitlines()
     items = [line for line in lines if line.startswith("- ")]
     assert len(items) == 4
@@ -259,26 +259,26 @@ def test_four_lines_of_the_readme():
     assert "class: `em` 0.100," in items[2]
     assert "ran: `em` 500 ms," in items[3]
     assert max(map(len, text.splitlines())) <= 125
-    assert tabular_report.with_readme_lines(text, RESULTS) == text
+    assert tabular_report.with_page_lines(text, RESULTS) == text
 
 
 @pytest.mark.parametrize(
     "results", [{}, {"tae": RESULTS["iris"]}, {"iris": {"scores": {"em": made_up(1.0)}}}]
 )
 def test_without_complete_tables_for_judgement_there_are_no_figures(results):
-    lines = tabular_report.readme_lines(results)
+    lines = tabular_report.page_lines(results)
     assert lines == "- No table for judgement has results of all methods."
     assert "for judgement" in tabular_report.document(results)
 
 
 @pytest.mark.parametrize("end", [0, 1])
-def test_unusable_readme(tmp_path, capsys, end):
-    readme = tmp_path / "README.md"
-    marks = (tabular_report._README_BEGIN, tabular_report._README_END)
-    readme.write_text(README.replace(marks[end], ""), "utf-8")
+def test_unusable_page(tmp_path, capsys, end):
+    page = tmp_path / "results.md"
+    marks = (tabular_report._PAGE_BEGIN, tabular_report._PAGE_END)
+    page.write_text(PAGE.replace(marks[end], ""), "utf-8")
     options = ["--json", str(tmp_path / "a.json"), "--docs", str(tmp_path / "a.md")]
-    assert tabular.main(["--write", "--readme", str(readme), *options]) == 2
-    assert "the README lacks" in capsys.readouterr().err
+    assert tabular.main(["--write", "--page", str(page), *options]) == 2
+    assert "the page lacks" in capsys.readouterr().err
     assert not (tmp_path / "a.md").exists()
 
 
@@ -386,8 +386,8 @@ def test_a_file_that_is_not_json(tmp_path, capsys):
 def test_the_texts_agree_with_the_results(tmp_path):
     results = tabular.read_results(ROOT / "docs" / "tabular.json")
     assert (ROOT / "docs" / "tabular.md").read_text("utf-8") == tabular_report.document(results)
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert tabular_report.with_readme_lines(readme, results) == readme
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert tabular_report.with_page_lines(page, results) == page
     assert (ROOT / "docs" / "images" / "tabular.png").exists()
 
 

@@ -1,0 +1,134 @@
+"""
+Hidden units of digits
+======================
+
+The hidden units of a network by EM are binary random variables. Their probability given an image is
+the *prior* ``P(Z_h = 1 | x)``. Their probability given the image and its class is the *posterior*
+``P(Z_h = 1 | x, y)``. The M-step of EM moves the prior of every training row towards its posterior.
+
+The example trains twelve units on images of digits and plots what they respond to. It prints the
+code of every digit. Prior and posterior then show why one digit is classified wrongly.
+"""
+
+# %%
+# Data and fit
+# ------------
+# 1797 images of 8 x 8 pixels, a quarter of them held out. Twelve binary units leave at most 4096
+# different hidden states for the choice between ten classes. The E-step sums over all of them.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from fastem import FastEMClassifier, HiddenUnitsDisplay
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+model = FastEMClassifier((12,), alpha=0.15, tol=1e-5, max_iter=1000, random_state=0)
+model.fit(X_train, y_train)
+print(f"accuracy on held-out digits: {model.score(X_test, y_test):.3f}")
+
+# %%
+# Weights and mean activations
+# ----------------------------
+# :class:`fastem.HiddenUnitsDisplay` has three parts. The images show the weights from the pixels to
+# every unit: ink on red pixels makes it more probable that the unit is on, ink on blue pixels that
+# it is off. The first table shows the weights from the units to the classes. The second one shows
+# the mean posterior probability of every unit in every class.
+display = HiddenUnitsDisplay.from_estimator(model, X_train, y_train)
+plt.show()
+
+# %%
+# The code of a digit
+# -------------------
+# Most states are nearly certain given the image. Rounded to 0 and 1, the mean posterior
+# probabilities are a code of twelve bits for every digit. A question mark stands for a mean between
+# 0.3 and 0.7: these states differ between images of the same digit.
+prior = model.transform(X_test)
+certain = np.mean((prior < 0.1) | (prior > 0.9))
+print(f"{100 * certain:.0f} % of the states have a prior probability below 0.1 or above 0.9\n")
+
+posterior = model.posterior(X_train, y_train)
+code = np.array([posterior[y_train == digit].mean(axis=0) for digit in range(10)])
+print("digit  units 0 to 11")
+for digit, bits in enumerate(code):
+    print(f"{digit:3}   ", *("?" if 0.3 < bit < 0.7 else f"{bit:.0f}" for bit in bits))
+
+# %%
+# Different digits differ in several units, so that one wrong state does not yet change the class.
+difference = np.abs(code[:, None] - code).sum(axis=2)  # expected number of different states
+np.fill_diagonal(difference, np.inf)
+first, second = np.unravel_index(difference.argmin(), difference.shape)
+print(f"most similar codes: {first} and {second}, which differ in {difference.min():.1f} units")
+
+# %%
+# A digit that is classified wrongly
+# ----------------------------------
+# Among the held-out digits with a wrong class, we take the one with the largest difference between
+# prior and posterior of a unit.
+probability = model.predict_proba(X_test)
+true_posterior = model.posterior(X_test, y_test)
+wrong = np.flatnonzero(model.predict(X_test) != y_test)
+surprise = np.abs(true_posterior - prior)[wrong]
+row = wrong[surprise.max(axis=1).argmax()]
+unit = np.abs(true_posterior - prior)[row].argmax()
+true, predicted = y_test[row], probability[row].argmax()
+print(f"{len(wrong)} of {len(y_test)} held-out digits have a wrong class")
+print(f"this digit is {true}, and P({predicted} | x) = {probability[row, predicted]:.2f}")
+print(f"unit {unit}: prior {prior[row, unit]:.2f}, posterior {true_posterior[row, unit]:.2f}")
+
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(8.6, 3.2), width_ratios=(1, 2.6), layout="constrained"
+)
+left.imshow(X_test[row].reshape(8, 8), cmap="gray_r")
+left.set(title=f"{true}, classified as {predicted}", xticks=[], yticks=[])
+units = np.arange(12)
+right.bar(units - 0.2, prior[row], width=0.4, color="0.6", label="given the image")
+right.bar(
+    units + 0.2, true_posterior[row], width=0.4, color="C0",
+    label=f"given the image and the class {true}",
+)  # fmt: skip
+right.set(xlabel="unit", ylabel="probability of being on", xticks=units, ylim=(0.0, 1.3))
+right.set_title("Hidden states of this digit")
+right.legend(loc="upper center", ncols=2, fontsize="small")
+plt.show()
+
+# %%
+# What the unit stands for
+# ------------------------
+# The held-out images with the lowest and the highest log-odds of this unit show what it responds
+# to. Its code says for which digits it is on.
+log_odds = X_test @ model.coefs_[0][:, unit] + model.intercepts_[0][unit]
+order = np.argsort(log_odds)
+fig, axes = plt.subplots(2, 10, figsize=(8.6, 2.4), layout="constrained")
+for images, rows, name in zip(axes, (order[:10], order[::-1][:10]), ("off", "on"), strict=True):
+    for ax, image in zip(images, X_test[rows], strict=True):
+        ax.imshow(image.reshape(8, 8), cmap="gray_r")
+        ax.set(xticks=[], yticks=[])
+    images[0].set_ylabel(name)
+fig.suptitle(f"Images with the lowest and the highest log-odds of unit {unit}")
+plt.show()
+for name, digits in (("off", np.flatnonzero(code[:, unit] < 0.3)), ("on", code[:, unit] > 0.7)):
+    print(f"unit {unit} is {name} for the digits", *np.arange(10)[digits])
+
+# %%
+# Class probabilities for a given state
+# -------------------------------------
+# What would the class be if the state of this unit were known? By Bayes' rule,
+# ``P(y | x, Z_h = 1) = P(y | x) P(Z_h = 1 | x, y) / P(Z_h = 1 | x)``. The model computes all three
+# factors on the right. For this image, a single wrong state leads to the wrong class.
+digits = model.classes_
+given_class = model.posterior(np.repeat(X_test[[row]], 10, axis=0), digits)[:, unit]
+p, u = probability[row], prior[row, unit]
+if_on, if_off = p * given_class / u, p * (1.0 - given_class) / (1.0 - u)
+fig, ax = plt.subplots(figsize=(7.0, 3.2), layout="constrained")
+for shift, values, colour, name in (
+    (-0.27, p, "0.6", "unknown"), (0.0, if_on, "C3", "on"), (0.27, if_off, "C0", "off"),
+):  # fmt: skip
+    ax.bar(digits + shift, values, width=0.27, color=colour, label=f"unit {unit} {name}")
+ax.set(xlabel="class", ylabel="probability", xticks=digits, ylim=(0.0, 1.0))
+ax.set_title(f"Classes of the digit for both states of unit {unit}")
+ax.legend(loc="upper center")
+plt.show()
+print(f"unit {unit} on:  P({true}) = {if_on[true]:.2f}, P({predicted}) = {if_on[predicted]:.2f}")
+print(f"unit {unit} off: P({true}) = {if_off[true]:.2f}, P({predicted}) = {if_off[predicted]:.2f}")

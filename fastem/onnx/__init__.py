@@ -1,0 +1,9 @@
+"""Fitted models as ONNX graphs, which run without Python.
+
+The packages onnx and skl2onnx are imported when a function is called.
+"""
+
+from fastem.onnx.export import to_onnx
+from fastem.onnx.registration import register_converters
+
+__all__ = ["register_converters", "to_onnx"]

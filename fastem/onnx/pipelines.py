@@ -1,0 +1,99 @@
+"""Pipelines in a form that skl2onnx converts as scikit-learn evaluates them."""
+
+import copy
+from typing import Any
+
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from fastem.estimators import FastEMClassifier, FastEMRegressor
+from fastem.onnx.steps import Columns, HiddenUnits, Imputed
+
+
+def exportable(model: Any) -> Any:
+    """Return a model that skl2onnx can convert, with equal predictions.
+
+    Searches are replaced by their best estimator. In pipelines, models of this package that are not
+    the last step transform: they are replaced by their method `transform`. So are steps for which
+    skl2onnx has no converter, or one that ONNX Runtime cannot run in float64. The model itself is
+    not changed.
+
+    Raises
+    ------
+    ValueError
+        If a search has no best estimator, or a part is known to be exported wrongly.
+    """
+    for part in (model, *model.get_params(deep=True).values()):
+        if isinstance(part, CalibratedClassifierCV) and part.method == "isotonic":
+            raise ValueError(
+                "CalibratedClassifierCV(method='isotonic') cannot be exported: skl2onnx does not "
+                "interpolate between its steps. Use method='sigmoid'."
+            )
+    return _exportable(model)
+
+
+def _exportable(model: Any) -> Any:
+    if hasattr(model, "cv_results_"):
+        if not hasattr(model, "best_estimator_"):
+            raise ValueError(
+                f"{type(model).__name__} has no best_estimator_. Fit it with refit=True."
+            )
+        return _exportable(model.best_estimator_)
+    if isinstance(model, Pipeline):
+        steps = [(name, step) for name, step in model.steps if step not in (None, "passthrough")]
+        if not steps:
+            raise ValueError("The pipeline has no steps.")
+        *first, (name, last) = steps
+        return Pipeline(
+            [*((own, _transformer(step)) for own, step in first), (name, _exportable(last))]
+        )
+    if isinstance(model, VotingClassifier) and model.flatten_transform:
+        model = copy.copy(model)
+        model.flatten_transform = False  # skl2onnx requires it; it does not concern predictions
+    return _transformer(model, transforms=False)
+
+
+def _transformer(step: Any, *, transforms: bool = True) -> Any:
+    """Return a step; ``transforms`` is False if it is the last one, whose predictions are used."""
+    if transforms and isinstance(step, FastEMClassifier | FastEMRegressor):
+        return HiddenUnits(step)
+    if isinstance(step, SimpleImputer) and Imputed.supports(step):
+        return Imputed(step)
+    if isinstance(step, ColumnTransformer):
+        return _of_columns(step)
+    if isinstance(step, Pipeline):
+        if _takes_raw_columns(step):
+            return Columns(step)
+        return Pipeline([(name, _transformer(other)) for name, other in step.steps])
+    return step
+
+
+def _of_columns(step: ColumnTransformer) -> ColumnTransformer:
+    """Return a copy whose branches are exportable."""
+    changed = copy.copy(step)
+    changed.transformers_ = [
+        (name, other if isinstance(other, str) else _transformer(other), columns)
+        for name, other, columns in step.transformers_
+    ]
+    return changed
+
+
+def _takes_raw_columns(step: Pipeline) -> bool:
+    """Return whether this is the step "preparation" of `load_pipeline`."""
+    first = step.steps[0][1]
+    module = getattr(getattr(first, "func", None), "__module__", "")
+    return isinstance(first, FunctionTransformer) and module == "fastem.preparation.raw_columns"
+
+
+def last_step(model: Any) -> Any:
+    """Return the estimator that predicts."""
+    return last_step(model.steps[-1][1]) if isinstance(model, Pipeline) else model
+
+
+def first_step(model: Any) -> Any:
+    """Return the estimator that takes the input."""
+    return first_step(model.steps[0][1]) if isinstance(model, Pipeline) else model
