@@ -86,7 +86,6 @@ sphinx_gallery_conf = {
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
-    "write_computation_times": False,
     "show_signature": False,
     "remove_config_comments": True,
     "plot_gallery": True,

@@ -5,7 +5,7 @@ JAX is imported when the function is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +24,8 @@ __all__ = ["log_likelihood"]
 def log_likelihood(
     X: ArrayLike,
     y: ArrayLike,
-    coefs: list[ArrayLike],
-    intercepts: list[ArrayLike],
+    coefs: Sequence[ArrayLike],
+    intercepts: Sequence[ArrayLike],
     variance: ArrayLike | None = None,
     *,
     family: str | Family = "categorical",

@@ -37,15 +37,18 @@ Quantities whose name begins with ``log_`` are in nats. Objectives are penalised
 in nats, to be maximised. Losses are their negatives per unit weight.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastem.families import Categorical, Family
 
 Array = NDArray[np.float64]
+ArrayLikes = Sequence[ArrayLike]
+"""One array-like per layer: a list or a tuple."""
 
 NO_VARIANCE: Array = np.empty(0)
 """Variances of a family without them."""

@@ -6,7 +6,7 @@ PyTorch is imported when a function is called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastem.engines import Engine
@@ -75,8 +75,8 @@ class LogLikelihood:
         self,
         X: torch.Tensor | ArrayLike,
         y: torch.Tensor | ArrayLike,
-        coefs: list[torch.Tensor | ArrayLike],
-        intercepts: list[torch.Tensor | ArrayLike],
+        coefs: Sequence[torch.Tensor | ArrayLike],
+        intercepts: Sequence[torch.Tensor | ArrayLike],
         variance: torch.Tensor | ArrayLike | None = None,
     ) -> torch.Tensor:
         """Return the log-likelihood of every row, as `log_likelihood` does."""
@@ -106,8 +106,8 @@ class LogLikelihood:
 def log_likelihood(
     X: torch.Tensor | ArrayLike,
     y: torch.Tensor | ArrayLike,
-    coefs: list[torch.Tensor | ArrayLike],
-    intercepts: list[torch.Tensor | ArrayLike],
+    coefs: Sequence[torch.Tensor | ArrayLike],
+    intercepts: Sequence[torch.Tensor | ArrayLike],
     variance: torch.Tensor | ArrayLike | None = None,
     *,
     family: str | Family = "categorical",

@@ -354,7 +354,7 @@ def test_importing_needs_no_optional_package_and_compiles_nothing(everything):
     names = [file.removesuffix(".py").replace("/", ".") for file in TREES]
     names = [name for name in names if not name.startswith("dask.")]  # users import it themselves
     modules = [f"fastem.{x}" for x in names if everything and not x.endswith(("__", "__main__"))]
-    code = PROBE.format(modules=modules, heavy=["matplotlib", "pandas"])
+    code = PROBE.format(modules=modules, heavy=["matplotlib", "onnx", "pandas", "skl2onnx"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )

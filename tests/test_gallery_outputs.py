@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gallery import run_example
+from gallery import EXAMPLES, run_example
 from scipy.integrate import trapezoid
 
 import fastem
@@ -192,3 +192,45 @@ def test_calibration_error():
     assert names["calibration_error"](labels == 1, probability) == pytest.approx(0.0, abs=1e-7)
     probability += [0.1, -0.1]
     assert names["calibration_error"](labels == 1, probability) == pytest.approx(0.1)
+
+
+def test_grid_search_over_a_pipeline_with_text_columns():
+    pytest.importorskip("pandas")
+    names, _ = run_example("practice/text_columns_and_grid_search")
+    table, search, scores = names["table"], names["search"], names["scores"]
+    assert table[names["TEXT"] + names["NUMBERS"]].isna().to_numpy().sum() == 11  # to be imputed
+    # the picture has the scores in the right cells
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        row = names["SIZES"].index(params["fastemclassifier__hidden_layer_sizes"])
+        column = names["PENALTIES"].index(params["fastemclassifier__alpha"])
+        assert scores[row, column] == score
+    assert search.best_score_ > -0.27
+    # 1.05 nats: the frequencies of the species alone; one unit and large penalties are worse
+    assert scores[0].max() < search.best_score_ - 0.1
+    assert scores[:, -1].max() < search.best_score_ - 0.3
+    test, probability = names["test"], names["probability"]
+    assert np.mean(search.predict(test) == test["species"]) > 0.8
+    for loss in names["log_loss"](test["species"], probability), names["own_loss"]:
+        assert loss < 0.4
+    # Gentoo penguins are heavier: only the other two species are confused
+    wrong = test[search.predict(test) != test["species"]]
+    assert "Gentoo" not in set(wrong["species"])
+    assert set(wrong["island"]) == {"Dream"}
+    assert names["predictions"].shape == (len(names["new"]), 3)
+    np.testing.assert_allclose(names["predictions"].sum(axis=1), 1.0, atol=0.02)  # rounded
+
+
+def test_the_table_is_found_without_the_path_of_the_script(monkeypatch, tmp_path):
+    pytest.importorskip("pandas")
+    find = run_example("practice/text_columns_and_grid_search")[0]["find"]
+    table = find("penguins.csv")
+    assert table == EXAMPLES / "penguins.csv"
+    monkeypatch.delitem(find.__globals__, "__file__")  # as in a notebook
+    for folder in EXAMPLES / "practice", EXAMPLES, EXAMPLES.parent:
+        monkeypatch.chdir(folder)
+        assert find("penguins.csv") == table
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"other\.csv is not in .* Copy it"):
+        find("other.csv")

@@ -139,7 +139,7 @@ plt.show()
 # %%
 # A small calibration error is not enough. A model that predicts the overall frequencies of the
 # classes for every row is calibrated and useless. Logistic regression has the smallest calibration
-# error here, but its accuracy is far below that of EM with the chosen penalty. The log-loss measures
-# both: whether the probabilities are right, and how well they separate the classes.
+# error here, but its accuracy is far below that of EM with the chosen penalty. The log-loss
+# measures both: whether the probabilities are right, and how well they separate the classes.
 best = min(results, key=lambda name: results[name][1])
 print(f"lowest log-loss: {best}")

@@ -110,6 +110,7 @@ for i, value in enumerate(target[0]):
     ax.text(2.25, -i, f"target {value}", va="center")
 ax.set(xlim=(-0.3, 2.75), ylim=(-1.35, 0.6))
 ax.axis("off")
+ax.set_title("Values of the units and weights")
 plt.show()
 
 # %%
@@ -166,6 +167,7 @@ tangent = step.loss + gradient * (weights - V[0, 0])
 ax.plot(weights, tangent, "--", color="0.5", label=f"slope {gradient:.3f} at 0.4")
 ax.plot(path[::30], [loss_and_slope(w)[0] for w in path[::30]], "o", label="every 30 steps")
 ax.set(xlabel="weight from hidden unit 1 to output 1", ylabel="half the squared error")
+ax.set_title("Loss along one weight, and the steps")
 ax.set_ylim(0.0, 0.14)
 ax.legend(loc="upper left")
 plt.show()

@@ -134,8 +134,8 @@ for n_hidden in (5, 10):
 # %%
 # Fits and bands
 # --------------
-# Left: the mean and the 90 % band of a deterministic network. Its band has the same width
-# everywhere. Right: the same for EM with 10 units, whose band is ``predict_interval``.
+# Above: the mean and the 90 % band of a deterministic network. Its band has the same width
+# everywhere. Below: the same for EM with 10 units, whose band is ``predict_interval``.
 
 grid = np.linspace(-3.0, 3.0, 301)[:, None]
 perceptron, em = networks["sgd", "relu", 8], networks[10]
@@ -148,15 +148,15 @@ bands = {
     "EM, 10 binary units": (em, em.predict_interval(grid, coverage=0.9)),
 }
 
-figure, axes = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained", sharey=True)
+figure, axes = plt.subplots(2, 1, figsize=(6.4, 7.0), layout="constrained", sharex=True)
 for ax, (title, (network, band)) in zip(axes, bands.items(), strict=True):
     ax.fill_between(grid[:, 0], *band.T, color="#92c5de", alpha=0.6, label="90 % band")
     ax.plot(X_train[:, 0], y_train, ".", color="0.6", markersize=4, label="training rows")
     ax.plot(X_test[:, 0], y_test, "k.", markersize=5, label="test rows")
     ax.plot(grid[:, 0], network.predict(grid), color="#b2182b", label="mean")
-    ax.set(xlabel="x", title=title)
-axes[0].set_ylabel("y")
+    ax.set(ylabel="y", title=title)
 axes[0].legend(loc="upper left")
+axes[1].set_xlabel("x")
 plt.show()
 
 # %%
@@ -200,7 +200,7 @@ plt.show()
 # %%
 # So for these data the deterministic network is the better choice: it assumes constant noise, and
 # the noise is constant. For data of the opposite kind, where y has several branches, see
-# :ref:`sphx_glr_gallery_outputs_two_branches.py`.
+# :ref:`the example of two branches <sphx_glr_gallery_outputs_two_branches.py>`.
 
 # %%
 # Try it

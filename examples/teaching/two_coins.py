@@ -110,30 +110,38 @@ for t in [*range(11), len(thetas) - 1]:
 # This is a theorem for EM, and a good test of a program.
 
 # %%
-# The path of EM
-# --------------
-# Left: the probability that a round used coin A, at every iteration. Rounds 2 and 4 become almost
-# certain. Round 5 remains uncertain: seven heads are possible with both coins.
-#
-# Right: the path of the two estimates, on the surface of the log-likelihood. The surface is
-# symmetric, because the names of the coins can be exchanged. EM climbs to the maximum on its side.
+# How certain is each round?
+# --------------------------
+# Rounds 2 and 4 become almost certain. Round 5 remains uncertain: seven heads are possible with
+# both coins.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
 of_a = np.array(posteriors)[:, :, 0]
 for i in range(len(heads)):
-    left.plot(of_a[:, i], marker=".", label=f"round {i + 1}: {heads[i]} heads")
-left.set(xlabel="iteration", ylabel="P(coin A | heads)", ylim=(-0.03, 1.03))
-left.set_xticks(range(0, len(thetas), 4))
-left.legend(fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.37))
+    ax.plot(of_a[:, i], marker=".", label=f"round {i + 1}: {heads[i]} heads")
+ax.set(xlabel="iteration", ylabel="P(coin A | heads)", ylim=(-0.03, 1.03))
+ax.set_title("Posterior of each round by iteration of EM")
+ax.set_xticks(range(0, len(thetas), 2))
+ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.37))
+plt.show()
+
+# %%
+# The path of EM
+# --------------
+# The contours are the log-likelihood. It is symmetric, because the names of the coins can be
+# exchanged, and so it has two maxima. EM climbs to the maximum on the side of its start.
 
 grid = np.linspace(0.3, 0.95, 131)
 surface = np.array([[e_step(np.array([a, b]))[0] for a in grid] for b in grid])
 levels = log_likelihoods[-1] - np.array([8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.03])
-right.contour(grid, grid, surface, levels=levels, cmap="viridis")
-right.plot(*np.array(thetas).T, "o-", color="#b2182b", markersize=4, label="EM")
-right.plot(*start, "ko", label="start")
-right.set(xlabel="P(heads) of coin A", ylabel="P(heads) of coin B", aspect="equal")
-right.legend(loc="upper right")
+
+figure, ax = plt.subplots(figsize=(5.4, 5.0), layout="constrained")
+ax.contour(grid, grid, surface, levels=levels, cmap="viridis")
+ax.plot(*np.array(thetas).T, "o-", color="#b2182b", markersize=4, label="EM")
+ax.plot(*start, "ko", label="start")
+ax.set(xlabel="P(heads) of coin A", ylabel="P(heads) of coin B", aspect="equal")
+ax.set_title("Path of EM on the log-likelihood")
+ax.legend(loc="upper right")
 plt.show()
 
 # %%

@@ -42,7 +42,7 @@ print(model.n_iter_, "iterations, loss", round(model.loss_, 4), "nats per point"
 # two lines and the probability of class 1. Between the lines both units are probably off, and the
 # class is 1. Beyond each line one unit is probably on, and the class is 0.
 
-axis = np.linspace(-0.5, 1.5, 201)
+axis = np.linspace(-0.5, 1.5, 101)
 first, second = np.meshgrid(axis, axis)
 plane = np.column_stack([first.ravel(), second.ravel()])
 probability = model.predict_proba(plane)[:, 1].reshape(first.shape)
@@ -105,17 +105,17 @@ with warnings.catch_warnings():
         early = fastem.FastEMClassifier((2,), alpha=0.001, random_state=1, max_iter=k).fit(X, y)
         snapshots[k] = state_posterior(early.coefs_, early.intercepts_)
 
-figure, axes = plt.subplots(1, 3, figsize=(9.0, 3.4), layout="constrained", sharey=True)
+points = [f"({u:.0f}, {v:.0f}), y = {c}" for (u, v), c in zip(X, y, strict=True)]
+figure, axes = plt.subplots(3, 1, figsize=(5.6, 6.8), layout="constrained", sharex=True)
 for ax, (k, table) in zip(axes, snapshots.items(), strict=True):
-    image = ax.imshow(table, cmap="Purples", vmin=0.0, vmax=1.0)
+    image = ax.imshow(table, cmap="Purples", vmin=0.0, vmax=1.0, aspect="auto")
     for (i, s), p in np.ndenumerate(table):
         ax.text(s, i, f"{p:.2f}", ha="center", va="center", color="white" if p > 0.5 else "black")
-    ax.set_xticks(range(4), ["00", "10", "01", "11"])
-    ax.set(xlabel="state of the two units", title=f"iteration {k}")
-axes[0].set_yticks(
-    range(4), [f"({u:.0f}, {v:.0f}), y = {c}" for (u, v), c in zip(X, y, strict=True)]
-)
-figure.colorbar(image, ax=axes, label="P(state | x, y)")
+    ax.set_yticks(range(4), points)
+    ax.set_title(f"P(state | x, y) after iteration {k}")
+axes[-1].set_xticks(range(4), ["00", "10", "01", "11"])
+axes[-1].set_xlabel("state of the two units")
+figure.colorbar(image, ax=axes, label="probability")
 plt.show()
 
 # %%

@@ -125,7 +125,7 @@ class BaseDaskEM(BaseEstimator):
         check_is_fitted(self, "coefs_")
         return self._local()
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file, in the form of the estimator for one machine.
 
         Parameters and errors are those of `FastEMClassifier.save`.

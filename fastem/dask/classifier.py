@@ -1,7 +1,8 @@
 """DaskEMClassifier: the classifier on the partitions of Dask collections."""
 
 import os
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from distributed import Client
@@ -67,6 +68,11 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
 
     _local_class = FastEMClassifier
 
+    if TYPE_CHECKING:
+
+        def to_local(self) -> FastEMClassifier:
+            """Return the fitted estimator for one machine."""
+
     def __init__(
         self,
         hidden_layer_sizes: tuple[int, ...] | int | str = "auto",
@@ -78,21 +84,21 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
         alpha: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
-        class_weight: dict | str | None = None,
+        class_weight: dict[Any, float] | str | None = None,
         prediction: str = "marginal",
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
         max_iter: int = 500,
         tol: float = 1e-6,
         n_init: int = 1,
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         client: Client | None = None,
         timeout: float = 300.0,
-        checkpoint: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes

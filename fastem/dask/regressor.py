@@ -1,7 +1,8 @@
 """DaskEMRegressor: the regressor on the partitions of Dask collections."""
 
 import os
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from distributed import Client
@@ -52,6 +53,11 @@ class DaskEMRegressor(RegressorMixin, BaseDaskEM):
 
     _local_class = FastEMRegressor
 
+    if TYPE_CHECKING:
+
+        def to_local(self) -> FastEMRegressor:
+            """Return the fitted estimator for one machine."""
+
     def __init__(
         self,
         hidden_layer_sizes: tuple[int, ...] | int | str = (10,),
@@ -70,14 +76,14 @@ class DaskEMRegressor(RegressorMixin, BaseDaskEM):
         max_iter: int = 500,
         tol: float = 1e-6,
         n_init: int = 1,
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         client: Client | None = None,
         timeout: float = 300.0,
-        checkpoint: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes

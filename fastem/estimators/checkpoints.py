@@ -43,7 +43,7 @@ class Checkpoints:
         If ``path`` is a folder, or its folder does not exist.
     """
 
-    def __init__(self, path: str | os.PathLike, seconds: float, estimator: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], seconds: float, estimator: Any) -> None:
         if not _is_number(seconds) or not seconds >= 0.0:
             raise ValueError(f"checkpoint_seconds must be a number from 0 on, got {seconds!r}.")
         folder = os.path.dirname(os.path.realpath(path))
@@ -103,7 +103,7 @@ def _is_number(value: Any) -> bool:
 
 
 def write_checkpoint(
-    path: str | os.PathLike, model: Any, ascent: Ascent, *, is_coarse: bool = False
+    path: str | os.PathLike[str], model: Any, ascent: Ascent, *, is_coarse: bool = False
 ) -> None:
     """Write an iterate, and everything that is needed to continue there as if not stopped.
 
@@ -153,7 +153,7 @@ def write_checkpoint(
     write_model(path, header, arrays)
 
 
-def continue_from(model: Any, path: str | os.PathLike) -> None:
+def continue_from(model: Any, path: str | os.PathLike[str]) -> None:
     """Give an estimator the fitted attributes of a checkpoint: its next warm start continues there.
 
     Parameters
@@ -173,7 +173,7 @@ def continue_from(model: Any, path: str | os.PathLike) -> None:
     model._ascent = ascent
 
 
-def read_checkpoint(kind: type, path: str | os.PathLike) -> tuple[Any, Ascent]:
+def read_checkpoint(kind: type, path: str | os.PathLike[str]) -> tuple[Any, Ascent]:
     """Read a checkpoint. No code from the file is run.
 
     Parameters

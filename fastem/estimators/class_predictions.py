@@ -18,7 +18,10 @@ from fastem.parameters import Array
 class ClassPredictions:
     """Methods of a fitted `FastEMClassifier` that predict or draw classes or labels."""
 
-    def predict(self, X: ArrayLike) -> NDArray:
+    classes_: NDArray[Any]
+    size_path_: dict[str, NDArray[Any]]
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every row; for multilabel, of every label by itself.
 
         Parameters
@@ -36,11 +39,11 @@ class ClassPredictions:
         """
         if self._has_labels():
 
-            def most_probable(network: FittedNetwork, rows: Any) -> NDArray:
+            def most_probable(network: FittedNetwork, rows: Any) -> NDArray[Any]:
                 return (self._label_probability(network, rows) > 0.5).astype(np.int64)
         else:
 
-            def most_probable(network: FittedNetwork, rows: Any) -> NDArray:
+            def most_probable(network: FittedNetwork, rows: Any) -> NDArray[Any]:
                 return self.classes_[np.argmax(self._log_probability(network, rows), axis=1)]
 
         return self._by_rows(X, most_probable)
@@ -103,7 +106,7 @@ class ClassPredictions:
 
     def sample(
         self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
-    ) -> tuple[NDArray, Array]:
+    ) -> tuple[NDArray[Any], Array]:
         """Draw hidden states and labels for given rows.
 
         Parameters
@@ -132,7 +135,7 @@ class ClassPredictions:
         random_state = generator_of(random_state)
         has_labels = self._has_labels()
 
-        def draw(hidden: Array) -> NDArray:
+        def draw(hidden: Array) -> NDArray[Any]:
             eta = network.natural_parameter(hidden)
             if has_labels:
                 return self.family_.draw(eta, np.ones(1), random_state).astype(np.int64)
@@ -141,7 +144,9 @@ class ClassPredictions:
         states = network.sample_states(X, random_state)
         return network.by_rows(draw, states[-1]), joined(states)
 
-    def _by_rows(self, X: ArrayLike, function: Callable[[FittedNetwork, Any], NDArray]) -> NDArray:
+    def _by_rows(
+        self, X: ArrayLike, function: Callable[[FittedNetwork, Any], NDArray]
+    ) -> NDArray[Any]:
         """Check X; apply a function of the network and rows to blocks of rows."""
         X, network = self._check_X(X), self._network()
         return network.by_rows(partial(function, network), X)

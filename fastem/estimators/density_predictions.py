@@ -1,6 +1,6 @@
 """Predictions of FastEMRegressor: moments, quantiles, intervals, densities and samples."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,18 @@ from fastem.parameters import Array
 
 class DensityPredictions:
     """Methods of a fitted `FastEMRegressor` that describe the distribution of y given x."""
+
+    variance_: Array
+    variance_floor_: float
+
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...
+
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    @overload
+    def predict(self, X: ArrayLike, return_std: bool) -> Array | tuple[Array, Array]: ...
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Return the mean of y given x, and its standard deviation if requested.

@@ -1,15 +1,16 @@
 """FastEMClassifier: the network with stochastic hidden units, trained by exact EM."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
 from fastem.estimators.arguments import ScoresLabels
+from fastem.estimators.availability import available
 from fastem.estimators.class_predictions import ClassPredictions
 from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.em import BaseFastEM, has_batches
@@ -224,7 +225,7 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         alpha: float | str = "auto",
         fit_intercept: bool = True,
         standardize: bool = True,
-        class_weight: dict | str | None = None,
+        class_weight: dict[Any, float] | str | None = None,
         prediction: str = "marginal",
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
@@ -234,8 +235,8 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         n_init: int = 1,
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -266,7 +267,7 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         self.random_state = random_state
         self.verbose = verbose
 
-    @available_if(has_batches)
+    @available(has_batches)
     def partial_fit(
         self,
         X: ArrayLike,
@@ -274,7 +275,7 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
         *,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> "FastEMClassifier":
+    ) -> Self:
         """Process some rows once, in mini-batches; only with ``solver="adam"``.
 
         Training continues after earlier calls and after `fit`. An unpickled model resumes

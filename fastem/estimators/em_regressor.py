@@ -1,16 +1,17 @@
 """FastEMRegressor: predictive densities from stochastic hidden units, trained by exact EM."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.metaestimators import available_if
 
 from fastem.engines import Engine
 from fastem.estimators.arguments import CheckedScore
 from fastem.estimators.ascent import Problem
+from fastem.estimators.availability import available
 from fastem.estimators.density_predictions import DensityPredictions
 from fastem.estimators.em import BaseFastEM, has_batches
 from fastem.estimators.noise import variance_floor
@@ -135,8 +136,8 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         n_init: int = 1,
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -167,10 +168,10 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
         self.random_state = random_state
         self.verbose = verbose
 
-    @available_if(has_batches)
+    @available(has_batches)
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None
-    ) -> "FastEMRegressor":
+    ) -> Self:
         """Process some rows once, in mini-batches; only with ``solver="adam"``.
 
         The rows of the first call define the standardisation of X and y. They should be typical.

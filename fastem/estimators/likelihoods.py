@@ -3,21 +3,41 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from fastem.engines import Engine
 from fastem.estimators.arguments import row_weights
-from fastem.families import Categorical
-from fastem.parameters import NO_VARIANCE
+from fastem.families import Categorical, Family
+from fastem.parameters import NO_VARIANCE, Array
 
 
 class Likelihoods:
     """Methods that estimators with stochastic units share."""
 
-    coefs_: list
-    intercepts_: list
-    family_: Any
     fit_intercept: bool
+
+    # fitted attributes
+    alpha_: float
+    alpha_path_: dict[str, NDArray[Any]]
+    best_validation_loss_: float | None
+    coefs_: list[Array]
+    converged_: bool
+    data_loss_curve_: list[float]
+    e_step_: Engine
+    family_: Family
+    feature_deviation_: Array
+    feature_names_in_: NDArray[Any]
+    intercepts_: list[Array]
+    loss_: float
+    loss_curve_: list[float]
+    loss_curve_seconds_: list[float]
+    n_features_in_: int
+    n_iter_: int
+    n_layers_: int
+    solver_: str
+    starts_: list[dict[str, Any]]
+    validation_loss_curve_: list[float] | None
 
     def log_likelihood(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +30,8 @@ from fastem.runtime import blas_of_worker, in_blocks, kernel_array
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 FORM = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32)}
 """The form of X, as arguments of `features`."""
+Floats = NDArray[np.floating[Any]]
+"""float32 if X is float32, otherwise float64."""
 
 
 def has_epochs(estimator: Any) -> bool:
@@ -50,6 +52,27 @@ class BaseFastMLP:
     """
 
     _losses: tuple[str, ...]
+
+    # fitted attributes
+    best_loss_: float | None
+    best_validation_score_: float | None
+    coefs_: list[Floats]
+    converged_: bool
+    data_loss_curve_: list[float]
+    feature_names_in_: NDArray[Any]
+    intercepts_: list[Floats]
+    loss_: float
+    loss_curve_: list[float]
+    loss_curve_seconds_: list[float]
+    n_features_in_: int
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    slopes_: list[Floats | None]
+    t_: int
+    validation_loss_curve_: list[float] | None
+    validation_scores_: list[float] | None
 
     def _output_activation(self) -> str:
         raise NotImplementedError

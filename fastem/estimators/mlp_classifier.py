@@ -1,20 +1,20 @@
 """FastMLPClassifier: scikit-learn's multi-layer perceptron for classification, compiled."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 
 from fastem.estimators.arguments import ScoresLabels, features_and_targets
+from fastem.estimators.availability import available
 from fastem.estimators.class_weight import class_weight_of_rows
 from fastem.estimators.hyperparameters import CLASSIFIER_LOSSES
-from fastem.estimators.mlp import FORM, BaseFastMLP, has_epochs
+from fastem.estimators.mlp import FORM, BaseFastMLP, Floats, has_epochs
 from fastem.estimators.validation import announced_classes
 from fastem.parameters import Array
 
@@ -146,6 +146,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
     """
 
     _losses = CLASSIFIER_LOSSES
+    classes_: NDArray[Any]
 
     def __init__(
         self,
@@ -175,10 +176,10 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         max_fun: int = 15000,
         loss: str = "log_loss",
         dropout: float = 0.0,
-        class_weight: dict | str | None = None,
+        class_weight: dict[Any, float] | str | None = None,
         init: str = "glorot",
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -210,7 +211,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
 
-    @available_if(has_epochs)
+    @available(has_epochs)
     def partial_fit(
         self,
         X: Any,
@@ -218,7 +219,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         *,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> "FastMLPClassifier":
+    ) -> Self:
         """Train for one epoch on these rows.
 
         Parameters
@@ -251,7 +252,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         """
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable labels.
 
         Parameters
@@ -273,7 +274,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         """
         return self._forward(X, self._labels)
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Floats:
         """Return the probability of every class.
 
         Parameters
@@ -293,7 +294,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
         """
         return self._forward(X, self._probability)
 
-    def _probability(self, outputs: Array) -> Array:
+    def _probability(self, outputs: Floats) -> Floats:
         """Return the probability of every class, for outputs of the network."""
         if len(self.classes_) == 1:
             return np.ones_like(outputs)
@@ -301,7 +302,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
             return np.hstack([1.0 - outputs, outputs])
         return outputs
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Any) -> Floats:
         """Return the logarithm of the probability of every class.
 
         Parameters

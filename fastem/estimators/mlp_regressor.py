@@ -1,18 +1,18 @@
 """FastMLPRegressor: scikit-learn's multi-layer perceptron for regression, compiled."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
-from sklearn.utils.metaestimators import available_if
 
 from fastem.estimators.arguments import CheckedScore, features_and_targets
+from fastem.estimators.availability import available
 from fastem.estimators.hyperparameters import REGRESSOR_LOSSES
-from fastem.estimators.mlp import FORM, BaseFastMLP, has_epochs
+from fastem.estimators.mlp import FORM, BaseFastMLP, Floats, has_epochs
 from fastem.parameters import Array
 
 
@@ -170,8 +170,8 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
         max_fun: int = 15000,
         dropout: float = 0.0,
         init: str = "glorot",
-        coefs_init: list[ArrayLike] | None = None,
-        intercepts_init: list[ArrayLike] | None = None,
+        coefs_init: Sequence[ArrayLike] | None = None,
+        intercepts_init: Sequence[ArrayLike] | None = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -202,10 +202,8 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
         self.coefs_init = coefs_init
         self.intercepts_init = intercepts_init
 
-    @available_if(has_epochs)
-    def partial_fit(
-        self, X: Any, y: ArrayLike, *, sample_weight: ArrayLike | None = None
-    ) -> "FastMLPRegressor":
+    @available(has_epochs)
+    def partial_fit(self, X: Any, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch on these rows.
 
         Parameters
@@ -231,7 +229,7 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Floats:
         """Return the network's output.
 
         Parameters
@@ -274,7 +272,7 @@ class FastMLPRegressor(CheckedScore, RegressorMixin, BaseFastMLP, BaseEstimator)
     def _loss_scale(self) -> float:
         return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0
 
-    def _numbers(self, outputs: Array) -> Array:
+    def _numbers(self, outputs: Floats) -> Floats:
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _score_outputs(self, outputs: Array, targets: Array, weights: Array | None) -> float:

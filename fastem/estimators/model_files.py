@@ -15,7 +15,7 @@ _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
 
 
-def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndarray]) -> None:
+def write_model(path: str | os.PathLike[str], header: dict, arrays: dict[str, np.ndarray]) -> None:
     """Write a model file; an existing file is replaced only by a complete one.
 
     Parameters
@@ -42,7 +42,7 @@ def write_model(path: str | os.PathLike, header: dict, arrays: dict[str, np.ndar
         np.savez(file, header=text, **arrays)
 
 
-def read_model(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a model file. No code from the file is run.
 
     Returns

@@ -13,7 +13,7 @@ from fastem.estimators.model_files import read_model
 
 def save_model(
     model: FastEMClassifier | FastEMRegressor,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     preparation: dict[str, Any] | None = None,
 ) -> None:
     """Write a fitted model, and how columns of a table become its features.
@@ -35,7 +35,7 @@ def save_model(
     persistence.save(model, path, preparation)
 
 
-def load_model(path: str | os.PathLike) -> FastEMClassifier | FastEMRegressor:
+def load_model(path: str | os.PathLike[str]) -> FastEMClassifier | FastEMRegressor:
     """Read a model that `save` has written. No code from the file is run.
 
     Parameters
@@ -57,7 +57,7 @@ def load_model(path: str | os.PathLike) -> FastEMClassifier | FastEMRegressor:
     return persistence.load((FastEMClassifier, FastEMRegressor), path)
 
 
-def read_preparation(path: str | os.PathLike) -> Any:
+def read_preparation(path: str | os.PathLike[str]) -> Any:
     """Return the preparation of columns that `save_model` has written, or None.
 
     Parameters

@@ -18,7 +18,9 @@ _CURVES = "data_loss_curve", "loss_curve_seconds", "validation_loss_curve"
 _PATHS = {"path_": "alpha_path_", "sizes_": "size_path_"}  # by the prefix of their columns
 
 
-def save(model: Any, path: str | os.PathLike, preparation: dict[str, Any] | None = None) -> None:
+def save(
+    model: Any, path: str | os.PathLike[str], preparation: dict[str, Any] | None = None
+) -> None:
     """Write a fitted model with stochastic units.
 
     Parameters
@@ -162,7 +164,7 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-def load(kinds: Sequence[type], path: str | os.PathLike) -> Any:
+def load(kinds: Sequence[type], path: str | os.PathLike[str]) -> Any:
     """Read a model that `save` has written.
 
     Parameters
@@ -181,7 +183,7 @@ def load(kinds: Sequence[type], path: str | os.PathLike) -> Any:
 
 def model_of(
     kinds: Sequence[type],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     header: dict[str, Any],
     arrays: dict[str, np.ndarray],
 ) -> Any:
@@ -299,7 +301,7 @@ def check_version(kind: type, state: dict[str, Any]) -> dict[str, Any]:
 class ModelFiles:
     """Methods of a network with stochastic units that write and read model files and pickles."""
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file of plain arrays.
 
         Parameters
@@ -321,7 +323,7 @@ class ModelFiles:
         save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a model that `save` has written. No code from the file is run.
 
         Files of the command line may also hold how the columns of a table become features. This

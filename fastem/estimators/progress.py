@@ -2,18 +2,24 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastem.runtime import current_activity
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn before 1.9 has no callbacks
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+if not TYPE_CHECKING:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # scikit-learn before 1.9 has no callbacks
+        CallbackSupportMixin = with_callbacks = None
+
+if TYPE_CHECKING or with_callbacks is None:
+
+    class CallbackSupportMixin:
         """Stand-in for scikit-learn's mixin of the same name."""
 
-    def with_callbacks(method: Callable) -> Callable:
+    def with_callbacks(method: Method) -> Method:
         """Return the method: there are no callbacks."""
         return method
 

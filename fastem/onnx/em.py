@@ -146,30 +146,34 @@ def _gaussian_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[s
 
 
 def _poisson_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[str, str]:
-    """Return ``E rate`` and ``E rate + Var rate``, in the steps of `fastem.Poisson.moments`."""
-    V, c = network.coefs[-1], network.intercepts[-1]
-    states = nodes.both_states(log_odds)
-    axis = nodes.constant(np.array([2]))
-    on, off = (nodes.add("Unsqueeze", state, axis) for state in states)
+    """Return ``E rate`` and ``E rate + Var rate``, in log space.
 
-    def log_moment(v: Array, offset: Array) -> str:
-        top = np.maximum(v, 0.0)  # the larger term of each factor
-        terms = [
-            nodes.add("Mul", off, nodes.constant(np.exp(-top))),
-            nodes.add("Mul", on, nodes.constant(np.exp(v - top))),
-        ]
-        # a factor of 0 would be infinite in the logarithm
-        factors = nodes.add("Max", nodes.add("Add", *terms), nodes.constant(_SMALLEST))
-        total = nodes.sum(nodes.add("Log", factors), axis=1)
-        return nodes.add("Add", total, nodes.constant(offset + top.sum(axis=0)))
+    ``E rate = exp(c) prod_h F_h`` with ``F_h = 1 - u_h + u_h exp(V_h)``, and
+    ``Var rate / (E rate)**2 = prod_h (1 + u_h (1 - u_h) (exp(V_h) - 1)**2 / F_h**2) - 1``.
+    """
+    V, c = network.coefs[-1], network.intercepts[-1]
+    axis = nodes.constant(np.array([2]))
+    on, off = (nodes.add("Unsqueeze", x, axis) for x in nodes.both_states(log_odds))
+    top = np.maximum(V, 0.0)  # exp(top) is taken out of every factor
+    if_on, if_off = np.exp(V - top), np.exp(-top)
+    terms = (
+        nodes.add("Mul", off, nodes.constant(if_off)),
+        nodes.add("Mul", on, nodes.constant(if_on)),
+    )
+    # the logarithm of a factor of 0 would be infinite
+    factors = nodes.add("Max", nodes.add("Add", *terms), nodes.constant(_SMALLEST))
+    log_mean = nodes.sum(nodes.add("Log", factors), axis=1)
+    log_mean = nodes.add("Add", log_mean, nodes.constant(c + top.sum(axis=0)))
+    step = nodes.constant(np.abs(if_on - if_off))
+    shares = [nodes.add("Div", nodes.add("Mul", x, step), factors) for x in (on, off)]
+    log_square = nodes.sum(nodes.log1p(nodes.add("Mul", *shares)), axis=1)
+    ends = nodes.constant(0.0), nodes.constant(_LARGEST_LOG_RATE)
+    spread = nodes.expm1(nodes.add("Clip", log_square, *ends))
+    twice = nodes.add("Mul", log_mean, nodes.constant(2.0))
 
     def exp(values: str) -> str:
         return nodes.add("Exp", nodes.add("Min", values, nodes.constant(_LARGEST_LOG_RATE)))
 
-    log_mean, log_square = log_moment(V, c), log_moment(2.0 * V, 2.0 * c)
-    twice = nodes.add("Mul", log_mean, nodes.constant(2.0))
-    ends = nodes.constant(0.0), nodes.constant(_LARGEST_LOG_RATE)
-    spread = nodes.expm1(nodes.add("Clip", nodes.add("Sub", log_square, twice), *ends))
     mean = exp(log_mean)
     return mean, nodes.add("Add", mean, exp(nodes.add("Add", twice, nodes.add("Log", spread))))
 

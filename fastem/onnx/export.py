@@ -137,10 +137,10 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
 
 def _checked_dtype(dtype: Any) -> np.dtype:
     try:
-        real = np.dtype(dtype)
+        real = None if dtype is None else np.dtype(dtype)
     except TypeError:
         real = None
-    if real not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if real is None or real not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}.")
     return real
 

@@ -113,6 +113,16 @@ class Nodes:
         is_far = self.add("Greater", values, self.constant(1.0))
         return self.add("Where", is_far, far, near)
 
+    def log1p(self, values: str) -> str:
+        """Return ``log(1 + values)`` of nonnegative values, with all digits near zero."""
+        one = self.constant(1.0)
+        above = self.add("Add", values, one)
+        rounded = self.add("Sub", above, one)
+        ratio = self.add("Div", values, rounded)  # 0 / 0 is not used
+        product = self.add("Mul", self.add("Log", above), ratio)
+        is_zero = self.add("Equal", rounded, self.constant(0.0))
+        return self.add("Where", is_zero, values, product)
+
     def sum(self, values: str, axis: int) -> str:
         """Return the sum over an axis."""
         return self.add("ReduceSum", values, self.constant(np.array([axis])), keepdims=0)

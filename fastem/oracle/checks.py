@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fastem.expectations import Expectations
 from fastem.families import Categorical, Family
-from fastem.parameters import CATEGORICAL, Array, Shape
+from fastem.parameters import CATEGORICAL, Array, ArrayLikes, Shape
 from fastem.rows import LARGEST_WEIGHT
 from fastem.runtime import finite_array, real_array
 
@@ -67,8 +67,8 @@ def as_vector(variance: ArrayLike | None) -> Array | None:
 
 
 def check_parameters(
-    coefs: list[ArrayLike],
-    intercepts: list[ArrayLike],
+    coefs: ArrayLikes,
+    intercepts: ArrayLikes,
     n_features: int,
     family: Family = CATEGORICAL,
     variance: ArrayLike | None = None,

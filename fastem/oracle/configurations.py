@@ -1,6 +1,7 @@
 """Methods of `fastem.EStep` about single configurations: a bound, a maximum, and samples."""
 
 import numbers
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from fastem.engines import (
     expected_log_prior,
 )
 from fastem.oracle.exclusive import exclusive
-from fastem.parameters import Array, Parameters, Shape, split_intercepts
+from fastem.parameters import Array, ArrayLikes, Parameters, Shape, split_intercepts
 from fastem.rows import TrainingRows, check_log_odds
 from fastem.runtime import check_memory, finite_array, single_threaded_blas
 
@@ -26,13 +27,14 @@ class ConfigurationsMixin:
     _shape: Shape
     _engine: Engine
     _n_threads: int
+    _parameters: Callable[..., Parameters]
 
     @exclusive
     def evidence_bound(
         self,
         q: ArrayLike,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Compute the evidence lower bound of a distribution with independent units.
@@ -94,8 +96,8 @@ class ConfigurationsMixin:
     @exclusive
     def most_probable(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> tuple[NDArray[np.int8], Array]:
         """Find the most probable configuration of every row under the posterior.
@@ -141,8 +143,8 @@ class ConfigurationsMixin:
     @exclusive
     def sample_posterior(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
         *,
         n_samples: int = 1,

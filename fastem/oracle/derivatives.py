@@ -12,7 +12,7 @@ from fastem.oracle.flat_vectors import FlatVectorsMixin, split_vector
 from fastem.oracle.hessian_products import exact_hessian_product
 from fastem.oracle.information import exact_hessian
 from fastem.oracle.row_gradients import row_gradients, row_products
-from fastem.parameters import Array, Parameters
+from fastem.parameters import Array, ArrayLikes, Parameters
 from fastem.rows import TrainingRows
 from fastem.runtime import bytes_of, check_memory
 
@@ -31,12 +31,13 @@ class DerivativesMixin(FlatVectorsMixin):
     _plan: Plan
     _n_threads: int
     _as_given: Callable[[Array], Array]
+    _parameters: Callable[..., Parameters]
 
     @exclusive
     def input_gradient(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Return the gradient of ``log p(y_i | x_i)`` by ``x_i`` for every row.
@@ -85,8 +86,8 @@ class DerivativesMixin(FlatVectorsMixin):
     @exclusive
     def row_gradients(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
         *,
         vector: ArrayLike | None = None,
@@ -151,8 +152,8 @@ class DerivativesMixin(FlatVectorsMixin):
     @exclusive
     def information(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Return the observed information: minus the Hessian of the weighted total log-likelihood.
@@ -208,8 +209,8 @@ class DerivativesMixin(FlatVectorsMixin):
     @exclusive
     def hessian_product(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         vector: ArrayLike,
         variance: ArrayLike | None = None,
     ) -> Array:

@@ -24,7 +24,7 @@ from fastem.oracle.checks import (
 from fastem.oracle.derivatives import DerivativesMixin
 from fastem.oracle.exclusive import exclusive
 from fastem.oracle.posterior import PosteriorMixin
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, ArrayLikes, Parameters, Shape
 from fastem.rows import TrainingRows, sort_rows
 from fastem.runtime import effective_n_jobs, give_lock, kernel_array, real_array, run, threads_worth
 
@@ -168,8 +168,8 @@ class EStep(DerivativesMixin, PosteriorMixin):
     @exclusive
     def __call__(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
         *,
         out: Expectations | None = None,
@@ -210,7 +210,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
         return out
 
     def _parameters(
-        self, coefs: list[ArrayLike], intercepts: list[ArrayLike], variance: ArrayLike | None
+        self, coefs: ArrayLikes, intercepts: ArrayLikes, variance: ArrayLike | None
     ) -> Parameters:
         """Return checked parameters, in memory of this instance that the next call overwrites."""
         shape = self._shape
@@ -223,7 +223,7 @@ class EStep(DerivativesMixin, PosteriorMixin):
             return self._own._replace(variance=np.array(variance))
         return self._own
 
-    def _take(self, coefs: list[ArrayLike], intercepts: list[ArrayLike]) -> bool:
+    def _take(self, coefs: ArrayLikes, intercepts: ArrayLikes) -> bool:
         """Copy parameters; return whether they are finite float64 arrays of the right shapes."""
         lists = (list, tuple)
         if not (isinstance(coefs, lists) and isinstance(intercepts, lists)):
@@ -292,8 +292,8 @@ def _has_form_of(own: Array, given: ArrayLike) -> bool:
 def e_step(
     X: ArrayLike,
     y: ArrayLike,
-    coefs: list[ArrayLike],
-    intercepts: list[ArrayLike],
+    coefs: ArrayLikes,
+    intercepts: ArrayLikes,
     *,
     family: str | Family = "categorical",
     variance: ArrayLike | None = None,

@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def exclusive(method: Callable) -> Callable:
+def exclusive(method: Method) -> Method:
     """Let one thread at a time run the marked methods of an instance: they share its memory.
 
     The instance holds the re-entrant lock ``_lock``.
@@ -16,4 +18,4 @@ def exclusive(method: Callable) -> Callable:
         with self._lock:
             return method(self, *args, **settings)
 
-    return run
+    return cast(Method, run)

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from fastem.expectations import Statistics
 from fastem.oracle.checks import as_vector
-from fastem.parameters import Array, Parameters, Shape
+from fastem.parameters import Array, ArrayLikes, Parameters, Shape
 from fastem.runtime import finite_array
 
 
@@ -20,8 +20,8 @@ class FlatVectorsMixin:
 
     def flatten(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Return parameters, or their gradients, as one vector.

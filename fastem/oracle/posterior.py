@@ -12,7 +12,7 @@ from fastem.oracle.exclusive import exclusive
 from fastem.oracle.moments import tables_in_use
 from fastem.oracle.pair_moments import joint_probabilities, pair_moments
 from fastem.oracle.upper_layers import buffers_above, posteriors_of_layers
-from fastem.parameters import Array, Parameters
+from fastem.parameters import Array, ArrayLikes, Parameters
 from fastem.runtime import bytes_of, check_memory, single_threaded_blas
 
 
@@ -28,7 +28,7 @@ class PosteriorMixin(ConfigurationsMixin):
 
     @exclusive
     def class_log_probability(
-        self, coefs: list[ArrayLike], intercepts: list[ArrayLike]
+        self, coefs: ArrayLikes, intercepts: ArrayLikes
     ) -> NDArray[np.float64]:
         """Compute ``log p(y = k | x)`` of every class, whatever the observed class is.
 
@@ -73,8 +73,8 @@ class PosteriorMixin(ConfigurationsMixin):
     @exclusive
     def layer_posteriors(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> list[Array]:
         """Compute the posterior means of the units of every hidden layer.
@@ -133,8 +133,8 @@ class PosteriorMixin(ConfigurationsMixin):
     @exclusive
     def pair_moments(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
         *,
         summed: bool = False,
@@ -205,8 +205,8 @@ class PosteriorMixin(ConfigurationsMixin):
     @exclusive
     def posterior_entropy(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Compute the entropy of the posterior over configurations.
@@ -247,8 +247,8 @@ class PosteriorMixin(ConfigurationsMixin):
     @exclusive
     def posterior_divergence(
         self,
-        coefs: list[ArrayLike],
-        intercepts: list[ArrayLike],
+        coefs: ArrayLikes,
+        intercepts: ArrayLikes,
         variance: ArrayLike | None = None,
     ) -> Array:
         """Compute the Kullback-Leibler divergence of the posterior from the prior.

@@ -11,7 +11,7 @@ from fastem.expectations import Expectations
 from fastem.families import Family, resolve_family
 from fastem.oracle.checks import as_vector, check_parameters, check_targets, shape_of
 from fastem.oracle.e_step import EStep
-from fastem.parameters import Array
+from fastem.parameters import Array, ArrayLikes
 from fastem.runtime import effective_n_jobs, finite_array, give_lock
 
 
@@ -20,8 +20,8 @@ class Point(NamedTuple):
 
     X: ArrayLike
     y: ArrayLike
-    coefs: list[ArrayLike]
-    intercepts: list[ArrayLike]
+    coefs: ArrayLikes
+    intercepts: ArrayLikes
     variance: ArrayLike | None
 
 

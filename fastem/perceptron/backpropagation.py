@@ -60,15 +60,15 @@ class Backpropagation(NamedTuple):
 def backpropagate(
     X: ArrayLike,
     targets: ArrayLike,
-    coefs: list[ArrayLike],
-    intercepts: list[ArrayLike],
+    coefs: Sequence[ArrayLike],
+    intercepts: Sequence[ArrayLike],
     *,
     activation: str | list[str] | tuple[str, ...] = "logistic",
     output_activation: str = "softmax",
     loss: str = "log_loss",
     alpha: float = 0.0,
     sample_weight: ArrayLike | None = None,
-    slopes: list[ArrayLike | None] | None = None,
+    slopes: Sequence[ArrayLike | None] | None = None,
 ) -> Backpropagation:
     """Compute the loss of a deterministic network and its exact gradient.
 

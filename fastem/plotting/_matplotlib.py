@@ -31,7 +31,7 @@ def new_figure(who: str) -> Any:
     return Figure(figsize=(7.0, 4.5), layout="constrained")
 
 
-def save_figure(figure: Any, path: str | os.PathLike) -> None:
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """Save a figure in the format of the suffix; after an error an earlier file is unchanged."""
     with replacing(path) as file:
         figure.savefig(file, dpi=150, format=Path(path).suffix[1:].lower() or None)

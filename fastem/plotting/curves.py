@@ -323,7 +323,9 @@ class LossCurveDisplay:
         return values.size > 0 and 0.0 < _STEEP * values.min() < values.max()
 
 
-def save_loss_curves(estimators: Mapping[str, Any], path: str | os.PathLike, title: str) -> None:
+def save_loss_curves(
+    estimators: Mapping[str, Any], path: str | os.PathLike[str], title: str
+) -> None:
     """Write a figure of learning curves to a file; this needs no screen.
 
     Parameters

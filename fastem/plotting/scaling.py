@@ -181,7 +181,7 @@ class ScalingDisplay:
         return ", ".join(parts)
 
 
-def save_scaling(profile: ScalingProfile, path: str | os.PathLike) -> None:
+def save_scaling(profile: ScalingProfile, path: str | os.PathLike[str]) -> None:
     """Write a figure of a profile to a file; this needs no screen.
 
     Parameters

@@ -15,7 +15,7 @@ from fastem.preparation.preparation import Preparation
 
 
 def load_prepared(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
 ) -> tuple[FastEMClassifier | FastEMRegressor, Preparation | None]:
     """Read a model, and how columns of a table become its features. No code is run.
 
@@ -61,7 +61,7 @@ def load_prepared(
     return model, preparation
 
 
-def load_pipeline(path: str | os.PathLike) -> Pipeline:
+def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
     """Read a model file as a fitted pipeline that takes tables as they are. No code is run.
 
     The command ``fastem fit`` writes such files. It keeps how the columns of its table became

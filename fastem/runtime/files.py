@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yield a binary file that takes the place of ``path`` when the body ends without an error.
 
     The bytes go to a temporary file in the same folder, which then replaces ``path`` in one
@@ -56,7 +56,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
-def _is_written_in_place(path: str | os.PathLike) -> bool:
+def _is_written_in_place(path: str | os.PathLike[str]) -> bool:
     if not os.path.exists(path):
         return False
     if not os.path.isfile(path):
