@@ -86,9 +86,7 @@ sphinx_gallery_conf = {
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
-    "write_computation_times": False,
     "show_signature": False,
-    "write_computation_times": False,  # these pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,

@@ -39,7 +39,9 @@ def _units(numbers):
 
 
 def _without_blanks(text):
-    return "\n".join(" ".join(line.split()) for line in text.rstrip().splitlines())
+    """Return the text with single blanks; NumPy pads the numbers of an array."""
+    text = re.sub(r"(?<=\[) +| +(?=\])", "", text.rstrip())
+    return "\n".join(" ".join(line.split()) for line in text.splitlines())
 
 
 def assert_printed(printed, shown, *, atol=None, rtol=0.0):

@@ -146,6 +146,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
     """
 
     _losses = CLASSIFIER_LOSSES
+    classes_: NDArray[Any]
 
     def __init__(
         self,
