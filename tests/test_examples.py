@@ -83,7 +83,7 @@ def _commands(document):
 def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     pandas = pytest.importorskip("pandas")
     commands = _commands("README.md")
-    assert commands == _commands("docs/tables.md")
+    assert commands == _commands("docs/guide/tables.md")
     assert [verb for verb, *_ in commands] == ["compare", "fit", "predict"]
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     for command in commands:
         assert main(command) == 0
         printed += "".join(capsys.readouterr())
-    document = (ROOT / "docs/tables.md").read_text("utf-8")
+    document = (ROOT / "docs/guide/tables.md").read_text("utf-8")
     for shown in re.findall(r"^    (fastem: .*|columns .*)$", document, re.M):
         assert shown.removesuffix(", ...") in printed
     new = pandas.read_csv("examples/penguins_new.csv", keep_default_na=False, na_values=[""])
