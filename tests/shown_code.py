@@ -7,7 +7,7 @@ import numpy as np
 
 _BLOCK = re.compile(
     r"^```(?P<language>python|sh)\n(?P<code>.*?)^```\n"
-    r"(?:\nprints\n\n(?:```text\n(?P<fenced>.*?)^```\n|(?P<indented>(?:    .*\n)+)))?",
+    r"(?:\nprints\n\n(?:```text\n(?P<fenced>.*?)^```\n|(?P<indented>(?:    [^\n]*\n)+)))?",
     re.MULTILINE | re.DOTALL,
 )
 _NUMBER = r"-?\d+\.\d*"
