@@ -78,7 +78,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"pictures\.py$",
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),

@@ -1,7 +1,7 @@
 """Results of an E-step: `Expectations` for users, `Statistics` and their `Sums` for M-steps."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -198,7 +198,7 @@ def total(parts: Sequence[Sums]) -> Sums:
     return _added(parts)
 
 
-def _added(parts: Sequence) -> object:
+def _added(parts: Sequence[Any]) -> object:
     first = parts[0]
     if first is None:
         return None

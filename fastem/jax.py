@@ -125,11 +125,11 @@ def _known(values: jax.Array) -> np.ndarray:
     return np.ones(values.shape, values.dtype) if is_traced else np.asarray(values)
 
 
-def _function(rows: RowLikelihood, counts: tuple[int, int], dtype: Any) -> Callable:
+def _function(rows: RowLikelihood, counts: tuple[int, int], dtype: Any) -> Callable[..., Any]:
     """Return the log-likelihood as a function of X, y and a list of parameters, with its rule."""
     import jax
 
-    def call(callback: Callable, like: Any, *arguments: Any) -> Any:
+    def call(callback: Callable[..., Any], like: Any, *arguments: Any) -> Any:
         """Call a function of arrays; its results have the shapes of ``like``."""
         shapes = jax.tree.map(lambda values: jax.ShapeDtypeStruct(values.shape, dtype), like)
 
@@ -139,24 +139,24 @@ def _function(rows: RowLikelihood, counts: tuple[int, int], dtype: Any) -> Calla
 
         return jax.pure_callback(in_float64, shapes, *arguments, vmap_method="sequential")
 
-    def evaluate(X: Any, y: Any, parameters: Any) -> tuple:
+    def evaluate(X: Any, y: Any, parameters: Any) -> tuple[Any, ...]:
         point = _point(counts, X, y, parameters)
         log_likelihood, posterior, gradients = rows.evaluate(point)
         return log_likelihood, rows.input_gradient(point, posterior), gradients
 
-    def weighted(weights: Any, gradients: Any, X: Any, y: Any, parameters: Any) -> list:
+    def weighted(weights: Any, gradients: Any, X: Any, y: Any, parameters: Any) -> list[Any]:
         return rows.weighted_gradients(_point(counts, X, y, parameters), weights, gradients)
 
     @jax.custom_vjp
     def log_likelihood(X: Any, y: Any, parameters: Any) -> jax.Array:
         return forward(X, y, parameters)[0]
 
-    def forward(X: Any, y: Any, parameters: Any) -> tuple:
+    def forward(X: Any, y: Any, parameters: Any) -> tuple[Any, ...]:
         like = X[:, 0], X, parameters
         log_likelihood, into_X, gradients = call(evaluate, like, X, y, parameters)
         return log_likelihood, (into_X, gradients, X, y, parameters)
 
-    def backward(saved: tuple, weights: Any) -> tuple:
+    def backward(saved: tuple[Any, ...], weights: Any) -> tuple[Any, ...]:
         into_X, gradients, *arguments = saved
         found = call(weighted, gradients, weights, gradients, *arguments)
         return weights[:, None] * into_X, None, found
@@ -165,7 +165,7 @@ def _function(rows: RowLikelihood, counts: tuple[int, int], dtype: Any) -> Calla
     return log_likelihood
 
 
-def _point(counts: tuple[int, int], X: Any, y: Any, parameters: list) -> Point:
+def _point(counts: tuple[int, int], X: Any, y: Any, parameters: list[Any]) -> Point:
     """Return the arguments as arrays of float64; y as it is."""
     n_coefs, n_weights = counts[0], sum(counts)
     X, *values = (np.asarray(values, dtype=np.float64) for values in (X, *parameters))

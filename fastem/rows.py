@@ -71,7 +71,7 @@ def add_ones(X: Array | SparseFeatures, fit_intercept: bool) -> Array | SparseFe
 
 
 def sort_rows(
-    X: Array | SparseFeatures, targets: NDArray, weights: Array, shape: Shape
+    X: Array | SparseFeatures, targets: NDArray[Any], weights: Array, shape: Shape
 ) -> TrainingRows:
     """Sort rows by class, or such that neighbours have similar targets.
 
@@ -102,7 +102,7 @@ def sort_rows(
 
 
 def sort_inputs(
-    inputs: Array | SparseFeatures, targets: NDArray, weights: Array, shape: Shape
+    inputs: Array | SparseFeatures, targets: NDArray[Any], weights: Array, shape: Shape
 ) -> TrainingRows:
     """Sort rows as `sort_rows` does; the inputs have their column of ones already."""
     if isinstance(inputs, SparseFeatures):
@@ -112,7 +112,7 @@ def sort_inputs(
 
 
 def _gather(
-    X: Array, targets: NDArray, weights: Array, shape: Shape, n_inputs: int
+    X: Array, targets: NDArray[Any], weights: Array, shape: Shape, n_inputs: int
 ) -> TrainingRows:
     """Sort rows in one pass over X."""
     order, sorting = _order(targets, shape)
@@ -121,7 +121,7 @@ def _gather(
     return TrainingRows(inputs, weights[order], order=order, largest=largest, **sorting)
 
 
-def _order(targets: NDArray, shape: Shape) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def _order(targets: NDArray[Any], shape: Shape) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Return the order of sorted rows, and what `TrainingRows` holds about their targets."""
     if shape.has_classes:
         n_classes = shape.n_outputs

@@ -198,7 +198,7 @@ def _float64(name: str, values: torch.Tensor | ArrayLike) -> torch.Tensor:
 
 
 @functools.cache
-def _function() -> Callable:
+def _function() -> Callable[..., Any]:
     """Return the log-likelihood as a function that autograd can differentiate.
 
     Its arguments are a `RowLikelihood`, the numbers of coefs and of intercepts, and tensors: y, X,
@@ -210,18 +210,18 @@ def _function() -> Callable:
 
     class LogLikelihoodFunction(torch.autograd.Function):
         @staticmethod
-        def forward(rows: RowLikelihood, counts: tuple[int, int], *tensors: Any) -> tuple:
+        def forward(rows: RowLikelihood, counts: tuple[int, int], *tensors: Any) -> tuple[Any, ...]:
             log_likelihood, posterior, gradients = rows.evaluate(_point(counts, tensors))
             return tuple(map(torch.from_numpy, (log_likelihood, posterior, *gradients)))
 
         @staticmethod
-        def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
             ctx.settings = inputs[:2]
             ctx.mark_non_differentiable(*output[1:])
             ctx.save_for_backward(*output[1:], *inputs[2:])
 
         @staticmethod
-        def backward(ctx: Any, weights: torch.Tensor, *_: Any) -> tuple:
+        def backward(ctx: Any, weights: torch.Tensor, *_: Any) -> tuple[Any, ...]:
             of_X, of_parameters = ctx.needs_input_grad[3], any(ctx.needs_input_grad[4:])
             settings = *ctx.settings, of_X, of_parameters
             found = gradient_function.apply(*settings, weights, *ctx.saved_tensors)
@@ -230,7 +230,7 @@ def _function() -> Callable:
             return None, None, None, *(into_X or [None]), *into_parameters, *[None] * missing
 
         @staticmethod
-        def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
+        def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
             return _one_by_one(LogLikelihoodFunction, info.batch_size, in_dims, inputs)
 
     return torch.compiler.disable(LogLikelihoodFunction.apply)  # NumPy inside is not compiled
@@ -255,7 +255,7 @@ def _gradient_function() -> type:
             weights: torch.Tensor,
             posterior: torch.Tensor,
             *saved: torch.Tensor,
-        ) -> tuple:
+        ) -> tuple[Any, ...]:
             n_parameters = (len(saved) - 2) // 2
             point = _point(counts, saved[n_parameters:])
             found = []
@@ -269,7 +269,7 @@ def _gradient_function() -> type:
             return tuple(found)
 
         @staticmethod
-        def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
             pass
 
         @staticmethod
@@ -280,17 +280,19 @@ def _gradient_function() -> type:
             )
 
         @staticmethod
-        def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
+        def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
             return _one_by_one(GradientFunction, info.batch_size, in_dims, inputs)
 
     return GradientFunction
 
 
-def _one_by_one(function: type, batch_size: int, in_dims: tuple, inputs: tuple) -> tuple:
+def _one_by_one(
+    function: type, batch_size: int, in_dims: tuple[Any, ...], inputs: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """Apply an autograd function to every element of a batch of ``torch.vmap``."""
     import torch
 
-    def element(i: int) -> list:
+    def element(i: int) -> list[Any]:
         pairs = zip(inputs, in_dims, strict=True)
         return [x.select(dim, i) if isinstance(dim, int) else x for x, dim in pairs]
 

@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import importlib.util
 import inspect
 import re
 import shutil
@@ -17,13 +16,6 @@ from fastem import FastEMClassifier, FastEMRegressor
 from fastem.cli import main
 
 ROOT = Path(__file__).parents[1]
-
-
-def _example(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: p.stem)
@@ -61,17 +53,6 @@ def test_documented_defaults_are_the_defaults(kind):
         else:
             written = re.sub(r"e-(\d)$", r"e-0\1", documented[name])
             assert written == expected, name
-
-
-@pytest.mark.usefixtures("short_timings")
-def test_pictures(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6, n_repeats=20)
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    names = "learning_curves", "hidden_units", "table_units", "penalty", "moons", "density"
-    of_examples = "calibration", "gradient_estimators", "engines"
-    assert set(sizes) == {f"{name}.png" for name in (*names, *of_examples)}
-    assert max(sizes.values()) < 150_000
 
 
 def _commands(document):

@@ -1,5 +1,6 @@
 """`fastem.to_onnx` of pipelines and meta-estimators; skl2onnx with the registered converters."""
 
+import doctest
 import functools
 import warnings
 
@@ -326,3 +327,13 @@ def test_features_of_another_number_or_kind_are_refused():
         skl2onnx.to_onnx(model, np.array([["a", "b", "c", "d"]]))
     with pytest.raises(ValueError, match="must be one tensor of numbers"):
         fastem.to_onnx(model, np.array([["a", "b", "c", "d"]]))
+
+
+def test_the_example_in_the_docstring_holds():
+    runner = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder().find(
+        fastem.onnx.register_converters, "register_converters", globs={}
+    ):
+        runner.run(example)
+    assert runner.tries > 5
+    assert runner.failures == 0

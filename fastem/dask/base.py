@@ -187,5 +187,5 @@ class BaseDaskEM(BaseEstimator):
     def __sklearn_clone__(self) -> Self:
         return type(self)(**self.get_params(deep=False))  # a client cannot be copied
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}

@@ -156,7 +156,7 @@ def _in_rows_of(name: str, values: da.Array, X: da.Array) -> da.Array:
     return values.rechunk({0: rows})
 
 
-def _delayed(collections: Sequence[Any]) -> list[list]:
+def _delayed(collections: Sequence[Any]) -> list[list[Any]]:
     """Return the partitions of each collection."""
     are_arrays = [isinstance(values, da.Array) for values in collections]
     pairs = list(zip(collections, are_arrays, strict=True))

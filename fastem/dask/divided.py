@@ -48,7 +48,7 @@ class DaskRows:
         """Bytes that the work on one partition may use at this moment."""
         return self._rounds.memory_of_task()
 
-    def map(self, stage: str, function: Function, *arguments: Any) -> list:
+    def map(self, stage: str, function: Function, *arguments: Any) -> list[Any]:
         """Return ``function(X, y, sample_weight, *arguments)`` of every partition, in order."""
         return self._rounds.run(stage, function, self._parts, *arguments)
 
@@ -99,7 +99,7 @@ class PreparedPartitions:
     def __init__(self, rounds: Rounds, kept: Placement, others: list[Delayed]) -> None:
         self._rounds, self._kept, self._others = rounds, kept, others
 
-    def map(self, stage: str, function: Function, *arguments: Any) -> list:
+    def map(self, stage: str, function: Function, *arguments: Any) -> list[Any]:
         """Return ``function(part, *arguments)`` of every partition, in order."""
         bundles = self._kept.bundles()
         items = [tuple(self._kept.futures[i] for i in bundle) for bundle in bundles]

@@ -30,7 +30,9 @@ def call(version: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def call_each(function: Callable[..., Any], parts: Sequence[Any], arguments: tuple) -> list[Any]:
+def call_each(
+    function: Callable[..., Any], parts: Sequence[Any], arguments: tuple[Any, ...]
+) -> list[Any]:
     """Return ``function(part, *arguments)`` of every part of a bundle."""
     results = []
     for position, part in enumerate(parts):

@@ -32,7 +32,7 @@ class _Form(NamedTuple):
         Of a Series.
     """
 
-    columns: tuple | None
+    columns: tuple[Any, ...] | None
     dtype: np.dtype
     dtype_in_frames: Any
     name: str
@@ -55,10 +55,10 @@ class _Form(NamedTuple):
 
 
 def apply_to_rows(
-    function: Callable,
+    function: Callable[..., Any],
     X: Any,
     *,
-    columns: Sequence | None = None,
+    columns: Sequence[Any] | None = None,
     dtype: Any = np.float64,
     labels: np.ndarray | None = None,
     name: str,
@@ -111,7 +111,7 @@ def apply_to_rows(
     )  # fmt: skip
 
 
-def sum_over_partitions(function: Callable, parts: Sequence[Part], name: str) -> da.Array:
+def sum_over_partitions(function: Callable[..., Any], parts: Sequence[Part], name: str) -> da.Array:
     """Return the sum of ``function(X, y, sample_weight)`` over partitions, without computing it.
 
     One task adds up the summands in the order of the partitions.
@@ -140,7 +140,7 @@ def sum_over_partitions(function: Callable, parts: Sequence[Part], name: str) ->
     return da.from_delayed(total, shape=(), dtype=np.float64)
 
 
-def _constant(function: Callable) -> Delayed:
+def _constant(function: Callable[..., Any]) -> Delayed:
     """Return a function as one task, on which those of all partitions depend."""
     return delayed(function, name=f"fastem-model-{tokenize(function)}", traverse=False)
 
@@ -153,7 +153,7 @@ def _dtype_in_frames(dtype: np.dtype, labels: np.ndarray | None) -> Any:
     return pd.Series(labels.tolist()).dtype
 
 
-def _of_part(function: Callable, X: Any, y: Any, sample_weight: Any) -> float:
+def _of_part(function: Callable[..., Any], X: Any, y: Any, sample_weight: Any) -> float:
     return 0.0 if X.shape[0] == 0 else function(X, y, sample_weight)
 
 
@@ -164,9 +164,9 @@ def _total(values: Sequence[float]) -> np.float64:
     return total
 
 
-def _values(rows: Any, function: Callable, form: _Form) -> np.ndarray:
+def _values(rows: Any, function: Callable[..., Any], form: _Form) -> np.ndarray:
     return form.empty() if rows.shape[0] == 0 else function(rows)
 
 
-def _frame(rows: Any, function: Callable, form: _Form) -> Any:
+def _frame(rows: Any, function: Callable[..., Any], form: _Form) -> Any:
     return form.framed(_values(rows, function, form), rows.index)

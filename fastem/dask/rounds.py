@@ -101,7 +101,11 @@ class Rounds:
             raise faults.lost_scheduler("The list of workers", _address(self.client)) from error
 
     def submit(
-        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+        self,
+        stage: str,
+        function: Callable[..., Any],
+        items: Sequence[tuple[Any, ...]],
+        *arguments: Any,
     ) -> list[Future]:
         """Submit ``function(*item, *arguments)`` for each item and return at once.
 
@@ -188,7 +192,11 @@ class Rounds:
             raise
 
     def run(
-        self, stage: str, function: Callable[..., Any], items: Sequence[tuple], *arguments: Any
+        self,
+        stage: str,
+        function: Callable[..., Any],
+        items: Sequence[tuple[Any, ...]],
+        *arguments: Any,
     ) -> list[Any]:
         """Submit a round, collect its results and release its futures.
 
@@ -204,7 +212,7 @@ class Rounds:
         self,
         stage: str,
         function: Callable[..., Any],
-        bundles: Sequence[tuple],
+        bundles: Sequence[tuple[Any, ...]],
         numbers: Sequence[Sequence[int]],
         *arguments: Any,
     ) -> list[Any]:

@@ -37,7 +37,7 @@ def list_workers(dask_scheduler=None) -> list[Worker]:
 
 
 async def remove_silent_workers(
-    keys: Sequence, seconds: float, dask_scheduler=None
+    keys: Sequence[Any], seconds: float, dask_scheduler=None
 ) -> dict[str, Any]:
     """Remove the workers that a round waits for and that do not answer in time.
 
@@ -77,7 +77,7 @@ async def remove_silent_workers(
     }
 
 
-def _holders(tasks: Sequence) -> list[str]:
+def _holders(tasks: Sequence[Any]) -> list[str]:
     """Return the workers that process the tasks or inputs of theirs, or hold their data."""
     found, seen, stack = set(), set(), list(tasks)
     while stack:

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -185,7 +186,7 @@ class EnumerationPlan(Plan):
         counts = partial(self._counts.complete, table.values, table.slices, table.n_threads)
         return UpperStatistics((), counts, table.values, self._arrays.output_gradient.copy())
 
-    def _whole_arguments(self, parameters: Parameters) -> tuple:
+    def _whole_arguments(self, parameters: Parameters) -> tuple[Any, ...]:
         """Return the arguments of the kernels that do a whole E-step in one call."""
         rows, arrays, sums, table = self._rows, self._arrays, self._sums, self._table
         return (

@@ -5,6 +5,8 @@ is evaluated by NumPy, in blocks of rows. `Sampling` therefore supports every fa
 is not part of the package.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fastem.engines.proposals import Proposal, n_from_prior
@@ -34,7 +36,9 @@ class OutputSampler(Sampler):
         self._proposal = Proposal(parameters, self._shape)
         self._dispersion = parameters.dispersion
 
-    def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
+    def add_rows(
+        self, worker: int, rows: tuple[int, int], per_row: tuple[Any, ...], out: tuple[Any, ...]
+    ) -> None:
         """Sample rows; add to the `sums` of the worker."""
         log_odds, targets, weights, keys = per_row
         log_likelihood, effective, probability, posterior = out

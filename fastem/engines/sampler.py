@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class Sampler:
             table[:, :, :n_outputs] = _BITS @ padded.reshape(len(table), sampling.UNITS, -1)
             table[0, :, :n_outputs] += intercepts
 
-    def add_rows(self, worker: int, rows: tuple[int, int], per_row: tuple, out: tuple) -> None:
+    def add_rows(
+        self, worker: int, rows: tuple[int, int], per_row: tuple[Any, ...], out: tuple[Any, ...]
+    ) -> None:
         """Sample rows; add to the `sums` of the worker."""
         sampling.add_sampled_rows(
             *per_row, *rows, self.n_samples, self.sizes, self._tables, self._codes[worker],

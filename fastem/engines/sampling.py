@@ -102,7 +102,7 @@ class SamplingPlan(Plan):
         arrays = self._arrays
         return arrays.log_likelihood, arrays.effective, arrays.probability, arrays.posterior
 
-    def _add_rows(self, parameters: Parameters, per_row: tuple) -> list[Array]:
+    def _add_rows(self, parameters: Parameters, per_row: tuple[Any, ...]) -> list[Array]:
         """Sample all rows; return sums over them by layer."""
         found: list[list[Array]] = [[]] * len(self._pieces)
         log_odds = self._arrays.log_odds
@@ -119,7 +119,7 @@ class SamplingPlan(Plan):
             return self._sampler.folded(np.zeros_like(self._sampler.sums[0]))
         return [np.sum(of_layer, axis=0) for of_layer in zip(*found, strict=True)]
 
-    def _redo(self, i: int, parameters: Parameters, per_row: tuple) -> list[Array]:
+    def _redo(self, i: int, parameters: Parameters, per_row: tuple[Any, ...]) -> list[Array]:
         """Sample a row again whose samples all had zero weight, with more and more samples."""
         n_samples = self._sampler.n_samples
         for _ in range(_ATTEMPTS):

@@ -192,7 +192,7 @@ def labels_of(name: str, y: Any) -> Any:
     return y
 
 
-def _without_conversion(y: Any) -> NDArray:
+def _without_conversion(y: Any) -> NDArray[Any]:
     """Return an array; the elements of lists keep their types."""
     try:
         if isinstance(y, (list, tuple)):
@@ -203,7 +203,7 @@ def _without_conversion(y: Any) -> NDArray:
         return np.empty(())
 
 
-def _is_missing(values: NDArray) -> NDArray[np.bool_]:
+def _is_missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which values are None, NaN, NaT or NA; of the shape of ``values``."""
     if values.dtype.kind == "f":
         return np.isnan(values)

@@ -145,7 +145,7 @@ class ClassPredictions:
         return network.by_rows(draw, states[-1]), joined(states)
 
     def _by_rows(
-        self, X: ArrayLike, function: Callable[[FittedNetwork, Any], NDArray]
+        self, X: ArrayLike, function: Callable[[FittedNetwork, Any], NDArray[Any]]
     ) -> NDArray[Any]:
         """Check X; apply a function of the network and rows to blocks of rows."""
         X, network = self._check_X(X), self._network()

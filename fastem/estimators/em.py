@@ -154,7 +154,7 @@ class BaseFastEM(
         self,
         training: BaseTraining,
         choice: Choice,
-        arguments: tuple,
+        arguments: tuple[Any, ...],
         *,
         resumes: bool,
         X_fit: Array | SparseFeatures | None,

@@ -215,7 +215,7 @@ class FittedNetwork(NamedTuple):
             states.append(self.by_rows(draw, states[-1]))
         return states[1:]
 
-    def by_rows(self, function: Callable[..., Any], X: Any, *others: NDArray) -> Any:
+    def by_rows(self, function: Callable[..., Any], X: Any, *others: NDArray[Any]) -> Any:
         """Apply a function of rows to blocks of them, so that their number needs no memory."""
         width = max(*map(len, self.coefs), len(self.intercepts[-1]))
         return in_blocks(function, X, *others, width=width)

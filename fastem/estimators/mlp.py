@@ -159,7 +159,7 @@ class BaseFastMLP:
         *,
         incremental: bool,
         classes: Any = None,
-        validation: tuple = (None, None, None),
+        validation: tuple[Any, ...] = (None, None, None),
     ) -> Self:
         """Check parameters and data, train, and set the fitted attributes."""
         with unchanged_on_failure(self):

@@ -15,7 +15,9 @@ _FORMAT = "fastem-model"
 _FORMAT_VERSION = 1
 
 
-def write_model(path: str | os.PathLike[str], header: dict, arrays: dict[str, np.ndarray]) -> None:
+def write_model(
+    path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
     """Write a model file; an existing file is replaced only by a complete one.
 
     Parameters

@@ -86,7 +86,7 @@ def contents_of(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, arrays
 
 
-def _add_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
+def _add_choices(model: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Add the attributes that describe the choices of a fit, if there are any, and its starts."""
     for name in ("alpha_", "solver_"):
         if hasattr(model, name):
@@ -203,7 +203,7 @@ def model_of(
         raise ValueError(f"{str(path)!r} is damaged: {error!r}.") from error
 
 
-def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
+def _restore(kind: type, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     parameters = {name: _from_json(value) for name, value in header["parameters"].items()}
     if isinstance(parameters["hidden_layer_sizes"], list):
         parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
@@ -254,7 +254,7 @@ def _restore(kind: type, header: dict, arrays: dict[str, np.ndarray]) -> Any:
     return model
 
 
-def _restore_choices(model: Any, header: dict, arrays: dict[str, np.ndarray]) -> None:
+def _restore_choices(model: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Set the attributes that `_add_choices` has added; earlier versions lack them."""
     for name, kind in (("alpha_", float), ("solver_", str)):
         if name in header:
@@ -346,8 +346,8 @@ class ModelFiles:
         """
         return load([cls], path)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return add_version(super().__getstate__())
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(check_version(type(self), state))

@@ -75,7 +75,7 @@ class Progress:
         self,
         n_iter: int,
         objective: float,
-        fitted: Callable[[], dict],
+        fitted: Callable[[], dict[str, Any]],
         held_out_loss: float | None = None,
     ) -> bool:
         """Report an iteration; return whether a callback requests to stop.
@@ -113,7 +113,7 @@ class Progress:
         else:
             print(f"\r{line}", end="", flush=True)
 
-    def end_start(self, fitted: Callable[[], dict]) -> None:
+    def end_start(self, fitted: Callable[[], dict[str, Any]]) -> None:
         """Report the end of a start."""
         if self._verbose == 1:
             print()

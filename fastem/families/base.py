@@ -5,7 +5,7 @@ can be passed to ``FastEMRegressor(family=...)`` and to ``fastem.e_step(..., fam
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,7 +46,7 @@ class Family(HasSettings, ABC):
     has_variance: ClassVar[bool] = False
 
     @abstractmethod
-    def targets(self, y: ArrayLike) -> NDArray:
+    def targets(self, y: ArrayLike) -> NDArray[Any]:
         """Check y, and return it as numbers.
 
         Parameters

@@ -326,7 +326,9 @@ def _n_redundant(problem: FittedProblem) -> int:
     return int(is_flat.sum()) // problem.shape.n_outputs
 
 
-def _facts(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> dict:
+def _facts(
+    model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+) -> dict[str, Any]:
     """Return the attributes of a summary that need no derivatives."""
     n_outputs, n_features = len(model.intercepts_[-1]), model.n_features_in_
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)

@@ -256,7 +256,7 @@ def _best(fits: list[Fit | None]) -> Fit | None:
 
 
 def _from_random(
-    prepared: Any, rows: tuple, n_starts: int, random_state: np.random.RandomState
+    prepared: Any, rows: tuple[Any, ...], n_starts: int, random_state: np.random.RandomState
 ) -> list[Fit | None]:
     """Return the best fit from random starting values, in a list; nothing without starts."""
     if n_starts == 0:

@@ -152,8 +152,8 @@ def _can_start(n_workers: int) -> bool:
 
 
 def run_all(
-    task: Callable[[Any], Any], arguments: list, n_workers: int, name: str, verbose: int
-) -> list:
+    task: Callable[[Any], Any], arguments: list[Any], n_workers: int, name: str, verbose: int
+) -> list[Any]:
     """Return the results of a task for every argument, in order; fewer after Ctrl-C.
 
     Parameters

@@ -54,7 +54,7 @@ class Nodes:
         """Write values in another type to a given name."""
         self.add_as(output, "Cast", values, to=_onnx_type(dtype))
 
-    def affine(self, values: str, coefs: NDArray, intercepts: NDArray) -> str:
+    def affine(self, values: str, coefs: NDArray[Any], intercepts: NDArray[Any]) -> str:
         """Return ``values @ coefs + intercepts``."""
         product = self.add("MatMul", values, self.constant(coefs.astype(np.float64)))
         return self.add("Add", product, self.constant(intercepts.astype(np.float64)))

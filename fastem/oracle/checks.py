@@ -1,6 +1,7 @@
 """Checks of what a caller passes to an E-step: parameters, targets and weights."""
 
 import numbers
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -237,7 +238,7 @@ def check_out(out: Expectations, wanted: Expectations) -> None:
         )
 
 
-def _forms(result: Expectations) -> list[tuple]:
+def _forms(result: Expectations) -> list[tuple[Any, ...]]:
     """Return the shapes, layouts and types of all arrays of a result."""
     gradients = [*result.coef_gradients, *result.intercept_gradients]
     arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]

@@ -1,6 +1,6 @@
 """The log-likelihood of rows as a differentiable function, for automatic differentiation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -49,10 +49,10 @@ class RowLikelihood:
         effective_n_jobs(n_jobs)
         self._settings = family, method, n_jobs
         self.family = resolve_family(family)
-        self._sizes: tuple | None = None
+        self._sizes: tuple[Any, ...] | None = None
         give_lock(self)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._settings
 
     def check(self, point: Point) -> Point:

@@ -7,7 +7,7 @@ Glossary. The *weighted sums* of a layer are ``values_below @ coefs + intercepts
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Layers(NamedTuple):
         as_integers = [np.array(values, dtype=np.int64) for values in (widths, columns, codes)]
         return cls(*as_integers, starts[: n + 1], starts[n : 2 * n + 1], starts[2 * n :])
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments of `of`: arrays could come back as read-only views of a file."""
         *hidden, output = self._names()
         return Layers.of, (self.widths.tolist(), hidden, output)

@@ -1,5 +1,7 @@
 """Stochastic optimizers: the schedules of their learning rates, and their moments."""
 
+from typing import Any
+
 import numpy as np
 
 from fastem.kernels.descent import Rule, State
@@ -34,7 +36,7 @@ class Adam:
         self._betas = beta_1, beta_2, epsilon
         self._moments = np.zeros_like(theta), np.zeros_like(theta)
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled optimizer; the moments are copied, because kernels overwrite them."""
         vars(self).update(state)
         first, second = self._moments
@@ -92,7 +94,7 @@ class Sgd:
         self._momentum = momentum, nesterovs_momentum
         self._velocity = np.zeros_like(theta)
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled optimizer; the velocity is copied, because kernels overwrite it."""
         vars(self).update(state)
         self._velocity = np.array(self._velocity)

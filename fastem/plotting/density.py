@@ -367,12 +367,12 @@ def _edges(centres: Array) -> Array:
     return np.append(centres - half, centres[-1] + half)
 
 
-def _arrays(what: str, values: Any, shapes: tuple) -> list[Array]:
+def _arrays(what: str, values: Any, shapes: tuple[Any, ...]) -> list[Array]:
     named = zip(values._fields, values, shapes, strict=True)
     return [_array(f"{what}: {name}", value, shape) for name, value, shape in named]
 
 
-def _array(name: str, values: Any, shape: tuple) -> Array:
+def _array(name: str, values: Any, shape: tuple[Any, ...]) -> Array:
     found = np.asarray(values, dtype=np.float64)
     wanted = tuple(len(found) if n is None and found.ndim else n for n in shape)
     if found.shape != wanted or found.size == 0:

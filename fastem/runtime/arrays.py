@@ -9,7 +9,7 @@ _USUAL_KINDS = "fiub"
 _KINDS_OF_TIME = "M", "m"
 
 
-def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray:
+def kernel_array(values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return an array in the form that kernels are compiled for.
 
     Parameters

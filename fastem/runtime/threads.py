@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import scipy.linalg  # noqa: F401  loads the BLAS that compiled kernels call, to be limited
 import threadpoolctl
@@ -62,7 +62,7 @@ class _State:
         self.blas: list[threadpoolctl.LibController] | None = None
         self.blas_before: list[int | None] | None = None  # None: BLAS is not limited
         self.most_blas: int | None = None
-        self.owners_of_locks: weakref.WeakSet = weakref.WeakSet()
+        self.owners_of_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def take_helpers(self, user: object, wanted: int) -> int:
         """Return how many helpers a caller of `run` gets: fewer if other threads work too."""
@@ -168,7 +168,7 @@ def _take_blas_control() -> None:
         controller.clear_controlling_thread(force=True)
 
 
-def blas_for(n_multiplications: float) -> AbstractContextManager:
+def blas_for(n_multiplications: float) -> AbstractContextManager[Any]:
     """Return `single_threaded_blas`, or a context that does nothing if all products are small.
 
     Parameters
@@ -182,7 +182,7 @@ def blas_for(n_multiplications: float) -> AbstractContextManager:
     return single_threaded_blas()
 
 
-def single_threaded_blas() -> AbstractContextManager:
+def single_threaded_blas() -> AbstractContextManager[Any]:
     """Return a context with one thread of BLAS: the package's own threads call it in parallel.
 
     The limit is global to the process. Its users are counted: if two threads fit at once, the first
@@ -192,7 +192,7 @@ def single_threaded_blas() -> AbstractContextManager:
     return _LimitedBlas(1)
 
 
-def blas_of_worker() -> AbstractContextManager:
+def blas_of_worker() -> AbstractContextManager[Any]:
     """Return a context in which one worker among several uses no more than its share of threads.
 
     For work that leaves the number of threads to BLAS. It changes nothing outside of workers.

@@ -6,7 +6,7 @@ choices.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Split(NamedTuple):
     size: int
 
 
-def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint64]:
+def row_numbers(X: Array | SparseFeatures, targets: NDArray[Any]) -> NDArray[np.uint64]:
     """Return a pseudorandom 64-bit number for every row, from its values only.
 
     It depends on the ranks of the values in their columns, and so not on the units of the features
@@ -76,7 +76,7 @@ def row_numbers(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint6
     return _with_targets(numbers, _ranks, targets)
 
 
-def row_numbers_of_part(X: Array | SparseFeatures, targets: NDArray) -> NDArray[np.uint64]:
+def row_numbers_of_part(X: Array | SparseFeatures, targets: NDArray[Any]) -> NDArray[np.uint64]:
     """Return a pseudorandom 64-bit number for every row, which other rows have no effect on.
 
     Parameters and result are those of `row_numbers`. The numbers depend on the units of features
@@ -91,7 +91,7 @@ def row_numbers_of_part(X: Array | SparseFeatures, targets: NDArray) -> NDArray[
 
 
 def held_shares_of_part(
-    X: Array | SparseFeatures, targets: NDArray, counts: Array | None, share: float
+    X: Array | SparseFeatures, targets: NDArray[Any], counts: Array | None, share: float
 ) -> Array:
     """Return which share of every row of a part is held out, so that about ``share`` of all is.
 
@@ -125,7 +125,7 @@ def held_shares_of_part(
 
 
 def _numbers_by(
-    code: Callable[[NDArray], NDArray], X: Array, targets: NDArray
+    code: Callable[[NDArray[Any]], NDArray[Any]], X: Array, targets: NDArray[Any]
 ) -> NDArray[np.uint64]:
     """Return numbers of rows, for codes of the values in a column."""
     numbers = np.zeros(len(X), dtype=np.uint64)
@@ -136,22 +136,22 @@ def _numbers_by(
 
 
 def _with_targets(
-    numbers: NDArray[np.uint64], code: Callable[[NDArray], NDArray], targets: NDArray
+    numbers: NDArray[np.uint64], code: Callable[[NDArray[Any]], NDArray[Any]], targets: NDArray[Any]
 ) -> NDArray[np.uint64]:
     for values in targets[None] if targets.ndim == 1 else targets.T:
         numbers = _mixed(numbers ^ _mixed(code(values).astype(np.uint64) + _GOLDEN))
     return numbers
 
 
-def _ranks(values: NDArray) -> NDArray:
+def _ranks(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(values, return_inverse=True)[1]
 
 
-def _bits(values: NDArray) -> NDArray[np.uint64]:
+def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
     return (values.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 becomes 0.0
 
 
-def _entry_numbers(columns: NDArray | int, ranks: NDArray) -> NDArray[np.uint64]:
+def _entry_numbers(columns: NDArray[Any] | int, ranks: NDArray[Any]) -> NDArray[np.uint64]:
     """Return numbers of entries, whose sum over a row does not depend on entries that are zero."""
     of_columns = np.atleast_1d(columns).astype(np.uint64) * _GOLDEN
     return _mixed(_mixed(ranks.astype(np.uint64) + _GOLDEN) ^ _mixed(of_columns + _FIRST))
@@ -163,7 +163,7 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def split_rows(X: Array, targets: NDArray, weights: Array) -> Split:
+def split_rows(X: Array, targets: NDArray[Any], weights: Array) -> Split:
     """Divide rows among five folds, at random and in equal shares of every class.
 
     Equal rows are held out together: copies in the training rows would reveal them. Tables of few

@@ -1,7 +1,7 @@
 """Adam on the marginal likelihood: exact gradients of one mini-batch of rows at a time."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,7 @@ class BatchedNetwork:
     def __init__(
         self,
         X: Array,
-        targets: NDArray,
+        targets: NDArray[Any],
         weights: Array,
         shape: Shape,
         engine: Engine,
@@ -245,7 +245,7 @@ class AdamState:
         """The last iterate; empty before the start."""
         return self._state.theta
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled state; its arrays are copied, because steps overwrite them."""
         vars(self).update({"n_epochs": 0, "polishes": False, **state})
         self._state, self.best = State.owned(*self._state), np.array(self.best)

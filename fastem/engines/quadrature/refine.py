@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import log_expit
@@ -22,7 +22,7 @@ from fastem.engines.quadrature.constants import (
 )
 from fastem.parameters import Array
 
-Integrals = TypeVar("Integrals", bound=tuple)
+Integrals = TypeVar("Integrals", bound=tuple[Any, ...])
 
 
 class Budget:

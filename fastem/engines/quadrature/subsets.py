@@ -1,11 +1,11 @@
 """Subsets of the rows (or tasks) of a NamedTuple whose arrays all have one entry per row."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-T = TypeVar("T", bound=tuple)
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 def subset(whole: T, index: NDArray[np.int64]) -> T:

@@ -9,7 +9,7 @@ Function = Callable[..., Any]
 class PreparedParts(Protocol):
     """Prepared parts, which stay where they are."""
 
-    def map(self, stage: str, function: Function, *arguments: Any) -> list:
+    def map(self, stage: str, function: Function, *arguments: Any) -> list[Any]:
         """Return ``function(part, *arguments)`` of every part, in the order of the parts."""
 
 
@@ -30,7 +30,7 @@ class DividedRows(Protocol):
     n_threads: int
     memory: float
 
-    def map(self, stage: str, function: Function, *arguments: Any) -> list:
+    def map(self, stage: str, function: Function, *arguments: Any) -> list[Any]:
         """Return ``function(X, y, sample_weight, *arguments)`` of every part, in their order."""
 
     def prepare(

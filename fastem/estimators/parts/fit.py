@@ -28,7 +28,10 @@ from fastem.runtime import doing, format_bytes
 
 
 def fit_parts(
-    model: Any, rows: DividedRows, arguments: tuple, checkpoints: Checkpoints | None = None
+    model: Any,
+    rows: DividedRows,
+    arguments: tuple[Any, ...],
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fit a model to rows in parts, and set its fitted attributes.
 

@@ -108,10 +108,10 @@ class PreparedPart:
         self._network: Network | None = None
         self._work: Work | None = None
 
-    def __getstate__(self) -> tuple:
+    def __getstate__(self) -> tuple[Any, ...]:
         return self.rows, self._totals, self._held
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         rows, self._totals, self._held = state
         # arrays from another process may be read-only, for which kernels are not compiled
         self.rows = rows._replace(**{

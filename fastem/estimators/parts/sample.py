@@ -38,7 +38,7 @@ def sample_rows(model: Any, rows: DividedRows, problem: PartsProblem, most: int)
 
 def sample_of_part(
     X: Any, y: Any, sample_weight: Any, model: Any, n_outputs: int, share: float
-) -> tuple | None:
+) -> tuple[Any, ...] | None:
     """Return features, targets and weights of about a share of the rows of positive weight.
 
     None is returned for a part without rows.

@@ -3,7 +3,9 @@
 from typing import Any
 
 
-def partial_fit_part(X: Any, y: Any, sample_weight: Any, model: Any, classes: dict) -> Any:
+def partial_fit_part(
+    X: Any, y: Any, sample_weight: Any, model: Any, classes: dict[str, Any]
+) -> Any:
     """Return the estimator after the rows of a part, in mini-batches.
 
     Parameters

@@ -62,7 +62,7 @@ class PartSummary(NamedTuple):
     extremes: Array | None
 
 
-def read_part(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple:
+def read_part(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, ...]:
     """Return checked rows of a part: features, y and weights, which may all be zero.
 
     ``reset`` states whether to store the columns in the model; otherwise they are compared.
