@@ -86,7 +86,7 @@ sphinx_gallery_conf = {
     "download_all_examples": True,
     "show_memory": False,
     "show_signature": False,
-    "write_computation_times": False,  # these pages load scripts from other sites
+    "write_computation_times": False,  # its pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,
