@@ -198,7 +198,7 @@ def total(parts: Sequence[Sums]) -> Sums:
     return _added(parts)
 
 
-def _added(parts: Sequence[Any]) -> object:
+def _added(parts: Sequence[Any]) -> Any:
     first = parts[0]
     if first is None:
         return None
@@ -211,6 +211,6 @@ def _added(parts: Sequence[Any]) -> object:
     return result if result.ndim else float(result)
 
 
-def _variance_gradient(squared_residuals: Array, weight: float, variance: Array) -> Array:
+def _variance_gradient(squared_residuals: Any, weight: float, variance: Array) -> Array:
     excess = squared_residuals - weight * variance
     return 0.5 * excess / variance / variance  # the square may overflow

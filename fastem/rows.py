@@ -130,6 +130,7 @@ def _order(targets: NDArray[Any], shape: Shape) -> tuple[NDArray[np.int64], dict
         starts = np.zeros(n_classes + 1, dtype=np.int64)
         np.cumsum(np.bincount(targets, minlength=n_classes), out=starts[1:])
         return np.argsort(keys, kind="stable"), {"class_starts": starts}
+    cuts: dict[tuple[int, int], int]
     if shape.n_outputs == 1:
         order, cuts = np.argsort(targets[:, 0], kind="stable"), {}
     else:

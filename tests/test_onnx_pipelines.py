@@ -187,6 +187,16 @@ def test_columns_of_a_data_frame_are_inputs_by_name(dtype):
     assert (label == model.predict(wide)).all()
 
 
+def test_nullable_columns_have_the_types_of_their_values():
+    X, y = table()
+    model = fitted(by_columns(), X, y)
+    typed = X.astype(
+        {"count": "Int64", "length": "Float64", "is new": "boolean", "home town": "str"}
+    )
+    plain, nullable = (fastem.to_onnx(model, rows).graph.input for rows in (X, typed))
+    assert [x.SerializeToString() for x in plain] == [x.SerializeToString() for x in nullable]
+
+
 def test_columns_need_their_types():
     X, y = table()
     model = fitted(by_columns(), X, y)

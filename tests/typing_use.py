@@ -59,7 +59,7 @@ def classify(X: Float64, y: NDArray[np.int64], labels: list[str]) -> None:
     assert_type(model.coefs_, list[Float64])
     assert_type(model.intercepts_[-1], Float64)
     assert_type(model.classes_, NDArray[Any])
-    assert_type(model.family_, Family)
+    assert_type(model.family_, Categorical | Bernoulli)
     assert_type(model.e_step_, Engine)
     assert_type(model.alpha_path_["alpha"], NDArray[Any])
     assert_type(model.loss_curve_[-1] - model.loss_, float)
@@ -93,6 +93,7 @@ def regress(X: Float64, y: Float64, wants_std: bool) -> None:
     assert_type(model.score(X, y), float)
     assert_type(model.sample(X), tuple[Float64, Float64])
     assert_type(model.variance_, Float64)
+    assert_type(model.family_, fastem.IndependentOutputs)
     families: list[Family] = [Bernoulli(), Categorical(), Gaussian(), Poisson()]
     assert_type(FastEMRegressor(family=families[2]), FastEMRegressor)
 

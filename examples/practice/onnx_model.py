@@ -153,4 +153,4 @@ plt.show()
 # ---------------------------
 #
 # ``open("model.onnx", "wb").write(content)`` writes the file. The guide has short programs that
-# read it in JavaScript and C#.
+# read it in JavaScript and C#: :doc:`/guide/onnx`.

@@ -39,7 +39,7 @@ def call_each(
         try:
             results.append(function(part, *arguments))
         except Exception as error:
-            error.position = position  # type: ignore[attr-defined]  # of the part in its bundle
+            error.position = position  # of the part in its bundle
             raise
     return results
 

@@ -28,7 +28,7 @@ class Worker(NamedTuple):
     base: int
 
 
-def list_workers(dask_scheduler=None) -> list[Worker]:
+def list_workers(dask_scheduler: Any = None) -> list[Worker]:
     """Return the workers of the cluster."""
     return [
         Worker(ws.nthreads, ws.memory_limit, ws.memory.process, ws.memory.unmanaged)
@@ -37,7 +37,7 @@ def list_workers(dask_scheduler=None) -> list[Worker]:
 
 
 async def remove_silent_workers(
-    keys: Sequence[Any], seconds: float, dask_scheduler=None
+    keys: Sequence[Any], seconds: float, dask_scheduler: Any = None
 ) -> dict[str, Any]:
     """Remove the workers that a round waits for and that do not answer in time.
 
@@ -79,6 +79,7 @@ async def remove_silent_workers(
 
 def _holders(tasks: Sequence[Any]) -> list[str]:
     """Return the workers that process the tasks or inputs of theirs, or hold their data."""
+    found: set[str]
     found, seen, stack = set(), set(), list(tasks)
     while stack:
         ts = stack.pop()
@@ -92,7 +93,7 @@ def _holders(tasks: Sequence[Any]) -> list[str]:
     return sorted(found)
 
 
-def _processing(ts) -> str | None:
+def _processing(ts: Any) -> str | None:
     """Return the worker that processes a task or, if none does, one of its inputs."""
     stack, seen = [ts], set()
     while stack:
@@ -105,7 +106,7 @@ def _processing(ts) -> str | None:
     return None
 
 
-async def _answers(scheduler, address: str, seconds: float) -> bool:
+async def _answers(scheduler: Any, address: str, seconds: float) -> bool:
     try:
         await asyncio.wait_for(scheduler.rpc(address).identity(), seconds)
     except (OSError, TimeoutError):
@@ -113,6 +114,6 @@ async def _answers(scheduler, address: str, seconds: float) -> bool:
     return True
 
 
-async def _kill(scheduler, nanny: str) -> None:
+async def _kill(scheduler: Any, nanny: str) -> None:
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(scheduler.rpc(nanny).kill(reason="fastem-silent"), _SECONDS_TO_KILL)

@@ -7,7 +7,7 @@ every class is a group and no row is tilted.
 """
 
 import heapq
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def _cut(
 
     n_samples = len(rows.targets)
     heap = [entry(0, n_samples)] if n_samples else []
-    done = []
+    done: list[Any] = []
     while heap and len(heap) + len(done) < most and -heap[0][0] > largest_span:
         node = heapq.heappop(heap)
         _, start, stop, low, high = node

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators.arguments import generator_of
 from fastem.estimators.inference import FittedNetwork, joined
-from fastem.families import Bernoulli
+from fastem.families import Bernoulli, Categorical
 from fastem.parameters import Array
 
 
@@ -19,7 +19,11 @@ class ClassPredictions:
     """Methods of a fitted `FastEMClassifier` that predict or draw classes or labels."""
 
     classes_: NDArray[Any]
+    family_: Categorical | Bernoulli
     size_path_: dict[str, NDArray[Any]]
+    prediction: str
+    _check_X: Callable[..., Any]  # noqa: N815
+    _network: Callable[[], Any]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable label of every row; for multilabel, of every label by itself.

@@ -1,5 +1,6 @@
 """Predictions of FastEMRegressor: moments, quantiles, intervals, densities and samples."""
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -14,14 +15,19 @@ from fastem.estimators.predictive import (
     levels_of_interval,
     quantile_levels,
 )
+from fastem.families import IndependentOutputs
 from fastem.parameters import Array
 
 
 class DensityPredictions:
     """Methods of a fitted `FastEMRegressor` that describe the distribution of y given x."""
 
+    family_: IndependentOutputs
     variance_: Array
     variance_floor_: float
+    _check_X: Callable[..., Any]  # noqa: N815
+    _known_targets: Callable[..., Any]
+    _network: Callable[[], Any]
 
     @overload
     def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...

@@ -1,5 +1,6 @@
 """Likelihoods of rows under a fitted model, and the criteria that are based on them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ class Likelihoods:
     """Methods that estimators with stochastic units share."""
 
     fit_intercept: bool
+    _check_X: Callable[..., Any]  # noqa: N815
+    _known_targets: Callable[..., Any]
+    _network: Callable[[], Any]
 
     # fitted attributes
     alpha_: float

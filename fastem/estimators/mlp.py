@@ -1,6 +1,6 @@
 """BaseFastMLP: base class of the deterministic classifier and regressor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -51,6 +51,14 @@ class BaseFastMLP:
     a validation set.
     """
 
+    activation: str | Sequence[str]
+    alpha: float
+    dropout: float
+    early_stopping: bool
+    loss: str
+    random_state: int | np.random.RandomState | None
+    solver: str
+    warm_start: bool
     _losses: tuple[str, ...]
 
     # fitted attributes
@@ -277,7 +285,7 @@ class BaseFastMLP:
         with blas_of_worker():
             return in_blocks(result, X, width=max(X.shape[1], self.n_outputs_))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is accepted."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

@@ -377,7 +377,7 @@ class FastMLPClassifier(ScoresLabels, ClassifierMixin, BaseFastMLP, BaseEstimato
             right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
         return float(np.average(right, weights=weights))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: multilabel y is accepted."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True

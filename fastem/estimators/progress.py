@@ -8,13 +8,17 @@ from fastem.runtime import current_activity
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    _HAS_CALLBACKS = False
+else:
     try:
         from sklearn.callback import CallbackSupportMixin, with_callbacks
-    except ImportError:  # scikit-learn before 1.9 has no callbacks
-        CallbackSupportMixin = with_callbacks = None
 
-if TYPE_CHECKING or with_callbacks is None:
+        _HAS_CALLBACKS = True
+    except ImportError:  # scikit-learn before 1.9
+        _HAS_CALLBACKS = False
+
+if not _HAS_CALLBACKS:
 
     class CallbackSupportMixin:
         """Stand-in for scikit-learn's mixin of the same name."""
@@ -39,6 +43,9 @@ class Progress:
     loss : callable
         Converts an objective (nats) into a loss per unit weight.
     """
+
+    _root: Any
+    _task: Any
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """Starting values that the user gives, random starts, and the race between them."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -136,7 +137,7 @@ class Starts:
             runs[0].monitor.interrupted, runs[0].monitor.converged = True, False
         return runs[: self._n_finalists]
 
-    def _begun(self, random_state: np.random.RandomState, n_iter: int):
+    def _begun(self, random_state: np.random.RandomState, n_iter: int) -> Iterator[Any]:
         """Yield every start after some iterations."""
         training = self._training
         for number in range(self._estimator.n_init):

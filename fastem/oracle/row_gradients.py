@@ -1,5 +1,7 @@
 """Gradients of ``log p(y_i | x_i)`` of every row, and their products with a vector."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from fastem.engines import Engine, Enumeration
@@ -71,7 +73,9 @@ def _check_memory(
     check_memory(subject, "for gradients of rows", remedy, bytes_of(*declared))
 
 
-def _one_by_one(engine: Engine, rows: TrainingRows, shape: Shape, parameters: Parameters):
+def _one_by_one(
+    engine: Engine, rows: TrainingRows, shape: Shape, parameters: Parameters
+) -> Iterator[Array]:
     """Yield the gradient of every row, (1, n_parameters), from an E-step of that row alone."""
     plan = None
     for i in range(len(rows.weights)):
@@ -119,7 +123,7 @@ def _enumerated(rows: TrainingRows, shape: Shape, parameters: Parameters, n_thre
     return gradients
 
 
-def _filler(source: Enumerated, upper: Array | None):
+def _filler(source: Enumerated, upper: Array | None) -> Callable[..., Array]:
     """Return a function that fills the gradients above a layer and returns ``E[(z, 1)]``."""
     if upper is not None:
 

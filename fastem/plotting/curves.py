@@ -74,6 +74,9 @@ class LossCurveDisplay:
     [array([1.1, 0.5, 0.4])]
     """
 
+    lines_: list[Any]
+    validation_lines_: list[Any]
+
     def __init__(
         self,
         *,

@@ -52,6 +52,11 @@ class ScalingDisplay:
     2
     """
 
+    lines_: list[Any]
+    limits_: list[Any]
+    crossings_: list[Any]
+    guide_: Any
+
     def __init__(self, rows: Iterable[ScalingRow]) -> None:
         self.rows = list(rows)
         if not self.rows:

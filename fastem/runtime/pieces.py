@@ -142,6 +142,7 @@ def cut_by_group(group_starts: np.ndarray, n_hidden: int, *, is_small: bool = Fa
         whole = Chunk(0, n_samples, 0, slice(0, n_groups))
         return Chunks([whole], np.arange(n_groups + 1))
     rows = rows_per_chunk(n_samples, n_hidden)
+    pieces: list[Chunk]
     pieces, sums_starts = [], [0]
     for k in range(n_groups):
         first = int(group_starts[k])

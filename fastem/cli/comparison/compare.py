@@ -195,6 +195,9 @@ def compare(
     KeyboardInterrupt
         After Ctrl-C, also if the estimator itself only stops early.
     """
+    seeds: list[Any]
+    runs: dict[str, Any]
+    untrained: dict[str, Any]
     seeds, runs, untrained = [], {}, {}
     for split in split_rows(dataset, test_size, n_splits, options.seed):
         own = options._replace(seed=split.seed)

@@ -339,6 +339,7 @@ def dropped_columns(
     source: str, drop: tuple[str, ...], columns: Sequence[str], target: str | None = None
 ) -> set[str]:
     """Return the columns of ``--drop``; raise ValueError if a name is unknown or the target."""
+    dropped: set[str]
     known, dropped = set(columns), set()
     for text in drop:
         dropped.update([text] if text in known else map(str.strip, text.split(",")))

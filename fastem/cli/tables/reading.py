@@ -5,7 +5,7 @@ import io
 import itertools
 import re
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,7 +250,7 @@ def _head(data: bytes, sep: str, n_lines: int, *, strict: bool = False) -> list[
 
 def _find_separator(data: bytes, decimal: str) -> str:
     """Return the separator that gives the most fields in the same number in all first rows."""
-    found = []
+    found: list[Any] = []
     for sep in TRIED.replace(decimal, ""):
         rows = [row for row in _head(data, sep, _SNIFFED_LINES) if any(map(str.strip, row))]
         width = len(rows[0]) if rows else 0

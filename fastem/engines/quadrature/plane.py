@@ -312,7 +312,7 @@ def log_moments(
 
 def _pieces_by_class(classes: Array) -> list[tuple[int, Array]]:
     """Cut positions in ``classes`` into pieces of one class each: (class, positions)."""
-    pieces = []
+    pieces: list[tuple[int, Array]] = []
     for k in range(3):
         positions = np.flatnonzero(classes == k)
         ranges = row_ranges(len(positions), PLANE_ROWS_TO_PLAN)
