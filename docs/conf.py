@@ -78,7 +78,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"pictures\.py$",
     "subsection_order": ExplicitOrder(
         [f"../examples/{name}" for name in ("teaching", "outputs", "practice", "research")]
     ),
@@ -86,9 +85,8 @@ sphinx_gallery_conf = {
     "copyfile_regex": r".*\.csv",
     "download_all_examples": True,
     "show_memory": False,
-    "write_computation_times": False,
     "show_signature": False,
-    "write_computation_times": False,  # these pages load scripts from other sites
+    "write_computation_times": False,  # its pages load scripts from other sites
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": False,

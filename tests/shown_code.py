@@ -7,7 +7,7 @@ import numpy as np
 
 _BLOCK = re.compile(
     r"^```(?P<language>python|sh)\n(?P<code>.*?)^```\n"
-    r"(?:\nprints\n\n(?:```text\n(?P<fenced>.*?)^```\n|(?P<indented>(?:    .*\n)+)))?",
+    r"(?:\nprints\n\n(?:```text\n(?P<fenced>.*?)^```\n|(?P<indented>(?:    [^\n]*\n)+)))?",
     re.MULTILINE | re.DOTALL,
 )
 _NUMBER = r"-?\d+\.\d*"
@@ -39,7 +39,9 @@ def _units(numbers):
 
 
 def _without_blanks(text):
-    return "\n".join(" ".join(line.split()) for line in text.rstrip().splitlines())
+    """Return the text with single blanks; NumPy pads the numbers of an array."""
+    text = re.sub(r"(?<=\[) +| +(?=\])", "", text.rstrip())
+    return "\n".join(" ".join(line.split()) for line in text.splitlines())
 
 
 def assert_printed(printed, shown, *, atol=None, rtol=0.0):

@@ -277,7 +277,7 @@ def _shown_code():
     """Yield (where, syntax tree) of the examples and of the Python code in texts."""
     for path in sorted((REPOSITORY / "examples").rglob("*.py")):
         yield path.name, ast.parse(path.read_text("utf-8"))
-    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+    for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
         for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
             yield path.name, ast.parse(block)
 

@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import importlib.util
 import inspect
 import re
 import shutil
@@ -17,13 +16,6 @@ from fastem import FastEMClassifier, FastEMRegressor
 from fastem.cli import main
 
 ROOT = Path(__file__).parents[1]
-
-
-def _example(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda p: p.stem)
@@ -63,17 +55,6 @@ def test_documented_defaults_are_the_defaults(kind):
             assert written == expected, name
 
 
-@pytest.mark.usefixtures("short_timings")
-def test_pictures(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    _example("pictures").main(tmp_path, max_iter=2, n_rows=200, largest=6, n_repeats=20)
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    names = "learning_curves", "hidden_units", "table_units", "penalty", "moons", "density"
-    of_examples = "calibration", "gradient_estimators", "engines"
-    assert set(sizes) == {f"{name}.png" for name in (*names, *of_examples)}
-    assert max(sizes.values()) < 150_000
-
-
 def _commands(document):
     """Return the commands of the program ``fastem`` that a document shows."""
     text = (ROOT / document).read_text("utf-8")
@@ -83,7 +64,7 @@ def _commands(document):
 def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     pandas = pytest.importorskip("pandas")
     commands = _commands("README.md")
-    assert commands == _commands("docs/tables.md")
+    assert commands == _commands("docs/guide/tables.md")
     assert [verb for verb, *_ in commands] == ["compare", "fit", "predict"]
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
@@ -91,7 +72,7 @@ def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     for command in commands:
         assert main(command) == 0
         printed += "".join(capsys.readouterr())
-    document = (ROOT / "docs/tables.md").read_text("utf-8")
+    document = (ROOT / "docs/guide/tables.md").read_text("utf-8")
     for shown in re.findall(r"^    (fastem: .*|columns .*)$", document, re.M):
         assert shown.removesuffix(", ...") in printed
     new = pandas.read_csv("examples/penguins_new.csv", keep_default_na=False, na_values=[""])

@@ -1,16 +1,18 @@
 """The programs of the start page and of the guide print what its pages show."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from shown_code import assert_printed, code_blocks
 
+import fastem
+import fastem.dask
 from fastem.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +61,16 @@ def test_no_output_of_the_guide_is_left_unread():
         shown = [block for block in code_blocks(text) if block.shown is not None]
         assert len(shown) == len(re.findall(r"^```text$", text, re.MULTILINE)), page.name
         assert len(shown) == len(re.findall(r"^prints$", text, re.MULTILINE)), page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names_of_the_package_on_a_page_exist(page):
+    """A role without a target is plain text on the site, without a warning."""
+    text = page.read_text("utf-8")
+    for name in re.findall(r"\{(?:class|func|meth)\}`~?([\w.]+)`", text):
+        package, *attributes = name.split(".")
+        assert package == "fastem", name
+        functools.reduce(getattr, attributes, fastem)
 
 
 @pytest.mark.parametrize(

@@ -407,7 +407,7 @@ def test_other_objects_are_refused(model):
 
 
 def test_dask_estimators_are_refused():
-    dask = pytest.importorskip("fastem.dask")
+    dask = pytest.importorskip("fastem.dask", exc_type=ImportError)
     with pytest.raises(TypeError, match=r"fastem\.to_onnx\(model\.to_local\(\)\)"):
         fastem.to_onnx(dask.DaskEMClassifier())
 

@@ -8,9 +8,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
-from fastem import Quadrature, e_step
-from fastem.engines.quadrature.constants import LARGE_SHARE_OF_VARIANCE, NODES_TO_CONDITION
+from fastem import FastEMClassifier, Quadrature, e_step
+from fastem.engines.quadrature.constants import (
+    LARGE_SHARE_OF_VARIANCE,
+    LINE_NODE_IN_PLANE_NODES,
+    NODES_TO_CONDITION,
+)
+from fastem.engines.quadrature.refine import Budget
 
 FIGURES = Path(__file__).parents[1] / "docs" / "theory" / "figures"
 NAMES = sorted(path.stem for path in FIGURES.glob("*.py") if path.stem != "rules")
@@ -168,3 +174,35 @@ def test_quoted_constants_of_the_split():
     page = (FIGURES.parent / "quadrature.md").read_text()
     assert f"${NODES_TO_CONDITION} \\cdot 2^{{r/2}}$" in page
     assert f"exceeds {100 * LARGE_SHARE_OF_VARIANCE:g} % of $s$" in page
+
+
+@pytest.mark.parametrize(
+    ("load", "kind", "low", "high"),
+    [(load_breast_cancer, "lines", 60, 100), (load_iris, "planes", 10_000, 15_000),
+     (load_wine, "planes", 10_000, 15_000)],
+)  # fmt: skip
+def test_number_of_nodes_that_the_map_states(load, kind, low, high, monkeypatch):
+    used = []
+    monkeypatch.setattr(Budget, "use_nodes", lambda self, n_nodes: used.append(n_nodes))
+    X, y = load(return_X_y=True)
+    model = FastEMClassifier((10,), alpha=0.15, e_step="enumeration", random_state=0).fit(X, y)
+    e_step(X, y, model.coefs_, model.intercepts_, method=Quadrature())
+    unit = LINE_NODE_IN_PLANE_NODES if kind == "lines" else 1.0
+    assert low <= sum(used) / unit / len(X) <= high
+
+
+def test_number_of_nodes_of_one_number_that_the_map_states(monkeypatch):
+    used = []
+    monkeypatch.setattr(Budget, "use_nodes", lambda self, n_nodes: used.append(n_nodes))
+    random = np.random.RandomState(0)
+    X, W = random.standard_normal((1000, 5)), random.standard_normal((5, 16))
+    V = random.standard_normal((16, 1))
+    on = 1.0 / (1.0 + np.exp(-X @ W))
+    states = random.uniform(size=on.shape) < on
+    deviation = (states @ V).std() / 3.0
+    y = (states @ V)[:, 0] + deviation * random.standard_normal(1000)
+    e_step(
+        X, y, [W, V], [np.zeros(16), np.zeros(1)], family="gaussian", variance=[deviation**2],
+        method=Quadrature(),
+    )  # fmt: skip
+    assert 20 <= sum(used) / LINE_NODE_IN_PLANE_NODES / len(X) <= 30

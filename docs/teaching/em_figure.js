@@ -65,7 +65,7 @@ const emFigure = (() => {
     const unit = Number(state.view);
     const probabilities = grid((x) => emModel.classProbability(emModel.logOdds(current, x), table));
     const colourAt = (x, p) => byUnit
-      ? mix(colours.surface, colours.on, 0.8 / (1 + Math.exp(-emModel.logOdds(current, x)[unit])))
+      ? mix(colours.surface, colours.on, 1 / (1 + Math.exp(-emModel.logOdds(current, x)[unit])))
       : [0, 1, 2].map((i) => (1 - colours.tint) * colours.surface[i]
         + colours.tint * p.reduce((sum, pk, k) => sum + pk * colours.classes[k][i], 0));
     const values = byUnit ? grid((x) => colourAt(x)) : probabilities.map((row) =>

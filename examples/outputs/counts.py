@@ -101,9 +101,12 @@ share = np.bincount(y_test[near], minlength=len(counts))[: len(counts)] / near.s
 ax.bar(counts, share, color="0.75", label=f"{near.sum()} held-out rows, 16 to 18 o'clock")
 ax.plot(counts, np.exp(model.log_density(at_17, counts)), "C0o-", ms=4, label="hidden units")
 ax.plot(
-    counts, poisson.pmf(counts, regression.predict(at_17)), "C3s-", ms=4,
+    counts,
+    poisson.pmf(counts, regression.predict(at_17)),
+    "C3s-",
+    ms=4,
     label="Poisson regression",
-)  # fmt: skip
+)
 ax.set(xlabel="calls per hour", ylabel="probability", title="Predicted calls at 17 o'clock")
 ax.legend()
 plt.show()

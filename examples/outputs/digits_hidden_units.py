@@ -29,30 +29,42 @@ model.fit(X_train, y_train)
 print(f"accuracy on held-out digits: {model.score(X_test, y_test):.3f}")
 
 # %%
-# Weights and mean activations
-# ----------------------------
-# :class:`fastem.HiddenUnitsDisplay` has three parts. The images show the weights from the pixels to
-# every unit: ink on red pixels makes it more probable that the unit is on, ink on blue pixels that
-# it is off. The first table shows the weights from the units to the classes. The second one shows
-# the mean posterior probability of every unit in every class.
-display = HiddenUnitsDisplay.from_estimator(model, X_train, y_train)
+# Weights of the pixels
+# ---------------------
+# :class:`fastem.HiddenUnitsDisplay` plots the weights from the pixels to every unit as an image.
+# Ink on red pixels makes it more probable that the unit is on, ink on blue pixels that it is off.
+# Every weight is multiplied by the standard deviation of its pixel: a large weight has little
+# effect if the pixel is the same in nearly all images.
+display = HiddenUnitsDisplay(
+    weights=model.coefs_[0] * model.feature_deviation_[:, None],
+    weight_label="weight x deviation\nof the pixel (log-odds)",
+    image_shape=(8, 8),
+)
+display.plot(plt.figure(figsize=(8.4, 3.2), layout="constrained"))
+display.figure_.suptitle("Weights from the pixels to the twelve units")
 plt.show()
 
 # %%
+# ``HiddenUnitsDisplay.from_estimator(model, X_train, y_train)`` plots these images, the weights
+# from the units to the classes, and the mean activations of the next section on one wide figure.
+#
 # The code of a digit
 # -------------------
-# Most states are nearly certain given the image. Rounded to 0 and 1, the mean posterior
-# probabilities are a code of twelve bits for every digit. A question mark stands for a mean between
-# 0.3 and 0.7: these states differ between images of the same digit.
+# Most states are nearly certain given the image. Most mean posterior probabilities, over the
+# training images of a digit, are close to 0 or 1 as well: every digit has a code of twelve bits.
+# Where the mean is near 0.5, the state differs between images of the same digit.
 prior = model.transform(X_test)
 certain = np.mean((prior < 0.1) | (prior > 0.9))
-print(f"{100 * certain:.0f} % of the states have a prior probability below 0.1 or above 0.9\n")
+print(f"{100 * certain:.0f} % of the states have a prior probability below 0.1 or above 0.9")
 
 posterior = model.posterior(X_train, y_train)
 code = np.array([posterior[y_train == digit].mean(axis=0) for digit in range(10)])
-print("digit  units 0 to 11")
-for digit, bits in enumerate(code):
-    print(f"{digit:3}   ", *("?" if 0.3 < bit < 0.7 else f"{bit:.0f}" for bit in bits))
+fig, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+image = ax.imshow(code, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto")
+ax.set(xlabel="unit", ylabel="digit", xticks=range(12), yticks=range(10))
+ax.set_title("Mean posterior probability of every unit, for every digit")
+fig.colorbar(image, label="probability of being on")
+plt.show()
 
 # %%
 # Different digits differ in several units, so that one wrong state does not yet change the class.
@@ -85,10 +97,19 @@ left.set(title=f"{true}, classified as {predicted}", xticks=[], yticks=[])
 units = np.arange(12)
 right.bar(units - 0.2, prior[row], width=0.4, color="0.6", label="given the image")
 right.bar(
-    units + 0.2, true_posterior[row], width=0.4, color="C0",
+    units + 0.2,
+    true_posterior[row],
+    width=0.4,
+    color="C0",
     label=f"given the image and the class {true}",
-)  # fmt: skip
-right.set(xlabel="unit", ylabel="probability of being on", xticks=units, ylim=(0.0, 1.3))
+)
+right.set(
+    xlabel="unit",
+    ylabel="probability of being on",
+    xticks=units,
+    yticks=(0.0, 0.5, 1.0),
+    ylim=(0.0, 1.3),
+)
 right.set_title("Hidden states of this digit")
 right.legend(loc="upper center", ncols=2, fontsize="small")
 plt.show()
@@ -123,8 +144,10 @@ p, u = probability[row], prior[row, unit]
 if_on, if_off = p * given_class / u, p * (1.0 - given_class) / (1.0 - u)
 fig, ax = plt.subplots(figsize=(7.0, 3.2), layout="constrained")
 for shift, values, colour, name in (
-    (-0.27, p, "0.6", "unknown"), (0.0, if_on, "C3", "on"), (0.27, if_off, "C0", "off"),
-):  # fmt: skip
+    (-0.27, p, "0.6", "unknown"),
+    (0.0, if_on, "C3", "on"),
+    (0.27, if_off, "C0", "off"),
+):
     ax.bar(digits + shift, values, width=0.27, color=colour, label=f"unit {unit} {name}")
 ax.set(xlabel="class", ylabel="probability", xticks=digits, ylim=(0.0, 1.0))
 ax.set_title(f"Classes of the digit for both states of unit {unit}")

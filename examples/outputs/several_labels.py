@@ -90,9 +90,12 @@ for k in range(len(DEFECTS)):
 # probability is known, because the data are simulated from the same kind of network:
 # :func:`fastem.e_step` evaluates it at the true parameters.
 truth = e_step(
-    X_test, Y_test, [INTO_FAULTS[0], INTO_DEFECTS[0]], [INTO_FAULTS[1], INTO_DEFECTS[1]],
+    X_test,
+    Y_test,
+    [INTO_FAULTS[0], INTO_DEFECTS[0]],
+    [INTO_FAULTS[1], INTO_DEFECTS[1]],
     family="bernoulli",
-)  # fmt: skip
+)
 scores = {
     "independent logistic regressions": independent.mean(),
     "chain of logistic regressions": chain.mean(),
@@ -122,23 +125,26 @@ observed = residual_correlation(X_test, Y_test)
 repeated = np.repeat(X_test, 20, axis=0)
 predicted = residual_correlation(repeated, model.sample(repeated, random_state=0)[0])
 
-fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.8), layout="constrained")
-for ax, values, title in zip(axes, (observed, predicted), ("held-out rows", "model"), strict=False):
+fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.8), sharey=True, layout="constrained")
+for ax, values, name in zip(axes, (observed, predicted), ("held-out rows", "model"), strict=True):
     shown = np.where(np.eye(6, dtype=bool), np.nan, values)
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
     ax.set_xticks(range(6), DEFECTS, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(6), DEFECTS)
-    ax.set_title(f"Residual correlation: {title}", fontsize="medium")
-fig.colorbar(image, ax=axes[:2], shrink=0.8)
+    ax.set_title(f"Residual correlation: {name}", fontsize="medium")
+fig.colorbar(image, ax=axes, shrink=0.8)
+plt.show()
+
+# %%
+# The same numbers for the 15 pairs of labels. Independent labels have the correlation zero.
 pairs = np.triu_indices(6, 1)
-axes[2].axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, linestyle="--")
-axes[2].scatter(observed[pairs], predicted[pairs], color="C0", label="hidden units")
-axes[2].scatter(
-    observed[pairs], np.zeros(15), color="C3", marker="s", s=20, label="independent labels"
-)
-axes[2].set(xlabel="observed correlation", ylabel="correlation under the model", aspect="equal")
-axes[2].set_title("All 15 pairs of labels", fontsize="medium")
-axes[2].legend(fontsize="small", loc="upper left")
+fig, ax = plt.subplots(figsize=(5.0, 4.4), layout="constrained")
+ax.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, linestyle="--")
+ax.scatter(observed[pairs], predicted[pairs], color="C0", label="hidden units")
+ax.scatter(observed[pairs], np.zeros(15), color="C3", marker="s", s=20, label="independent labels")
+ax.set(xlabel="observed correlation", ylabel="correlation under the model", aspect="equal")
+ax.set_title("Residual correlation of all pairs of labels")
+ax.legend(loc="upper left")
 plt.show()
 
 # %%

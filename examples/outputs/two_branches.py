@@ -130,7 +130,7 @@ def true_log_density(X, y, branches):
 
 
 values = np.linspace(-4.0, 4.0, 801)
-fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.4), layout="constrained")
 for ax, at in zip(axes, (-2.0, 0.0, 2.0), strict=True):
     rows = np.full((len(values), 1), at)
     ax.plot(values, np.exp(true_log_density(rows, values, branches)), "k--", label="true density")

@@ -120,16 +120,17 @@ temporary.cleanup()
 
 # %%
 # The losses are equal. A round takes longer than an iteration on one machine, because numbers are
-# sent between processes. For so few rows, this is most of the time of a round. A cluster pays off
-# if the rows do not fit into memory, or if an iteration takes about a second or more.
+# sent between processes, and for so few rows this is most of its time. A cluster pays off if the
+# rows do not fit into memory, or if an iteration takes much longer than this difference.
 
 figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.8), layout="constrained")
 for name, fit, style in (("cluster", model, "-"), ("one machine", local, ":")):
     axes[0].plot(fit.loss_curve_, style, linewidth=3, label=name)
-    axes[1].plot(1000.0 * np.diff(fit.loss_curve_seconds_), style, linewidth=2, label=name)
+    milliseconds = 1000.0 * np.diff(fit.loss_curve_seconds_)
+    axes[1].plot(range(1, len(fit.loss_curve_)), milliseconds, style, linewidth=2)
 axes[0].set(xlabel="iteration", ylabel="loss (nats per row)", title="Loss")
 axes[1].set(xlabel="iteration", ylabel="milliseconds", title="Time of an iteration", yscale="log")
+axes[0].legend()
 for ax in axes:
     ax.grid(alpha=0.3)
-    ax.legend()
 plt.show()

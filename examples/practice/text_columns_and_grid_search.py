@@ -100,10 +100,14 @@ for row, column in np.ndindex(scores.shape):
     value = scores[row, column]
     is_best = value == scores.max()
     ax.text(
-        column, row, f"{value:.3f}", ha="center", va="center",
+        column,
+        row,
+        f"{value:.3f}",
+        ha="center",
+        va="center",
         color="white" if value < np.median(scores) else "black",
         fontweight="bold" if is_best else "normal",
-    )  # fmt: skip
+    )
 ax.set_xticks(range(len(PENALTIES)), [f"{alpha:g}" for alpha in PENALTIES])
 ax.set_yticks(range(len(SIZES)), [size for (size,) in SIZES])
 ax.set(xlabel="penalty alpha", ylabel="hidden units")

@@ -122,15 +122,13 @@ print("shapes:", first.shape, second.shape)
 # four corners and another one the centre. The remaining units are not used: their posterior is the
 # same for all rows.
 
-figure, axes = plt.subplots(
-    2, 6, figsize=(10.0, 3.9), sharex=True, sharey=True, layout="constrained"
-)
-for row, posterior, layer in zip(axes, (first, second), (1, 2), strict=True):
-    for unit, ax in enumerate(row):
-        if unit >= posterior.shape[1]:
-            ax.axis("off")
-            continue
-        points = ax.scatter(X[:, 0], X[:, 1], c=posterior[:, unit], s=4, vmin=0.0, vmax=1.0)
-        ax.set(title=f"layer {layer}, unit {unit}", xticks=range(4), yticks=range(4))
+units = [(1, unit) for unit in range(6)] + [(2, unit) for unit in range(4)]
+figure, axes = plt.subplots(2, 5, figsize=(8, 3.9), sharex=True, sharey=True, layout="constrained")
+for ax, (layer, unit) in zip(axes.flat, units, strict=True):
+    posterior = (first, second)[layer - 1][:, unit]
+    points = ax.scatter(X[:, 0], X[:, 1], c=posterior, s=4, vmin=0.0, vmax=1.0)
+    ax.set(title=f"layer {layer}, unit {unit}", xticks=range(4), yticks=range(4))
 figure.colorbar(points, ax=axes, label="P(unit is on | x, y)", shrink=0.8)
+figure.supxlabel("feature 1")
+figure.supylabel("feature 2")
 plt.show()

@@ -200,7 +200,7 @@ plt.show()
 # %%
 # So for these data the deterministic network is the better choice: it assumes constant noise, and
 # the noise is constant. For data of the opposite kind, where y has several branches, see
-# :ref:`sphx_glr_gallery_outputs_two_branches.py`.
+# :ref:`the example of two branches <sphx_glr_gallery_outputs_two_branches.py>`.
 
 # %%
 # Try it

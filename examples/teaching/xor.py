@@ -42,7 +42,7 @@ print(model.n_iter_, "iterations, loss", round(model.loss_, 4), "nats per point"
 # two lines and the probability of class 1. Between the lines both units are probably off, and the
 # class is 1. Beyond each line one unit is probably on, and the class is 0.
 
-axis = np.linspace(-0.5, 1.5, 201)
+axis = np.linspace(-0.5, 1.5, 101)
 first, second = np.meshgrid(axis, axis)
 plane = np.column_stack([first.ravel(), second.ravel()])
 probability = model.predict_proba(plane)[:, 1].reshape(first.shape)

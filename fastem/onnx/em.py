@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor
-from fastem.families import Bernoulli, Family, Gaussian, Poisson
+from fastem.families import Bernoulli, Family, Gaussian, IndependentOutputs, Poisson
 from fastem.onnx.nodes import Nodes
 from fastem.onnx.states import MOST_UNITS, expected_values, fold_upper_layers
 from fastem.oracle import check_parameters
@@ -105,8 +105,9 @@ def class_probabilities(nodes: Nodes, X: str, model: FastEMClassifier, dtype: An
             X = nodes.logistic(nodes.affine(X, W, b))
         eta = nodes.affine(X, network.coefs[-1], network.intercepts[-1])
         return nodes.logistic(eta) if has_labels else nodes.add("Softmax", eta, axis=1)
-    eta = network.natural_parameters()
-    given_states = network.of_first_layer(expit(eta) if has_labels else softmax(eta, axis=1))
+    logits = network.natural_parameters()
+    of_states = expit(logits) if has_labels else softmax(logits, axis=1)
+    given_states = network.of_first_layer(of_states)
     found = expected_values(nodes, network.log_odds(nodes, X), given_states, dtype)
     if has_labels:  # rounding can exceed 1
         return nodes.add("Min", found, nodes.constant(1.0))
@@ -180,9 +181,10 @@ def _poisson_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[st
 
 def _moments_of_states(nodes: Nodes, log_odds: str, network: _Network) -> tuple[str, str]:
     """Return the moments as sums over all states, of several layers or of any family."""
-    eta = network.natural_parameters()
-    means = network.family.mean(eta)
-    variances = network.dispersion * network.family.curvature(eta)
+    family, eta = network.family, network.natural_parameters()
+    assert isinstance(family, IndependentOutputs)
+    means = family.mean(eta)
+    variances = network.dispersion * family.curvature(eta)
     middle = 0.5 * means.min(axis=0) + 0.5 * means.max(axis=0)
     deviations = np.clip(means - middle, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
     values = network.of_first_layer(np.hstack([deviations, variances + deviations**2]))

@@ -43,7 +43,8 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
     graph : onnx.ModelProto
         Write it by ``open("model.onnx", "wb").write(graph.SerializeToString())``. The input is
         "X" (n_samples, n_features) of the type `dtype`; or one input (n_samples, 1) for every
-        column of a DataFrame. Any number of rows is possible. The outputs of classifiers are
+        column of a DataFrame, with its name, or with a digit after it if an output has this name.
+        Any number of rows is possible. The outputs of classifiers are
         "label" (n_samples,), int64 or text, and "probabilities" (n_samples, n_classes); for several
         labels both are (n_samples, n_labels). The output of regressors is "variable", the
         prediction, (n_samples,) or (n_samples, n_outputs). `FastEMRegressor` has the output "std"

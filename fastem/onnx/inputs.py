@@ -40,7 +40,13 @@ def input_types(model: Any, X: Any, real: np.dtype) -> list[tuple[str, Any]]:
     absent = [name for name in names if name not in X.columns]
     if absent:
         raise ValueError(f"X lacks columns that the model was fitted with: {absent}.")
-    return [(str(name), _type_of(np.asarray(X[name]), real, 1)) for name in names]
+    return [(str(name), _type_of(_values(X[name]), real, 1)) for name in names]
+
+
+def _values(column: Any) -> np.ndarray:
+    """Return values of the type of a column; nullable types of pandas are not objects here."""
+    inner = getattr(column.dtype, "numpy_dtype", None)
+    return np.asarray(column) if inner is None else np.empty(0, inner)
 
 
 def _n_features(first: Any, X: Any) -> int:

@@ -1,10 +1,10 @@
 """Graphs of deterministic networks."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastem.estimators import BaseFastMLP, FastMLPClassifier
 from fastem.onnx.nodes import Nodes
-from fastem.parameters import Array
 from fastem.perceptron import HIDDEN_ACTIVATIONS
 
 _LEAKY_SLOPE = 0.1
@@ -46,7 +46,9 @@ def probabilities(nodes: Nodes, X: str, model: FastMLPClassifier) -> str:
     return found
 
 
-def _hidden(nodes: Nodes, sums: str, activation: str, slopes: Array | None, n_columns: int) -> str:
+def _hidden(
+    nodes: Nodes, sums: str, activation: str, slopes: NDArray | None, n_columns: int
+) -> str:
     """Return the values of a hidden layer."""
     if activation == "identity":
         return sums

@@ -7,7 +7,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor
@@ -44,13 +44,16 @@ def _exportable(model: Any) -> Any:
             )
         return _exportable(model.best_estimator_)
     if isinstance(model, Pipeline):
-        steps = [(name, step) for name, step in model.steps if step not in (None, "passthrough")]
-        if not steps:
+        *first, last = _steps_of(model) or [model]
+        if last is model:
             raise ValueError("The pipeline has no steps.")
-        *first, (name, last) = steps
-        return Pipeline(
-            [*((own, _transformer(step)) for own, step in first), (name, _exportable(last))]
-        )
+        return make_pipeline(*map(_transformer, first), _exportable(last))
+    for part in model.get_params(deep=True).values():
+        if isinstance(part, Pipeline) and any(map(_is_model, _steps_of(part)[:-1])):
+            raise ValueError(
+                f"A model of fastem transforms within {type(model).__name__}, which cannot be "
+                "exported. Put it into the pipeline before this estimator."
+            )
     if isinstance(model, VotingClassifier) and model.flatten_transform:
         model = copy.copy(model)
         model.flatten_transform = False  # skl2onnx requires it; it does not concern predictions
@@ -59,17 +62,39 @@ def _exportable(model: Any) -> Any:
 
 def _transformer(step: Any, *, transforms: bool = True) -> Any:
     """Return a step; ``transforms`` is False if it is the last one, whose predictions are used."""
-    if transforms and isinstance(step, FastEMClassifier | FastEMRegressor):
+    if transforms and _is_model(step):
         return HiddenUnits(step)
     if isinstance(step, SimpleImputer) and Imputed.supports(step):
         return Imputed(step)
     if isinstance(step, ColumnTransformer):
         return _of_columns(step)
+    if isinstance(step, FeatureUnion):
+        branches = [
+            (name, other if isinstance(other, str) else _transformer(other))
+            for name, other in step.transformer_list
+            if other not in ("drop", None)
+        ]
+        return FeatureUnion(branches, transformer_weights=step.transformer_weights)
     if isinstance(step, Pipeline):
         if _takes_raw_columns(step):
             return Columns(step)
-        return Pipeline([(name, _transformer(other)) for name, other in step.steps])
+        return make_pipeline(*map(_transformer, _steps_of(step)))
     return step
+
+
+def _is_model(step: Any) -> bool:
+    return isinstance(step, FastEMClassifier | FastEMRegressor)
+
+
+def _steps_of(pipeline: Pipeline) -> list[Any]:
+    """Return the steps of a pipeline and of those in it, without steps that pass everything on."""
+    steps = []
+    for _, step in pipeline.steps:
+        if isinstance(step, Pipeline) and not _takes_raw_columns(step):
+            steps += _steps_of(step)
+        elif step is not None and step != "passthrough":
+            steps.append(step)
+    return steps
 
 
 def _of_columns(step: ColumnTransformer) -> ColumnTransformer:

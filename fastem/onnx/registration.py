@@ -16,7 +16,6 @@ from fastem.onnx import em, perceptrons
 from fastem.onnx.nodes import Nodes
 from fastem.onnx.steps import STEPS, Columns
 
-MODELS = (FastEMClassifier, FastEMRegressor, FastMLPClassifier, FastMLPRegressor)
 _REMEDY = "The export of models needs onnx and skl2onnx: pip install 'fastem[onnx]'"
 
 
@@ -126,7 +125,8 @@ def class_labels(model: FastEMClassifier | FastMLPClassifier) -> np.ndarray:
         return classes.astype(str)
     if classes.dtype.kind in "biufO":
         try:
-            whole = classes.astype(np.int64)
+            with np.errstate(invalid="ignore"):  # too large numbers are refused below
+                whole = classes.astype(np.int64)
         except (TypeError, ValueError, OverflowError):
             whole = None
         if whole is not None and whole.tolist() == listed:

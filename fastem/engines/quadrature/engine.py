@@ -100,8 +100,8 @@ class Quadrature(Engine):
 
     Notes
     -----
-    Two classes take about ``40 n m`` flops per node, with about a hundred nodes at moderate
-    weights. Three classes take about ``30 n m`` flops per node, with about eight thousand nodes.
+    Two classes take about ``40 n m`` flops per node, with 60 to 100 nodes at moderate weights.
+    Three classes take about ``30 n m`` flops per node, with 10 000 to 15 000 nodes.
     One Gaussian output takes about ``40 n m`` flops per node, with about thirty nodes if the noise
     is a third of the standard deviation of the means.
     The numbers of nodes follow from the error bound, and grow with the weights. Memory:
