@@ -1,5 +1,7 @@
 """Graphs of deterministic networks."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,7 +49,7 @@ def probabilities(nodes: Nodes, X: str, model: FastMLPClassifier) -> str:
 
 
 def _hidden(
-    nodes: Nodes, sums: str, activation: str, slopes: NDArray | None, n_columns: int
+    nodes: Nodes, sums: str, activation: str, slopes: NDArray[Any] | None, n_columns: int
 ) -> str:
     """Return the values of a hidden layer."""
     if activation == "identity":
