@@ -13,8 +13,9 @@ code of every digit. Prior and posterior then show why one digit is classified w
 # %%
 # Data and fit
 # ------------
-# 1797 images of 8 x 8 pixels, a quarter of them held out. Twelve binary units leave at most 4096
-# different hidden states for the choice between ten classes. The E-step sums over all of them.
+# There are 1797 images of 8 x 8 pixels. A quarter of them is held out. Twelve binary units have
+# 4096 hidden states. The probabilities of the ten classes depend on the image only through the
+# state. The E-step sums over all states.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits

@@ -11,9 +11,9 @@ the whole pipeline, plots the scores, and checks the result on rows that are not
 # %%
 # The table
 # ---------
-# Penguins of three species. The file ``penguins.csv`` is in the folder ``examples`` of the source
-# code. The function ``find`` looks for it in the folder of this script and in all folders above. In
-# a notebook, it starts in the working folder.
+# The table has penguins of three species. The file ``penguins.csv`` is in the folder ``examples``
+# of the source code. The function ``find`` looks for it in the folder of this script and in all
+# folders above. In a notebook, it starts in the working folder.
 from pathlib import Path
 
 import matplotlib.pyplot as plt

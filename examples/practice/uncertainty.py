@@ -56,7 +56,8 @@ summary = inference.summary()
 print(summary)
 
 # %%
-# The true effects, by small changes of each feature. All of them are within the intervals:
+# We compute the true effects by small changes of each feature. All of them are within the
+# intervals.
 
 truth = {}
 for j, name in enumerate(X):
