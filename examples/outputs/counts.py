@@ -194,3 +194,6 @@ if model.coefs_[1][unit, 0] < 0:  # this unit is off during an outage
 print("factors of the units:", *factors.round(1))
 print(f"mean posterior probability in hours with an outage:    {posterior[outage].mean():.2f}")
 print(f"mean posterior probability in hours without an outage: {posterior[~outage].mean():.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/counts`. Theory: :doc:`/theory/families`.

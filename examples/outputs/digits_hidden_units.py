@@ -156,3 +156,6 @@ ax.legend(loc="upper center")
 plt.show()
 print(f"unit {unit} on:  P({true}) = {if_on[true]:.2f}, P({predicted}) = {if_on[predicted]:.2f}")
 print(f"unit {unit} off: P({true}) = {if_off[true]:.2f}, P({predicted}) = {if_off[predicted]:.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/calibrate_and_explain`, :doc:`/guide/classify`.

@@ -194,3 +194,6 @@ for others in ((), ("scratch",), ("scratch", "burr"), ("scratch", "burr", "bubbl
     given_others[others] = expit(log_odds[0])
     known = ", ".join(others) or "no other defect"
     print(f"P(crack | features, {known}) = {given_others[others]:.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/several_labels`. Theory: :doc:`/theory/families`.

@@ -208,3 +208,6 @@ mirrored_scores = mean_log_densities(X_test, y_test, harder, *fit_mean(X_train, 
 print("density                      nats per held-out row")
 for name, score in mirrored_scores.items():
     print(f"{name:28} {score:7.3f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/regress`. Theory: :doc:`/theory/families`.

@@ -143,3 +143,6 @@ plt.show()
 # measures both: whether the probabilities are right, and how well they separate the classes.
 best = min(results, key=lambda name: results[name][1])
 print(f"lowest log-loss: {best}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/penalty_and_size`. Theory: :doc:`/theory/training`.

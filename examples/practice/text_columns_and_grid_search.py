@@ -150,3 +150,6 @@ print(f"log-loss on held-out rows: {own_loss:.3f} nats")
 new = pd.read_csv(find("penguins_new.csv"))
 predictions = pd.DataFrame(search.predict_proba(new), columns=search.classes_).round(2)
 print(pd.concat([new[TEXT + NUMBERS], predictions], axis=1).head(5).to_string(index=False))
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/classify`, :doc:`/guide/tables`.

@@ -129,3 +129,6 @@ for ax, test in zip(axes, tests, strict=True):
     ax.yaxis.get_major_locator().set_params(integer=True)
 axes[0].legend()
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/calibrate_and_explain`.

@@ -133,3 +133,6 @@ figure.colorbar(points, ax=axes, label="P(unit is on | x, y)", shrink=0.8)
 figure.supxlabel("feature 1")
 figure.supylabel("feature 2")
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/deep`. Theory: :doc:`/theory/deep`.

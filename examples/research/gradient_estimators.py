@@ -266,3 +266,5 @@ plt.show()
 #
 # To judge an estimator of your own, add it to ``estimates``. To test it without noise, sum it over
 # all hidden states, each with its prior probability.
+#
+# .. seealso:: Guide: :doc:`/guide/oracle`. Theory: :doc:`/theory/sampling`.

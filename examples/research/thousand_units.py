@@ -160,3 +160,6 @@ for ax, (m, model) in zip(axes, models.items(), strict=True):
     ax.label_outer()
 figure.colorbar(display.surface_, ax=axes, label="P(red | x)", ticks=[0.0, 0.25, 0.5, 0.75, 1.0])
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/stream_and_large_data`. Theory: :doc:`/theory/quadrature`.

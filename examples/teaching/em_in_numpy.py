@@ -228,3 +228,5 @@ plt.show()
 # - List the states for 20 units. How much memory does ``log_joint`` need for the iris data?
 # - For two or three classes, ``method="quadrature"`` computes the same likelihood without the list
 #   of states. Add its time to the picture, and continue to m = 100.
+#
+# .. seealso:: Guide: :doc:`/guide/oracle`. Theory: :doc:`/theory/enumeration`.

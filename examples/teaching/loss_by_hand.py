@@ -181,3 +181,5 @@ plt.show()
 # - Repeat the step 20000 times. At which weight does it end? Is this the minimum in the picture?
 # - Replace the logistic output and the squared error by ``output_activation="logistic"`` and
 #   ``loss="log_loss"``. Which of the three factors disappears?
+#
+# .. seealso:: Guide: :doc:`/guide/perceptrons`.

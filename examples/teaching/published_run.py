@@ -242,3 +242,5 @@ for t in (0, 1, 2, 5, 10, 20, 50):
 # - Standardise the features. Which of the runs gain most?
 # - Repeat the fault for the first class: ``gradient_V[:, :1]``. Why is the loss the same?
 # - Double the rate. Which of the runs still falls at every iteration?
+#
+# .. seealso:: Theory: :doc:`/theory/training`. Guide: :doc:`/guide/perceptrons`.

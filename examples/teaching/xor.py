@@ -212,3 +212,5 @@ print("weights after training:", *[W.tolist() for W in trained.coefs_])
 #   0.19. ``n_init=10`` tries ten starts and keeps the best.
 # - Use a single hidden unit: ``(1,)`` with ``n_init=10``. How many points are classified correctly?
 # - Which state has a fifth point in the centre, ``[0.5, 0.5]``? Add it with either label.
+#
+# .. seealso:: The same problem in an interactive figure: :doc:`/teaching/index`.
