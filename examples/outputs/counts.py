@@ -180,8 +180,8 @@ for name, score in scores.items():
     print(f"{name:20} {score:7.3f}")
 
 # %%
-# What the hidden units stand for
-# -------------------------------
+# Meaning of the hidden units
+# ---------------------------
 # The weights into y are log-rates: a unit that is on multiplies the rate by ``exp(weight)``. The
 # unit with the largest weight multiplies it by about 4, as an outage does. Its posterior
 # probability, given the hour and the count, is high in hours with an outage. The outages of the

@@ -68,7 +68,7 @@ fig.colorbar(image, label="probability of being on")
 plt.show()
 
 # %%
-# Different digits differ in several units, so that one wrong state does not yet change the class.
+# Different digits differ in several units. A single wrong state need not change the class.
 difference = np.abs(code[:, None] - code).sum(axis=2)  # expected number of different states
 np.fill_diagonal(difference, np.inf)
 first, second = np.unravel_index(difference.argmin(), difference.shape)
@@ -116,10 +116,10 @@ right.legend(loc="upper center", ncols=2, fontsize="small")
 plt.show()
 
 # %%
-# What the unit stands for
-# ------------------------
+# Meaning of the unit
+# -------------------
 # The held-out images with the lowest and the highest log-odds of this unit show what it responds
-# to. Its code says for which digits it is on.
+# to. Its code shows for which digits it is on.
 log_odds = X_test @ model.coefs_[0][:, unit] + model.intercepts_[0][unit]
 order = np.argsort(log_odds)
 fig, axes = plt.subplots(2, 10, figsize=(8.6, 2.4), layout="constrained")

@@ -150,8 +150,8 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %%
-# What the hidden units stand for
-# -------------------------------
+# Meaning of the hidden units
+# ---------------------------
 # A positive weight from a unit to a label means: the unit makes this defect more probable. A unit
 # could also be on where its fault is absent. Its sign is therefore chosen so that the sum of its
 # weights is positive. :meth:`fastem.FastEMClassifier.posterior` returns the probability of every

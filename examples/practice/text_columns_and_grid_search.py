@@ -91,8 +91,9 @@ print(f"chosen: {chosen.hidden_layer_sizes[0]} hidden units, alpha = {chosen.alp
 print(f"mean log-probability by cross-validation: {search.best_score_:.3f} nats")
 
 # %%
-# The scores, higher is better. A single unit has only two states, which are too few for three
-# species. From two units on, the penalty matters more than the size. Large penalties underfit.
+# The picture shows the scores. Higher is better. A single unit has only two states, which are too
+# few for three species. From two units on, the penalty matters more than the size. Large penalties
+# underfit.
 scores = search.cv_results_["mean_test_score"].reshape(len(PENALTIES), len(SIZES)).T
 fig, ax = plt.subplots(figsize=(7.0, 3.6), layout="constrained")
 image = ax.imshow(scores, cmap="viridis", aspect="auto")

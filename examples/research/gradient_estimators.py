@@ -255,8 +255,8 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %%
-# What the picture shows
-# ----------------------
+# Results
+# -------
 # * REINFORCE has no measurable bias against the bound, but the gradient of the bound is not the
 #   gradient of the likelihood. More samples do not change that.
 # * Straight-through has the smallest standard deviation. Its bias does not depend on the number of

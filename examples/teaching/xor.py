@@ -36,8 +36,8 @@ print(model.n_iter_, "iterations, loss", round(model.loss_, 4), "nats per point"
 # below need some of the imports.)
 
 # %%
-# What the network looks like
-# ---------------------------
+# A picture of the network
+# ------------------------
 # Unit h has probability 1/2 on the straight line :math:`w_h'x + b_h = 0`. The picture shows the
 # two lines and the probability of class 1. Between the lines both units are probably off, and the
 # class is 1. Beyond each line one unit is probably on, and the class is 0.
