@@ -55,7 +55,7 @@ _MEASURES = ("log_density", "rmse", "coverage", "width", "seconds")
 class Judged(NamedTuple):
     """Predictions of held-out rows, arrays of shape (n_samples,) in the unit of y.
 
-    Quantile methods have no log density (nats) and no mean.
+    Quantile methods have no log-density (nats) and no mean.
     """
 
     log_density: NDArray[np.float64] | None
@@ -267,14 +267,14 @@ def summary(results: dict, methods: list[str]) -> str:
     full = [r for r in results.values() if all(method in r for method in methods)]
     if not full:
         return "No table has results of all methods."
-    header = ["method", "log density", "rank", "EM wins", "EM loses", "RMSE", "EM wins", "EM loses"]
+    header = ["method", "log-density", "rank", "EM wins", "EM loses", "RMSE", "EM wins", "EM loses"]
     header += ["coverage", "smallest", "largest", "width", "seconds"]
     rows = [[m, *_comparison(full, methods, m), *_of_interval(full, m)] for m in methods]
     return f"Number of tables: {len(full)}.\n\n{markdown(header, rows, left=1)}"
 
 
 def _comparison(full, methods, method):
-    """Yield the cells of log density and RMSE: mean, rank, and tables that EM wins and loses."""
+    """Yield the cells of log-density and RMSE: mean, rank, and tables that EM wins and loses."""
     for name, sign in (("log_density", 1), ("rmse", -1)):
         rated = [m for m in methods if full[0][m][name] is not None]
         if method not in rated:
@@ -303,7 +303,7 @@ def _of_interval(full, method):
 _INTRODUCTION = """\
 Predictive densities of `FastEMRegressor(alpha=0.5)` (`em`) and of other methods on
 public tables, over five folds. `python benches/regression.py` writes this file. Targets are in
-units of their standard deviation. The log density is the mean over held-out rows, in nats;
+units of their standard deviation. The log-density is the mean over held-out rows, in nats;
 higher is better. Coverage and width are those of the 90 % interval. Wins and losses count
 tables on which EM has the better, or the worse, mean.
 

@@ -70,7 +70,7 @@ def test_backpropagation_beside_the_published_run(published_run):
     assert moved == pytest.approx(-published_run.rate * slope, rel=1e-6)
 
 
-def test_what_the_published_run_says_of_speed(published_run):
+def test_speed_of_the_published_run(published_run):
     corrected, backpropagation = (
         np.array(published_run.losses[name]) for name in ("EM, corrected", "backpropagation")
     )
