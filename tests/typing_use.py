@@ -107,6 +107,7 @@ def store(model: FastEMClassifier, path: os.PathLike[str]) -> None:
     assert_type(FastEMClassifier.load("model.npz"), FastEMClassifier)
     assert_type(FastEMRegressor.load(path), FastEMRegressor)
     fastem.load_pipeline(path).predict(np.zeros((1, 2)))
+    fastem.to_onnx(model, np.zeros((1, 2)), dtype=np.float64)
 
 
 def perceptrons(X: Float64, y: NDArray[np.int64]) -> None:
