@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from fastem.estimators import BaseFastMLP, FastMLPClassifier
 from fastem.onnx.nodes import Nodes
-from fastem.perceptron import HIDDEN_ACTIVATIONS
+from fastem.perceptron import HIDDEN_ACTIVATIONS, LEAKY_SLOPE
 
-_LEAKY_SLOPE = 0.1
 _EXP_RANGE = -708.0, 709.0  # of an exponential output, as in the kernels
 
 
@@ -66,5 +65,5 @@ def _hidden(
         return nodes.add("Add", nodes.add("Max", sums, zero), below)
     if activation == "maxout":
         return nodes.add("Max", *nodes.halves(sums, n_columns // 2))
-    slope = np.array([_LEAKY_SLOPE]) if slopes is None else np.asarray(slopes, dtype=np.float64)
+    slope = np.array([LEAKY_SLOPE]) if slopes is None else np.asarray(slopes, dtype=np.float64)
     return nodes.add("PRelu", sums, nodes.constant(slope))
