@@ -12,8 +12,6 @@ Its hidden units can stand for what was not recorded. The example compares both 
 rows.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Data
 # ----
@@ -111,6 +109,7 @@ ax.plot(
 )
 ax.set(xlabel="calls per hour", ylabel="probability", title="Predicted calls at 17 o'clock")
 ax.legend()
+# sphinx_gallery_thumbnail_number = 2
 plt.show()
 
 # %%

@@ -12,8 +12,6 @@ what its prediction intervals cover. The data are simulated, so that the true de
 last section has data that are harder for these networks.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Data
 # ----
@@ -98,6 +96,7 @@ print("loss of every start, nats per row:", *(f"{loss:.2f}" for loss in losses))
 # are equally probable.
 display = DensityDisplay.from_estimator(model, X_test, y_test)
 display.axes_[0].set_title("Density of y given x by EM, and held-out rows")
+# sphinx_gallery_thumbnail_number = 2
 plt.show()
 
 # %%
