@@ -126,14 +126,14 @@ observed = residual_correlation(X_test, Y_test)
 repeated = np.repeat(X_test, 20, axis=0)
 predicted = residual_correlation(repeated, model.sample(repeated, random_state=0)[0])
 
-fig, axes = plt.subplots(1, 2, figsize=(8.0, 4.6), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(8.0, 4.1), sharey=True, layout="constrained")
 for ax, values, name in zip(axes, (observed, predicted), ("held-out rows", "model"), strict=True):
     shown = np.where(np.eye(6, dtype=bool), np.nan, values)
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
     ax.set_xticks(range(6), DEFECTS, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(6), DEFECTS)
     ax.set_title(f"Residual correlation: {name}", fontsize="medium")
-fig.colorbar(image, ax=axes, shrink=0.8, label="correlation")
+fig.colorbar(image, ax=axes, shrink=0.75, label="correlation")
 plt.show()
 
 # %%

@@ -41,7 +41,8 @@ def find(name):
 
 table = pd.read_csv(find("penguins.csv"))
 print(table.head(4).to_string(index=False))
-print("\nempty cells:", table.isna().sum()[lambda count: count > 0].to_dict())
+print("\nempty cells")
+print(table.isna().sum()[lambda count: count > 0].to_string())
 
 # %%
 # The sizes of the bill would make the task easy. We use two measurements and two text columns only.

@@ -128,7 +128,7 @@ class BaseDaskEM(BaseEstimator):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file, in the form of the estimator for one machine.
 
-        Parameters and errors are those of `FastEMClassifier.save`.
+        Parameters and errors are those of `fastem.FastEMClassifier.save`.
         """
         self.to_local().save(path)
 

@@ -16,24 +16,30 @@ from fastem.estimators import FastEMClassifier
 
 
 class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
-    """`FastEMClassifier` on Dask collections, trained by exact EM on a cluster.
+    """`fastem.FastEMClassifier` on Dask collections, trained by exact EM on a cluster.
 
-    The network, the objective and the parameters are those of `FastEMClassifier`. Those that need
-    all rows at once are different or absent: see below.
+    The network, the objective and the parameters are those of `fastem.FastEMClassifier`. Those that
+    need all rows at once are different or absent: see below.
 
     Parameters
     ----------
-    hidden_layer_sizes, e_step, accelerate, alpha, fit_intercept, standardize, class_weight,
-    prediction, learning_rate_init, batch_size, max_iter, tol, n_init, coefs_init, intercepts_init,
-    warm_start, random_state, verbose
-        As for `FastEMClassifier`. E-steps must be exact. With more than 5000 rows, penalty and
-        number of units are compared on one split of all partitions.
+    hidden_layer_sizes, alpha
+        As for `fastem.FastEMClassifier`. With more than 5000 rows, penalty and number of units are
+        compared on one split of all partitions.
+    e_step
+        As for `fastem.FastEMClassifier`. E-steps must be exact.
+    accelerate, fit_intercept, standardize, class_weight, prediction
+        As for `fastem.FastEMClassifier`.
+    learning_rate_init, batch_size, max_iter, tol, n_init
+        As for `fastem.FastEMClassifier`.
+    coefs_init, intercepts_init, warm_start, random_state, verbose
+        As for `fastem.FastEMClassifier`.
     m_step : {"auto", "bound", "gradient"}, default="auto"
-        As for `FastEMClassifier`, without Newton's, which needs several rounds in an iteration.
-        "auto" is the bound.
+        As for `fastem.FastEMClassifier`, without Newton's, which needs several rounds in an
+        iteration. "auto" is the bound.
     solver : {"auto", "em", "lbfgs", "adam"}, default="auto"
-        As for `FastEMClassifier`. "auto" is EM, or L-BFGS with thousands of features. "adam" is for
-        `partial_fit` only.
+        As for `fastem.FastEMClassifier`. "auto" is EM, or L-BFGS with thousands of features.
+        "adam" is for `partial_fit` only.
     client : distributed.Client, optional
         The client of the cluster; by default the current one.
     timeout : float, default=300.0
@@ -48,10 +54,14 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
 
     Attributes
     ----------
-    classes_, family_, coefs_, intercepts_, alpha_, alpha_path_, size_path_, solver_, starts_,
-    feature_deviation_, n_iter_, converged_, loss_, loss_curve_, data_loss_curve_,
-    loss_curve_seconds_, e_step_, n_features_in_, feature_names_in_, n_layers_
-        As for `FastEMClassifier`.
+    classes_, family_, coefs_, intercepts_, feature_deviation_
+        As for `fastem.FastEMClassifier`.
+    alpha_, alpha_path_, size_path_, solver_, e_step_, starts_
+        As for `fastem.FastEMClassifier`.
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_
+        As for `fastem.FastEMClassifier`.
+    n_layers_, n_features_in_, feature_names_in_
+        As for `fastem.FastEMClassifier`.
 
     Examples
     --------
@@ -131,8 +141,8 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
     ) -> Self:
         """Process every partition once, in mini-batches; only with ``solver="adam"``.
 
-        Every partition is passed to `FastEMClassifier.partial_fit`, in the order of the partitions
-        and one at a time. Only one partition needs to be in the memory of the cluster.
+        Every partition is passed to `fastem.FastEMClassifier.partial_fit`, in the order of the
+        partitions and one at a time. Only one partition needs to be in the memory of the cluster.
 
         Parameters
         ----------
@@ -148,7 +158,7 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
         Raises
         ------
         AttributeError, ValueError, DivergenceError
-            As in `FastEMClassifier.partial_fit`.
+            As in `fastem.FastEMClassifier.partial_fit`.
         PartitionError, TimeoutError
             As in `fit`.
         """
@@ -173,7 +183,7 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
         return apply_to_rows(model.predict, X, columns=columns, dtype=np.int64, name="predict")
 
     def predict_proba(self, X: Any) -> Any:
-        """Return P(y = k | x) of every class, as `FastEMClassifier.predict_proba`.
+        """Return P(y = k | x) of every class, as `fastem.FastEMClassifier.predict_proba`.
 
         Parameters
         ----------
@@ -187,7 +197,7 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
         return self._by_class("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return log P(y = k | x) in nats, as `FastEMClassifier.predict_log_proba`.
+        """Return log P(y = k | x) in nats, as `fastem.FastEMClassifier.predict_log_proba`.
 
         Parameters and result are those of `predict_proba`.
         """

@@ -17,18 +17,24 @@ from fastem.families import Family
 
 
 class DaskEMRegressor(RegressorMixin, BaseDaskEM):
-    """`FastEMRegressor` on Dask collections, trained by exact EM on a cluster.
+    """`fastem.FastEMRegressor` on Dask collections, trained by exact EM on a cluster.
 
-    The network, the objective and the parameters are those of `FastEMRegressor`. Those that need
-    all rows at once are different or absent: see below.
+    The network, the objective and the parameters are those of `fastem.FastEMRegressor`. Those that
+    need all rows at once are different or absent: see below.
 
     Parameters
     ----------
-    hidden_layer_sizes, family, e_step, accelerate, alpha, variance_floor, fit_intercept,
-    standardize, learning_rate_init, batch_size, max_iter, tol, n_init, coefs_init,
-    intercepts_init, warm_start, random_state, verbose
-        As for `FastEMRegressor`. E-steps must be exact. With more than 5000 rows, penalty and
-        number of units are compared on one split of all partitions.
+    hidden_layer_sizes, alpha
+        As for `fastem.FastEMRegressor`. With more than 5000 rows, penalty and number of units are
+        compared on one split of all partitions.
+    e_step
+        As for `fastem.FastEMRegressor`. E-steps must be exact.
+    family, variance_floor, accelerate, fit_intercept, standardize
+        As for `fastem.FastEMRegressor`.
+    learning_rate_init, batch_size, max_iter, tol, n_init
+        As for `fastem.FastEMRegressor`.
+    coefs_init, intercepts_init, warm_start, random_state, verbose
+        As for `fastem.FastEMRegressor`.
     m_step, solver
         As for `DaskEMClassifier`.
     client : distributed.Client, optional
@@ -45,10 +51,14 @@ class DaskEMRegressor(RegressorMixin, BaseDaskEM):
 
     Attributes
     ----------
-    family_, coefs_, intercepts_, variance_, variance_floor_, alpha_, alpha_path_, solver_,
-    starts_, feature_deviation_, n_iter_, converged_, loss_, loss_curve_, data_loss_curve_,
-    loss_curve_seconds_, e_step_, n_features_in_, feature_names_in_, n_layers_
-        As for `FastEMRegressor`.
+    family_, coefs_, intercepts_, feature_deviation_, variance_, variance_floor_
+        As for `fastem.FastEMRegressor`.
+    alpha_, alpha_path_, solver_, e_step_, starts_
+        As for `fastem.FastEMRegressor`.
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_
+        As for `fastem.FastEMRegressor`.
+    n_layers_, n_features_in_, feature_names_in_
+        As for `fastem.FastEMRegressor`.
     """
 
     _local_class = FastEMRegressor
@@ -134,7 +144,7 @@ class DaskEMRegressor(RegressorMixin, BaseDaskEM):
         return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Any:
-        """Return E[y | x], as `FastEMRegressor.predict`.
+        """Return E[y | x], as `fastem.FastEMRegressor.predict`.
 
         Parameters
         ----------

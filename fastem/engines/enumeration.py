@@ -115,9 +115,12 @@ class Enumeration(Engine):
         Fits are in float64 except for this first phase of EM. "mixed" has the phase for problems of
         any size. Predictions are always in float64.
 
+    Notes
+    -----
     Cost: ``6 n 2**m`` flops in matrix products and ``O(n 2**(m / 2) + g 2**m)`` other operations,
     with m units in the first layer. Each pair of neighbouring layers adds
     ``8 g 2**(m + m_above)`` flops, which does not depend on n.
+
     Memory: about ``(2 g + chunks + threads + 2) 2**m`` numbers, never ``n 2**m``. Chunks of
     rows sum into tables of their own; there are at most g chunks plus as many as fit into
     256 MiB. The last 2 tables are for rows that are redone in log space.

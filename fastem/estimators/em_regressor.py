@@ -98,11 +98,12 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
         variance.
     alpha_, alpha_path_, solver_, starts_
         As for `FastEMClassifier`.
-    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_,
-    validation_loss_curve_, best_validation_loss_, e_step_, n_layers_
+    n_iter_, converged_, loss_, loss_curve_, data_loss_curve_, loss_curve_seconds_
         As for `FastEMClassifier`. Losses are negative log-densities in the unit of y. For numbers,
         up to 140 iterations under falling bounds of the variance improve the random start.
         `n_iter_` and `loss_curve_` exclude them; the seconds include them.
+    validation_loss_curve_, best_validation_loss_, e_step_, n_layers_
+        As for `FastEMClassifier`.
     n_features_in_, feature_names_in_ : as in scikit-learn
 
     See Also

@@ -33,9 +33,9 @@ def register_converters() -> None:
     Notes
     -----
     The converters have these options of skl2onnx: ``zipmap``, ``nocl`` and ``output_class_labels``
-    of classifiers, as for those of scikit-learn; ``return_std`` of `FastEMRegressor` adds the
-    output "std". Regressors have an output (n_samples, n_outputs), as skl2onnx defines it, also for
-    a single output. If a model is not the last step of a pipeline, use `fastem.to_onnx`, which
+    of classifiers, as for those of scikit-learn; ``return_std`` of `fastem.FastEMRegressor` adds
+    the output "std". Regressors have an output (n_samples, n_outputs), as skl2onnx defines it, also
+    for a single output. If a model is not the last step of a pipeline, use `fastem.to_onnx`, which
     exports its method `transform`; skl2onnx itself would pass on the predictions.
 
     Examples
