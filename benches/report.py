@@ -223,7 +223,7 @@ def e_step_table(results: dict) -> str:
             cells.append([str(n_hidden), figure(2**n_hidden), *times, share])
     if not cells:
         raise UnusableError(f"no benchmark of {E_STEP!r} has ten hidden units or more")
-    header = ["hidden units", "configurations", "minimum time", "median time", "share of dgemm"]
+    header = ["hidden units", "states", "minimum time", "median time", "share of dgemm"]
     return "\n\n".join([markdown(header, cells), *_cautions(rows), _origin(results)])
 
 

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -151,6 +152,20 @@ def test_a_scheduler_that_does_not_answer(capsys, folder, tmp_path, monkeypatch)
     assert time.monotonic() - start < 10.0
     assert status == 2
     assert "no scheduler answers at tcp://127.0.0.1:9 within 1 s" in err
+
+
+def test_local_workers_listen_on_this_machine_only():
+    from fastem.cli.cluster import clients
+
+    def listens(process):
+        connections = process.net_connections("tcp")
+        return {x.laddr.ip for x in connections if x.status == psutil.CONN_LISTEN}
+
+    with clients.client_of(None, 1) as client:
+        assert client.dashboard_link
+        this = psutil.Process()
+        found = [listens(process) for process in (this, *this.children(recursive=True))]
+    assert set().union(*found) == {"127.0.0.1"}
 
 
 def test_options_exclude_each_other(capsys, folder, tmp_path):

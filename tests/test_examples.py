@@ -64,7 +64,7 @@ def _commands(document):
 def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     pandas = pytest.importorskip("pandas")
     commands = _commands("README.md")
-    assert commands == _commands("docs/guide/tables.md")
+    assert commands == _commands("docs/start.md")
     assert [verb for verb, *_ in commands] == ["compare", "fit", "predict"]
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)

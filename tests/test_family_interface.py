@@ -296,6 +296,32 @@ def test_moments_of_extreme_rates_are_finite(log_rate):
         assert (variance >= 0.0).all()
 
 
+@pytest.mark.parametrize(
+    ("on", "coefs", "log_rate"),
+    [
+        ([0.5], [1e-6], 25.0),  # the difference of the second moment and the squared mean cancels
+        ([0.4, 0.7, 0.1], [1e-5, 2.0, -30.0], 3.0),
+        ([1e-300], [800.0], -700.0),
+        ([1.0, 0.5], [-800.0, 1.0], 0.0),  # a factor underflows
+        ([0.0, 0.5], [800.0, 1.0], 0.0),
+        ([0.3], [0.0], 1.0),
+    ],
+)
+def test_moments_of_counts_have_all_digits(on, coefs, log_rate):
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(700):
+        first = mpmath.exp(mpmath.mpf(log_rate))
+        second = first**2
+        for u, v in zip(map(mpmath.mpf, on), map(mpmath.mpf, coefs), strict=True):
+            first *= 1 - u + u * mpmath.exp(v)
+            second *= 1 - u + u * mpmath.exp(2 * v)
+        expected = float(first), float(first + second - first**2)
+    V = np.array(coefs)[:, None]
+    mean, variance = Poisson().moments(np.array([on]), V, np.array([log_rate]), np.ones(1))
+    # logarithms of several hundred lose three digits
+    np.testing.assert_allclose((mean[0, 0], variance[0, 0]), expected, rtol=1e-12, atol=1e-300)
+
+
 # A family of the user's own
 
 

@@ -74,7 +74,7 @@ def test_page_tables(tmp_path, files):
     assert _main(write(tmp_path / "a.json", run(*E_STEPS, *MLPS)), files) == 0
     text = files["page"].read_text("utf-8")
     assert [line for line in text.splitlines() if line.startswith("| ")] == [
-        "| hidden units | configurations | minimum time | median time | share of dgemm |",
+        "| hidden units | states | minimum time | median time | share of dgemm |",
         "| 10 | 1 024 | 1.40 ms | 2.10 ms | 0.43 |",
         "| 20 | 1 048 576 | 1.25 s | 1.88 s | 0.80 |",
         "| network | fastem | scikit-learn | ratio of median times | ratio of minimum times |",

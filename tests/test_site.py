@@ -28,7 +28,9 @@ pytestmark = pytest.mark.skipif(
 SAMPLE = [  # pages with text, code, tables and signatures
     "index.html",
     "start.html",
+    "guide/index.html",
     "teaching/index.html",
+    "theory/quadrature.html",
     "gallery/index.html",
     "gallery/teaching/two_coins.html",
     "api/index.html",

@@ -3,7 +3,6 @@
 import inspect
 import re
 import shutil
-import tomllib
 import types
 import typing
 from pathlib import Path
@@ -19,8 +18,7 @@ import fastem.jax
 import fastem.torch
 
 HERE = Path(__file__).parent
-MYPY = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
-
+HEADER = "import fastem\nimport numpy as np\nX, y = np.zeros((2, 2)), np.zeros(2)"
 # One mistake per line, with the code of the error that mypy must find there.
 MISTAKES = """
 fastem.FastEMClassifier(hidden_layers=3)  # call-arg
@@ -92,41 +90,43 @@ def test_the_package_announces_its_types():
 
 
 @pytest.fixture(scope="module")
-def mypy(tmp_path_factory):
-    """Return a function that runs mypy and returns its messages."""
+def messages(tmp_path_factory):
+    """Return the errors that one run of mypy finds in the package and two programs, by file."""
     api = pytest.importorskip("mypy.api", reason="mypy checks types, and is not installed")
     folder = tmp_path_factory.mktemp("mypy")
+    shutil.copy(HERE / "typing_use.py", folder)
+    (folder / "mistakes.py").write_text(HEADER + MISTAKES, "utf-8")
+    package = Path(fastem.__file__).parent
+    with mock.patch.dict("os.environ", {"MYPYPATH": str(package.parent)}):
+        out, err, _ = api.run([
+            "--config-file", str(HERE.parent / "pyproject.toml"), f"--cache-dir={folder / 'cache'}",
+            "--no-error-summary", str(package), *map(str, sorted(folder.glob("*.py"))),
+        ])  # fmt: skip
+    assert err == ""
+    found = {"typing_use.py": [], "mistakes.py": [], "fastem": []}
+    for line in out.splitlines():
+        if ": note: " not in line:
+            name = Path(line.partition(":")[0]).name
+            found[name if name in found else "fastem"].append(line)
+    return found
 
-    def check(*arguments):
-        settings = ["--config-file", str(HERE.parent / "pyproject.toml"), "--no-error-summary"]
-        with mock.patch.dict("os.environ", {"MYPYPATH": str(Path(fastem.__file__).parents[1])}):
-            out, err, _ = api.run([*settings, f"--cache-dir={folder / 'cache'}", *arguments])
-        assert err == ""
-        return [line for line in out.splitlines() if ": note: " not in line]
 
-    return check
+def test_a_program_of_a_user_in_strict_mode(messages):
+    assert messages["typing_use.py"] == []
 
 
-def test_a_program_of_a_user_in_strict_mode(mypy, tmp_path):
-    shutil.copy(HERE / "typing_use.py", tmp_path)
-    assert mypy("--strict", "--follow-imports=silent", str(tmp_path / "typing_use.py")) == []
-
-
-def test_mistakes_of_a_user_are_found(mypy, tmp_path):
-    path = tmp_path / "mistakes.py"
-    header = "import fastem\nimport numpy as np\nX, y = np.zeros((2, 2)), np.zeros(2)"
-    path.write_text(header + MISTAKES, "utf-8")
-    first = header.count("\n") + 2
+def test_mistakes_of_a_user_are_found(messages):
+    first = HEADER.count("\n") + 2
     found = {}
-    for line in mypy("--strict", "--follow-imports=silent", str(path)):
+    for line in messages["mistakes.py"]:
         number, code = re.search(r":(\d+): error: .*\[([\w-]+)\]$", line).groups()
         found.setdefault(int(number), []).append(code)
     wanted = [line.rpartition("# ")[2] for line in MISTAKES.strip().splitlines()]
     assert found == {first + i: [code] for i, code in enumerate(wanted)}
 
 
-def test_the_package_itself(mypy):
-    assert mypy(str(Path(fastem.__file__).parent)) == []
+def test_the_package_itself(messages):
+    assert messages["fastem"] == []
 
 
 def _fits(kind, value):

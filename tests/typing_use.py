@@ -1,5 +1,9 @@
 """A program as users write it, for a type checker in strict mode: it is checked and never run."""
 
+# What the settings of the package leave out of strict mode:
+# mypy: disallow-subclassing-any, disallow-untyped-calls, disallow-untyped-decorators
+# mypy: warn-return-any
+
 import os
 from typing import Any, assert_type
 
@@ -103,6 +107,7 @@ def store(model: FastEMClassifier, path: os.PathLike[str]) -> None:
     assert_type(FastEMClassifier.load("model.npz"), FastEMClassifier)
     assert_type(FastEMRegressor.load(path), FastEMRegressor)
     fastem.load_pipeline(path).predict(np.zeros((1, 2)))
+    fastem.to_onnx(model, np.zeros((1, 2)), dtype=np.float64)
 
 
 def perceptrons(X: Float64, y: NDArray[np.int64]) -> None:

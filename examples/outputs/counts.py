@@ -15,10 +15,11 @@ rows.
 # %%
 # Data
 # ----
-# Simulated calls to a help desk, per hour, between 8 and 20 o'clock. Most calls come at 11. During
-# an outage there are four times as many. Outages become more frequent in the course of the day.
-# They were not recorded: only the hour and the count are data. From one day to the next, the rate
-# also varies by a factor with a gamma distribution. The model does not contain this variation.
+# The data are simulated calls to a help desk, per hour, between 8 and 20 o'clock. Most calls come
+# at 11. During an outage there are four times as many. Outages become more frequent in the course
+# of the day. They were not recorded: only the hour and the count are data. From one day to the
+# next, the rate also varies by a factor with a gamma distribution. The model does not contain this
+# variation.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import nbinom, poisson
@@ -88,9 +89,10 @@ display.figure_.axes[1].set_ylabel("probability given the hour")
 plt.show()
 
 # %%
-# Counts of the held-out rows between 16 and 18 o'clock, beside both predicted distributions at 17
-# o'clock. :meth:`fastem.FastEMRegressor.log_density` returns the log-probability of a count. The
-# maximum of the Poisson distribution lies between the two groups of counts.
+# The next figure compares counts of the held-out rows between 16 and 18 o'clock with both predicted
+# distributions at 17 o'clock. :meth:`fastem.FastEMRegressor.log_density` returns the
+# log-probability of a count. The maximum of the Poisson distribution lies between the two groups of
+# counts.
 counts = np.arange(36)
 at_17 = np.full((len(counts), 1), 17.0)
 near = np.abs(X_test[:, 0] - 17.0) < 1.0
@@ -177,8 +179,8 @@ for name, score in scores.items():
     print(f"{name:20} {score:7.3f}")
 
 # %%
-# What the hidden units stand for
-# -------------------------------
+# Meaning of the hidden units
+# ---------------------------
 # The weights into y are log-rates: a unit that is on multiplies the rate by ``exp(weight)``. The
 # unit with the largest weight multiplies it by about 4, as an outage does. Its posterior
 # probability, given the hour and the count, is high in hours with an outage. The outages of the
@@ -191,3 +193,6 @@ if model.coefs_[1][unit, 0] < 0:  # this unit is off during an outage
 print("factors of the units:", *factors.round(1))
 print(f"mean posterior probability in hours with an outage:    {posterior[outage].mean():.2f}")
 print(f"mean posterior probability in hours without an outage: {posterior[~outage].mean():.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/counts`. Theory: :doc:`/theory/families`.

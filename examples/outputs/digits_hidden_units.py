@@ -13,8 +13,9 @@ code of every digit. Prior and posterior then show why one digit is classified w
 # %%
 # Data and fit
 # ------------
-# 1797 images of 8 x 8 pixels, a quarter of them held out. Twelve binary units leave at most 4096
-# different hidden states for the choice between ten classes. The E-step sums over all of them.
+# There are 1797 images of 8 x 8 pixels. A quarter of them is held out. Twelve binary units have
+# 4096 hidden states. The probabilities of the ten classes depend on the image only through the
+# state. The E-step sums over all states.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -67,7 +68,7 @@ fig.colorbar(image, label="probability of being on")
 plt.show()
 
 # %%
-# Different digits differ in several units, so that one wrong state does not yet change the class.
+# Different digits differ in several units. A single wrong state need not change the class.
 difference = np.abs(code[:, None] - code).sum(axis=2)  # expected number of different states
 np.fill_diagonal(difference, np.inf)
 first, second = np.unravel_index(difference.argmin(), difference.shape)
@@ -115,10 +116,10 @@ right.legend(loc="upper center", ncols=2, fontsize="small")
 plt.show()
 
 # %%
-# What the unit stands for
-# ------------------------
+# Meaning of the unit
+# -------------------
 # The held-out images with the lowest and the highest log-odds of this unit show what it responds
-# to. Its code says for which digits it is on.
+# to. Its code shows for which digits it is on.
 log_odds = X_test @ model.coefs_[0][:, unit] + model.intercepts_[0][unit]
 order = np.argsort(log_odds)
 fig, axes = plt.subplots(2, 10, figsize=(8.6, 2.4), layout="constrained")
@@ -155,3 +156,6 @@ ax.legend(loc="upper center")
 plt.show()
 print(f"unit {unit} on:  P({true}) = {if_on[true]:.2f}, P({predicted}) = {if_on[predicted]:.2f}")
 print(f"unit {unit} off: P({true}) = {if_off[true]:.2f}, P({predicted}) = {if_off[predicted]:.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/calibrate_and_explain`, :doc:`/guide/classify`.

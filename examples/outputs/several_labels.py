@@ -15,9 +15,10 @@ units explain, and uses it to predict one defect from the others.
 # %%
 # Data
 # ----
-# Simulated parts with two measured features, the age of the tool and the temperature, in standard
-# deviations from their means. Two faults cause the six defects: a worn tool and overheating. The
-# faults are not recorded. Each of them is more probable for some values of the features.
+# The data are simulated parts with two measured features: the age of the tool and the temperature,
+# in standard deviations from their means. Two faults cause the six defects: a worn tool and
+# overheating. The faults are not recorded. Each of them is more probable for some values of the
+# features.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import expit
@@ -86,8 +87,8 @@ for k in range(len(DEFECTS)):
 # %%
 # Joint log-likelihood
 # --------------------
-# The mean log-probability of all six labels of a held-out row. Higher is better. The true joint
-# probability is known, because the data are simulated from the same kind of network:
+# The table has the mean log-probability of all six labels of a held-out row. Higher is better. The
+# true joint probability is known, because the data are simulated from the same kind of network:
 # :func:`fastem.e_step` evaluates it at the true parameters.
 truth = e_step(
     X_test,
@@ -136,7 +137,8 @@ fig.colorbar(image, ax=axes, shrink=0.75, label="correlation")
 plt.show()
 
 # %%
-# The same numbers for the 15 pairs of labels. Independent labels have the correlation zero.
+# The next figure has the same numbers for the 15 pairs of labels. Independent labels have the
+# correlation zero.
 pairs = np.triu_indices(6, 1)
 fig, ax = plt.subplots(figsize=(5.0, 4.4), layout="constrained")
 ax.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, linestyle="--")
@@ -148,8 +150,8 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %%
-# What the hidden units stand for
-# -------------------------------
+# Meaning of the hidden units
+# ---------------------------
 # A positive weight from a unit to a label means: the unit makes this defect more probable. A unit
 # could also be on where its fault is absent. Its sign is therefore chosen so that the sum of its
 # weights is positive. :meth:`fastem.FastEMClassifier.posterior` returns the probability of every
@@ -192,3 +194,6 @@ for others in ((), ("scratch",), ("scratch", "burr"), ("scratch", "burr", "bubbl
     given_others[others] = expit(log_odds[0])
     known = ", ".join(others) or "no other defect"
     print(f"P(crack | features, {known}) = {given_others[others]:.2f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/several_labels`. Theory: :doc:`/theory/families`.

@@ -3,9 +3,9 @@ Density regression on two branches
 ==================================
 
 A regression usually predicts the mean of y given x. The mean is of little use if y can lie on
-either of two branches: it lies between the branches, where y never is. A network with stochastic
-hidden units predicts the whole density of y given x. Its number of modes and its spread depend on
-x.
+either of two branches, because it lies between them, where y does not occur. A network with
+stochastic hidden units predicts the whole density of y given x. Its number of modes and its spread
+depend on x.
 
 The example shows how to fit such a density, how to plot it, how good it is on held-out rows, and
 what its prediction intervals cover. The data are simulated, so that the true density is known. The
@@ -100,8 +100,8 @@ display.axes_[0].set_title("Density of y given x by EM, and held-out rows")
 plt.show()
 
 # %%
-# What the units stand for
-# ------------------------
+# Meaning of the units
+# --------------------
 # The effects of the units add up. One unit has a large weight into y: it switches between the
 # branches. In the data, the branches are 3 apart, and the log-odds of the upper one are ``0.5 x``.
 # The other units have small weights. Together they form the curve of both branches.
@@ -207,3 +207,6 @@ mirrored_scores = mean_log_densities(X_test, y_test, harder, *fit_mean(X_train, 
 print("density                      nats per held-out row")
 for name, score in mirrored_scores.items():
     print(f"{name:28} {score:7.3f}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/regress`. Theory: :doc:`/theory/families`.

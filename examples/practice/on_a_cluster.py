@@ -2,9 +2,9 @@
 A fit on a cluster
 ==================
 
-Rows that do not fit on one machine are divided into partitions, here files. The sums of an E-step
-over all rows are the sums of the partitions, added up. A fit on a cluster therefore finds the same
-network as a fit on one machine.
+Rows that do not fit on one machine are divided into partitions, here files. The statistics of an
+E-step are sums over rows: the sums of the partitions add up to those of all rows. A fit on a
+cluster therefore finds the same network as a fit on one machine.
 
 This example starts a small cluster of processes on your machine with Dask. You fit a network to
 four files, compare the fit with a local one, predict all rows on the workers, and load the saved
@@ -14,8 +14,9 @@ model without Dask.
 # %%
 # The files
 # ---------
-# There are four parquet files with 5000 rows each. The label says whether a point of two of the
-# three features is inside a triangle. Of the labels, 5 % are wrong.
+# There are four parquet files with 5000 rows each. The label is "inside" if the point with the
+# coordinates width and height is inside a triangle, otherwise "outside". 5 % of the labels are
+# wrong.
 
 import atexit
 import os
@@ -52,11 +53,12 @@ for number in range(4):
 # machines you run ``dask scheduler`` once and ``dask worker`` on each of them. The cell below does
 # this here, with two workers of one thread. The workers find the scheduler through a file.
 #
-# If you have a cluster already, skip this cell, and write ``Client("tcp://address-of-scheduler")``.
+# If you already have a cluster, leave out this cell, and use
+# ``Client("tcp://address-of-scheduler")``.
 
 
 def start(*arguments):
-    """Start a command of Dask as a process, which ends at the latest with this program."""
+    """Start a command of Dask as a process that ends at the latest with this program."""
     command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
     command += ["--scheduler-file", str(folder / "scheduler.json")]
     quiet = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "error"}
@@ -76,8 +78,8 @@ print(f"workers: {len(client.scheduler_info()['workers'])}")
 # %%
 # The fit
 # -------
-# ``read_parquet`` reads no rows yet. In every iteration the parameters go to the workers, and sums
-# over the rows come back: this is one round.
+# ``read_parquet`` reads no rows yet. In every iteration, the parameters are sent to the workers,
+# and the workers return sums over their rows.
 
 table = dd.read_parquet(folder / "part-*.parquet")
 model = DaskEMClassifier((4,), alpha=0.1, random_state=0, client=client)
@@ -86,15 +88,15 @@ print(f"{table.npartitions} partitions, {model.n_iter_} iterations")
 print(f"loss {model.loss_:.4f} nats per row")
 
 # %%
-# Predictions are lazy, too. The workers compare them with the labels of their own rows, and one
-# number comes back.
+# Predictions are lazy, too. The workers compare them with the labels of their own rows, and return
+# the numbers from which the accuracy is computed.
 
 predicted = model.predict(table[FEATURES])
 accuracy = (predicted == table["label"]).mean().compute()
 print(f"accuracy on all rows {accuracy:.3f}")
 
 # %%
-# Save the model and end the cluster. The saved file is that of the estimator for one machine.
+# We save the model and end the cluster. The file is one of the estimator for one machine.
 
 model.save(folder / "model.npz")
 client.close()
@@ -119,9 +121,11 @@ print(f"accuracy of the loaded model {loaded.score(rows[FEATURES], rows['label']
 temporary.cleanup()
 
 # %%
-# The losses are equal. A round takes longer than an iteration on one machine, because numbers are
-# sent between processes, and for so few rows this is most of its time. A cluster pays off if the
-# rows do not fit into memory, or if an iteration takes much longer than this difference.
+# The losses are equal. An iteration on the cluster takes longer than one on one machine, because
+# numbers are sent between processes. For so few rows, this is most of its time. A cluster is useful
+# if the rows do not fit into memory, or if an iteration takes much longer than this difference.
+#
+# The guide has more on clusters: :doc:`/guide/clusters`.
 
 figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.8), layout="constrained")
 for name, fit, style in (("cluster", model, "-"), ("one machine", local, ":")):

@@ -2,12 +2,12 @@
 Learning digits from a stream
 =============================
 
-``partial_fit`` trains a network on some rows and forgets them. The next call goes on from there.
-The rows can therefore come from a file that does not fit into memory, from a camera or from a
-network connection.
+``partial_fit`` trains a network on some rows and does not store them. The next call continues the
+training with other rows. The rows can therefore come from a file that does not fit into memory,
+from a camera or from a network connection.
 
-Here a deterministic network of a lecture, with 784-100-100-100-10 units, sees every image once, one
-row at a time. You measure its accuracy on new images while it learns.
+Here a deterministic network of a lecture, with 784-100-100-100-10 units, is trained on every image
+once, one row at a time. The example measures its accuracy on new images during the training.
 """
 
 # %%
@@ -62,8 +62,9 @@ plt.show()
 # %%
 # The network
 # -----------
-# Logistic, tanh and logistic hidden units, a softmax output, and initial weights with variance
-# 2 / fan-in. Plain gradient descent takes one step per row, with learning rate 0.01.
+# The three hidden layers have logistic, tanh and logistic units, and the output is a softmax. The
+# initial weights have the variance 2 / fan-in. Plain gradient descent takes one step per row, with
+# learning rate 0.01.
 
 LAYERS = (784, 100, 100, 100, 10)
 rng = np.random.default_rng(0)
@@ -97,7 +98,7 @@ for n, accuracy in zip(n_seen[1::3], accuracies[1::3], strict=True):
 # %%
 # Accuracy against the number of rows seen
 # ----------------------------------------
-# The network had no second look at any row.
+# Every row was used for one step only. Streams for EM: :doc:`/guide/stream_and_large_data`.
 
 figure, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
 ax.plot(n_seen, accuracies, "o-")

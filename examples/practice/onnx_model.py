@@ -2,9 +2,9 @@
 A model that leaves Python
 ==========================
 
-A fitted model can be used where Python is not installed: in a web page, in a service written in C#
-or Java, on a telephone. `fastem.to_onnx` writes it as an *ONNX graph*, a file format for the
-computations of machine learning. Programs called runtimes evaluate such files.
+A fitted model can be used without Python: in a web page, in a service written in C# or Java, or on
+a phone. :func:`fastem.to_onnx` returns it as an *ONNX graph*. ONNX is a file format for
+computations. Programs called *runtimes* evaluate such files.
 
 This example fits a pipeline of scikit-learn, exports it, and evaluates the file with ONNX Runtime.
 It compares the probabilities with those of Python, and measures how the time per row depends on
@@ -15,8 +15,8 @@ the number of hidden units. It needs ``pip install 'fastem[onnx]' onnxruntime``.
 # A pipeline with missing values
 # ------------------------------
 #
-# The rows lie on three arms of a spiral, one arm per class. Every tenth value is missing. The
-# pipeline replaces missing values by the mean of their column; the network has eight hidden units.
+# The rows lie on three arms of a spiral, one arm per class. A tenth of the values is missing. The
+# pipeline replaces missing values by the mean of their column. The network has eight hidden units.
 
 from time import perf_counter
 
@@ -61,8 +61,8 @@ print(f"{len(graph.graph.node)} nodes, {len(content) / 1000.0:.0f} kB")
 # Evaluation in another program
 # -----------------------------
 #
-# `InferenceSession` is the class of ONNX Runtime for Python. It uses the same compiled code as ONNX
-# Runtime in other languages, and neither fastem nor scikit-learn.
+# ``InferenceSession`` is the class of ONNX Runtime for Python. It uses the same compiled code as
+# ONNX Runtime in other languages, and neither fastem nor scikit-learn.
 
 session = onnxruntime.InferenceSession(content)
 rows = np.array([[1.5, 0.0], [-1.0, 2.0], [np.nan, -2.0]], dtype=np.float32)
@@ -74,11 +74,11 @@ for row, name, p in zip(rows, label, probability, strict=True):
 # The same probabilities
 # ----------------------
 #
-# The probabilities of a grid of points are computed by both programs. The left picture shows those
-# of ONNX Runtime: the colour is a mixture of the colours of the classes. The right picture shows
-# how often each size of the difference from `predict_proba` occurs; equal probabilities are counted
-# at 1e-17. In single precision, differences are up to about 1e-7. A graph in double precision
-# (``dtype=np.float64``) agrees to about 1e-15.
+# Both programs compute the probabilities of a grid of points. The left picture shows those of ONNX
+# Runtime: the colour is a mixture of the colours of the classes. The right picture is a histogram
+# of the differences from ``predict_proba``. Equal probabilities are counted at 1e-17. In single
+# precision, differences are up to about 1e-7. A graph in double precision (``dtype=np.float64``)
+# agrees to about 1e-15.
 
 side = np.linspace(-3.5, 3.5, 200)
 grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
@@ -117,11 +117,11 @@ plt.show()
 # Time per row
 # ------------
 #
-# The graph sums over all ``2**m`` states of m hidden units, as `predict_proba` does. The time per
-# row therefore doubles with every further unit, once the sums dominate. The limit is 16 units. With
-# ``prediction="plugin"``, the graph is the deterministic network of the mean activations instead:
-# its probabilities are approximations, and its cost is proportional to m. The networks below see
-# 50 rows only, because the time does not depend on the weights.
+# The graph sums over all ``2**m`` states of m hidden units, as ``predict_proba`` does. If the sums
+# take most of the time, the time per row therefore doubles with every further unit. The limit is 16
+# units. With ``prediction="plugin"``, the graph is the deterministic network of the mean
+# activations instead. Its probabilities are approximations, and its cost is proportional to m. The
+# networks below are trained on 50 rows only, because the time does not depend on the weights.
 
 sizes = [2, 4, 6, 8, 10, 12, 14, 16]
 batch = grid[:2000].astype(np.float32)

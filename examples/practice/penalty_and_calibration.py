@@ -14,8 +14,8 @@ overlapping classes. It compares EM with perceptrons and logistic regression.
 # %%
 # Data
 # ----
-# Eight features, three classes. A tenth of the labels is random, so that no model can be certain.
-# There are 400 training rows. The 4000 new rows serve to check the models.
+# The data have eight features and three classes. A tenth of the labels is random, so that no model
+# can be certain. There are 400 training rows. The models are checked on 4000 new rows.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.calibration import CalibrationDisplay
@@ -46,7 +46,7 @@ path = model.alpha_path_
 print(f"chosen penalty: {model.alpha_:g}")
 
 # %%
-# Do the new rows agree with this choice? One fit per penalty answers the question.
+# Is this penalty also the best one for the new rows? We fit the model once per penalty.
 on_new_rows = []
 for alpha in path["alpha"]:
     fixed = FastEMClassifier((8,), alpha=alpha, max_iter=2000, random_state=0)
@@ -70,9 +70,9 @@ plt.show()
 # %%
 # Calibration on new rows
 # -----------------------
-# The models to compare: EM with the chosen penalty and with the smallest one of the path;
-# perceptrons trained by backpropagation with 8 hidden units and with 100, the default; logistic
-# regression.
+# We compare five models: EM with the chosen penalty and with the smallest one of the path,
+# perceptrons with 8 hidden units and with 100 (the default), trained by backpropagation, and
+# logistic regression.
 
 
 def perceptron(n_units):
@@ -143,3 +143,6 @@ plt.show()
 # measures both: whether the probabilities are right, and how well they separate the classes.
 best = min(results, key=lambda name: results[name][1])
 print(f"lowest log-loss: {best}")
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/penalty_and_size`. Theory: :doc:`/theory/training`.

@@ -11,9 +11,9 @@ the whole pipeline, plots the scores, and checks the result on rows that are not
 # %%
 # The table
 # ---------
-# Penguins of three species. The file ``penguins.csv`` is in the folder ``examples`` of the source
-# code. The function ``find`` looks for it in the folder of this script and in all folders above. In
-# a notebook, it starts in the working folder.
+# The table has penguins of three species. The file ``penguins.csv`` is in the folder ``examples``
+# of the source code. The function ``find`` looks for it in the folder of this script and in all
+# folders above. In a notebook, it starts in the working folder.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -92,8 +92,9 @@ print(f"chosen: {chosen.hidden_layer_sizes[0]} hidden units, alpha = {chosen.alp
 print(f"mean log-probability by cross-validation: {search.best_score_:.3f} nats")
 
 # %%
-# The scores, higher is better. A single unit has only two states, which are too few for three
-# species. From two units on, the penalty matters more than the size. Large penalties underfit.
+# The picture shows the scores. Higher is better. A single unit has only two states, which are too
+# few for three species. From two units on, the penalty matters more than the size. Large penalties
+# underfit.
 scores = search.cv_results_["mean_test_score"].reshape(len(PENALTIES), len(SIZES)).T
 fig, ax = plt.subplots(figsize=(7.0, 3.6), layout="constrained")
 image = ax.imshow(scores, cmap="viridis", aspect="auto")
@@ -151,3 +152,6 @@ print(f"log-loss on held-out rows: {own_loss:.3f} nats")
 new = pd.read_csv(find("penguins_new.csv"))
 predictions = pd.DataFrame(search.predict_proba(new), columns=search.classes_).round(2)
 print(pd.concat([new[TEXT + NUMBERS], predictions], axis=1).head(5).to_string(index=False))
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/classify`, :doc:`/guide/tables`.

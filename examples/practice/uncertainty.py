@@ -56,7 +56,8 @@ summary = inference.summary()
 print(summary)
 
 # %%
-# The true effects, by small changes of each feature. All of them are within the intervals:
+# We compute the true effects by small changes of each feature. All of them are within the
+# intervals.
 
 truth = {}
 for j, name in enumerate(X):
@@ -128,3 +129,6 @@ for ax, test in zip(axes, tests, strict=True):
     ax.yaxis.get_major_locator().set_params(integer=True)
 axes[0].legend()
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/calibrate_and_explain`.

@@ -7,17 +7,18 @@ the next one. Such networks are usually trained with approximations. ``FastEMCla
 them by exact EM: with ``hidden_layer_sizes=(6, 4)``, the E-step sums over all states of both
 layers.
 
-Is depth worth its price? Here you compare networks with nearly equal numbers of parameters on two
-problems. On one of them depth is a clear gain, on the other a small loss. The posterior of each
-layer then shows what the units do.
+Do further layers improve predictions? The example compares networks with nearly equal numbers of
+parameters on two problems. Further layers are clearly better on one of them, and slightly worse on
+the other. The posterior of each layer then shows what the units represent.
 """
 
 # %%
 # Two problems
 # ------------
-# The labels of the first problem are the fields of a 3 x 3 checkerboard. One fact about the
-# position, such as "left of the line x = 1", says nothing about the label. Only combinations do.
-# The second problem is two half moons, which one curve separates.
+# The labels of the first problem are the colours of a 3 x 3 checkerboard. A single fact about the
+# position, such as "left of the line x = 1", contains little information on the label. Only
+# combinations of such facts determine it. The second problem is two half moons, which one curve
+# separates.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -132,3 +133,6 @@ figure.colorbar(points, ax=axes, label="P(unit is on | x, y)", shrink=0.8)
 figure.supxlabel("feature 1")
 figure.supylabel("feature 2")
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/deep`. Theory: :doc:`/theory/deep`.

@@ -4,9 +4,9 @@ Gradient estimators against the exact gradient
 
 Networks with binary hidden units are often trained with *estimated* gradients, because the sum
 over all hidden states is considered too expensive. With eight hidden units the sum has only 256
-terms, so :class:`fastem.EStep` computes the gradient exactly. Here you use it as a reference. For
-three common estimators you measure the bias, which more repetitions do not reduce, and the standard
-deviation. The three estimators are REINFORCE, straight-through and importance sampling.
+terms, so :class:`fastem.EStep` computes the gradient exactly. Here it is a reference for three
+common estimators: REINFORCE, straight-through and importance sampling. The example measures their
+bias, which more repetitions do not reduce, and their standard deviation.
 
 Notation: :math:`z` are the hidden states, :math:`a` their log-odds given :math:`x`, and
 :math:`u = 1 / (1 + e^{-a})` their means.
@@ -255,8 +255,8 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %%
-# What the picture shows
-# ----------------------
+# Results
+# -------
 # * REINFORCE has no measurable bias against the bound, but the gradient of the bound is not the
 #   gradient of the likelihood. More samples do not change that.
 # * Straight-through has the smallest standard deviation. Its bias does not depend on the number of
@@ -266,3 +266,5 @@ plt.show()
 #
 # To judge an estimator of your own, add it to ``estimates``. To test it without noise, sum it over
 # all hidden states, each with its prior probability.
+#
+# .. seealso:: Guide: :doc:`/guide/oracle`. Theory: :doc:`/theory/sampling`.

@@ -4,11 +4,12 @@ A thousand hidden units, exactly
 
 A network with :math:`m` binary hidden units has :math:`2^m` hidden states. Enumeration sums over
 all of them, so twenty units are about its limit. With two classes the sum is also a
-one-dimensional integral. ``fastem.Quadrature`` evaluates this integral with a guaranteed error, in
-a time that is *linear* in :math:`m`.
+one-dimensional integral. :class:`fastem.Quadrature` evaluates this integral in a time that is
+*linear* in :math:`m`. It estimates the error of every row, and raises an error if it cannot reach
+its tolerance.
 
-You see here that both engines return the same numbers where both can run, how their times grow, and
-a fit with 1000 hidden units.
+The example shows that both engines return the same numbers for up to 16 units. It measures how
+their times grow, and fits a network with 1000 hidden units.
 """
 
 # %%
@@ -99,7 +100,8 @@ print(f"enumeration at the rate measured for 16 units: 10^{years:.0f} years for 
 # %%
 # Both axes are logarithmic. A straight line is a power of :math:`m`. The curve of enumeration bends
 # upwards, because its time doubles with every unit. ``fastem.Sampling`` with 500 samples per row is
-# linear in :math:`m`, too, but it returns estimates. Quadrature is exact for about the same price.
+# linear in :math:`m`, too, but it returns estimates. Quadrature takes about the same time, and its
+# results are exact up to the tolerance.
 
 figure, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 ax.loglog(enumeration.keys(), enumeration.values(), "o-", color="#d55e00", label="enumeration")
@@ -158,3 +160,6 @@ for ax, (m, model) in zip(axes, models.items(), strict=True):
     ax.label_outer()
 figure.colorbar(display.surface_, ax=axes, label="P(red | x)", ticks=[0.0, 0.25, 0.5, 0.75, 1.0])
 plt.show()
+
+# %%
+# .. seealso:: Guide: :doc:`/guide/stream_and_large_data`. Theory: :doc:`/theory/quadrature`.

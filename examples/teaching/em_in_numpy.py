@@ -2,9 +2,9 @@ r"""
 EM in forty lines of NumPy
 ==========================
 
-What does an EM iteration for a network with stochastic hidden units compute? The shortest answer
-is a program. This page writes a complete fit by EM in forty lines of NumPy. Then it compares the
-program with :func:`fastem.e_step` and with a fit by fastem.
+What does an EM iteration for a network with stochastic hidden units compute? This page contains a
+complete fit by EM in about forty lines of NumPy. It compares the program with
+:func:`fastem.e_step` and with a fit by fastem.
 
 The model has m hidden units that are 0 or 1, and g classes:
 
@@ -53,9 +53,9 @@ def e_step(X, y, W, b, V, c):
 # %%
 # Gradients
 # ---------
-# The gradient of the log-likelihood compares what the E-step expects with what the model predicts.
-# For a hidden unit this is its posterior probability minus its prior probability. For a class it is
-# the expected number of rows of this class in a state, minus the predicted number.
+# The gradient of the log-likelihood consists of differences. For a hidden unit, it is the posterior
+# probability minus the prior probability. For a class and a state, it is the expected number of
+# rows of this class in this state, minus the number that the model predicts.
 
 
 def gradients(X, y, W, b, V, c, posterior, Z):
@@ -118,7 +118,7 @@ for name, mine, other in zip(names, ours, theirs, strict=True):
 # A fit
 # -----
 # An iteration is an E-step, the gradients and an M-step. The loss is the negative log-likelihood
-# per row. It must never rise. The lines below stop with an error if it does.
+# per row. It must never rise. The ``assert`` below stops the program if it does.
 
 
 def fit(X, y, W, b, V, c, n_iterations):
@@ -172,7 +172,7 @@ ax.legend()
 plt.show()
 
 # %%
-# The curves of NumPy and of the bound lie on each other.
+# The curves of NumPy and of the M-step "bound" coincide.
 
 # %%
 # Time against the number of units
@@ -228,3 +228,5 @@ plt.show()
 # - List the states for 20 units. How much memory does ``log_joint`` need for the iris data?
 # - For two or three classes, ``method="quadrature"`` computes the same likelihood without the list
 #   of states. Add its time to the picture, and continue to m = 100.
+#
+# .. seealso:: Guide: :doc:`/guide/oracle`. Theory: :doc:`/theory/enumeration`.

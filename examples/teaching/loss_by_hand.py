@@ -2,16 +2,16 @@ r"""
 A loss and a step of backpropagation by hand
 ============================================
 
-Two seminars compute losses and one step of backpropagation with pencil and paper. This page repeats
-them with :func:`fastem.backpropagate`: a mean squared error, a cross-entropy, and the step. Each
-number by hand is checked to its last digit.
+Two seminars compute losses and one step of backpropagation with pencil and paper. This page
+computes the same numbers with :func:`fastem.backpropagate`: a mean squared error, a cross-entropy,
+and the step. Each number by hand is checked to its last digit.
 """
 
 # %%
 # A mean squared error
 # --------------------
-# Five predictions and five observations. The errors are 1, -1, 0, 3 and -3, the squares add up to
-# 20, and the mean is 4. A network of one layer that returns its input gives the same.
+# There are five predictions and five observations. The errors are 1, -1, 0, 3 and -3. Their squares
+# add up to 20, and the mean is 4. A network of one layer that returns its input gives the same.
 # ``backpropagate`` minimises *half* the squared error, so its loss is doubled here.
 
 import matplotlib.pyplot as plt
@@ -36,9 +36,10 @@ print(f"mean squared error: {mean_squared_error:.6f}   by hand: 4")
 # %%
 # A cross-entropy
 # ---------------
-# Four rows, three classes. The loss of a row is minus the logarithm of the probability of its own
-# class. Here these are 0.3, 0.8, 0.6 and 0.4. A softmax of logarithms returns the probabilities, so
-# the same one-layer network gives the loss. It is a mean, and the seminar has the sum.
+# There are four rows and three classes. The loss of a row is minus the logarithm of the probability
+# of its own class. Here these are 0.3, 0.8, 0.6 and 0.4. A softmax of logarithms returns the
+# probabilities, so the same one-layer network gives the loss. It is a mean over the rows. The
+# seminar has the sum.
 
 probabilities = np.array([[0.3, 0.2, 0.5], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.1, 0.5, 0.4]])
 classes = np.array([0, 1, 0, 2])
@@ -57,10 +58,11 @@ print(f"cross-entropy, total: {cross_entropy:.6f} nats   by hand: 2.85")
 # %%
 # One step of backpropagation: the network
 # ----------------------------------------
-# Two inputs, two hidden units and two outputs, all with logistic activations and without
-# intercepts. The loss is half the squared error. The seminar states the weights of the first
-# layer, one output weight, 0.4, and the sums of the two outputs, 0.27 and 0.43. It does not state
-# the other three output weights and the second target. We choose weights that give both sums.
+# The network has two inputs, two hidden units and two outputs. Hidden units and outputs are
+# logistic, and there are no intercepts. The loss is half the squared error. The seminar states the
+# weights of the first layer, one output weight, 0.4, and the sums of the two outputs, 0.27 and
+# 0.43. It does not state the other three output weights and the second target. We choose weights
+# that give both sums.
 
 x = np.array([[0.2, 0.5]])
 target = np.array([[0.2, 0.5]])  # the second is our choice
@@ -87,7 +89,7 @@ sums = np.log(step.output / (1.0 - step.output))[0]
 output = step.output[0]
 
 # %%
-# In a picture, with the value of each unit inside it:
+# The picture shows the network, with the value of each unit inside it.
 
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 layers = x[0], hidden, output
@@ -114,7 +116,7 @@ ax.set_title("Values of the units and weights")
 plt.show()
 
 # %%
-# Dotted: the three weights that the seminar does not state.
+# Dotted lines are the three weights that the seminar does not state.
 
 # %%
 # The gradient of one weight
@@ -179,3 +181,5 @@ plt.show()
 # - Repeat the step 20000 times. At which weight does it end? Is this the minimum in the picture?
 # - Replace the logistic output and the squared error by ``output_activation="logistic"`` and
 #   ``loss="log_loss"``. Which of the three factors disappears?
+#
+# .. seealso:: Guide: :doc:`/guide/perceptrons`.

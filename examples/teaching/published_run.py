@@ -100,8 +100,8 @@ for i in range(3):  # the gradient for class i
 
 # %%
 # So the gradient of every class is that of the last class. All columns of V move by the same
-# vector, and the scores of all classes change by the same number. A softmax does not notice a
-# common change. The output layer is never trained.
+# vector, and the scores of all classes change by the same number. The softmax then stays the same.
+# The output layer is never trained.
 
 
 def faulty_step(W, V):
@@ -232,8 +232,8 @@ for t in (0, 1, 2, 5, 10, 20, 50):
     print(f"{t:9} {curves['gradient'][t]:14.4f} {curves['newton'][t]:13.4f}")
 
 # %%
-# With Newton steps, EM needs about ten iterations. The published run was slow for two reasons. Its
-# output layer was not trained. And its M-step was a single gradient step.
+# With Newton steps, EM needs about ten iterations. The published run was slow for two reasons: its
+# output layer was not trained, and its M-step was a single gradient step.
 
 # %%
 # Try it
@@ -242,3 +242,5 @@ for t in (0, 1, 2, 5, 10, 20, 50):
 # - Standardise the features. Which of the runs gain most?
 # - Repeat the fault for the first class: ``gradient_V[:, :1]``. Why is the loss the same?
 # - Double the rate. Which of the runs still falls at every iteration?
+#
+# .. seealso:: Theory: :doc:`/theory/training`. Guide: :doc:`/guide/perceptrons`.

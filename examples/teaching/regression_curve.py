@@ -210,3 +210,5 @@ plt.show()
 #   log-density now?
 # - Use ``alpha="auto"`` for EM. It takes longer. Which penalty does it choose?
 # - Train a network with 500 points. Which of the test errors come closer to 0.01?
+#
+# .. seealso:: Guide: :doc:`/guide/regress`, :doc:`/guide/perceptrons`.

@@ -172,3 +172,5 @@ print(f"log-likelihood: {result.log_likelihood.sum():.6f} nats")
 # - Start at ``[0.5, 0.5]``. Why do the two estimates stay equal?
 # - Add a round with ten heads. How do the estimates of both coins change?
 # - Estimate the probability with which coin A is chosen too. Its M-step is the mean posterior.
+#
+# .. seealso:: An interactive figure of EM: :doc:`/teaching/index`. Theory: :doc:`/theory/model`.

@@ -32,12 +32,12 @@ print(model.n_iter_, "iterations, loss", round(model.loss_, 4), "nats per point"
 
 # %%
 # All four labels are predicted with a probability near 0.99. The small penalty ``alpha`` keeps the
-# weights finite: without it, the likelihood grows as long as the weights grow. (Some of the imports
-# are for the pictures below.)
+# weights finite. Without it, the likelihood would rise as long as the weights grow. (The pictures
+# below need some of the imports.)
 
 # %%
-# What the network looks like
-# ---------------------------
+# A picture of the network
+# ------------------------
 # Unit h has probability 1/2 on the straight line :math:`w_h'x + b_h = 0`. The picture shows the
 # two lines and the probability of class 1. Between the lines both units are probably off, and the
 # class is 1. Beyond each line one unit is probably on, and the class is 0.
@@ -155,9 +155,9 @@ for gate, target in gates.items():
         print(f"{gate:5} {sum(sizes):12}  {cells}     {correct[case]}/4")
 
 # %%
-# For XOR, the best linear function is the constant 0.5. Other lines do better than least squares,
-# but not well enough. The following grid of lines contains every split of the four points by a
-# straight line.
+# For XOR, the linear function with the smallest squared error is the constant 0.5. Some lines
+# classify more points correctly, but none classifies all four. The following grid of lines contains
+# every split of the four points by a straight line.
 
 best_line = {}
 for gate, target in gates.items():
@@ -172,9 +172,9 @@ print("largest number of correct points by a straight line:", best_line)
 # %%
 # A solution without training
 # ---------------------------
-# A ReLU unit returns :math:`\max(0, a)`. With two of them, XOR has a solution that one can write
-# down: :math:`\max(0, x_1 + x_2) - 2 \max(0, x_1 + x_2 - 1)`. :func:`fastem.backpropagate` confirms
-# it. The loss is zero, and so is every gradient.
+# A ReLU unit returns :math:`\max(0, a)`. With two of them, XOR has an explicit solution:
+# :math:`\max(0, x_1 + x_2) - 2 \max(0, x_1 + x_2 - 1)`. :func:`fastem.backpropagate` confirms it.
+# The loss is zero, and so is every gradient.
 
 coefs = [np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([[1.0], [-2.0]])]
 intercepts = [np.array([0.0, -1.0]), np.array([0.0])]
@@ -212,3 +212,5 @@ print("weights after training:", *[W.tolist() for W in trained.coefs_])
 #   0.19. ``n_init=10`` tries ten starts and keeps the best.
 # - Use a single hidden unit: ``(1,)`` with ``n_init=10``. How many points are classified correctly?
 # - Which state has a fifth point in the centre, ``[0.5, 0.5]``? Add it with either label.
+#
+# .. seealso:: The same problem in an interactive figure: :doc:`/teaching/index`.

@@ -199,6 +199,14 @@ class FastEMClassifier(ClassPredictions, ScoresLabels, ClassifierMixin, BaseFast
     n_layers_ : int
         Number of layers including input and output.
 
+    See Also
+    --------
+    fastem.FastEMRegressor : Numbers and counts.
+    fastem.FastMLPClassifier : Deterministic networks.
+    fastem.Inference : Standard errors and intervals of predictions.
+    fastem.dask.DaskEMClassifier : Rows in the partitions of a Dask collection.
+    fastem.to_onnx : Fitted models in other languages.
+
     References
     ----------
     Ng and McLachlan (2004), Using the EM algorithm to train neural networks, IEEE

@@ -106,6 +106,13 @@ class FastEMRegressor(DensityPredictions, CheckedScore, RegressorMixin, BaseFast
         As for `FastEMClassifier`.
     n_features_in_, feature_names_in_ : as in scikit-learn
 
+    See Also
+    --------
+    fastem.FastEMClassifier : Classes and several labels.
+    fastem.FastMLPRegressor : Deterministic networks.
+    fastem.DensityDisplay : Picture of predicted densities.
+    fastem.dask.DaskEMRegressor : Rows in the partitions of a Dask collection.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes

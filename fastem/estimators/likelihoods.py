@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.engines import Engine
 from fastem.estimators.arguments import row_weights
-from fastem.families import Categorical, Family
+from fastem.families import Categorical
 from fastem.parameters import NO_VARIANCE, Array
 
 
@@ -29,7 +29,7 @@ class Likelihoods:
     converged_: bool
     data_loss_curve_: list[float]
     e_step_: Engine
-    family_: Family
+    family_: Any
     feature_deviation_: Array
     feature_names_in_: NDArray[Any]
     intercepts_: list[Array]

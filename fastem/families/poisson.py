@@ -110,25 +110,22 @@ class Poisson(IndependentOutputs):
     def moments(
         self, on: Array, coefs: Array, intercepts: Array, variance: Array
     ) -> tuple[Array, Array]:
-        """Return ``E rate`` and ``E rate + Var rate``.
+        """Return ``E rate`` and ``E rate + Var rate``, computed in log space.
 
-        ``E rate**k = exp(k c) prod_h (1 - u_h + u_h exp(k V_h))``, computed in log space.
+        ``E rate = exp(c) prod_h F_h`` with ``F_h = 1 - u_h + u_h exp(V_h)``, and
+        ``Var rate / (E rate)**2 = prod_h (1 + u_h (1 - u_h) (exp(V_h) - 1)**2 / F_h**2) - 1``.
         """
-        log_mean = _log_moment(on, coefs, intercepts)
-        log_square = _log_moment(on, 2.0 * coefs, 2.0 * intercepts)
-        spread = np.expm1(np.clip(log_square - 2.0 * log_mean, 0.0, _LARGEST_LOG_RATE))
+        log_mean, log_square = np.empty((2, len(on), coefs.shape[1]))
+        with np.errstate(divide="ignore"):  # log 0
+            log_on, log_off = np.log(on), np.log1p(-on)
+            for d, v in enumerate(coefs.T):
+                log_factors = np.logaddexp(log_off, log_on + v)
+                log_mean[:, d] = intercepts[d] + log_factors.sum(axis=1)
+                log_step = np.maximum(v, 0.0) + np.log(-np.expm1(-np.abs(v)))  # |exp(v) - 1|
+                log_ratios = log_on + log_off + 2.0 * (log_step - log_factors)
+                log_square[:, d] = np.logaddexp(0.0, log_ratios).sum(axis=1)
+        spread = np.expm1(np.minimum(log_square, _LARGEST_LOG_RATE))
         with np.errstate(divide="ignore"):
             log_of_rates = 2.0 * log_mean + np.log(spread)
         mean = self.mean(log_mean)
         return mean, mean + self.mean(log_of_rates)
-
-
-def _log_moment(on: Array, coefs: Array, intercepts: Array) -> Array:
-    """Return ``log E exp(z V + c)`` (n_samples, n_outputs), in nats."""
-    out = np.empty((len(on), coefs.shape[1]))
-    for d, v in enumerate(coefs.T):
-        top = np.maximum(v, 0.0)  # the larger term of each factor
-        factors = (1.0 - on) * np.exp(-top) + on * np.exp(v - top)
-        with np.errstate(divide="ignore"):
-            out[:, d] = intercepts[d] + (np.log(factors) + top).sum(axis=1)
-    return out

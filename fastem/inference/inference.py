@@ -311,8 +311,8 @@ def _invert(problem: FittedProblem) -> tuple[PenalisedInformation, float, float]
             reason = "the likelihood curves upwards in some direction"
         warn_user(
             "The parameters are not a maximum of the penalised likelihood on these rows: "
-            f"{reason}. Pass the rows and weights of the fit, or fit with a smaller tol and a "
-            "larger max_iter."
+            f"{reason}. If the rows and weights are those of the fit, fit with a smaller tol and a "
+            "larger max_iter. Otherwise, pass those of the fit."
         )
     return inverse, of_scores.trace(squared), decrement
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import FastEMRegressor
-from fastem.onnx.inputs import input_types, restore_inputs
+from fastem.onnx.inputs import input_types, remove_unused_inputs, restore_input_names
 from fastem.onnx.pipelines import exportable, last_step
 from fastem.onnx.registration import imported, register_converters
 
@@ -129,7 +129,8 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
         raise
     except Exception as error:  # skl2onnx raises errors of many types
         raise ValueError(_reason(error)) from error
-    restore_inputs(graph, types)
+    restore_input_names(graph, types)
+    remove_unused_inputs(graph)
     if is_regressor(last):
         _squeeze_single_columns(graph)
     _check_graph(graph)

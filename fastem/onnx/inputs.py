@@ -86,21 +86,22 @@ def _type_of(values: np.ndarray | None, real: np.dtype, width: int) -> Any:
     return (DoubleTensorType if real == np.float64 else FloatTensorType)(shape)
 
 
-def restore_inputs(graph: Any, types: list[tuple[str, Any]]) -> None:
-    """Give inputs their names back, and remove those that no node reads.
-
-    skl2onnx replaces characters such as blanks. A ColumnTransformer can drop columns.
-    """
-    inputs, nodes = graph.graph.input, graph.graph.node
+def restore_input_names(graph: Any, types: list[tuple[str, Any]]) -> None:
+    """Give inputs their names back: skl2onnx replaces characters such as blanks."""
+    nodes = graph.graph.node
     taken = {name for node in nodes for name in (*node.input, *node.output)}
     names = {}
-    for value, (name, _) in zip(inputs, types, strict=True):
+    for value, (name, _) in zip(graph.graph.input, types, strict=True):
         if name not in taken:
             names[value.name] = value.name = name
-    used = set()
     for node in nodes:
         for i, name in enumerate(node.input):
             node.input[i] = names.get(name, name)
-        used.update(node.input)
+
+
+def remove_unused_inputs(graph: Any) -> None:
+    """Remove inputs that no node reads, such as columns that a ColumnTransformer drops."""
+    inputs = graph.graph.input
+    used = {name for node in graph.graph.node for name in node.input}
     for value in [value for value in inputs if value.name not in used]:
         inputs.remove(value)

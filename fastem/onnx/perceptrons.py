@@ -1,13 +1,14 @@
 """Graphs of deterministic networks."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastem.estimators import BaseFastMLP, FastMLPClassifier
 from fastem.onnx.nodes import Nodes
-from fastem.perceptron import HIDDEN_ACTIVATIONS
+from fastem.perceptron import HIDDEN_ACTIVATIONS, LEAKY_SLOPE
 
-_LEAKY_SLOPE = 0.1
 _EXP_RANGE = -708.0, 709.0  # of an exponential output, as in the kernels
 
 
@@ -47,7 +48,7 @@ def probabilities(nodes: Nodes, X: str, model: FastMLPClassifier) -> str:
 
 
 def _hidden(
-    nodes: Nodes, sums: str, activation: str, slopes: NDArray | None, n_columns: int
+    nodes: Nodes, sums: str, activation: str, slopes: NDArray[Any] | None, n_columns: int
 ) -> str:
     """Return the values of a hidden layer."""
     if activation == "identity":
@@ -64,5 +65,5 @@ def _hidden(
         return nodes.add("Add", nodes.add("Max", sums, zero), below)
     if activation == "maxout":
         return nodes.add("Max", *nodes.halves(sums, n_columns // 2))
-    slope = np.array([_LEAKY_SLOPE]) if slopes is None else np.asarray(slopes, dtype=np.float64)
+    slope = np.array([LEAKY_SLOPE]) if slopes is None else np.asarray(slopes, dtype=np.float64)
     return nodes.add("PRelu", sums, nodes.constant(slope))

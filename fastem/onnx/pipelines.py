@@ -44,10 +44,10 @@ def _exportable(model: Any) -> Any:
             )
         return _exportable(model.best_estimator_)
     if isinstance(model, Pipeline):
-        *first, last = _steps_of(model) or [model]
-        if last is model:
+        steps = _steps_of(model)
+        if not steps:
             raise ValueError("The pipeline has no steps.")
-        return make_pipeline(*map(_transformer, first), _exportable(last))
+        return make_pipeline(*map(_transformer, steps[:-1]), _exportable(steps[-1]))
     for part in model.get_params(deep=True).values():
         if isinstance(part, Pipeline) and any(map(_is_model, _steps_of(part)[:-1])):
             raise ValueError(

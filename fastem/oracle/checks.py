@@ -238,7 +238,7 @@ def check_out(out: Expectations, wanted: Expectations) -> None:
         )
 
 
-def _forms(result: Expectations) -> list[tuple[Any, ...]]:
+def _forms(result: Expectations) -> list[tuple[Any, ...] | None]:
     """Return the shapes, layouts and types of all arrays of a result."""
     gradients = [*result.coef_gradients, *result.intercept_gradients]
     arrays = [result.log_likelihood, result.hidden_posterior, *gradients, *result[4:]]

@@ -6,6 +6,7 @@ from fastem.perceptron.feed_forward import BLOCK, FeedForward, rows_of
 from fastem.perceptron.layers import (
     FIRST_SLOPE,
     HIDDEN_ACTIVATIONS,
+    LEAKY_SLOPE,
     LOSSES,
     Layers,
     Objective,
@@ -29,6 +30,7 @@ __all__ = [
     "FIRST_SLOPE",
     "HIDDEN_ACTIVATIONS",
     "LARGEST_VALUE",
+    "LEAKY_SLOPE",
     "LOSSES",
     "Adam",
     "Backpropagation",

@@ -39,6 +39,7 @@ LOSSES = {
     "absolute_error": losses.ABSOLUTE_ERROR,
 }
 FIRST_SLOPE = activations.FIRST_SLOPE
+LEAKY_SLOPE = activations.LEAKY_SLOPE
 
 
 class Layers(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the figures of the theory pages share: exact sums, quadrature rules in NumPy, and colours.
+"""Parts that the theory figures share: exact sums, quadrature rules in NumPy, and colours.
 
 The sums here are a few lines of NumPy each. The line, the plane and the nodes are those that the
 engine `fastem.Quadrature` chooses: they come from its compiled functions.
@@ -85,7 +85,7 @@ class TwoClassRow(NamedTuple):
         return plan
 
     def nodes(self, tol):
-        """Return the nodes that the engine chooses for a tolerance, once it knows p."""
+        """Return the nodes that the engine chooses for a tolerance, given the exact p."""
         plan = self.plan(tol, self.exact())
         step = 2.0 * np.pi / plan.period[0]
         return Nodes(plan.abscissa[0], step, int(plan.reach[0] / step) + 1)
@@ -113,7 +113,7 @@ class GaussianRow(NamedTuple):
         return np.exp(0.5 * self.variance * w**2 + w * (self.c - self.y)) * factors.prod(axis=-1)
 
     def nodes(self, tol):
-        """Return the nodes that the engine chooses for a tolerance, once it knows p."""
+        """Return the nodes that the engine chooses for a tolerance, given the exact p."""
         plan = gaussian_plan.GaussianPlan(*np.empty((len(gaussian_plan.GaussianPlan._fields), 1)))
         own = self.log_odds[None], np.array([self.c - self.y]), self.v, self.variance
         gaussian_plan.find_saddles(*own, plan)
@@ -142,7 +142,7 @@ class ThreeClassRow(NamedTuple):
         return moments
 
     def nodes(self, tol):
-        """Return the lattice that the engine chooses for a tolerance, once it knows p."""
+        """Return the lattice that the engine chooses for a tolerance, given the exact p."""
         plan = plane_plan.PlanePlan(*np.empty((len(plane_plan.PlanePlan._fields), 1)))
         plane_plan.plan_rows(
             self.log_odds[None], self.v, self.c, self.log_moments(), plane_plan.TRIANGLE, tol,

@@ -29,7 +29,7 @@ both = np.concatenate([-nodes.t[:0:-1], nodes.t])
 plane.plot(np.full(len(both), delta), both, "o", color="white", markersize=2.5)
 plane.plot(delta, 0.0, "*", color=RED, markersize=11, markeredgecolor="white")
 plane.axvline(0.0, color="white", linewidth=0.8, linestyle=":")
-plane.set(xlabel="Re w", ylabel="Im w", title="Modulus of the integrand", ylim=(-9, 9))
+plane.set(xlabel="Re ω", ylabel="Im ω", title="Modulus of the integrand", ylim=(-9, 9))
 
 axis = axes[0, 1]
 axis.semilogy(x, row.integrand(x).real, color=GREY)
@@ -38,15 +38,15 @@ axis.annotate(
     "saddle point", (delta, row.integrand(delta).real), (0, 22), textcoords="offset points",
     ha="center", color=RED,
 )  # fmt: skip
-axis.set(xlabel="w on the real line", ylabel="integrand", title="Real line: a minimum")
+axis.set(xlabel="ω on the real line", ylabel="integrand", title="Real line: a minimum")
 
 fine = np.linspace(0.0, nodes.t[-1], 800)
 for ax, rule, colour, name in (
     (axes[1, 0], nodes, BLUE, "Line through the saddle point"),
-    (axes[1, 1], on_axis, ORANGE, "Line Re w = 0"),
+    (axes[1, 1], on_axis, ORANGE, "Line Re ω = 0"),
 ):
     ax.axhline(0.0, color=GREY, linewidth=0.6)
     ax.plot(fine, row.integrand(rule.delta + 1j * fine).real / p, color=colour)
-    ax.set(xlabel="Im w", ylabel="real part of the integrand / p", title=name)
+    ax.set(xlabel="Im ω", ylabel="real part of the integrand / p", title=name)
     ax.set_xlim(-0.15, 4.5)
 axes[1, 0].plot(nodes.t, row.integrand(nodes.w).real / p, "o", color=BLUE, markersize=3.5)

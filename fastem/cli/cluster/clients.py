@@ -50,7 +50,7 @@ def _local_cluster(n_workers: int) -> Any:
         n_workers=n_workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=":0",
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
         preload=["fastem.cli.cluster.worker_start"],
     )
