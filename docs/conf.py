@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx_gallery.sorting import ExplicitOrder
 
 import fastem
@@ -108,6 +109,20 @@ def _without_foreign_labels(app, what, name, obj, options, lines):
         lines[:] = [re.sub(r":ref:`([^`<]+?)\s*<[^`>]+>`", r"\1", line) for line in lines]
 
 
+def _keep_punctuation(app, doctree, docname):
+    """Put a formula and the mark after it into one node, so that no line begins with the mark."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        mark = re.match(r"[.,;:?!)]+", after) if isinstance(after, nodes.Text) else None
+        if mark:
+            parent = formula.parent
+            together = nodes.inline(classes=["with-punctuation"])
+            parent.replace(formula, together)
+            together += [formula, nodes.Text(mark[0])]
+            parent.replace(after, nodes.Text(after[mark.end() :]))
+
+
 def setup(app):
     """Register what this site needs beside the extensions."""
     app.connect("autodoc-process-docstring", _without_foreign_labels)
+    app.connect("doctree-resolved", _keep_punctuation)
