@@ -16,9 +16,13 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
@@ -266,11 +270,78 @@ def test_hidden_units_within_a_meta_estimator_are_refused():
         fastem.to_onnx(model)
 
 
-def test_wrong_converters_of_skl2onnx_are_refused():
+def _in_a_pipeline(step):
+    return make_pipeline(step, CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (CalibratedClassifierCV(CLASSIFIER, cv=2, method="isotonic"), "Use method='sigmoid'"),
+        (
+            GridSearchCV(CalibratedClassifierCV(CLASSIFIER, cv=2), {"method": ["isotonic"]}, cv=2),
+            "Use method='sigmoid'",
+        ),
+        (FixedThresholdClassifier(CLASSIFIER, threshold=0.2), "ignores its threshold"),
+        (
+            TunedThresholdClassifierCV(CLASSIFIER, cv=2, store_cv_results=True),
+            "ignores its threshold",
+        ),
+        (_in_a_pipeline(KNNImputer()), "Use SimpleImputer"),
+        (_in_a_pipeline(SimpleImputer(add_indicator=True)), "no indicators"),
+        (
+            StackingClassifier([("em", CLASSIFIER)], stack_method="predict", cv=2),
+            "Use stack_method='predict_proba'",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_wrong_graphs_of_skl2onnx_are_refused(model, words):
     X, y = iris()
-    model = fitted(make_pipeline(CalibratedClassifierCV(CLASSIFIER, cv=2, method="isotonic")), X, y)
-    with pytest.raises(ValueError, match=r"isotonic.*Use method='sigmoid'"):
+    model = fitted(model, X, y == y[0])
+    with pytest.raises(ValueError, match=f"cannot be exported: .*{words}"):
         fastem.to_onnx(model)
+
+
+def test_an_imputer_within_an_ensemble_is_float32():
+    X, y = iris()
+    model = fitted(CalibratedClassifierCV(make_pipeline(SimpleImputer(), CLASSIFIER), cv=2), X, y)
+    with pytest.raises(ValueError, match="imputes float32 only"):
+        fastem.to_onnx(model, dtype=np.float64)
+    X = X.astype(np.float32)
+    probability = session_of(fastem.to_onnx(model)).run(["probabilities"], {"X": X})[0]
+    np.testing.assert_allclose(probability, model.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_votes_with_weights(voting):
+    X, y = iris()
+    members = [("em", CLASSIFIER), ("mlp", PERCEPTRON), ("linear", LogisticRegression())]
+    model = fitted(VotingClassifier(members, voting=voting, weights=[1, 2, 1]), X, y)
+    X = X.astype(np.float32)
+    label = session_of(fastem.to_onnx(model)).run(["label"], {"X": X})[0]
+    np.testing.assert_array_equal(label, model.predict(X))
+    assert model.weights == [1, 2, 1]
+
+
+@pytest.mark.parametrize("X", [np.zeros((2, 3)), np.zeros(4), "abc", 5])
+def test_rows_with_other_features_are_refused(X):
+    model = fitted(CLASSIFIER, *iris())
+    with pytest.raises(ValueError, match="X must have the 4 features"):
+        fastem.to_onnx(model, X)
+
+
+def test_old_operator_sets_are_refused():
+    X, y = iris()
+    fastem.onnx.register_converters()
+    with pytest.raises(ValueError, match="target_opset must be at least 13"):
+        skl2onnx.to_onnx(fitted(CLASSIFIER, X, y), X.astype(np.float32), target_opset=11)
+    graph = skl2onnx.to_onnx(fitted(CLASSIFIER, X, y), X.astype(np.float32), target_opset=13)
+    session_of(graph)
+
+
+def test_invalid_graphs_of_skl2onnx_are_refused():
+    X, y = iris()
     model = fitted(make_pipeline(PolynomialFeatures(2), CLASSIFIER), X, y)
     session_of(fastem.to_onnx(model))
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastem.estimators import FastEMRegressor
 from fastem.onnx.inputs import input_types, remove_unused_inputs, restore_input_names
 from fastem.onnx.pipelines import exportable, last_step
+from fastem.onnx.refusals import check_operators
 from fastem.onnx.registration import imported, register_converters
 
 if TYPE_CHECKING:
@@ -75,14 +76,19 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
 
     **Accuracy.** Probabilities agree with those of Python, for the same inputs, to 1e-6 in float32
     and 1e-12 in float64. Predicted numbers agree to the same relative errors. Graphs of both types
-    compute sums over features in float64.
+    compute sums over features in float64. Two exceptions: models fitted by `Quadrature` predict in
+    Python to the tolerance of this engine; and steps of scikit-learn before the model compute in
+    `dtype`. In float32, a StandardScaler on numbers with a large mean loses digits: leave the
+    scaling to the model, or use float64.
 
     **Cost.** With one layer, a row costs about ``2 n_classes 2**m`` flops and
     ``n_classes 2**(m / 2)`` numbers of memory; the file contains ``n_classes 2**m`` numbers. For
     more layers, the export costs about ``2 n_classes 2**(m + m_above)`` flops per pair of layers,
     and a row the same as for one layer.
 
-    **Input.** The graph does not check its input. NaN in a row gives NaN in its outputs.
+    **Input.** The graph does not check its input. NaN in a row gives NaN in its real outputs, and
+    the first class as its label. If a column has the name of an output, its input gets another
+    name: ``graph.graph.input`` has the names.
 
     **Operators.** Operator set 18 of ONNX and 3 of ``ai.onnx.ml``, which ONNX Runtime supports
     from version 1.14 on. Some nodes compute in float64.
@@ -134,6 +140,7 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
     if is_regressor(last):
         _squeeze_single_columns(graph)
     _check_graph(graph)
+    check_operators(graph)
     return graph
 
 

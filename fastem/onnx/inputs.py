@@ -31,7 +31,12 @@ def input_types(model: Any, X: Any, real: np.dtype) -> list[tuple[str, Any]]:
         return [(name, _type_of(kinds[kind], real, 1)) for name, kind in first.kinds.items()]
     names = getattr(first, "feature_names_in_", None)
     if not (isinstance(first, ColumnTransformer) and names is not None):
-        return [("X", _type_of(_as_array(X), real, _n_features(first, X)))]
+        n_features = _n_features(first, X)
+        if X is not None and (len(np.shape(X)) != 2 or np.shape(X)[1] != n_features):
+            raise ValueError(
+                f"X must have the {n_features} features of the model, got the shape {np.shape(X)}."
+            )
+        return [("X", _type_of(_as_array(X), real, n_features))]
     if not hasattr(X, "columns"):
         raise ValueError(
             "The first step of this model takes columns of a DataFrame by their names. Pass some "

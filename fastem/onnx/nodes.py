@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_SMALLEST_OPSET = 13  # axes of Unsqueeze and ReduceSum are inputs from it on
 _LARGEST_LOG_ODDS = 1e4  # beyond it, a probability is exactly 0 or 1; infinity times 0 is NaN
 
 
@@ -21,6 +22,11 @@ class Nodes:
     """
 
     def __init__(self, scope: Any, container: Any) -> None:
+        if container.target_opset < _SMALLEST_OPSET:
+            raise ValueError(
+                f"target_opset must be at least {_SMALLEST_OPSET} for models of fastem, got "
+                f"{container.target_opset}."
+            )
         self._scope, self._container = scope, container
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:

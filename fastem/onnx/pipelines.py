@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from sklearn.calibration import CalibratedClassifierCV
+import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
@@ -11,6 +11,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor
+from fastem.onnx.refusals import check_parts
 from fastem.onnx.steps import Columns, HiddenUnits, Imputed
 
 
@@ -27,12 +28,7 @@ def exportable(model: Any) -> Any:
     ValueError
         If a search has no best estimator, or a part is known to be exported wrongly.
     """
-    for part in (model, *model.get_params(deep=True).values()):
-        if isinstance(part, CalibratedClassifierCV) and part.method == "isotonic":
-            raise ValueError(
-                "CalibratedClassifierCV(method='isotonic') cannot be exported: skl2onnx does not "
-                "interpolate between its steps. Use method='sigmoid'."
-            )
+    check_parts(model)
     return _exportable(model)
 
 
@@ -42,6 +38,7 @@ def _exportable(model: Any) -> Any:
             raise ValueError(
                 f"{type(model).__name__} has no best_estimator_. Fit it with refit=True."
             )
+        check_parts(model.best_estimator_)
         return _exportable(model.best_estimator_)
     if isinstance(model, Pipeline):
         steps = _steps_of(model)
@@ -54,9 +51,11 @@ def _exportable(model: Any) -> Any:
                 f"A model of fastem transforms within {type(model).__name__}, which cannot be "
                 "exported. Put it into the pipeline before this estimator."
             )
-    if isinstance(model, VotingClassifier) and model.flatten_transform:
+    if isinstance(model, VotingClassifier):
         model = copy.copy(model)
         model.flatten_transform = False  # skl2onnx requires it; it does not concern predictions
+        if model.weights is not None:
+            model.weights = np.asarray(model.weights)  # skl2onnx takes arrays only
     return _transformer(model, transforms=False)
 
 

@@ -32,11 +32,12 @@ def register_converters() -> None:
 
     Notes
     -----
-    The converters have these options of skl2onnx: ``zipmap``, ``nocl`` and ``output_class_labels``
+    The converters have these options of skl2onnx: ``zipmap`` and ``output_class_labels``
     of classifiers, as for those of scikit-learn; ``return_std`` of `fastem.FastEMRegressor` adds
     the output "std". Regressors have an output (n_samples, n_outputs), as skl2onnx defines it, also
     for a single output. If a model is not the last step of a pipeline, use `fastem.to_onnx`, which
-    exports its method `transform`; skl2onnx itself would pass on the predictions.
+    exports its method `transform`; skl2onnx itself would pass on the predictions. The smallest
+    ``target_opset`` is 13.
 
     Examples
     --------
@@ -57,7 +58,7 @@ def register_converters() -> None:
     skl2onnx = imported()
     options = {
         "zipmap": [True, False, "columns"],
-        "nocl": [True, False],
+        "nocl": [False],  # skl2onnx asks for it; the outputs are always class labels
         "output_class_labels": [False, True],
     }
     for model in (FastEMClassifier, FastMLPClassifier):
