@@ -99,9 +99,14 @@ for column, (weights, colour) in enumerate(((W, "0.4"), (V, "#b2182b"))):
         ax.plot([column, column + 1], [-i, -j], "-" if stated else ":", color=colour, zorder=1)
         place = 0.3
         ax.text(
-            column + place, -i + place * (i - j), f"{weight}", ha="center", va="center",
-            color=colour, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
+            column + place,
+            -i + place * (i - j),
+            f"{weight}",
+            ha="center",
+            va="center",
+            color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
 for column, values in enumerate(layers):
     for i, value in enumerate(values):
         ax.scatter(column, -i, s=1700, color="#d1e5f0", edgecolor="black", zorder=2)

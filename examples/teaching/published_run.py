@@ -220,9 +220,14 @@ settings = {"fit_intercept": False, "standardize": False, "tol": 0.0, "max_iter"
 curves = {}
 for m_step, alpha in (("gradient", 0.0), ("newton", 0.15)):
     model = fastem.FastEMClassifier(
-        (7,), m_step=m_step, learning_rate_init=rate, alpha=alpha, accelerate=False,
-        coefs_init=[W_start, V_start], **settings,
-    )  # fmt: skip
+        (7,),
+        m_step=m_step,
+        learning_rate_init=rate,
+        alpha=alpha,
+        accelerate=False,
+        coefs_init=[W_start, V_start],
+        **settings,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         curves[m_step] = model.fit(X_train, y_train).data_loss_curve_
