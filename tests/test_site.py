@@ -1,7 +1,8 @@
 """A built site: its links, its pages in a browser, and its figure.
 
 The environment variable FASTEM_SITE names the folder of the site. The default is
-``docs/_build/html``, where ``make -C docs html`` writes it. Without a site the tests are skipped.
+``docs/_build/html``, where the command of the README writes it. Without a site, all tests are
+skipped.
 """
 
 import os
@@ -22,7 +23,7 @@ NAMED = os.environ.get("FASTEM_SITE")
 SITE = Path(NAMED).resolve() if NAMED else ROOT / "docs" / "_build" / "html"
 
 pytestmark = pytest.mark.skipif(
-    NAMED is None and not SITE.exists(), reason="no site is built: make -C docs html"
+    NAMED is None and not SITE.exists(), reason="no site is built (python -m sphinx docs docs/_build/html)"
 )
 
 SAMPLE = [  # pages with text, code, tables and signatures
