@@ -23,7 +23,8 @@ NAMED = os.environ.get("FASTEM_SITE")
 SITE = Path(NAMED).resolve() if NAMED else ROOT / "docs" / "_build" / "html"
 
 pytestmark = pytest.mark.skipif(
-    NAMED is None and not SITE.exists(), reason="no site is built (python -m sphinx docs docs/_build/html)"
+    NAMED is None and not SITE.exists(),
+    reason="no site is built (python -m sphinx docs docs/_build/html)",
 )
 
 SAMPLE = [  # pages with text, code, tables and signatures
