@@ -173,6 +173,16 @@ def test_data_frames_with_unknown_lengths_and_categories(client, tmp_path):
     assert list(probability.columns) == ["a", "b", "c"]
     assert_allclose(probability, local.predict_proba(table[list("abcd")]), rtol=1e-6)
     assert (model.predict(features).compute() == local.predict(table[list("abcd")])).all()
+    for columns, words in (
+        (
+            ["a", "b", "d"],
+            "X has 3 features, and the model was fitted with 4. Missing columns: 'c'",
+        ),
+        (["b", "a", "c", "d"], r"must be in the order of fit: X\[\['a', 'b', 'c', 'd'\]\]"),
+        (["a", "b", "c", "y"], "Missing: 'd'. Unknown: 'y'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.predict_proba(frame[columns])
 
 
 def test_weights_and_class_weights(client):
@@ -198,6 +208,14 @@ def test_predictions_are_lazy_and_equal_the_local_ones(client, expected):
         assert isinstance(found, da.Array)
         assert_array_equal(found.compute(), getattr(local, method)(X))
         assert found.compute().dtype == found.dtype or found.dtype.kind == "U"
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "log_likelihood"])
+def test_rows_with_other_features_are_refused_at_once(expected, method):
+    X, y = parts(*rows())
+    arguments = (X[:, :3], y) if method == "log_likelihood" else (X[:, :3],)
+    with pytest.raises(ValueError, match="X has 3 features, and the model was fitted with 4"):
+        getattr(expected, method)(*arguments)
 
 
 def test_partial_fit_equals_local_calls(client):

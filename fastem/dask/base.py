@@ -7,7 +7,7 @@ from typing import Any, Self
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from fastem.dask.collections import partitioned
+from fastem.dask.collections import features_of_model, partitioned
 from fastem.dask.divided import DaskRows
 from fastem.dask.predictions import apply_to_rows, sum_over_partitions
 from fastem.dask.rounds import Rounds
@@ -145,6 +145,7 @@ class BaseDaskEM(BaseEstimator):
             Lazy, in the partitions of X.
         """
         model = self.to_local()
+        X = features_of_model(X, model)
         names = model.get_feature_names_out().tolist()
         return apply_to_rows(model.transform, X, columns=names, name="transform")
 
@@ -161,8 +162,9 @@ class BaseDaskEM(BaseEstimator):
         log_likelihood : dask Array (), nats
             Lazy. Without penalty and without class weights.
         """
-        data = partitioned(X, y, sample_weight)
-        of_part = partial(log_likelihood_of_part, model=self.to_local())
+        model = self.to_local()
+        data = partitioned(features_of_model(X, model), y, sample_weight)
+        of_part = partial(log_likelihood_of_part, model=model)
         return sum_over_partitions(of_part, data.parts, name="log_likelihood")
 
     def _rounds(self) -> Rounds:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 
 from fastem.dask.base import BaseDaskEM
+from fastem.dask.collections import features_of_model
 from fastem.dask.predictions import apply_to_rows
 from fastem.engines import Engine
 from fastem.estimators import FastEMClassifier
@@ -177,6 +178,7 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
             Lazy, in the partitions of X.
         """
         model = self.to_local()
+        X = features_of_model(X, model)
         if not model._has_labels():
             return apply_to_rows(model.predict, X, labels=model.classes_, name="predict")
         columns = model.classes_.tolist()
@@ -205,5 +207,6 @@ class DaskEMClassifier(ClassifierMixin, BaseDaskEM):
 
     def _by_class(self, method: str, X: Any) -> Any:
         model = self.to_local()
+        X = features_of_model(X, model)
         columns = model.classes_.tolist()
         return apply_to_rows(getattr(model, method), X, columns=columns, name=method)

@@ -86,6 +86,44 @@ def features_in_partitions(X: Any) -> Any:
     return _with_whole_rows("X", X)
 
 
+def features_of_model(X: Any, model: Any) -> Any:
+    """Return X as `features_in_partitions` does, if it has the columns of a fitted model.
+
+    Parameters
+    ----------
+    X : dask Array (n_samples, n_features) or dask DataFrame
+    model : fitted estimator of scikit-learn
+
+    Raises
+    ------
+    TypeError
+        If X is not a Dask array or data frame.
+    ValueError
+        If X has other columns, or another number or order of them.
+    """
+    X = features_in_partitions(X)
+    fitted = list(getattr(model, "feature_names_in_", []))
+    found = list(X.columns) if isinstance(X, dd.DataFrame) else []
+    if X.shape[1] != model.n_features_in_:
+        absent = f" Missing columns: {_listed(fitted, found)}." if found and fitted else ""
+        raise ValueError(
+            f"X has {X.shape[1]} features, and the model was fitted with {model.n_features_in_}."
+            f"{absent}"
+        )
+    if found and fitted and found != fitted:
+        if set(found) == set(fitted):
+            raise ValueError(f"The columns of X must be in the order of fit: X[{fitted}].")
+        raise ValueError(
+            f"X has other columns than in fit. Missing: {_listed(fitted, found)}. Unknown: "
+            f"{_listed(found, fitted)}."
+        )
+    return X
+
+
+def _listed(names: list[Any], others: list[Any]) -> str:
+    return ", ".join(repr(name) for name in names if name not in others) or "none"
+
+
 def _check_kind(name: str, values: Any) -> None:
     if isinstance(values, (da.Array, dd.DataFrame, dd.Series)):
         return

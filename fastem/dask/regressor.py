@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from fastem.dask.base import BaseDaskEM
+from fastem.dask.collections import features_of_model
 from fastem.dask.predictions import apply_to_rows
 from fastem.engines import Engine
 from fastem.estimators import FastEMRegressor
@@ -156,6 +157,7 @@ class DaskEMRegressor(RegressorMixin, BaseDaskEM):
             Lazy, in the partitions of X.
         """
         model = self.to_local()
+        X = features_of_model(X, model)
         n_outputs = len(model.intercepts_[-1])
         columns = None if n_outputs == 1 else list(range(n_outputs))
         return apply_to_rows(model.predict, X, columns=columns, name="predict")
