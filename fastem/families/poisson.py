@@ -11,6 +11,7 @@ from fastem.families.base import Array, IndependentOutputs, numeric_targets
 _LARGEST_COUNT = 1e9
 _SMALLEST_RATE = 1e-3  # of starting values
 _LARGEST_LOG_RATE = 700.0  # exp stays finite
+_MODERATE_LOG_RATE = 30.0  # of a unit; sums of exponentials are accurate enough beyond it
 _STIRLING_FROM = 1e4  # above it the first terms of Stirling's series are exact in float64
 
 
@@ -119,7 +120,7 @@ class Poisson(IndependentOutputs):
         with np.errstate(divide="ignore"):  # log 0
             log_on, log_off = np.log(on), np.log1p(-on)
             for d, v in enumerate(coefs.T):
-                log_factors = np.logaddexp(log_off, log_on + v)
+                log_factors = _log_factors(on, v, log_on, log_off)
                 log_mean[:, d] = intercepts[d] + log_factors.sum(axis=1)
                 log_step = np.maximum(v, 0.0) + np.log(-np.expm1(-np.abs(v)))  # |exp(v) - 1|
                 log_ratios = log_on + log_off + 2.0 * (log_step - log_factors)
@@ -129,3 +130,13 @@ class Poisson(IndependentOutputs):
             log_of_rates = 2.0 * log_mean + np.log(spread)
         mean = self.mean(log_mean)
         return mean, mean + self.mean(log_of_rates)
+
+
+def _log_factors(on: Array, v: Array, log_on: Array, log_off: Array) -> Array:
+    """Return ``log(1 - u + u exp(v))`` (n_samples, n_hidden), exactly 0 where v is 0."""
+    is_moderate = np.abs(v) < _MODERATE_LOG_RATE
+    moderate = np.where(is_moderate, v, 0.0)
+    from_off = np.log1p(on * np.expm1(moderate))
+    from_on = moderate + np.log1p((1.0 - on) * np.expm1(-moderate))
+    near = np.where(on <= 0.5, from_off, from_on)
+    return np.where(is_moderate, near, np.logaddexp(log_off, log_on + v))

@@ -1,6 +1,7 @@
 """Fitted models as ONNX graphs, which run without Python.
 
-The packages onnx and skl2onnx are imported when a function is called.
+The packages onnx and skl2onnx, and the estimators of scikit-learn, are imported when a function is
+called.
 """
 
 from fastem.onnx.export import to_onnx

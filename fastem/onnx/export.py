@@ -9,9 +9,6 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import FastEMRegressor
-from fastem.onnx.inputs import input_types, remove_unused_inputs, restore_input_names
-from fastem.onnx.pipelines import exportable, last_step
-from fastem.onnx.refusals import check_operators
 from fastem.onnx.registration import imported, register_converters
 
 if TYPE_CHECKING:
@@ -110,6 +107,11 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
     >>> bool(np.abs(probability - model.predict_proba(X)).max() < 1e-12)
     True
     """
+    # these modules import much of scikit-learn
+    from fastem.onnx.inputs import input_types, remove_unused_inputs, restore_input_names
+    from fastem.onnx.pipelines import exportable, last_step
+    from fastem.onnx.refusals import check_operators
+
     real = _checked_dtype(dtype)
     _check_type(model)
     check_is_fitted(model)

@@ -14,7 +14,6 @@ from fastem.estimators import (
 from fastem.families import Bernoulli
 from fastem.onnx import em, perceptrons
 from fastem.onnx.nodes import Nodes
-from fastem.onnx.steps import STEPS, Columns
 
 _REMEDY = "The export of models needs onnx and skl2onnx: pip install 'fastem[onnx]'"
 
@@ -55,6 +54,8 @@ def register_converters() -> None:
     >>> [output.name for output in graph.graph.output]
     ['label', 'probabilities']
     """
+    from fastem.onnx.steps import STEPS  # imports much of scikit-learn
+
     skl2onnx = imported()
     options = {
         "zipmap": [True, False, "columns"],
@@ -154,6 +155,8 @@ def _check_input(operator: Any) -> None:
     """Raise ValueError unless the features are one table of numbers of the right width."""
     from skl2onnx.common.data_types import StringTensorType
 
+    from fastem.onnx.steps import STEPS
+
     model, inputs = operator.raw_operator, operator.inputs
     if not isinstance(model, STEPS):
         check_is_fitted(model)
@@ -192,6 +195,8 @@ def _fill_types_of_numbers(operator: Any) -> None:
 
 def _fill_types_of_step(operator: Any) -> None:
     """Set the type and shape of the features that a step returns."""
+    from fastem.onnx.steps import Columns
+
     if not isinstance(operator.raw_operator, Columns):
         _check_input(operator)
     _set_real_outputs(operator, operator.raw_operator.n_outputs)
