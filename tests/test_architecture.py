@@ -54,7 +54,16 @@ MAY_IMPORT = {
         "sparse",
     },
     "preparation": {"estimators"},
-    "onnx": {"estimators", "families", "oracle", "parameters", "perceptron", "tables"},
+    "onnx": {
+        "engines",
+        "estimators",
+        "families",
+        "oracle",
+        "parameters",
+        "perceptron",
+        "runtime",
+        "tables",
+    },  # fmt: skip,
     "dask": {"_version", "engines", "estimators", "families", "runtime"},
     "plotting": {"parameters", "engines", "estimators", "profiling", "runtime"},
     "cli": {"_version", "parameters", "runtime"}

@@ -303,6 +303,17 @@ def test_wrong_graphs_of_skl2onnx_are_refused(model, words):
         fastem.to_onnx(model)
 
 
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_only_the_best_estimator_of_a_search_counts(in_pipeline):
+    X, y = iris()
+    calibrated = CalibratedClassifierCV(CLASSIFIER, cv=2, method="isotonic")
+    model = GridSearchCV(calibrated, {"method": ["sigmoid"]}, cv=2)
+    model = fitted(make_pipeline(StandardScaler(), model) if in_pipeline else model, X, y)
+    X = X.astype(np.float32)
+    probability = session_of(fastem.to_onnx(model)).run(["probabilities"], {"X": X})[0]
+    np.testing.assert_allclose(probability, model.predict_proba(X), atol=1e-6)
+
+
 def test_an_imputer_within_an_ensemble_is_float32():
     X, y = iris()
     model = fitted(CalibratedClassifierCV(make_pipeline(SimpleImputer(), CLASSIFIER), cv=2), X, y)

@@ -10,6 +10,7 @@ from dask.base import tokenize
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+from sklearn.utils.validation import validate_data
 
 Part = tuple[Any, ...]
 
@@ -102,26 +103,14 @@ def features_of_model(X: Any, model: Any) -> Any:
         If X has other columns, or another number or order of them.
     """
     X = features_in_partitions(X)
-    fitted = list(getattr(model, "feature_names_in_", []))
-    found = list(X.columns) if isinstance(X, dd.DataFrame) else []
-    if X.shape[1] != model.n_features_in_:
-        absent = f" Missing columns: {_listed(fitted, found)}." if found and fitted else ""
+    if isinstance(X, dd.DataFrame):
+        validate_data(model, X._meta, reset=False, skip_check_array=True)
+    elif X.shape[1] != model.n_features_in_:
         raise ValueError(
-            f"X has {X.shape[1]} features, and the model was fitted with {model.n_features_in_}."
-            f"{absent}"
-        )
-    if found and fitted and found != fitted:
-        if set(found) == set(fitted):
-            raise ValueError(f"The columns of X must be in the order of fit: X[{fitted}].")
-        raise ValueError(
-            f"X has other columns than in fit. Missing: {_listed(fitted, found)}. Unknown: "
-            f"{_listed(found, fitted)}."
+            f"X has {X.shape[1]} features, but {type(model).__name__} is expecting "
+            f"{model.n_features_in_} features as input."
         )
     return X
-
-
-def _listed(names: list[Any], others: list[Any]) -> str:
-    return ", ".join(repr(name) for name in names if name not in others) or "none"
 
 
 def _check_kind(name: str, values: Any) -> None:

@@ -6,6 +6,7 @@ from fastem.estimators.em_classifier import FastEMClassifier
 from fastem.estimators.em_regressor import FastEMRegressor
 from fastem.estimators.em_rehearsal import rehearsal_for
 from fastem.estimators.fitted_problem import FittedProblem, fitted_problem, penalty_in_use
+from fastem.estimators.inference import FittedNetwork
 from fastem.estimators.mlp import BaseFastMLP
 from fastem.estimators.mlp_classifier import FastMLPClassifier
 from fastem.estimators.mlp_regressor import FastMLPRegressor
@@ -29,6 +30,7 @@ __all__ = [
     "FastEMRegressor",
     "FastMLPClassifier",
     "FastMLPRegressor",
+    "FittedNetwork",
     "FittedProblem",
     "Function",
     "PreparedParts",

@@ -9,11 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.engines import Engine
 from fastem.estimators.arguments import row_weights
+from fastem.estimators.fitted_attributes import FittedAttributes
 from fastem.families import Categorical
 from fastem.parameters import NO_VARIANCE, Array
 
 
-class Likelihoods:
+class Likelihoods(FittedAttributes):
     """Methods that estimators with stochastic units share."""
 
     fit_intercept: bool
@@ -26,22 +27,12 @@ class Likelihoods:
     alpha_path_: dict[str, NDArray[Any]]
     best_validation_loss_: float | None
     coefs_: list[Array]
-    converged_: bool
-    data_loss_curve_: list[float]
     e_step_: Engine
     family_: Any
     feature_deviation_: Array
-    feature_names_in_: NDArray[Any]
     intercepts_: list[Array]
-    loss_: float
-    loss_curve_: list[float]
-    loss_curve_seconds_: list[float]
-    n_features_in_: int
-    n_iter_: int
-    n_layers_: int
     solver_: str
     starts_: list[dict[str, Any]]
-    validation_loss_curve_: list[float] | None
 
     def log_likelihood(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

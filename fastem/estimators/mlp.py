@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastem.estimators import mlp_training
 from fastem.estimators.arguments import features, row_weights
+from fastem.estimators.fitted_attributes import FittedAttributes
 from fastem.estimators.held_out import check_complete
 from fastem.estimators.hyperparameters import check_mlp_parameters
 from fastem.estimators.rollback import unchanged_on_failure
@@ -44,7 +45,7 @@ def has_epochs(estimator: Any) -> bool:
     return True
 
 
-class BaseFastMLP:
+class BaseFastMLP(FittedAttributes):
     """Training and forward pass of a deterministic network.
 
     Subclasses define the losses, the output activation, the coding of targets and the score of
@@ -65,21 +66,11 @@ class BaseFastMLP:
     best_loss_: float | None
     best_validation_score_: float | None
     coefs_: list[Floats]
-    converged_: bool
-    data_loss_curve_: list[float]
-    feature_names_in_: NDArray[Any]
     intercepts_: list[Floats]
-    loss_: float
-    loss_curve_: list[float]
-    loss_curve_seconds_: list[float]
-    n_features_in_: int
-    n_iter_: int
-    n_layers_: int
     n_outputs_: int
     out_activation_: str
     slopes_: list[Floats | None]
     t_: int
-    validation_loss_curve_: list[float] | None
     validation_scores_: list[float] | None
 
     def _output_activation(self) -> str:

@@ -15,7 +15,7 @@ from fastem.families.mixture import (
     blocks,
     mixtures_of_rows,
 )
-from fastem.families.poisson import Poisson
+from fastem.families.poisson import LARGEST_LOG_RATE, Poisson
 
 FAMILIES: dict[str, type[Family]] = {
     "categorical": Categorical,
@@ -56,6 +56,7 @@ def resolve_family(family: str | Family) -> Family:
 
 __all__ = [
     "FAMILIES",
+    "LARGEST_LOG_RATE",
     "MOST_UNITS_OF_A_MIXTURE",
     "Bernoulli",
     "Categorical",

@@ -10,7 +10,7 @@ from fastem.families.base import Array, IndependentOutputs, numeric_targets
 
 _LARGEST_COUNT = 1e9
 _SMALLEST_RATE = 1e-3  # of starting values
-_LARGEST_LOG_RATE = 700.0  # exp stays finite
+LARGEST_LOG_RATE = 700.0  # exp stays finite
 _MODERATE_LOG_RATE = 30.0  # of a unit; sums of exponentials are accurate enough beyond it
 _STIRLING_FROM = 1e4  # above it the first terms of Stirling's series are exact in float64
 
@@ -64,7 +64,7 @@ class Poisson(IndependentOutputs):
 
     def mean(self, eta: Array) -> Array:
         """Return the rate ``exp(eta)``."""
-        return np.exp(np.minimum(eta, _LARGEST_LOG_RATE))
+        return np.exp(np.minimum(eta, LARGEST_LOG_RATE))
 
     def curvature(self, eta: Array) -> Array:
         """Return the rate."""
@@ -84,7 +84,7 @@ class Poisson(IndependentOutputs):
 
     def relative_log_density(self, eta: Array, y: Array) -> Array:
         """Return ``y (d - (exp(d) - 1))`` with ``d = eta - log y``; ``-exp(eta)`` where y is 0."""
-        eta = np.minimum(eta, _LARGEST_LOG_RATE)
+        eta = np.minimum(eta, LARGEST_LOG_RATE)
         y = np.asarray(y)
         if not (y > 0.0).any():
             return np.broadcast_to(-np.exp(eta), np.broadcast_shapes(eta.shape, y.shape))
@@ -125,7 +125,7 @@ class Poisson(IndependentOutputs):
                 log_step = np.maximum(v, 0.0) + np.log(-np.expm1(-np.abs(v)))  # |exp(v) - 1|
                 log_ratios = log_on + log_off + 2.0 * (log_step - log_factors)
                 log_square[:, d] = np.logaddexp(0.0, log_ratios).sum(axis=1)
-        spread = np.expm1(np.minimum(log_square, _LARGEST_LOG_RATE))
+        spread = np.expm1(np.minimum(log_square, LARGEST_LOG_RATE))
         with np.errstate(divide="ignore"):
             log_of_rates = 2.0 * log_mean + np.log(spread)
         mean = self.mean(log_mean)

@@ -1,87 +1,79 @@
 """Graphs of networks with stochastic hidden units."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
 
-from fastem.estimators import FastEMClassifier, FastEMRegressor
-from fastem.families import Bernoulli, Family, Gaussian, IndependentOutputs, Poisson
+from fastem.estimators import FastEMClassifier, FastEMRegressor, FittedNetwork
+from fastem.families import (
+    LARGEST_LOG_RATE,
+    Bernoulli,
+    Gaussian,
+    IndependentOutputs,
+    Poisson,
+)
 from fastem.onnx.nodes import Nodes
 from fastem.onnx.states import MOST_UNITS, expected_values, fold_upper_layers
 from fastem.oracle import check_parameters
-from fastem.parameters import NO_VARIANCE, Array
+from fastem.parameters import Array
 from fastem.tables import states_of
 
-_LARGEST_LOG_RATE = 700.0  # as in the moments of Poisson
 _SMALLEST = float(np.finfo(np.float64).tiny)
 _LARGEST_DEVIATION = 1e150  # its square is finite
 
 
-class _Network(NamedTuple):
-    """Checked parameters of a fitted model.
+def _network_of(model: FastEMClassifier | FastEMRegressor) -> FittedNetwork:
+    """Return the network of a model; attributes that were set by hand are checked."""
+    network = model._network()
+    coefs, intercepts = check_parameters(
+        network.coefs,
+        network.intercepts,
+        model.n_features_in_,
+        network.family,
+        network.variance if network.family.has_variance else None,
+    )
+    return network._replace(coefs=coefs, intercepts=intercepts)
 
-    Attributes
-    ----------
-    coefs, intercepts : lists of arrays
-    family : Family
-    dispersion : array (n_outputs,)
-        Noise variances, or ones.
-    """
 
-    coefs: list[Array]
-    intercepts: list[Array]
-    family: Family
-    dispersion: Array
+def _sizes(network: FittedNetwork) -> list[int]:
+    """Return the numbers of units of the hidden layers."""
+    return [len(b) for b in network.intercepts[:-1]]
 
-    @classmethod
-    def of(cls, model: FastEMClassifier | FastEMRegressor) -> "_Network":
-        family = model.family_
-        variance = getattr(model, "variance_", NO_VARIANCE)
-        coefs, intercepts = check_parameters(
-            model.coefs_,
-            model.intercepts_,
-            model.n_features_in_,
-            family,
-            variance if family.has_variance else None,
-        )
-        dispersion = np.asarray(variance) if family.has_variance else np.ones(len(intercepts[-1]))
-        return cls(coefs, intercepts, family, dispersion)
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Numbers of units of the hidden layers."""
-        return tuple(len(b) for b in self.intercepts[:-1])
+def _log_odds(nodes: Nodes, X: str, network: FittedNetwork) -> str:
+    """Return the log-odds of the first hidden layer in the graph."""
+    return nodes.affine(X, network.coefs[0], network.intercepts[0])
 
-    def log_odds(self, nodes: Nodes, X: str) -> str:
-        """Return the log-odds of the first hidden layer in the graph."""
-        return nodes.affine(X, self.coefs[0], self.intercepts[0])
 
-    def natural_parameters(self) -> Array:
-        """Return those of all states of the last hidden layer, (2**n_hidden, n_outputs)."""
-        return states_of(len(self.coefs[-1])).T @ self.coefs[-1] + self.intercepts[-1]
+def _natural_parameters(network: FittedNetwork) -> Array:
+    """Return those of all states of the last hidden layer, (2**n_hidden, n_outputs)."""
+    V, c = network.coefs[-1], network.intercepts[-1]
+    return states_of(len(V)).T @ V + c
 
-    def of_first_layer(self, values: Array) -> Array:
-        """Return expected values given the first layer, from those given the last layer."""
-        return fold_upper_layers(self.coefs[1:-1], self.intercepts[1:-1], values)
+
+def _given_first_layer(network: FittedNetwork, values: Array) -> Array:
+    """Return expected values given the first layer, from those given the last layer."""
+    return fold_upper_layers(network.coefs[1:-1], network.intercepts[1:-1], values)
 
 
 def check_size(model: FastEMClassifier | FastEMRegressor) -> None:
     """Raise ValueError if the states of the hidden units are too many for a graph."""
-    network = _Network.of(model)
+    network = _network_of(model)
     if isinstance(model, FastEMClassifier):
-        if model.prediction == "plugin" or max(network.sizes) <= MOST_UNITS:
+        if model.prediction == "plugin" or max(_sizes(network)) <= MOST_UNITS:
             return
         remedy = (
             'model.set_params(prediction="plugin") exports the network of mean activations, of any '
             "size; its probabilities are approximations. Otherwise, fit fewer hidden units."
         )
     else:
-        if _has_closed_form(network) or max(network.sizes) <= MOST_UNITS:
+        if _has_closed_form(network) or max(_sizes(network)) <= MOST_UNITS:
             return
         remedy = "Fit fewer hidden units."
+    sizes = ", ".join(map(str, _sizes(network)))
     raise ValueError(
-        f"The hidden layers of this model have {', '.join(map(str, network.sizes))} units. A graph "
+        f"The hidden layers of this model have {sizes} units. A graph "
         f"sums over the 2**m states of a layer, for at most {MOST_UNITS} units. {remedy}"
     )
 
@@ -98,17 +90,17 @@ def class_probabilities(nodes: Nodes, X: str, model: FastEMClassifier, dtype: An
         Precision of the sums over states.
     """
     check_size(model)
-    network = _Network.of(model)
+    network = _network_of(model)
     has_labels = isinstance(network.family, Bernoulli)
     if model.prediction == "plugin":
         for W, b in zip(network.coefs[:-1], network.intercepts[:-1], strict=True):
             X = nodes.logistic(nodes.affine(X, W, b))
         eta = nodes.affine(X, network.coefs[-1], network.intercepts[-1])
         return nodes.logistic(eta) if has_labels else nodes.add("Softmax", eta, axis=1)
-    logits = network.natural_parameters()
+    logits = _natural_parameters(network)
     of_states = expit(logits) if has_labels else softmax(logits, axis=1)
-    given_states = network.of_first_layer(of_states)
-    found = expected_values(nodes, network.log_odds(nodes, X), given_states, dtype)
+    given_states = _given_first_layer(network, of_states)
+    found = expected_values(nodes, _log_odds(nodes, X, network), given_states, dtype)
     if has_labels:  # rounding can exceed 1
         return nodes.add("Min", found, nodes.constant(1.0))
     total = nodes.add("ReduceSum", found, nodes.constant(np.array([1])), keepdims=1)
@@ -125,8 +117,8 @@ def moments(nodes: Nodes, X: str, model: FastEMRegressor) -> tuple[str, str]:
     model : FastEMRegressor
     """
     check_size(model)
-    network = _Network.of(model)
-    log_odds = network.log_odds(nodes, X)
+    network = _network_of(model)
+    log_odds = _log_odds(nodes, X, network)
     if not _has_closed_form(network):
         return _moments_of_states(nodes, log_odds, network)
     if type(network.family) is Gaussian:
@@ -134,11 +126,11 @@ def moments(nodes: Nodes, X: str, model: FastEMRegressor) -> tuple[str, str]:
     return _poisson_moments(nodes, log_odds, network)
 
 
-def _has_closed_form(network: _Network) -> bool:
-    return len(network.sizes) == 1 and type(network.family) in (Gaussian, Poisson)
+def _has_closed_form(network: FittedNetwork) -> bool:
+    return network.depth == 1 and type(network.family) in (Gaussian, Poisson)
 
 
-def _gaussian_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[str, str]:
+def _gaussian_moments(nodes: Nodes, log_odds: str, network: FittedNetwork) -> tuple[str, str]:
     """Return ``u V + c`` and ``variance + sum_h V_h**2 u_h (1 - u_h)``."""
     V, c = network.coefs[-1], network.intercepts[-1]
     on, off = nodes.both_states(log_odds)
@@ -146,7 +138,7 @@ def _gaussian_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[s
     return nodes.affine(on, V, c), variance
 
 
-def _poisson_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[str, str]:
+def _poisson_moments(nodes: Nodes, log_odds: str, network: FittedNetwork) -> tuple[str, str]:
     """Return ``E rate`` and ``E rate + Var rate``, in log space.
 
     ``E rate = exp(c) prod_h F_h`` with ``F_h = 1 - u_h + u_h exp(V_h)``, and
@@ -168,26 +160,26 @@ def _poisson_moments(nodes: Nodes, log_odds: str, network: _Network) -> tuple[st
     step = nodes.constant(np.abs(if_on - if_off))
     shares = [nodes.add("Div", nodes.add("Mul", x, step), factors) for x in (on, off)]
     log_square = nodes.sum(nodes.log1p(nodes.add("Mul", *shares)), axis=1)
-    ends = nodes.constant(0.0), nodes.constant(_LARGEST_LOG_RATE)
+    ends = nodes.constant(0.0), nodes.constant(LARGEST_LOG_RATE)
     spread = nodes.expm1(nodes.add("Clip", log_square, *ends))
     twice = nodes.add("Mul", log_mean, nodes.constant(2.0))
 
     def exp(values: str) -> str:
-        return nodes.add("Exp", nodes.add("Min", values, nodes.constant(_LARGEST_LOG_RATE)))
+        return nodes.add("Exp", nodes.add("Min", values, nodes.constant(LARGEST_LOG_RATE)))
 
     mean = exp(log_mean)
     return mean, nodes.add("Add", mean, exp(nodes.add("Add", twice, nodes.add("Log", spread))))
 
 
-def _moments_of_states(nodes: Nodes, log_odds: str, network: _Network) -> tuple[str, str]:
+def _moments_of_states(nodes: Nodes, log_odds: str, network: FittedNetwork) -> tuple[str, str]:
     """Return the moments as sums over all states, of several layers or of any family."""
-    family, eta = network.family, network.natural_parameters()
+    family, eta = network.family, _natural_parameters(network)
     assert isinstance(family, IndependentOutputs)
     means = family.mean(eta)
     variances = network.dispersion * family.curvature(eta)
     middle = 0.5 * means.min(axis=0) + 0.5 * means.max(axis=0)
     deviations = np.clip(means - middle, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
-    values = network.of_first_layer(np.hstack([deviations, variances + deviations**2]))
+    values = _given_first_layer(network, np.hstack([deviations, variances + deviations**2]))
     found = expected_values(nodes, log_odds, values)
     first, second = nodes.halves(found, len(middle))
     variance = nodes.add("Sub", second, nodes.add("Mul", first, first))

@@ -110,10 +110,11 @@ def to_onnx(model: Any, X: Any = None, *, dtype: DTypeLike = np.float32) -> "onn
     # these modules import much of scikit-learn
     from fastem.onnx.inputs import input_types, remove_unused_inputs, restore_input_names
     from fastem.onnx.pipelines import exportable, last_step
-    from fastem.onnx.refusals import check_operators
+    from fastem.onnx.refusals import check_operators, check_parts
 
     real = _checked_dtype(dtype)
     _check_type(model)
+    check_parts(model)
     check_is_fitted(model)
     skl2onnx = imported()
     register_converters()
@@ -157,15 +158,10 @@ def _checked_dtype(dtype: Any) -> np.dtype:
 
 
 def _check_type(model: Any) -> None:
-    """Raise TypeError unless the model is an estimator with its data in this process."""
-    name = type(model).__name__
-    if type(model).__module__.startswith("fastem.dask"):
-        raise TypeError(
-            f"{name} predicts on a cluster. Export the local model: "
-            "fastem.to_onnx(model.to_local())."
-        )
+    """Raise TypeError unless the model is an estimator."""
     if not isinstance(model, BaseEstimator):
-        got = f"the class {model.__name__}" if isinstance(model, type) else name
+        is_class = isinstance(model, type)
+        got = f"the class {model.__name__}" if is_class else type(model).__name__
         raise TypeError(
             "model must be a fitted FastEMClassifier, FastEMRegressor, FastMLPClassifier or "
             f"FastMLPRegressor, or a Pipeline of scikit-learn that contains one; got {got}."

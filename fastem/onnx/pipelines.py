@@ -11,7 +11,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from fastem.estimators import FastEMClassifier, FastEMRegressor
-from fastem.onnx.refusals import check_parts
 from fastem.onnx.steps import Columns, HiddenUnits, Imputed
 
 
@@ -26,25 +25,20 @@ def exportable(model: Any) -> Any:
     Raises
     ------
     ValueError
-        If a search has no best estimator, or a part is known to be exported wrongly.
+        If a search has no best estimator, a pipeline has no steps, or a model of this package
+        transforms within another estimator.
     """
-    check_parts(model)
-    return _exportable(model)
-
-
-def _exportable(model: Any) -> Any:
     if hasattr(model, "cv_results_"):
         if not hasattr(model, "best_estimator_"):
             raise ValueError(
                 f"{type(model).__name__} has no best_estimator_. Fit it with refit=True."
             )
-        check_parts(model.best_estimator_)
-        return _exportable(model.best_estimator_)
+        return exportable(model.best_estimator_)
     if isinstance(model, Pipeline):
         steps = _steps_of(model)
         if not steps:
             raise ValueError("The pipeline has no steps.")
-        return make_pipeline(*map(_transformer, steps[:-1]), _exportable(steps[-1]))
+        return make_pipeline(*map(_transformer, steps[:-1]), exportable(steps[-1]))
     for part in model.get_params(deep=True).values():
         if isinstance(part, Pipeline) and any(map(_is_model, _steps_of(part)[:-1])):
             raise ValueError(

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from fastem.engines import half_priors
 from fastem.onnx.nodes import Nodes
 from fastem.parameters import Array
+from fastem.runtime import n_low_bits
 from fastem.tables import states_of
 
 MOST_UNITS = 16
@@ -38,8 +40,8 @@ class Halves(NamedTuple):
     def of(cls, values: Array) -> "Halves":
         """Return the layout of values (2**n_units, n_values)."""
         n_units = len(values).bit_length() - 1
-        n_high = n_units // 2
-        n_low = n_units - n_high
+        n_low = n_low_bits(n_units)
+        n_high = n_units - n_low
         split = values.reshape(2**n_high, 2**n_low, -1).transpose(1, 2, 0)
         return cls(n_low, n_high, np.ascontiguousarray(split.reshape(2**n_low, -1)))
 
@@ -69,14 +71,12 @@ def expected_values(nodes: Nodes, log_odds: str, values: Array, dtype: Any = np.
     low_on, low_off = (np.vstack([x, blank[0]]) for x in (bits[0], 1.0 - bits[0]))
     low = nodes.cast(_probability(nodes, log_states, low_on, low_off), dtype)
     product = nodes.add("MatMul", low, nodes.constant(halves.table.astype(dtype)))
-    if n_high > 0:
-        high_on, high_off = (np.vstack([blank[1], x]) for x in (bits[1], 1.0 - bits[1]))
-        high = nodes.cast(_probability(nodes, log_states, high_on, high_off), dtype)
-        high = nodes.add("Unsqueeze", high, nodes.constant(np.array([1])))
-        shape = nodes.constant(np.array([0, halves.n_values, 2**n_high]))  # 0: as it is
-        product = nodes.add("Mul", nodes.add("Reshape", product, shape), high)
-        product = nodes.sum(product, axis=2)
-    return nodes.cast(product, np.float64)
+    high_on, high_off = (np.vstack([blank[1], x]) for x in (bits[1], 1.0 - bits[1]))
+    high = nodes.cast(_probability(nodes, log_states, high_on, high_off), dtype)
+    high = nodes.add("Unsqueeze", high, nodes.constant(np.array([1])))
+    shape = nodes.constant(np.array([0, halves.n_values, 2**n_high]))  # 0: as it is
+    product = nodes.add("Mul", nodes.add("Reshape", product, shape), high)
+    return nodes.cast(nodes.sum(product, axis=2), np.float64)
 
 
 def _probability(nodes: Nodes, log_states: str, on: Array, off: Array) -> str:
@@ -115,16 +115,7 @@ def _expectation(log_odds: Array, halves: Halves) -> Array:
     step = max(1, _ENTRIES_AT_ONCE // max(halves.table.shape))
     for start in range(0, len(out), step):
         block = log_odds[start : start + step]
-        low = _distribution(block[:, : halves.n_low])
-        high = _distribution(block[:, halves.n_low :])
-        product = (low @ halves.table).reshape(len(block), halves.n_values, -1)
-        out[start : start + step] = np.einsum("nkh,nh->nk", product, high)
+        high, low = half_priors(expit(block.T), expit(-block.T))
+        product = (low.T @ halves.table).reshape(len(block), halves.n_values, -1)
+        out[start : start + step] = np.einsum("nkh,hn->nk", product, high)
     return out
-
-
-def _distribution(log_odds: Array) -> Array:
-    """Return the probabilities of all states (n_rows, 2**n_units) of independent units."""
-    prior = np.ones((len(log_odds), 1))
-    for on, off in zip(expit(log_odds).T, expit(-log_odds).T, strict=True):
-        prior = np.concatenate([prior * off[:, None], prior * on[:, None]], axis=1)
-    return prior
